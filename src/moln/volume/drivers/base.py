@@ -1,0 +1,83 @@
+"""What a volume backend can do. Every verb may run twice; only BackendRefused and BackendUnreachable come out.
+
+The values are plain (they cross the link to a node): ids are the cloud's uuids, sizes are GiB. A driver never parses what a
+user wrote into a volume or an image: it moves bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+SourceKind = Literal["blank", "image", "snapshot", "volume"]
+
+
+class Pool(Struct, frozen=True):
+    """How full a backend is. total_gib, free_gib: GiB; reflink: whether clones share their blocks."""
+
+    total_gib: float
+    free_gib: float
+    reflink: bool
+
+
+class Connection(Struct, frozen=True):
+    """How a hypervisor on the volume's node opens it. kind: `file` now; path: absolute; format: always named to QEMU."""
+
+    kind: str
+    path: str
+    format: str = "raw"
+
+
+class Inventory(Struct, frozen=True):
+    """Everything a backend holds, for `moln doctor`. Ids."""
+
+    volumes: list[str]
+    snapshots: list[str]
+
+
+class VolumeDriver(Protocol):
+    """Volumes, and how a guest reaches them."""
+
+    async def ensure_volume(self, volume_id: str, size_gib: int, source: SourceKind = "blank", source_id: str = "") -> None:
+        """There is a volume of at least `size_gib`, begun as a copy of its source; one that is there is left as it is.
+
+        Raises: BackendRefused when the source does not exist or does not fit.
+        """
+
+    async def extend_volume(self, volume_id: str, size_gib: int) -> None:
+        """The volume has at least `size_gib`. Raises: BackendRefused when there is none."""
+
+    async def remove_volume(self, volume_id: str) -> None:
+        """There is no such volume."""
+
+    async def find_connection(self, volume_id: str) -> Connection | None:
+        """How to open it; None when there is no such volume."""
+
+    async def pool(self) -> Pool:
+        """How full the backend is."""
+
+    async def inventory(self) -> Inventory:
+        """Everything it holds."""
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """The ability to keep a volume as it is at a moment (crash-consistent when in use)."""
+
+    async def ensure_snapshot(self, snapshot_id: str, volume_id: str) -> None:
+        """There is a snapshot; one that is there is left as it is. Raises: BackendRefused when there is no such volume."""
+
+    async def remove_snapshot(self, snapshot_id: str) -> None:
+        """There is no such snapshot."""
+
+    async def revert_volume(self, volume_id: str, snapshot_id: str) -> None:
+        """The volume (not in use) holds what its snapshot holds, at no less than its present size."""
+
+
+@runtime_checkable
+class ImageExport(Protocol):
+    """The ability to hand a volume's bytes to the image store."""
+
+    async def ensure_image_data(self, image_id: str, volume_id: str) -> None:
+        """The image store's incoming folder holds the volume's present bytes as `image_id` (raw)."""

@@ -1,0 +1,123 @@
+"""The one suite that every volume driver passes (drivers/base.py says what is promised)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from moln.kernel.errors import BackendRefused
+from moln.volume.drivers.base import ImageExport, Snapshots, VolumeDriver
+from moln.volume.drivers.fake import FakeDriver
+from moln.volume.drivers.pool import PoolDriver
+
+pytestmark = pytest.mark.asyncio
+IMAGE = str(uuid.UUID(int=1))
+
+
+@pytest_asyncio.fixture(params=["fake", "pool"])
+async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VolumeDriver]:
+    if request.param == "fake":
+        yield FakeDriver(images={IMAGE: 1})
+        return
+    for name in ("base", "incoming"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    with open(tmp_path / "images" / "base" / IMAGE, "wb") as file:
+        file.write(b"image!")
+        file.truncate(1 << 20)
+    pool = PoolDriver(tmp_path / "pool", tmp_path / "images")
+    await pool.start()
+    yield pool
+    await pool.stop()
+
+
+def fresh() -> str:
+    return str(uuid.uuid4())
+
+
+async def test_a_volume_is_made_once_however_often_it_is_asked_for(driver: VolumeDriver) -> None:
+    volume = fresh()
+    await driver.ensure_volume(volume, 1)
+    await driver.ensure_volume(volume, 1)
+    assert (await driver.inventory()).volumes == [volume]
+    assert await driver.find_connection(volume) is not None
+
+
+async def test_removing_twice_is_as_good_as_once(driver: VolumeDriver) -> None:
+    volume = fresh()
+    await driver.ensure_volume(volume, 1)
+    await driver.remove_volume(volume)
+    await driver.remove_volume(volume)
+    assert (await driver.inventory()).volumes == []
+    assert await driver.find_connection(volume) is None
+
+
+async def test_a_volume_begins_as_its_image(driver: VolumeDriver) -> None:
+    volume = fresh()
+    await driver.ensure_volume(volume, 2, "image", IMAGE)
+    assert (await driver.inventory()).volumes == [volume]
+
+
+async def test_an_unknown_source_is_refused_and_leaves_nothing(driver: VolumeDriver) -> None:
+    for kind in ("image", "snapshot", "volume"):
+        with pytest.raises(BackendRefused):
+            await driver.ensure_volume(fresh(), 1, kind, fresh())
+    assert (await driver.inventory()).volumes == []
+
+
+async def test_a_source_must_fit(driver: VolumeDriver) -> None:
+    big = fresh()
+    await driver.ensure_volume(big, 2)
+    with pytest.raises(BackendRefused):
+        await driver.ensure_volume(fresh(), 1, "volume", big)
+    assert (await driver.inventory()).volumes == [big]
+
+
+async def test_extending_never_shrinks(driver: VolumeDriver) -> None:
+    volume = fresh()
+    await driver.ensure_volume(volume, 2)
+    await driver.extend_volume(volume, 1)
+    with pytest.raises(BackendRefused):
+        await driver.ensure_volume(fresh(), 1, "volume", volume)
+    await driver.extend_volume(volume, 3)
+    with pytest.raises(BackendRefused):
+        await driver.ensure_volume(fresh(), 2, "volume", volume)
+
+
+async def test_extending_what_is_not_there_is_refused(driver: VolumeDriver) -> None:
+    with pytest.raises(BackendRefused):
+        await driver.extend_volume(fresh(), 2)
+
+
+async def test_a_snapshot_outlives_its_volume_and_makes_volumes(driver: VolumeDriver) -> None:
+    assert isinstance(driver, Snapshots)
+    volume, snapshot, copy = fresh(), fresh(), fresh()
+    await driver.ensure_volume(volume, 1)
+    await driver.ensure_snapshot(snapshot, volume)
+    await driver.remove_volume(volume)
+    await driver.ensure_snapshot(snapshot, volume)  # it is there: nothing to do
+    await driver.ensure_volume(copy, 1, "snapshot", snapshot)
+    await driver.remove_snapshot(snapshot)
+    await driver.remove_snapshot(snapshot)
+    held = await driver.inventory()
+    assert (held.volumes, held.snapshots) == ([copy], [])
+
+
+async def test_a_snapshot_of_nothing_is_refused(driver: VolumeDriver) -> None:
+    assert isinstance(driver, Snapshots)
+    with pytest.raises(BackendRefused):
+        await driver.ensure_snapshot(fresh(), fresh())
+
+
+async def test_export_of_nothing_is_refused(driver: VolumeDriver) -> None:
+    assert isinstance(driver, ImageExport)
+    with pytest.raises(BackendRefused):
+        await driver.ensure_image_data(fresh(), fresh())
+
+
+async def test_the_pool_tells_how_full_it_is(driver: VolumeDriver) -> None:
+    pool = await driver.pool()
+    assert 0 <= pool.free_gib <= pool.total_gib

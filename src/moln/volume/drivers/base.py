@@ -39,7 +39,9 @@ class Inventory(Struct, frozen=True):
 class VolumeDriver(Protocol):
     """Volumes, and how a guest reaches them."""
 
-    async def ensure_volume(self, volume_id: str, size_gib: int, source: SourceKind = "blank", source_id: str = "") -> None:
+    async def ensure_volume(
+        self, volume_id: str, size_gib: int, source: SourceKind = "blank", source_id: str = ""
+    ) -> None:
         """There is a volume of at least `size_gib`, begun as a copy of its source; one that is there is left as it is.
 
         Raises: BackendRefused when the source does not exist or does not fit.

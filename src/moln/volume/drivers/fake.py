@@ -16,7 +16,9 @@ class FakeDriver:
         self.snapshots: dict[str, int] = {}
         self.exports: dict[str, int] = {}
 
-    async def ensure_volume(self, volume_id: str, size_gib: int, source: SourceKind = "blank", source_id: str = "") -> None:
+    async def ensure_volume(
+        self, volume_id: str, size_gib: int, source: SourceKind = "blank", source_id: str = ""
+    ) -> None:
         if volume_id in self.volumes:
             return
         if size_gib < 1:

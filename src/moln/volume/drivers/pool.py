@@ -63,7 +63,9 @@ class PoolDriver:
         self.stopping = True
         self.threads.shutdown(wait=False, cancel_futures=True)
 
-    async def ensure_volume(self, volume_id: str, size_gib: int, source: SourceKind = "blank", source_id: str = "") -> None:
+    async def ensure_volume(
+        self, volume_id: str, size_gib: int, source: SourceKind = "blank", source_id: str = ""
+    ) -> None:
         path = self.volumes / known(volume_id)
         if size_gib < 1:
             raise BackendRefused("A volume has at least 1 GiB.")
@@ -156,7 +158,9 @@ class PoolDriver:
 
     def copy(self, origin: Path, target: int, *, most: int | None = None) -> None:
         """Fill `target` from a regular file; most: bytes that may come. Raises: BackendRefused."""
-        source = os.open(origin, READ_ONLY)  # O_NOFOLLOW, O_NONBLOCK: the images folder belongs to a user less trusted than root
+        source = os.open(
+            origin, READ_ONLY
+        )  # O_NOFOLLOW, O_NONBLOCK: the images folder belongs to a user less trusted than root
         try:
             size = os.fstat(source).st_size
             if not os.path.isfile(f"/proc/self/fd/{source}"):

@@ -1,0 +1,50 @@
+"""Time and identity, so that a simulation can own both."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+
+
+class Clock:
+    """Wall time in µs since 1970 UTC, and a monotonic time in seconds."""
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class Ids:
+    """Fresh identities: random, version 4 (RFC 9562)."""
+
+    def uuid(self) -> str:
+        raw = bytearray(os.urandom(16))
+        raw[6] = raw[6] & 0x0F | 0x40
+        raw[8] = raw[8] & 0x3F | 0x80
+        h = raw.hex()
+        return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+    def hex(self) -> str:
+        """32 hex digits, as Keystone's ids are."""
+        return self.uuid().replace("-", "")
+
+
+def iso(us: int, *, suffix: str = "Z") -> str:
+    """`2026-11-22T10:00:00Z`: whole seconds, as Nova and Neutron write times. suffix: "" where the service has none."""
+    return datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + suffix
+
+
+def iso_micro(us: int, *, suffix: str = "") -> str:
+    """`2026-11-22T10:00:00.000000`: with microseconds, as Cinder and Keystone write times."""
+    return datetime.fromtimestamp(us / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + suffix
+
+
+def parse_iso(text: str) -> int:
+    """µs since 1970 of an ISO 8601 time; one without a zone is UTC. Raises ValueError."""
+    moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1_000_000)

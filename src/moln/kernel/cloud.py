@@ -1,0 +1,48 @@
+"""What one process of the cloud shares: settings, clock, database, policy, and the way to the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moln.kernel.clock import Clock, Ids
+from moln.kernel.context import Identity, RequestContext
+from moln.kernel.errors import Unauthorized
+
+if TYPE_CHECKING:
+    from moln.kernel.config import Settings
+    from moln.kernel.db import Database
+    from moln.kernel.link import NodeLinks
+    from moln.kernel.policy import Policy
+
+Authenticate = Callable[["Cloud", str], Awaitable[Identity]]
+
+
+async def _nobody(cloud: Cloud, token: str) -> Identity:
+    raise Unauthorized("The request you have made requires authentication.")
+
+
+class Cloud:
+    """Made once by app.py and given to everything that runs.
+
+    areas: what an area keeps in memory for itself, by its name (a token cache, a host table).
+    authenticate: from a token to who it proves; identity provides it. limits: from (project, resource) to a quota limit.
+    """
+
+    def __init__(self, *, settings: Settings, db: Database, policy: Policy, links: NodeLinks, home: Path,
+                 clock: Clock | None = None, ids: Ids | None = None):  # fmt: skip
+        self.settings = settings
+        self.db = db
+        self.policy = policy
+        self.links = links
+        self.home = home
+        self.clock = clock or Clock()
+        self.ids = ids or Ids()
+        self.authenticate: Authenticate = _nobody
+        self.areas: dict[str, Any] = {}
+
+    def system_context(self, request_id: str = "") -> RequestContext:
+        """A context of the cloud itself, for work that no caller asked for: it may do everything."""
+        who = Identity(user_id="moln", roles=frozenset({"admin", "manager", "member", "reader", "service"}), system_scope="all")
+        return RequestContext(self, request_id or "req-" + self.ids.uuid(), who, version=(99, 999))

@@ -1,0 +1,42 @@
+"""Settings: typed, from `moln.toml` in the home; every one has the default that an operator would choose."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from moln.kernel.errors import Invalid
+
+S = msgspec.Struct
+
+
+def load(path: Path, shape: type[Any], **overrides: Any) -> Any:
+    """The settings file decoded into `shape` (a Struct of Structs); a missing file is an empty one. Raises: Invalid."""
+    data: dict[str, Any] = {}
+    if path.exists():
+        try:
+            data = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise Invalid(f"{path} is not valid TOML: {error}") from None
+    data |= {k: v for k, v in overrides.items() if v is not None}
+    try:
+        return msgspec.convert(data, shape)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"{path}: {error}") from None
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What every process of a cloud reads. app.py extends it with a table for each area.
+
+    public_url: what links and the catalogue say; never taken from a request. simulate: fake drivers, no root.
+    """
+
+    public_url: str = "http://127.0.0.1:5000"
+    listen: str = "127.0.0.1"
+    port: int = 5000
+    region: str = "RegionOne"
+    log_level: str = "info"
+    simulate: bool = False

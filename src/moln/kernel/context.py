@@ -1,0 +1,101 @@
+"""Who asks, for which project, at which microversion, until when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from moln.kernel.errors import Forbidden
+
+if TYPE_CHECKING:
+    from moln.kernel.cloud import Cloud
+    from moln.kernel.db import Database
+
+Version = tuple[int, int]
+
+
+class Identity(Struct, frozen=True):
+    """What a token proves (identity api-ref, "Authentication and token management").
+
+    roles: names in lower case, implied ones included. system_scope: "all" or None. audit_id: names the token in logs.
+    expires_at: µs UTC.
+    """
+
+    user_id: str
+    user_name: str = ""
+    user_domain_id: str = "default"
+    project_id: str | None = None
+    project_name: str | None = None
+    project_domain_id: str | None = None
+    domain_id: str | None = None
+    system_scope: str | None = None
+    roles: frozenset[str] = frozenset()
+    audit_id: str = ""
+    expires_at: int = 0
+
+
+class RequestContext:
+    """One request of one caller; also the credentials that policy checks read.
+
+    version: the microversion asked for, (0, 0) where the service has none. deadline: of `clock.monotonic()`, seconds.
+    """
+
+    __slots__ = (
+        "cloud", "request_id", "who", "version", "deadline", "user_id", "project_id", "domain_id", "system_scope", "roles",
+        "user_domain_id", "project_domain_id", "_admin",
+    )  # fmt: skip
+
+    def __init__(self, cloud: Cloud, request_id: str, who: Identity | None, version: Version = (0, 0), deadline: float = 0.0):
+        self.cloud = cloud
+        self.request_id = request_id
+        self.who = who
+        self.version = version
+        self.deadline = deadline
+        self._admin: bool | None = None
+        if who is None:
+            self.user_id = self.project_id = self.domain_id = self.system_scope = None
+            self.user_domain_id = self.project_domain_id = None
+            self.roles: frozenset[str] = frozenset()
+        else:
+            self.user_id: str | None = who.user_id
+            self.project_id: str | None = who.project_id
+            self.domain_id: str | None = who.domain_id
+            self.system_scope: str | None = who.system_scope
+            self.roles = who.roles
+            self.user_domain_id: str | None = who.user_domain_id
+            self.project_domain_id: str | None = who.project_domain_id
+
+    @property
+    def db(self) -> Database:
+        return self.cloud.db
+
+    @property
+    def settings(self) -> Any:
+        return self.cloud.settings
+
+    @property
+    def now_us(self) -> int:
+        return self.cloud.clock.now_us()
+
+    @property
+    def new_id(self) -> Callable[[], str]:
+        return self.cloud.ids.uuid
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller is an administrator of the cloud (`context_is_admin`: the role admin)."""
+        return "admin" in self.roles
+
+    def at_least(self, major: int, minor: int) -> bool:
+        return self.version >= (major, minor)
+
+    def allows(self, service: str, rule: str, target: Any = None) -> bool:
+        """Whether the policy of `service` lets the caller do `rule` to `target` (a mapping or Struct; None: their own)."""
+        return self.cloud.policy.allows(service, rule, self, target)
+
+    def require(self, service: str, rule: str, target: Any = None) -> None:
+        """Raises: Forbidden, when policy does not allow it."""
+        if not self.cloud.policy.allows(service, rule, self, target):
+            raise Forbidden(f"Policy doesn't allow {rule} to be performed.", type="PolicyNotAuthorized")

@@ -1,0 +1,101 @@
+"""What every database does for the areas: reads, writes that are functions, and the change feed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from moln.kernel.db.statement import Query, Statement
+from moln.kernel.errors import Conflict
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Duplicate(Conflict):
+    """A UNIQUE constraint refused the row. columns: `table.column` names, where the database tells."""
+
+    def __init__(self, message: str, columns: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.columns = columns
+
+
+class Reader(Protocol):
+    """Reads, alone or inside a transaction: store functions that only read take this."""
+
+    async def one(self, query: Query[T], **params: Any) -> T | None:
+        """The only row, or None."""
+        ...
+
+    async def all(self, query: Query[T], **params: Any) -> list[T]:
+        """Every row; the query itself bounds how many."""
+        ...
+
+
+class Transaction(Reader, Protocol):
+    """An open write transaction. A write awaits nothing else, and may run again."""
+
+    async def run(self, statement: Statement, **params: Any) -> int:
+        """Rows touched. Raises: Duplicate."""
+        ...
+
+    async def insert(self, table: sa.Table, row: msgspec.Struct | dict[str, Any], *, if_absent: bool = False) -> bool:
+        """Add a row, fields by column name (fields without a column are refused). False: it was there (if_absent)."""
+        ...
+
+    async def update(self, table: sa.Table, values: dict[str, Any], **by: Any) -> int:
+        """Set `values` in the rows whose columns equal `by`; rows touched."""
+        ...
+
+    async def delete(self, table: sa.Table, **by: Any) -> int:
+        """Remove the rows whose columns equal `by`; rows touched. A table with history keeps them there for 30 days."""
+        ...
+
+    def changed(self, topic: str, key: str = "") -> None:
+        """Publish on the change feed, after the commit."""
+        ...
+
+    def wake(self, reconciler: str, key: str = "") -> None:
+        """Run a reconciler soon, after the commit. A lost wake costs a period, never state."""
+        ...
+
+
+class Feed:
+    """The change feed of this process: callbacks by topic, run on the event loop after each commit."""
+
+    def __init__(self) -> None:
+        self._callbacks: dict[str, list[Callable[[list[str]], None]]] = {}
+
+    def subscribe(self, topic: str, callback: Callable[[list[str]], None]) -> Callable[[], None]:
+        """Call `callback(keys)` after each commit that changed `topic`. Returns how to stop it."""
+        self._callbacks.setdefault(topic, []).append(callback)
+        return lambda: self._callbacks[topic].remove(callback)
+
+    def publish(self, changes: Iterable[tuple[str, str]]) -> None:
+        by_topic: dict[str, list[str]] = {}
+        for topic, key in changes:
+            keys = by_topic.setdefault(topic, [])
+            if key not in keys:
+                keys.append(key)
+        for topic, keys in by_topic.items():
+            for callback in list(self._callbacks.get(topic, ())):
+                callback(keys)
+
+
+class Database(Reader, Protocol):
+    """A database of the cloud."""
+
+    feed: Feed
+
+    async def write(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `fn(tx, …)` in a transaction and commit. Nothing of it happened when it raises. Raises: Unavailable."""
+        ...
+
+    async def read(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `fn(reader, …)` over one consistent view, in a reader thread: for long reads."""
+        ...
+
+    async def close(self) -> None: ...

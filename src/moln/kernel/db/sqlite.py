@@ -1,0 +1,277 @@
+"""SQLite: one writer thread that drives writes by send(None) and commits them in groups; reads beside it (WAL)."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from moln.kernel.db.database import Duplicate, Feed
+from moln.kernel.db.schema import metadata
+from moln.kernel.db.statement import DIALECTS, Query, Statement, encode, inserting, updating
+from moln.kernel.errors import Invalid, Unavailable
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Hook = Callable[[str, str], None]
+GROUP = 64  # writes in one commit, at most
+QUEUE = 4096  # writes waiting, at most
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10, cached_statements=1024)
+    conn.execute("PRAGMA journal_mode=WAL")
+    conn.execute("PRAGMA synchronous=FULL")
+    conn.execute("PRAGMA foreign_keys=ON")
+    conn.execute("PRAGMA cache_size=-8000")
+    conn.execute("PRAGMA temp_store=MEMORY")
+    if read_only:
+        conn.execute("PRAGMA query_only=ON")
+    return conn
+
+
+def create_schema(conn: sqlite3.Connection) -> bool:
+    """Make every declared table in an empty database. False, when it has a schema already."""
+    if conn.execute("SELECT 1 FROM sqlite_master WHERE type='table' LIMIT 1").fetchone():
+        return False
+    dialect = DIALECTS["sqlite"]
+    conn.execute("BEGIN IMMEDIATE")
+    for made in metadata.sorted_tables:
+        conn.execute(str(CreateTable(made).compile(dialect=dialect)))
+        for index in sorted(made.indexes, key=lambda i: str(i.name)):
+            conn.execute(str(CreateIndex(index).compile(dialect=dialect)))
+    conn.execute("COMMIT")
+    return True
+
+
+def _drive(coroutine: Awaitable[T]) -> T:
+    """Run a coroutine that never really waits."""
+    iterator = coroutine.__await__()
+    try:
+        iterator.send(None)  # type: ignore[attr-defined]
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    iterator.close()  # type: ignore[attr-defined]
+    raise RuntimeError("a write may await only its transaction")
+
+
+class _Reads:
+    """Reads on one connection. hook: called with ("sql", text) before each statement, for fault tests."""
+
+    def __init__(self, conn: sqlite3.Connection, hook: Hook | None = None):
+        self._conn = conn
+        self._hook = hook
+
+    def _execute(self, statement: Statement, params: dict[str, Any]) -> sqlite3.Cursor:
+        text, fixed = statement.text("sqlite")
+        values = {k: encode(v) for k, v in params.items()}
+        if fixed:
+            values = fixed | values
+        if self._hook:
+            self._hook("sql", text)
+        try:
+            cursor = self._conn.execute(text, values)
+        except sqlite3.IntegrityError as error:
+            if "UNIQUE" in str(error):
+                columns = tuple(re.findall(r"\w+\.\w+", str(error)))
+                raise Duplicate("It exists already.", columns) from error
+            raise
+        except OverflowError as error:
+            raise Invalid("A number is beyond 64 bits.") from error
+        if self._hook:
+            self._hook("sql-done", text)
+        return cursor
+
+    async def one(self, query: Query[T], **params: Any) -> T | None:
+        cursor = self._execute(query, params)
+        row = cursor.fetchone()
+        cursor.close()
+        return None if row is None else query.decode(row)
+
+    async def all(self, query: Query[T], **params: Any) -> list[T]:
+        cursor = self._execute(query, params)
+        decode = query.decode
+        return [decode(row) for row in cursor.fetchall()]
+
+
+class SqliteTransaction(_Reads):
+    """A write in progress, on the writer thread."""
+
+    def __init__(self, conn: sqlite3.Connection, now_us: Callable[[], int], hook: Hook | None):
+        super().__init__(conn, hook)
+        self._now_us = now_us
+        self.changes: list[tuple[str, str]] = []
+
+    async def run(self, statement: Statement, **params: Any) -> int:
+        return self._execute(statement, params).rowcount
+
+    async def insert(self, table: sa.Table, row: msgspec.Struct | dict[str, Any], *, if_absent: bool = False) -> bool:
+        values = row if isinstance(row, dict) else {f: getattr(row, f) for f in row.__struct_fields__}
+        return self._execute(inserting(table, tuple(values), if_absent=if_absent), values).rowcount == 1
+
+    async def update(self, table: sa.Table, values: dict[str, Any], **by: Any) -> int:
+        params = values | {f"by_{k}": v for k, v in by.items()}
+        return self._execute(updating(table, tuple(values), tuple(by)), params).rowcount
+
+    async def delete(self, table: sa.Table, **by: Any) -> int:
+        where = " AND ".join(f'"{k}" = :{k}' for k in by)
+        params = {k: encode(v) for k, v in by.items()}
+        if f"{table.name}_history" in metadata.tables:
+            names = ", ".join(f'"{c.name}"' for c in table.columns if c.name != "rowid")
+            move = f"INSERT INTO {table.name}_history ({names}, retired_at) SELECT {names}, :_now FROM {table.name} WHERE {where}"
+            self._text(move, params | {"_now": self._now_us()})
+        return self._text(f"DELETE FROM {table.name} WHERE {where}", params)
+
+    def _text(self, text: str, params: dict[str, Any]) -> int:
+        if self._hook:
+            self._hook("sql", text)
+        touched = self._conn.execute(text, params).rowcount
+        if self._hook:
+            self._hook("sql-done", text)
+        return touched
+
+    def changed(self, topic: str, key: str = "") -> None:
+        self.changes.append((topic, key))
+
+    def wake(self, reconciler: str, key: str = "") -> None:
+        self.changes.append((f"wake.{reconciler}", key))
+
+
+class _Job(NamedTuple):
+    fn: Callable[..., Awaitable[Any]]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    future: asyncio.Future[Any]
+
+
+class SqliteDatabase:
+    """A database in one file. Only one process at a time writes it (the home's lock sees to that)."""
+
+    def __init__(self, path: Path, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000, hook: Hook | None = None):
+        self.path = path
+        self.feed = Feed()
+        self._now_us = now_us
+        self._hook = hook
+        self._writer = connect(path)
+        self.created = create_schema(self._writer)
+        self._local = connect(path, read_only=True)
+        self._reads = _Reads(self._local)
+        self._readers = ThreadPoolExecutor(2, "db-read")
+        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._serve, name="db-write", daemon=True)
+        self._thread.start()
+
+    async def one(self, query: Query[T], **params: Any) -> T | None:
+        return await self._reads.one(query, **params)
+
+    async def all(self, query: Query[T], **params: Any) -> list[T]:
+        return await self._reads.all(query, **params)
+
+    async def read(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn, args, kwargs)
+
+    def _read(self, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        try:
+            conn = self._idle.get_nowait()
+        except queue.Empty:
+            conn = connect(self.path, read_only=True)
+        conn.execute("BEGIN")
+        try:
+            return _drive(fn(_Reads(conn), *args, **kwargs))
+        finally:
+            conn.execute("ROLLBACK")
+            self._idle.put(conn)
+
+    async def write(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        try:
+            self._jobs.put_nowait(_Job(fn, args, kwargs, future))
+        except queue.Full:
+            raise Unavailable("The database has too many writes waiting. Try again soon.") from None
+        return await asyncio.shield(future)
+
+    async def close(self) -> None:
+        self._jobs.put(None)
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, 10)
+        self._readers.shutdown()
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+        self._local.close()
+        self._writer.close()
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            group = [job]
+            more = True
+            while more and len(group) < GROUP:
+                try:
+                    following = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    self._jobs.put(None)
+                    more = False
+                else:
+                    group.append(following)
+            self._commit(group)
+
+    def _commit(self, group: list[_Job]) -> None:
+        """One BEGIN and COMMIT around the group, a savepoint around each; answers only after the commit."""
+        answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+        changes: list[tuple[str, str]] = []
+        conn = self._writer
+        try:
+            conn.execute("BEGIN IMMEDIATE")
+            for job in group:
+                conn.execute("SAVEPOINT w")
+                tx = SqliteTransaction(conn, self._now_us, self._hook)
+                try:
+                    result = _drive(job.fn(tx, *job.args, **job.kwargs))
+                except sqlite3.OperationalError:
+                    raise
+                except BaseException as error:
+                    conn.execute("ROLLBACK TO w")
+                    answers.append((job.future, None, error))
+                else:
+                    answers.append((job.future, result, None))
+                    changes += tx.changes
+                conn.execute("RELEASE w")
+            if self._hook:
+                self._hook("sql", "COMMIT")
+            conn.execute("COMMIT")
+            if self._hook:
+                self._hook("sql-done", "COMMIT")
+        except sqlite3.Error as error:
+            if conn.in_transaction:
+                conn.execute("ROLLBACK")
+            lost = Unavailable("The database cannot write now.", detail=repr(error))
+            answers = [(job.future, None, lost) for job in group]
+            changes = []
+        loop = group[0].future.get_loop()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._deliver, answers, changes)
+
+    def _deliver(self, answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]], changes: list[tuple[str, str]]) -> None:
+        if changes:
+            self.feed.publish(changes)
+        for future, result, error in answers:
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)

@@ -1,0 +1,145 @@
+"""Statements in SQLAlchemy Core, compiled to text once, and rows decoded straight into Structs."""
+
+from __future__ import annotations
+
+import enum
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar, get_args, get_origin
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+T = TypeVar("T")
+Row = Sequence[Any]
+
+DIALECTS: dict[str, sa.Dialect] = {
+    "sqlite": sqlite.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
+    "postgresql": postgresql.dialect(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]
+}
+
+
+class Statement:
+    """A statement that answers no rows. Its text is made at first use and kept."""
+
+    def __init__(self, element: Any):
+        self.element = element
+        self._texts: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def text(self, dialect: str) -> tuple[str, dict[str, Any]]:
+        """(SQL text, values of the parameters that the statement itself fixes)."""
+        found = self._texts.get(dialect)
+        if found is None:
+            compiled = self.element.compile(dialect=DIALECTS[dialect])
+            fixed = {k: encode(v) for k, v in compiled.params.items() if v is not None}
+            found = self._texts[dialect] = (str(compiled), fixed)
+        return found
+
+
+class Query(Statement, Generic[T]):
+    """A statement whose rows become `shape`: a Struct (columns by its field names), `dict`, or a plain type (first column).
+
+    Raises TypeError at first use, when the columns are not the Struct's fields.
+    """
+
+    def __init__(self, element: Any, shape: type[T]):
+        super().__init__(element)
+        self.shape = shape
+        self._decode: Callable[[Row], T] | None = None
+
+    @property
+    def decode(self) -> Callable[[Row], T]:
+        if self._decode is None:
+            columns = [c.name for c in getattr(self.element, "selected_columns", None) or self.element._returning]
+            self._decode = decoder(self.shape, columns)
+        return self._decode
+
+
+def encode(value: Any) -> Any:
+    """A Python value as the driver takes it: 0/1 for bool, JSON text for what is nested."""
+    kind = type(value)
+    if kind is str or kind is int or value is None or kind is bytes or kind is float:
+        return value
+    if kind is bool:
+        return int(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, (dict, list, tuple, frozenset, set, msgspec.Struct)):
+        return msgspec.json.encode(sorted(value) if isinstance(value, (set, frozenset)) else value).decode()
+    return value
+
+
+def _strip_optional(hint: Any) -> tuple[Any, bool]:
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        rest = [a for a in get_args(hint) if a is not type(None)]
+        return (rest[0] if len(rest) == 1 else Any), len(rest) < len(get_args(hint))
+    return hint, False
+
+
+def _converter(hint: Any) -> tuple[str, Any]:
+    """How one column's value becomes the field's: ("" as it is | "call", function)."""
+    hint, _ = _strip_optional(hint)
+    if get_origin(hint) is typing.Annotated:
+        return _converter(get_args(hint)[0])
+    if hint in (str, int, bytes, float, Any):
+        return "", None
+    if hint is bool:
+        return "call", bool
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return "call", hint
+    return "call", msgspec.json.Decoder(hint).decode
+
+
+def decoder(shape: type[T], columns: Sequence[str]) -> Callable[[Row], T]:
+    """A function from a row to `shape`, written for these columns. Raises TypeError, when they do not fit."""
+    if shape is dict:
+        return lambda row: dict(zip(columns, row, strict=True))  # type: ignore[return-value]
+    if not (isinstance(shape, type) and issubclass(shape, msgspec.Struct)):
+        kind, call = _converter(shape)
+        return (lambda row: call(row[0])) if kind else (lambda row: row[0])
+    hints = typing.get_type_hints(shape, include_extras=True)
+    names: dict[str, Any] = {"shape": shape}
+    parts = []
+    for field in msgspec.structs.fields(shape):
+        if field.name not in columns:
+            if field.required:
+                raise TypeError(f"{shape.__name__}.{field.name} has no column among {list(columns)}")
+            continue
+        at = columns.index(field.name)
+        kind, call = _converter(hints[field.name])
+        if kind:
+            names[f"c{at}"] = call
+            parts.append(f"{field.name}=None if r[{at}] is None else c{at}(r[{at}])")
+        else:
+            parts.append(f"{field.name}=r[{at}]")
+    return eval(f"lambda r: shape({', '.join(parts)})", names)  # type: ignore[no-any-return]
+
+
+_inserts: dict[tuple[str, tuple[str, ...], bool], Statement] = {}
+
+
+def inserting(table: sa.Table, names: tuple[str, ...], *, if_absent: bool = False) -> Statement:
+    """The INSERT of these columns, made once. if_absent: ON CONFLICT DO NOTHING."""
+    key = (table.name, names, if_absent)
+    found = _inserts.get(key)
+    if found is None:
+        element: Any = sqlite.insert(table).values({n: sa.bindparam(n) for n in names})
+        if if_absent:
+            element = element.on_conflict_do_nothing()
+        found = _inserts[key] = Statement(element)
+    return found
+
+
+_updates: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Statement] = {}
+
+
+def updating(table: sa.Table, names: tuple[str, ...], by: tuple[str, ...]) -> Statement:
+    """`UPDATE … SET names WHERE by`, made once. The `by` parameters are named `by_<column>`."""
+    key = (table.name, names, by)
+    found = _updates.get(key)
+    if found is None:
+        where = [table.c[b] == sa.bindparam(f"by_{b}") for b in by]
+        found = _updates[key] = Statement(sa.update(table).where(*where).values({n: sa.bindparam(n) for n in names}))
+    return found

@@ -1,0 +1,343 @@
+"""Routes made into one Falcon application: who asks, at which microversion, with what body; answers and faults."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+import falcon
+import falcon.asgi
+import msgspec
+from falcon import http_status_to_code
+
+from moln.kernel import errors, log
+from moln.kernel.cloud import Cloud
+from moln.kernel.context import RequestContext, Version
+from moln.kernel.errors import Failure
+from moln.kernel.http.bodies import ANY_VERSION, NEWEST, Body, QueryParams, View, decode
+from moln.kernel.http.faults import keystone_body, status_of
+from moln.kernel.http.routes import Params, Reply, Route, Service
+
+BODY_BOUND = 1 << 20  # bytes of a JSON body, at most
+QUERY_BOUND = 16 << 10
+REQUEST_S = 60.0  # seconds that an answer may take (uploads bound themselves)
+_encode = msgspec.json.Encoder().encode
+_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any_json = msgspec.json.Decoder(Any)
+_access = logging.getLogger("moln.access")
+_log = logging.getLogger("moln.http")
+
+
+def parse_query(text: str) -> Params:
+    """Raises: Invalid, for a query that is too long or not UTF-8."""
+    if not text:
+        return {}
+    if len(text) > QUERY_BOUND:
+        raise errors.Invalid("The query is too long.")
+    try:
+        params = parse_qs(text, keep_blank_values=True, max_num_fields=200, errors="strict")
+    except (ValueError, UnicodeDecodeError):
+        raise errors.Invalid("The query is not valid UTF-8, or has too many parameters.") from None
+    if "%00" in text and any("\0" in v for vs in params.values() for v in vs):
+        raise errors.Invalid("A NUL character is not allowed in the query.")
+    return params
+
+
+def negotiate(service: Service, req: falcon.asgi.Request) -> Version:
+    """The microversion asked for (api-ref, "Microversions"). Raises: Invalid, NotAcceptable."""
+    asked = None
+    header = req.get_header("OpenStack-API-Version")
+    if header:
+        for part in header.split(","):
+            word, _, number = part.strip().partition(" ")
+            if word.lower() == service.header:
+                asked = number.strip()
+    if asked is None and service.legacy_header:
+        asked = req.get_header(service.legacy_header)
+    if asked is None:
+        return service.min_version
+    if asked == "latest":
+        return service.max_version
+    major, dot, minor = asked.partition(".")
+    if not (dot and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit() and len(asked) < 12):
+        raise errors.Invalid(f"API Version String {asked} is of invalid format. Must be of format MajorNum.MinorNum.")
+    found = (int(major), int(minor))
+    if not service.min_version <= found <= service.max_version:
+        low, high = (".".join(map(str, v)) for v in (service.min_version, service.max_version))
+        raise errors.NotAcceptable(
+            f"Version {asked} is not supported by the API. Minimum is {low} and maximum is {high}.")
+    return found
+
+
+class Endpoint:
+    """Every operation of one path: Falcon's resource."""
+
+    def __init__(self, cloud: Cloud, service: Service, routes: list[Route]):
+        self.cloud = cloud
+        self.service = service
+        self.by_method: dict[str, list[Route]] = {}
+        for route in routes:
+            self.by_method.setdefault(route.method, []).append(route)
+        if "GET" in self.by_method and "HEAD" not in self.by_method:
+            self.by_method["HEAD"] = self.by_method["GET"]
+        for method, found in self.by_method.items():
+            setattr(self, f"on_{method.lower()}", self._responder(found))
+
+    def _responder(self, routes: list[Route]) -> Callable[..., Awaitable[None]]:
+        service, cloud = self.service, self.cloud
+        versioned = bool(service.header)
+        only = routes[0] if len(routes) == 1 and not routes[0].action else None
+        chosen_by_body = any(r.action for r in routes)
+
+        async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, **values: str) -> None:
+            request_id = "req-" + cloud.ids.uuid()
+            log.request_id.set(request_id)
+            ctx = None
+            try:
+                version = negotiate(service, req) if versioned else ANY_VERSION
+                token = req.get_header("X-Auth-Token")
+                who = None
+                if token:
+                    try:
+                        who = await cloud.authenticate(cloud, token)
+                    except errors.Unauthorized:
+                        if not (only or routes[0]).public:
+                            raise
+                elif not (only or routes[0]).public:
+                    raise errors.Unauthorized("The request you have made requires authentication.")
+                ctx = RequestContext(cloud, request_id, who, version, cloud.clock.monotonic() + REQUEST_S)
+                raw = None
+                if chosen_by_body:
+                    raw = await read_body(req)
+                    route = _by_action(routes, raw, version, req)
+                else:
+                    route = only or _by_version(routes, version)
+                    if not route.since <= version <= route.until and versioned:
+                        raise errors.NotFound("The resource could not be found.")
+                await _answer(route, ctx, req, resp, list(values.values()), raw)
+                self._finish(resp, request_id, version)
+            except Failure as failure:
+                self._fail(failure, req, resp, ctx, request_id)
+            except Exception as error:
+                if isinstance(error, falcon.HTTPError):
+                    raise
+                _log.exception("an unforeseen error in %s %s", req.method, req.path)
+                crash = Failure("An unexpected error prevented the server from fulfilling your request.")
+                self._fail(crash, req, resp, ctx, request_id)
+            if _access.isEnabledFor(logging.INFO):
+                who_id = ctx.user_id if ctx else None
+                _access.info("%s %s %s user=%s", req.method, req.path, resp.status_code, who_id)
+
+        return respond
+
+    def _finish(self, resp: falcon.asgi.Response, request_id: str, version: Version) -> None:
+        headers = resp._headers
+        headers["x-openstack-request-id"] = request_id
+        service = self.service
+        if service.request_id_header:
+            headers[service.request_id_header] = request_id
+        if service.header:
+            text = f"{version[0]}.{version[1]}"
+            headers["openstack-api-version"] = f"{service.header} {text}"
+            vary = "OpenStack-API-Version"
+            if service.legacy_header:
+                headers[service.legacy_header.lower()] = text
+                vary += ", " + service.legacy_header
+            headers["vary"] = vary
+
+    def _fail(self, failure: Failure, req: falcon.asgi.Request, resp: falcon.asgi.Response, ctx: RequestContext | None,
+              request_id: str) -> None:  # fmt: skip
+        status = status_of(failure, self.service.statuses)
+        if failure.detail:
+            _log.warning("%s: %s", failure.message, failure.detail)
+        shape = keystone_body if status == 401 else self.service.fault
+        resp.stream = None
+        resp.data, resp.content_type = shape(failure, status, ctx)
+        resp.status = str(status) if status not in _STATUS_LINES else _STATUS_LINES[status]
+        if status == 401:
+            resp.set_header("WWW-Authenticate", f'Keystone uri="{self.cloud.settings.public_url}/identity"')
+        if isinstance(failure, errors.TooManyRequests):
+            resp.set_header("Retry-After", str(failure.retry_after_s))
+        if isinstance(failure, errors.MethodNotAllowed) and failure.allowed:
+            resp.set_header("Allow", ", ".join(failure.allowed))
+        self._finish(resp, request_id, ctx.version if ctx else self.service.min_version)
+
+
+_STATUS_LINES: dict[int, str] = {
+    code: getattr(falcon, f"HTTP_{code}") for code in range(100, 600) if hasattr(falcon, f"HTTP_{code}")
+}
+
+
+def _by_version(routes: list[Route], version: Version) -> Route:
+    for route in routes:
+        if route.since <= version <= route.until:
+            return route
+    raise errors.NotFound("The resource could not be found.")
+
+
+def _by_action(routes: list[Route], raw: bytes, version: Version, req: falcon.asgi.Request) -> Route:
+    keys = decode(_any_json, raw)
+    if not isinstance(keys, dict) or not keys:
+        raise errors.Invalid("Malformed request body: an object with one action is needed.")
+    for route in routes:
+        if route.action in keys and route.since <= version <= route.until:
+            if len(keys) > 1:
+                extra = next(k for k in keys if k != route.action)
+                raise errors.Invalid(f"Additional properties are not allowed ({extra[:64]!r} was unexpected)", field=extra)
+            return route
+    name = next(iter(keys))
+    raise errors.NotFound(f"There is no such action: {name[:64]}")
+
+
+async def read_body(req: falcon.asgi.Request, bound: int = BODY_BOUND) -> bytes:
+    """A small body, whole. Raises: TooLarge."""
+    length = req.content_length
+    if length is not None and length > bound:
+        raise errors.TooLarge(f"The request body is larger than {bound} bytes.")
+    raw: bytes = await req.stream.read(bound + 1)
+    if len(raw) > bound:
+        raise errors.TooLarge(f"The request body is larger than {bound} bytes.")
+    return raw
+
+
+async def _answer(route: Route, ctx: RequestContext, req: falcon.asgi.Request, resp: falcon.asgi.Response, values: list[str],
+                  raw: bytes | None) -> None:  # fmt: skip
+    arguments: dict[str, Any] = {}
+    if route.service.project_in_path and len(values) > len(route.variables):
+        _check_project(ctx, values.pop(0))
+    for name, value in zip(route.variables, values, strict=True):
+        if name in route.wants:
+            if "\0" in value:
+                raise errors.NotFound("The resource could not be found.")
+            arguments[name] = value
+    if "ctx" in route.wants:
+        arguments["ctx"] = ctx
+    if "request" in route.wants:
+        arguments["request"] = req
+    if "query" in route.wants:
+        params = parse_query(req.query_string)
+        is_struct = isinstance(route.query, type) and issubclass(route.query, QueryParams)
+        arguments["query"] = route.query.parse(params, ctx.version) if is_struct else params
+    if "body" in route.wants:
+        if raw is None:
+            raw = await read_body(req)
+        if route.body is bytes:
+            arguments["body"] = raw
+        elif isinstance(route.body, type) and issubclass(route.body, Body):
+            arguments["body"] = route.body.parse(raw, ctx.version)
+        else:
+            found = decode(_any_json, raw)
+            if not isinstance(found, dict):
+                raise errors.Invalid("Malformed request body: a JSON object is needed.")
+            arguments["body"] = found
+    result = await route.handler(**arguments)
+    status = route.status
+    if type(result) is Reply:
+        status = result.status or status
+        for name, value in result.headers.items():
+            resp.set_header(name, value)
+        if result.media_type:
+            resp.content_type = result.media_type
+        if result.stream is not None:
+            resp.stream = result.stream
+            resp.status = _STATUS_LINES[status]
+            return
+        result = result.body
+    resp.status = _STATUS_LINES[status]
+    if result is None:
+        return
+    if isinstance(result, bytes):
+        resp.data = result
+        return
+    if isinstance(result, View):
+        result.at(ctx.version)
+    resp.data = _encode(result)
+
+
+def _check_project(ctx: RequestContext, project_id: str) -> None:
+    """A project id in the path must be the token's own (Cinder and Nova answer 400)."""
+    if ctx.who is not None and project_id != ctx.project_id and not (ctx.project_id is None and ctx.is_admin):
+        raise errors.Invalid(f"Malformed request URL: URL's project_id '{project_id[:64]}' doesn't match Context's project_id '{ctx.project_id}'")
+
+
+def _template(path: str) -> str:
+    """The path with its variables numbered: real templates disagree on names, Falcon insists on one."""
+    out, n = [], 0
+    for part in path.split("/"):
+        if "{" in part:
+            before, _, rest = part.partition("{")
+            out.append(f"{before}{{v{n}}}{rest.partition('}')[2]}")
+            n += 1
+        else:
+            out.append(part)
+    return "/".join(out)
+
+
+class _Nowhere:
+    """What answers below a service's prefix where no route does."""
+
+    def __init__(self, endpoint: Endpoint):
+        self._endpoint = endpoint
+
+    async def __call__(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any) -> None:
+        self._endpoint._fail(errors.NotFound("The resource could not be found."), req, resp, None, "req-" + self._endpoint.cloud.ids.uuid())
+
+
+class _RefuseEmptySegments:
+    """`/v3//volumes` is nothing; Falcon would take the empty segment for a variable."""
+
+    async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        if "//" in req.path:
+            raise falcon.HTTPNotFound()
+
+
+def build_app(cloud: Cloud, routes: Iterable[Route]) -> falcon.asgi.App[Any, Any]:
+    """The ASGI application of these operations. Raises ValueError, when two of them clash."""
+    app = falcon.asgi.App(middleware=[_RefuseEmptySegments()])
+    app.req_options.strip_url_path_trailing_slash = True
+    app.resp_options.default_media_type = falcon.MEDIA_JSON
+    paths: dict[str, list[Route]] = {}
+    services: dict[str, Service] = {}
+    for route in routes:
+        services[route.service.prefix] = route.service
+        for path in _paths(route):
+            paths.setdefault(_template(path), []).append(route)
+    endpoints: dict[str, Endpoint] = {}
+    for template, found in paths.items():
+        endpoints[template] = endpoint = Endpoint(cloud, found[0].service, found)
+        app.add_route(template, endpoint)
+        if template != "/" and template.endswith("/"):
+            app.add_route(template.rstrip("/"), endpoint)
+    bare: dict[str, Endpoint] = {prefix: Endpoint(cloud, service, []) for prefix, service in services.items()}
+    for prefix, endpoint in sorted(bare.items(), key=lambda item: len(item[0])):
+        app.add_sink(_Nowhere(endpoint), prefix=prefix or "/")
+
+    async def http_error(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError, params: Any) -> None:
+        status = http_status_to_code(error.status)
+        endpoint = next((e for p, e in sorted(bare.items(), key=lambda i: -len(i[0])) if req.path.startswith(p)), None)
+        if endpoint is None:
+            resp.status, resp.data = error.status, _encode({"error": {"code": status, "message": error.title or ""}})
+            return
+        failure: Failure = errors.NotFound("The resource could not be found.")
+        if status == 405:
+            allowed = tuple((error.headers or {}).get("Allow", "").split(", "))  # type: ignore[union-attr]
+            failure = errors.MethodNotAllowed("The method is not allowed for this resource.", allowed)
+        elif status != 404:
+            failure = errors.Invalid(error.description or error.title or "Bad request.")
+        endpoint._fail(failure, req, resp, None, "req-" + cloud.ids.uuid())
+
+    app.add_error_handler(falcon.HTTPError, http_error)  # type: ignore[arg-type]
+    return app
+
+
+def _paths(route: Route) -> list[str]:
+    service = route.service
+    full = service.prefix + route.path
+    if not service.project_in_path or not route.path.startswith(service.root + "/") or route.path.startswith(service.root + "/{project_id}"):
+        return [full]
+    return [full, f"{service.prefix}{service.root}/{{project_id}}{route.path[len(service.root):]}"]
+
+
+__all__ = ["BODY_BOUND", "NEWEST", "Endpoint", "build_app", "negotiate", "parse_query", "read_body"]

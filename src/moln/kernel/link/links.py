@@ -1,0 +1,217 @@
+"""The controller's side: calls to nodes with deadline, fence and request id; reports from them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import logging
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from moln.kernel import log
+from moln.kernel.errors import BackendRefused, BackendUnreachable, StaleGeneration
+from moln.kernel.link.frames import Answer, Call, Frame, Hello, Report, pack, receive, send
+from moln.kernel.link.verbs import Verbs, methods_of, result_of
+
+D = TypeVar("D")
+ReportHandler = Callable[[str, bytes], Awaitable[None]]
+Hook = Callable[[str, str], None]
+_log = logging.getLogger("moln.link")
+
+
+class _Proxy:
+    """A driver on a node: its Protocol's methods, each a call."""
+
+    def __init__(self, links: NodeLinks, node: str, area: str, protocol: type, resource: str, generation: int, deadline_s: float):
+        for name, method in methods_of(protocol).items():
+            setattr(self, name, self._method(links, node, f"{area}.{name}", method, resource, generation, deadline_s))
+
+    @staticmethod
+    def _method(links: NodeLinks, node: str, verb: str, method: Callable[..., Any], resource: str, generation: int,
+                deadline_s: float) -> Callable[..., Awaitable[Any]]:  # fmt: skip
+        signature = inspect.signature(method)
+        decode = result_of(method)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind(None, *args, **kwargs)
+            bound.apply_defaults()
+            packed = pack(list(bound.args[1:]))
+            return decode(await links.call(node, verb, packed, resource=resource, generation=generation, deadline_s=deadline_s))
+
+        return call
+
+
+class NodeLinks:
+    """How drivers on nodes are called. Subclasses carry the frames.
+
+    hook: called with ("link", verb) before and ("link-done", verb) after each call, for fault tests.
+    """
+
+    def __init__(self, now_us: Callable[[], int], hook: Hook | None = None):
+        self._now_us = now_us
+        self._hook = hook
+        self._ids = itertools.count(1)
+        self._handlers: dict[str, list[ReportHandler]] = {}
+
+    def driver(self, node: str, area: str, protocol: type[D], *, resource: str = "", generation: int = 0,
+               deadline_s: float = 60.0) -> D:  # fmt: skip
+        """The driver of `area` on a node: calls raise BackendRefused (StaleGeneration) or BackendUnreachable, nothing else.
+
+        resource, generation: the fence. deadline_s: seconds from the call; afterwards the outcome is unknown.
+        """
+        return cast(D, _Proxy(self, node, area, protocol, resource, generation, deadline_s))
+
+    def on_report(self, topic: str, handler: ReportHandler) -> None:
+        """Run `handler(node, value in msgpack)` for each report of a topic; "node.up" and "node.down" come from the link itself."""
+        self._handlers.setdefault(topic, []).append(handler)
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """The nodes that are there now."""
+        raise NotImplementedError
+
+    async def call(self, node: str, verb: str, args: bytes, *, resource: str = "", generation: int = 0, deadline_s: float = 60.0) -> bytes:
+        """The packed result. Raises: BackendUnreachable, BackendRefused, StaleGeneration."""
+        not_after = self._now_us() + int(deadline_s * 1e6)
+        call = Call(next(self._ids), verb, args, not_after, resource, generation, log.request_id.get())
+        if self._hook:
+            self._hook("link", verb)
+        answer = await self._send(node, call, deadline_s)
+        if self._hook:
+            self._hook("link-done", verb)
+        match answer.kind:
+            case "ok":
+                return answer.value
+            case "stale":
+                raise StaleGeneration(answer.message)
+            case "refused":
+                raise BackendRefused(answer.message)
+        raise BackendUnreachable(answer.message or f"Node {node} did not answer {verb}.")
+
+    async def _send(self, node: str, call: Call, deadline_s: float) -> Answer:
+        raise NotImplementedError
+
+    async def publish(self, node: str, topic: str, value: bytes) -> None:
+        """Give a report to its handlers; a handler's failure is logged and stays its own."""
+        for handler in self._handlers.get(topic, ()):
+            try:
+                await handler(node, value)
+            except Exception:
+                _log.exception("report %s of node %s", topic, node)
+
+    async def close(self) -> None:
+        """Let go of every node."""
+
+
+class InProcessLinks(NodeLinks):
+    """Nodes inside this process, spoken to in the same frames: for simulation."""
+
+    def __init__(self, now_us: Callable[[], int], hook: Hook | None = None):
+        super().__init__(now_us, hook)
+        self._verbs: dict[str, Verbs] = {}
+
+    async def join(self, node: str, verbs: Verbs, facts: dict[str, Any]) -> None:
+        """A simulated node comes up."""
+        self._verbs[node] = verbs
+        await self.publish(node, "node.up", pack(facts))
+
+    async def leave(self, node: str) -> None:
+        """A simulated node is lost."""
+        del self._verbs[node]
+        await self.publish(node, "node.down", pack(None))
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        return frozenset(self._verbs)
+
+    async def _send(self, node: str, call: Call, deadline_s: float) -> Answer:
+        verbs = self._verbs.get(node)
+        if verbs is None:
+            raise BackendUnreachable(f"Node {node} is not connected.")
+        return await verbs.answer(call)
+
+
+class _Peer:
+    def __init__(self, writer: asyncio.StreamWriter):
+        self.writer = writer
+        self.waiting: dict[int, asyncio.Future[Answer]] = {}
+
+
+class SocketLinks(NodeLinks):
+    """Nodes that connect to this process's unix socket; only root may (SO_PEERCRED), or the user we run as."""
+
+    def __init__(self, path: Path, now_us: Callable[[], int], hook: Hook | None = None):
+        super().__init__(now_us, hook)
+        self._path = path
+        self._peers: dict[str, _Peer] = {}
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        os.chmod(self._path, 0o600)
+
+    async def close(self) -> None:
+        if self._server:
+            self._server.close()
+        for peer in list(self._peers.values()):
+            peer.writer.close()
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        return frozenset(self._peers)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        node = ""
+        peer = _Peer(writer)
+        try:
+            raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            if struct.unpack("3i", raw)[1] not in (0, os.getuid()):
+                return
+            hello = await asyncio.wait_for(receive(reader), 10)
+            if not isinstance(hello, Hello):
+                return
+            node = hello.node
+            if node in self._peers:
+                self._peers[node].writer.close()
+            self._peers[node] = peer
+            await self.publish(node, "node.up", pack(hello.facts))
+            while True:
+                await self._take(node, peer, await receive(reader))
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+            pass
+        finally:
+            writer.close()
+            for future in peer.waiting.values():
+                if not future.done():
+                    future.set_exception(BackendUnreachable(f"Node {node} went away."))
+            if self._peers.get(node) is peer:
+                del self._peers[node]
+                await self.publish(node, "node.down", pack(None))
+
+    async def _take(self, node: str, peer: _Peer, frame: Frame) -> None:
+        if isinstance(frame, Answer):
+            future = peer.waiting.get(frame.id)
+            if future and not future.done():
+                future.set_result(frame)
+        elif isinstance(frame, Report):
+            await self.publish(node, frame.topic, frame.value)
+
+    async def _send(self, node: str, call: Call, deadline_s: float) -> Answer:
+        peer = self._peers.get(node)
+        if peer is None:
+            raise BackendUnreachable(f"Node {node} is not connected.")
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        peer.waiting[call.id] = future
+        try:
+            send(peer.writer, call)
+            return await asyncio.wait_for(future, deadline_s)
+        except (ConnectionError, TimeoutError):
+            raise BackendUnreachable(f"Node {node} did not answer {call.verb} in {deadline_s:g} s.") from None
+        finally:
+            peer.waiting.pop(call.id, None)

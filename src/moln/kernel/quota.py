@@ -1,0 +1,104 @@
+"""Quotas: `used` counters charged by predicate UPDATE in the same transaction as what they count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from moln.kernel.db import INT, Query, Reader, Statement, Transaction, column, table
+from moln.kernel.errors import OverQuota
+
+UNLIMITED = -1
+
+usages = table(
+    "quota_usages", column("service"), column("project_id"), column("resource"), column("used", INT),
+    sa.UniqueConstraint("service", "project_id", "resource"),
+)  # fmt: skip
+limits = table(
+    "quota_limits", column("service"), column("project_id"), column("resource"), column("limit", INT),
+    sa.UniqueConstraint("service", "project_id", "resource"),
+)  # fmt: skip
+
+
+class _Count(Struct, frozen=True):
+    resource: str
+    count: int
+
+
+_of = (sa.bindparam("service"), sa.bindparam("project_id"))
+LIMITS = Query(sa.select(limits.c.resource, limits.c.limit.label("count")).where(limits.c.service == _of[0], limits.c.project_id == _of[1]), _Count)
+USAGES = Query(sa.select(usages.c.resource, usages.c.used.label("count")).where(usages.c.service == _of[0], usages.c.project_id == _of[1]), _Count)
+ALL_USAGES = Query(sa.select(usages.c.project_id, usages.c.resource, usages.c.used).where(usages.c.service == _of[0]), dict)
+CHARGE = Statement(
+    sa.update(usages)
+    .where(
+        usages.c.service == _of[0], usages.c.project_id == _of[1], usages.c.resource == sa.bindparam("name"),
+        sa.or_(sa.bindparam("most") < 0, usages.c.used + sa.bindparam("n") <= sa.bindparam("most")),
+    )
+    .values(used=usages.c.used + sa.bindparam("n"))
+)  # fmt: skip
+REFUND = Statement(
+    sa.update(usages)
+    .where(usages.c.service == _of[0], usages.c.project_id == _of[1], usages.c.resource == sa.bindparam("name"))
+    .values(used=sa.func.max(usages.c.used - sa.bindparam("n"), 0))
+)
+
+
+class Quota:
+    """One service's quota. defaults: a limit by resource, -1 for none (shared/api quotas; the project's own override them).
+
+    The reserved project `""` holds the overridden defaults (Nova's quota classes).
+    """
+
+    def __init__(self, service: str, defaults: dict[str, int]):
+        self.service = service
+        self.defaults = defaults
+
+    async def charge(self, tx: Transaction, project_id: str, **amounts: int) -> None:
+        """Take `amounts` more. Raises: OverQuota, naming every resource that would overflow; then nothing is taken."""
+        most = await self.limits(tx, project_id)
+        over = []
+        for name, n in amounts.items():
+            if n <= 0:
+                if n < 0:
+                    await tx.run(REFUND, service=self.service, project_id=project_id, name=name, n=-n)
+                continue
+            row = {"service": self.service, "project_id": project_id, "resource": name, "used": 0}
+            taken = {"service": self.service, "project_id": project_id, "name": name, "n": n, "most": most[name]}
+            if not await tx.run(CHARGE, **taken):
+                await tx.insert(usages, row, if_absent=True)
+                if not await tx.run(CHARGE, **taken):
+                    over.append(name)
+        if over:
+            raise OverQuota(f"Quota exceeded for resources: {over}.", resources=tuple(over))
+
+    async def refund(self, tx: Transaction, project_id: str, **amounts: int) -> None:
+        """Give `amounts` back."""
+        for name, n in amounts.items():
+            if n:
+                await tx.run(REFUND, service=self.service, project_id=project_id, name=name, n=n)
+
+    async def limits(self, db: Reader, project_id: str) -> dict[str, int]:
+        """Every resource's limit for a project."""
+        found = dict(self.defaults)
+        for owner in ("", project_id):
+            found |= {c.resource: c.count for c in await db.all(LIMITS, service=self.service, project_id=owner)}
+        return found
+
+    async def used(self, db: Reader, project_id: str) -> dict[str, int]:
+        """Every resource's use by a project."""
+        found = dict.fromkeys(self.defaults, 0)
+        return found | {c.resource: c.count for c in await db.all(USAGES, service=self.service, project_id=project_id)}
+
+    async def set_limits(self, tx: Transaction, project_id: str, values: dict[str, int]) -> None:
+        """Override a project's limits (project "": the defaults)."""
+        for name, value in values.items():
+            key: dict[str, Any] = {"service": self.service, "project_id": project_id, "resource": name}
+            if not await tx.insert(limits, key | {"limit": value}, if_absent=True):
+                await tx.update(limits, {"limit": value}, **key)
+
+    async def reset(self, tx: Transaction, project_id: str) -> None:
+        """Back to the defaults."""
+        await tx.delete(limits, service=self.service, project_id=project_id)

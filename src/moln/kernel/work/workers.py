@@ -1,0 +1,205 @@
+"""Runs reconcilers and periodic jobs on the event loop; all they know can be lost at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from moln.kernel import log
+from moln.kernel.cloud import Cloud
+from moln.kernel.errors import BackendRefused, BackendUnreachable, Conflict, NotFound, Unavailable
+from moln.kernel.work.reconciler import Later, Reconciler, Work
+
+_log = logging.getLogger("moln.work")
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+
+
+class Periodic(Struct, frozen=True):
+    """A job run every `every_s` seconds, first at start."""
+
+    name: str
+    run: Callable[[Work], Awaitable[None]]
+    every_s: float
+
+
+class _Trouble(Struct):
+    """A resource that failed: since when, and when it is tried again (monotonic seconds)."""
+
+    since: float
+    pause_s: float
+    again: float
+
+
+class Workers:
+    """Every reconciler of a process. start() after the database is open, stop() before it closes."""
+
+    def __init__(self, cloud: Cloud, reconcilers: Sequence[Reconciler[Any]], periodics: Sequence[Periodic] = ()):
+        self._cloud = cloud
+        self._work = Work(cloud)
+        self._loops = [_Loop(self._work, r) for r in reconcilers]
+        self._periodics = list(periodics)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(loop.run(), name=loop.reconciler.name) for loop in self._loops]
+        self._tasks += [asyncio.create_task(self._repeat(p), name=p.name) for p in self._periodics]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def settle(self, rounds: int = 50) -> None:
+        """Run everything until nothing more is found or all wait: for tests and simulation, without start()."""
+        for _ in range(rounds):
+            done = [await loop.once() for loop in self._loops]
+            if not any(done):
+                return
+        raise RuntimeError("work does not settle: " + ", ".join(lp.reconciler.name for lp in self._loops if await lp.once()))
+
+    async def _repeat(self, periodic: Periodic) -> None:
+        while True:
+            try:
+                await periodic.run(self._work)
+            except Exception:
+                _log.exception("periodic job %s", periodic.name)
+            await asyncio.sleep(periodic.every_s)
+
+
+class _Loop:
+    def __init__(self, work: Work, reconciler: Reconciler[Any]):
+        self.reconciler = reconciler
+        self._work = work
+        self._wake = asyncio.Event()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._trouble: dict[str, _Trouble] = {}
+        self._woken: set[str] = set()
+        work.db.feed.subscribe(f"wake.{reconciler.name}", self._woke)
+
+    def _woke(self, keys: list[str]) -> None:
+        for key in keys:
+            if key in self._running:
+                self._woken.add(key)
+            if (trouble := self._trouble.get(key)) is not None:
+                trouble.again = 0.0
+        self._wake.set()
+
+    async def run(self) -> None:
+        r = self.reconciler
+        try:
+            while True:
+                self._wake.clear()
+                try:
+                    await self._dispatch()
+                except Exception:
+                    _log.exception("reconciler %s cannot look", r.name)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), self._pause())
+        finally:
+            for task in list(self._running.values()):
+                task.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def _pause(self) -> float:
+        """Until the next look: the period, or the first retry that is due."""
+        now = self._work.cloud.clock.monotonic()
+        due = [t.again - now for k, t in self._trouble.items() if k not in self._running]
+        return max(0.02, min([self.reconciler.every_s, *due]))
+
+    async def _dispatch(self) -> None:
+        r = self.reconciler
+        now = self._work.cloud.clock.monotonic()
+        found = await r.find(self._work.db, self._work.now_us)
+        keys = {r.key(resource) for resource in found}
+        for gone in [k for k in self._trouble if k not in keys and k not in self._running]:
+            del self._trouble[gone]
+        for resource in found:
+            key = r.key(resource)
+            if key in self._running or len(self._running) >= r.at_once:
+                continue
+            trouble = self._trouble.get(key)
+            if trouble and trouble.again > now:
+                continue
+            task = asyncio.create_task(self._one(key, resource), name=f"{r.name}:{key}")
+            self._running[key] = task
+
+    async def _one(self, key: str, resource: Any) -> None:
+        try:
+            await self._settle(key, resource)
+        finally:
+            self._running.pop(key, None)
+            if key in self._woken:
+                self._woken.discard(key)
+                if (trouble := self._trouble.get(key)) is not None:
+                    trouble.again = 0.0
+            self._wake.set()
+
+    async def once(self) -> bool:
+        """Settle what is found now, one by one; whether anything was done (not merely waited for)."""
+        r, done = self.reconciler, False
+        for resource in await r.find(self._work.db, self._work.now_us):
+            key = r.key(resource)
+            await self._settle(key, resource)
+            done |= key not in self._trouble
+        return done
+
+    async def _settle(self, key: str, resource: Any) -> None:
+        r = self.reconciler
+        log.request_id.set(f"work-{r.name}")
+        try:
+            await r.settle(self._work, resource)
+        except Later as later:
+            now = self._work.cloud.clock.monotonic()
+            self._trouble[key] = _Trouble(now, FIRST_PAUSE_S, now + later.after_s)
+        except (Conflict, NotFound) as moved:
+            _log.info("%s %s: another writer came first: %s", r.name, key, moved)
+            self._again(key)
+        except BackendRefused as refused:
+            await self._give_up(key, resource, refused.message)
+        except (BackendUnreachable, Unavailable) as lost:
+            await self._retry(key, resource, lost.message)
+        except Exception as error:
+            _log.exception("%s %s", r.name, key)
+            await self._retry(key, resource, f"An internal error ({type(error).__name__}); the log says more.")
+        else:
+            self._trouble.pop(key, None)
+
+    def _again(self, key: str) -> None:
+        now = self._work.cloud.clock.monotonic()
+        trouble = self._trouble.get(key)
+        if trouble is None:
+            self._trouble[key] = _Trouble(now, FIRST_PAUSE_S, now + FIRST_PAUSE_S)
+        else:
+            trouble.pause_s = min(trouble.pause_s * 2, LONGEST_PAUSE_S)
+            trouble.again = now + trouble.pause_s
+
+    async def _retry(self, key: str, resource: Any, reason: str) -> None:
+        r, now = self.reconciler, self._work.cloud.clock.monotonic()
+        self._again(key)
+        if r.deadline is not None:
+            deadline = r.deadline(resource)
+            expired = deadline is not None and self._work.now_us > deadline
+        else:
+            expired = now - self._trouble[key].since > r.patience_s
+        if expired:
+            await self._give_up(key, resource, reason)
+        else:
+            _log.info("%s %s waits: %s", r.name, key, reason)
+
+    async def _give_up(self, key: str, resource: Any, reason: str) -> None:
+        _log.warning("%s %s ends in error: %s", self.reconciler.name, key, reason)
+        try:
+            await self.reconciler.fail(self._work, resource, reason)
+            self._trouble.pop(key, None)
+        except (Conflict, NotFound):
+            self._again(key)
+        except Exception:
+            _log.exception("%s %s cannot fail", self.reconciler.name, key)
+            self._again(key)

@@ -1,0 +1,75 @@
+"""What a network engine does for Moln. Drivers take `model` values only, and raise only BackendRefused and BackendUnreachable."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from msgspec import Struct
+
+from moln.kernel.errors import BackendRefused
+from moln.network.model.topology import Change, Chassis, Desired
+
+
+class Fenced(BackendRefused):
+    """Another writer with a higher epoch has taken over: this one must stop writing."""
+
+
+class PortUp(Struct, frozen=True):
+    """The engine began (up) or ceased to carry a port's frames. chassis: where, by the engine's name, or empty."""
+
+    port_id: str
+    up: bool
+    chassis: str = ""
+
+
+class ChassisChanged(Struct, frozen=True):
+    """A node came, went, or changed what it is connected to: gateways may have to move."""
+
+
+Event = PortUp | ChassisChanged
+
+
+class Applied(Struct, frozen=True):
+    """What one apply did. written: rows made, changed or removed. missing: changes that wait for one that was not named."""
+
+    written: int = 0
+    missing: frozenset[Change] = frozenset()
+
+
+class NetworkDriver(Protocol):
+    """One engine. Every verb may be repeated; none is called by two tasks at once but `events`, `chassis` and `ups`."""
+
+    async def start(self, epoch: int) -> None:
+        """Connect as the writer with this epoch. Raises: Fenced when a higher one was here; BackendUnreachable."""
+
+    async def stop(self) -> None:
+        """Let go of the engine; nothing that runs on it notices."""
+
+    async def apply(self, desired: Desired) -> Applied:
+        """Make the engine hold what is desired: compute, compare, write the difference, each write fenced by the epoch."""
+
+    async def check(self, desired: Desired) -> list[str]:
+        """How the engine differs from a complete desired state, a line each, without changing it (for `moln doctor`)."""
+
+    def events(self) -> AsyncIterator[Event]:
+        """What happens from now on. Losing some is allowed: `ups` and `chassis` tell what is."""
+
+    async def ups(self) -> dict[str, str]:
+        """Ports that are carried now, and by which chassis."""
+
+    async def chassis(self) -> list[Chassis]:
+        """The nodes the engine knows."""
+
+
+class EngineSettings(Struct, frozen=True, kw_only=True):
+    """What rows depend on besides the topology.
+
+    dns_servers: resolvers given to guests whose subnet names none. dns_domain: of guests' names on networks without one; ends in a dot.
+    lease_s: DHCP lease, seconds. distributed_floating_ips: leave from the guest's own node where it reaches the physical network.
+    """
+
+    dns_servers: tuple[str, ...] = ()
+    dns_domain: str = "openstacklocal."
+    lease_s: int = 43200
+    distributed_floating_ips: bool = True

@@ -1,0 +1,152 @@
+"""A network engine that exists in memory only: simulation, and the first driver of the contract suite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from moln.kernel.errors import BackendUnreachable
+from moln.network.drivers.base import Applied, ChassisChanged, EngineSettings, Event, Fenced, PortUp
+from moln.network.drivers.ovn_rows import everything, units
+from moln.network.drivers.rows import Ref, Row, unit_of
+from moln.network.model.topology import Change, Chassis, Desired
+
+
+class FakeEngine:
+    """What outlives a driver: the rows, the epoch and the nodes. Several drivers (controllers) may share one."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self.epoch = 0
+        self.nodes: dict[str, Chassis] = {}
+        self.reachable = True
+
+
+class FakeDriver:
+    """Computes the same rows as the OVN driver and keeps them. A port is up as soon as it is enabled and bound to a node."""
+
+    def __init__(self, settings: EngineSettings | None = None, engine: FakeEngine | None = None):
+        self.engine = engine or FakeEngine()
+        self.settings = settings or EngineSettings()
+        self._epoch = 0
+        self._readers: set[asyncio.Queue[Event]] = set()
+
+    def _here(self) -> FakeEngine:
+        if not self.engine.reachable:
+            raise BackendUnreachable("The simulated network engine is down.")
+        return self.engine
+
+    async def start(self, epoch: int) -> None:
+        """See NetworkDriver."""
+        engine = self._here()
+        if engine.epoch > epoch:
+            raise Fenced(f"The network engine's writer is epoch {engine.epoch}, not {epoch}.")
+        engine.epoch = self._epoch = epoch
+
+    async def stop(self) -> None:
+        """See NetworkDriver."""
+
+    def add_chassis(self, node: Chassis) -> None:
+        """A node joins, or changes."""
+        self.engine.nodes[node.name] = node
+        self._tell(ChassisChanged())
+
+    def remove_chassis(self, name: str) -> None:
+        """A node leaves."""
+        self.engine.nodes.pop(name, None)
+        self._tell(ChassisChanged())
+
+    async def apply(self, desired: Desired) -> Applied:
+        """See NetworkDriver."""
+        engine = self._here()
+        if engine.epoch != self._epoch:
+            raise Fenced(f"The network engine's writer is epoch {engine.epoch}, not {self._epoch}.")
+        before = self._ups()
+        wanted = units(desired, list(engine.nodes.values()), self.settings)
+        written, missing = 0, set[Change]()
+        touched = {unit.change for unit in wanted}
+        for unit in wanted:
+            own = {row.key: row for row in unit.rows}
+            if lacking := [ref for row in unit.rows for ref in _refs(row) if ref not in own and ref not in engine.rows]:
+                missing.update(unit_of(ref) for ref in lacking)
+                continue
+            for key in [key for key in engine.rows if unit_of(key) == unit.change and key not in own]:
+                del engine.rows[key]
+                written += 1
+            for key, row in own.items():
+                if engine.rows.get(key) != row:
+                    engine.rows[key] = row
+                    written += 1
+        if desired.complete:
+            for key in [key for key in engine.rows if unit_of(key) not in touched]:
+                del engine.rows[key]
+                written += 1
+        after = self._ups()
+        for port_id in before.keys() | after.keys():
+            if before.get(port_id) != after.get(port_id):
+                self._tell(PortUp(port_id, port_id in after, after.get(port_id, "")))
+        return Applied(written, frozenset(missing))
+
+    async def check(self, desired: Desired) -> list[str]:
+        """See NetworkDriver."""
+        engine = self._here()
+        assert desired.complete, everything
+        wanted = {
+            row.key: row for unit in units(desired, list(engine.nodes.values()), self.settings) for row in unit.rows
+        }
+        problems = [
+            f"{row.table} {key} is there and should not be" for key, row in engine.rows.items() if key not in wanted
+        ]
+        problems += [f"{row.table} {key} is not there" for key, row in wanted.items() if key not in engine.rows]
+        return problems + [
+            f"{row.table} {key} differs"
+            for key, row in wanted.items()
+            if key in engine.rows and engine.rows[key] != row
+        ]
+
+    async def events(self) -> AsyncIterator[Event]:
+        """See NetworkDriver."""
+        queue: asyncio.Queue[Event] = asyncio.Queue()
+        self._readers.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._readers.discard(queue)
+
+    def _tell(self, event: Event) -> None:
+        for queue in self._readers:
+            queue.put_nowait(event)
+
+    def _ups(self) -> dict[str, str]:
+        ups = {}
+        for row in self.engine.rows.values():
+            options = row.columns.get("options")
+            if (
+                row.table == "Logical_Switch_Port"
+                and row.columns.get("enabled") == (True,)
+                and isinstance(options, dict)
+            ):
+                if host := options.get("requested-chassis"):
+                    ups[str(row.columns["name"])] = host
+        return ups
+
+    async def ups(self) -> dict[str, str]:
+        """See NetworkDriver."""
+        self._here()
+        return self._ups()
+
+    async def chassis(self) -> list[Chassis]:
+        """See NetworkDriver."""
+        return sorted(self._here().nodes.values(), key=lambda node: node.name)
+
+
+def _refs(row: Row) -> list[str]:
+    refs = [
+        item.key
+        for value in row.columns.values()
+        if isinstance(value, tuple)
+        for item in value
+        if isinstance(item, Ref) and item.needed
+    ]
+    return [*refs, *row.groups, *([row.holder[0].key] if row.holder else [])]

@@ -1,0 +1,267 @@
+"""Networks, subnets and ports as northbound rows (ovn-nb(5)). Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from moln.network.drivers.base import EngineSettings
+from moln.network.drivers.rows import Ref, Row, Value
+from moln.network.model import addresses
+from moln.network.model.networks import Network
+from moln.network.model.ports import METADATA_DEVICE, ROUTER_OWNERS, Owner, Port
+from moln.network.model.subnets import Subnet
+from moln.network.model.topology import Topology
+
+DROP = "group:drop"  # every secured port is in it; what no rule allows ends here
+
+DHCPV4_NAMES = {                                   # dnsmasq's names, as Neutron's users write them, to OVN's
+    "router": "router", "mtu": "mtu", "dns-server": "dns_server", "domain-name": "domain_name", "netmask": "netmask",
+    "ntp-server": "ntp_server", "tftp-server": "tftp_server", "tftp-server-address": "tftp_server_address",
+    "server-ip-address": "tftp_server_address", "bootfile-name": "bootfile_name", "hostname": "hostname", "wpad": "wpad",
+    "classless-static-route": "classless_static_route", "path-prefix": "path_prefix", "lease-time": "lease_time",
+    "domain-search": "domain_search_list", "3": "router", "6": "dns_server", "12": "hostname", "15": "domain_name", "26": "mtu",
+    "42": "ntp_server", "51": "lease_time", "66": "tftp_server", "67": "bootfile_name", "121": "classless_static_route",
+    "150": "tftp_server_address", "210": "path_prefix", "252": "wpad",
+}  # fmt: skip
+DHCPV6_NAMES = {"dns-server": "dns_server", "domain-search": "domain_search", "24": "domain_search", "23": "dns_server"}
+QUOTED = {
+    "domain_name",
+    "bootfile_name",
+    "hostname",
+    "wpad",
+    "path_prefix",
+    "domain_search_list",
+    "domain_search",
+    "tftp_server",
+}
+
+
+def switch_name(network_id: str) -> str:
+    """As Neutron names its logical switches and routers, for the tools that know them."""
+    return f"neutron-{network_id}"
+
+
+def network_rows(topology: Topology, network: Network) -> tuple[Row, ...]:
+    """A logical switch, and where it meets a physical network."""
+    key = f"network:{network.id}"
+    switch = Row(
+        "Logical_Switch",
+        key,
+        {
+            "name": switch_name(network.id),
+            "other_config": {"mcast_snoop": "false", "vlan-passthru": "false"},
+            "external_ids": {
+                "neutron:network_name": network.name,
+                "neutron:mtu": str(network.mtu),
+                "neutron:network_type": network.network_type,
+            },
+        },
+    )
+    if network.physical_network is None:
+        return (switch,)
+    localnet = Row(
+        "Logical_Switch_Port",
+        f"{key}/localnet",
+        {
+            "name": f"provnet-{network.id}",
+            "type": "localnet",
+            "addresses": ("unknown",),
+            "options": {
+                "network_name": network.physical_network,
+                "mcast_flood": "false",
+                "mcast_flood_reports": "true",
+            },
+            "tag_request": () if network.segmentation_id is None else (network.segmentation_id,),
+        },
+        holder=(Ref(key), "ports"),
+    )
+    return switch, localnet
+
+
+def metadata_address(topology: Topology, subnet: Subnet) -> str | None:
+    """Where hosts of the subnet reach metadata: the address of the network's distributed port there."""
+    for port in topology.ports.values():
+        if port.network_id == subnet.network_id and port.device_owner == Owner.DISTRIBUTED:
+            return next((ip.ip_address for ip in port.fixed_ips if ip.subnet_id == subnet.id), None)
+    return None
+
+
+def dhcp_options(topology: Topology, subnet: Subnet, settings: EngineSettings) -> dict[str, str] | None:
+    """DHCP options all hosts of a subnet get, in OVN's syntax; None when it has no DHCP service."""
+    network = topology.networks[subnet.network_id]
+    if not subnet.enable_dhcp:
+        return None
+    server_mac = addresses.mac_of(subnet.id, "dhcp")
+    servers = subnet.dns_nameservers or tuple(
+        s for s in settings.dns_servers if ipaddress.ip_address(s).version == subnet.ip_version
+    )
+    if subnet.ip_version == 6:
+        if subnet.ipv6_address_mode == "slaac":
+            return None
+        options = {"server_id": server_mac}
+        if servers:
+            options["dns_server"] = "{%s}" % ", ".join(servers)
+        if subnet.ipv6_address_mode == "dhcpv6-stateless":
+            options["dhcpv6_stateless"] = "true"
+        return options
+    metadata = metadata_address(topology, subnet)
+    server = subnet.gateway_ip or metadata
+    if server is None:
+        return None
+    options = {
+        "server_id": server,
+        "server_mac": server_mac,
+        "lease_time": str(settings.lease_s),
+        "mtu": str(network.mtu),
+    }
+    if subnet.gateway_ip is not None:
+        options["router"] = subnet.gateway_ip
+    if servers:
+        options["dns_server"] = "{%s}" % ", ".join(servers)
+    domain = (network.dns_domain or settings.dns_domain).rstrip(".")
+    if domain:
+        options["domain_name"] = f'"{domain}"'
+    routes = [f"{addresses.METADATA_V4}/32,{metadata}"] if metadata else []
+    routes += [f"{route.destination},{route.nexthop}" for route in subnet.host_routes]
+    if routes:  # RFC 3442: a client that takes option 121 ignores option 3
+        if subnet.gateway_ip is not None:
+            routes.append(f"0.0.0.0/0,{subnet.gateway_ip}")
+        options["classless_static_route"] = "{%s}" % ", ".join(routes)
+    return options
+
+
+def subnet_rows(topology: Topology, subnet: Subnet, settings: EngineSettings) -> tuple[Row, ...]:
+    """The subnet's DHCP service."""
+    options = dhcp_options(topology, subnet, settings)
+    if options is None:
+        return ()
+    return (Row("DHCP_Options", f"subnet:{subnet.id}", {"cidr": subnet.cidr, "options": options}),)
+
+
+def port_security(port: Port) -> tuple[str, ...]:
+    """The MAC and IP combinations a port may send, in OVN's syntax; empty when it may send anything."""
+    if not port.secured:
+        return ()
+    by_mac: dict[str, list[str]] = {port.mac_address: [ip.ip_address for ip in port.fixed_ips]}
+    for pair in port.allowed_address_pairs:
+        by_mac.setdefault(pair.mac_address, []).append(pair.ip_address)
+    return tuple(sorted(" ".join([mac, *sorted(set(ips), key=_place)]) for mac, ips in by_mac.items()))
+
+
+def _place(text: str) -> tuple[int, int, int]:
+    network = ipaddress.ip_network(text)
+    return network.version, int(network.network_address), network.prefixlen
+
+
+def _extra_options(port: Port, version: int) -> dict[str, str]:
+    names = DHCPV4_NAMES if version == 4 else DHCPV6_NAMES
+    known = {}
+    for option in port.extra_dhcp_opts:
+        name = names.get(option.opt_name)
+        if option.ip_version == version and name is not None:
+            value = option.opt_value
+            known[name] = '"%s"' % value.replace('"', "") if name in QUOTED else value
+    return known
+
+
+def _dhcp(
+    topology: Topology, port: Port, version: int, settings: EngineSettings
+) -> tuple[tuple[Ref, ...], tuple[Row, ...]]:
+    """What a port's dhcpv4_options or dhcpv6_options refers to, and a row of its own where its options differ."""
+    if port.trusted:
+        return (), ()
+    subnets = [topology.subnets[ip.subnet_id] for ip in port.fixed_ips if ip.subnet_id in topology.subnets]
+    subnets = [s for s in subnets if s.ip_version == version]
+    subnets.sort(key=lambda s: s.ipv6_address_mode == "dhcpv6-stateless")  # one that hands out addresses first
+    served = [(s, options) for s in subnets if (options := dhcp_options(topology, s, settings)) is not None]
+    if not served:
+        return (), ()
+    subnet, options = served[0]
+    if not (extra := _extra_options(port, version)):
+        return (Ref(f"subnet:{subnet.id}", needed=False),), ()
+    own = Row("DHCP_Options", f"port:{port.id}/dhcpv{version}", {"cidr": subnet.cidr, "options": {**options, **extra}})
+    return (Ref(own.key),), (own,)
+
+
+def port_rows(topology: Topology, port: Port, settings: EngineSettings) -> tuple[Row, ...]:
+    """A logical switch port, the groups it is in, and DHCP options of its own.
+
+    Floating addresses have no port in the engine: the router answers for them.
+    """
+    if port.device_owner == Owner.FLOATING_IP:
+        return ()
+    network = topology.networks[port.network_id]
+    ips = [ip.ip_address for ip in port.fixed_ips]
+    lengths = {s.id: s.cidr.partition("/")[2] for s in topology.subnets.values()}
+    columns: dict[str, Value] = {
+        "name": port.id,
+        "type": "",
+        "enabled": (port.admin_state_up,),
+        "addresses": (" ".join([port.mac_address, *ips]),),
+        "port_security": port_security(port),
+        "options": {},
+        "dhcpv4_options": (),
+        "dhcpv6_options": (),
+        "external_ids": {
+            "neutron:device_id": port.device_id,
+            "neutron:device_owner": port.device_owner,
+            "neutron:project_id": port.project_id,
+            "neutron:network_name": switch_name(port.network_id),
+            "neutron:mtu": str(network.mtu),
+            "neutron:cidrs": " ".join(
+                f"{ip.ip_address}/{lengths[ip.subnet_id]}" for ip in port.fixed_ips if ip.subnet_id in lengths
+            ),
+        },
+    }
+    extra: tuple[Row, ...] = ()
+    groups: frozenset[str] = frozenset()
+    if port.device_owner in ROUTER_OWNERS:
+        columns["type"] = "router"
+        columns["addresses"] = ("router",)
+        columns["enabled"] = ()
+        columns["options"] = {"router-port": f"lrp-{port.id}"}
+        if port.device_owner == Owner.ROUTER_GATEWAY:
+            columns["options"] = {"router-port": f"lrp-{port.id}", "nat-addresses": "router"}
+    elif port.device_owner == Owner.DISTRIBUTED and port.device_id.startswith(METADATA_DEVICE):
+        columns["type"] = "localport"
+    else:
+        if port.host_id:
+            columns["options"] = {"requested-chassis": port.host_id}
+        (v4, own4), (v6, own6) = _dhcp(topology, port, 4, settings), _dhcp(topology, port, 6, settings)
+        columns["dhcpv4_options"], columns["dhcpv6_options"], extra = v4, v6, own4 + own6
+        pair_macs = sorted({pair.mac_address for pair in port.allowed_address_pairs} - {port.mac_address})
+        columns["addresses"] = (" ".join([port.mac_address, *ips]), *pair_macs)
+        if port.secured:
+            groups = frozenset([DROP, *(f"group:{group}" for group in port.security_groups)])
+        elif not port.port_security_enabled:
+            columns["addresses"] = (*columns["addresses"], "unknown")  # type: ignore[misc]
+    row = Row(
+        "Logical_Switch_Port",
+        f"port:{port.id}",
+        columns,
+        holder=(Ref(f"network:{port.network_id}"), "ports"),
+        groups=groups,
+    )
+    return (*extra, row)
+
+
+def names_rows(topology: Topology, network: Network, settings: EngineSettings) -> tuple[Row, ...]:
+    """DNS answers for the named ports of a network, forward and reverse; OVN gives them without a server."""
+    domain = (network.dns_domain or settings.dns_domain).rstrip(".").lower()
+    records: dict[str, list[str]] = {}
+    reverse: dict[str, str] = {}
+    for port in sorted(topology.ports.values(), key=lambda p: p.id):
+        if port.network_id != network.id or not port.dns_name or not port.fixed_ips:
+            continue
+        label = port.dns_name.rstrip(".").lower()
+        full = f"{label}.{domain}" if domain else label
+        for name in dict.fromkeys((label, full)):
+            records.setdefault(name, []).extend(ip.ip_address for ip in port.fixed_ips)
+        for ip in port.fixed_ips:
+            reverse.setdefault(ipaddress.ip_address(ip.ip_address).reverse_pointer, full)
+    if not records:
+        return ()
+    answers = {name: " ".join(ips) for name, ips in records.items()} | reverse
+    return (
+        Row("DNS", f"names:{network.id}", {"records": answers}, holder=(Ref(f"network:{network.id}"), "dns_records")),
+    )

@@ -1,0 +1,54 @@
+"""Routers and floating addresses (network v2.0 api-ref, "Routers", "Floating IPs")."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from moln.network.model.subnets import Route
+
+MOST_ROUTES = 30  # Neutron's max_routes
+
+
+class Router(Struct, frozen=True, kw_only=True):
+    """Joins subnets, and through its gateway the world.
+
+    gateway_network_id: the external network, or None. enable_snat: whether hosts without a floating address go out as the gateway's own.
+    Its interfaces and its gateway are ports whose device_id names it.
+    """
+
+    id: str
+    project_id: str
+    name: str = ""
+    description: str = ""
+    admin_state_up: bool = True
+    gateway_network_id: str | None = None
+    gateway_port_id: str | None = None
+    enable_snat: bool = True
+    routes: tuple[Route, ...] = ()
+    availability_zone_hints: tuple[str, ...] = ()
+    created_at: int = 0
+    updated_at: int = 0
+    revision_number: int = 1
+
+
+class FloatingIp(Struct, frozen=True, kw_only=True):
+    """An address of an external network that stands for one fixed address of a port.
+
+    port_id, fixed_ip_address and router_id are all set or all None. floating_port_id: the port that holds the address.
+    """
+
+    id: str
+    project_id: str
+    floating_network_id: str
+    floating_ip_address: str
+    floating_port_id: str
+    port_id: str | None = None
+    fixed_ip_address: str | None = None
+    router_id: str | None = None
+    status: str = "DOWN"
+    description: str = ""
+    dns_name: str = ""
+    dns_domain: str = ""
+    created_at: int = 0
+    updated_at: int = 0
+    revision_number: int = 1

@@ -1,0 +1,77 @@
+"""What a network driver is given: some things as they should be, and whether that is everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from msgspec import Struct
+
+from moln.network.model.networks import Network
+from moln.network.model.ports import Port
+from moln.network.model.routers import FloatingIp, Router
+from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
+from moln.network.model.subnets import Subnet
+
+T = TypeVar("T")
+
+
+class Chassis(Struct, frozen=True, kw_only=True):
+    """A node as the engine sees it. name: the engine's own id for it. physical_networks: those it has a bridge for.
+
+    seen_at: µs of its last sign of life, 0 when it never answered. gateway: whether it may carry routers' gateways.
+    """
+
+    name: str
+    hostname: str
+    physical_networks: tuple[str, ...] = ()
+    tunnel_ips: tuple[str, ...] = ()
+    tunnel_types: tuple[str, ...] = ()
+    gateway: bool = True
+    seen_at: int = 0
+
+
+class Topology(Struct, frozen=True, kw_only=True):
+    """Things by id. A router, port or subnet comes with all that it refers to (its network, its addresses' subnets...)."""
+
+    networks: Mapping[str, Network] = {}
+    subnets: Mapping[str, Subnet] = {}
+    ports: Mapping[str, Port] = {}
+    routers: Mapping[str, Router] = {}
+    floating_ips: Mapping[str, FloatingIp] = {}
+    groups: Mapping[str, SecurityGroup] = {}
+    rules: Mapping[str, SecurityGroupRule] = {}
+
+    def subnets_of(self, network_id: str) -> list[Subnet]:
+        return [s for s in self.subnets.values() if s.network_id == network_id]
+
+    def ports_of_router(self, router_id: str) -> list[Port]:
+        return [
+            p for p in self.ports.values() if p.device_id == router_id and p.device_owner.startswith("network:router_")
+        ]
+
+
+class Change(Struct, frozen=True, order=True):
+    """One thing that may have changed. kind: network, subnet, group, port, router or names (a network's DNS records)."""
+
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+
+class Desired(Struct, frozen=True, kw_only=True):
+    """What should be so. changes: what to look at; what is named there and absent from the topology is removed.
+
+    complete: the topology is all there is, and whatever else the driver owns is removed; `changes` is not read then.
+    """
+
+    topology: Topology
+    changes: frozenset[Change] = frozenset()
+    complete: bool = False
+
+
+def by_id(things: Iterable[T]) -> dict[str, T]:
+    """Things as a mapping."""
+    return {thing.id: thing for thing in things}  # type: ignore[attr-defined]

@@ -1,0 +1,187 @@
+"""What every network driver must do; the fake one first, then OVN."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from msgspec import structs
+
+from moln.network.drivers.base import EngineSettings, Fenced, NetworkDriver, PortUp
+from moln.network.drivers.fake import FakeDriver, FakeEngine
+from moln.network.drivers.ovn import OvnDriver
+from moln.network.model.topology import Change, Desired, Topology
+from tests.network import cases, lab
+from tests.network.cases import FIP, GROUP, NET, ONE, ROUTER, TWO, rule, small_cloud
+
+SETTINGS = EngineSettings(dns_servers=("192.0.2.53",))
+
+
+class FakeBench:
+    """Drivers that share one simulated engine."""
+
+    def __init__(self) -> None:
+        self.engine = FakeEngine()
+
+    def driver(self) -> NetworkDriver:
+        return FakeDriver(SETTINGS, self.engine)
+
+    def close(self) -> None:
+        pass
+
+
+class OvnBench(lab.Central):
+    """Drivers of one real OVN, without nodes."""
+
+    def driver(self) -> NetworkDriver:
+        return OvnDriver(self.northbound, self.southbound, SETTINGS)
+
+
+@pytest.fixture(params=["fake", pytest.param("ovn", marks=pytest.mark.engines)], scope="module")
+def bench(request: pytest.FixtureRequest) -> Iterator[FakeBench | OvnBench]:
+    if request.param == "ovn" and not lab.available():
+        pytest.skip("needs root and OVN")
+    made = FakeBench() if request.param == "fake" else OvnBench()
+    yield made
+    made.close()
+
+
+EPOCH = iter(range(1, 10_000))
+
+
+@pytest.fixture
+async def driver(bench: FakeBench | OvnBench) -> AsyncIterator[NetworkDriver]:
+    made = bench.driver()
+    await made.start(next(EPOCH))
+    await made.apply(Desired(topology=Topology(), complete=True))
+    yield made
+    await made.stop()
+
+
+def whole(topology: Topology) -> Desired:
+    return Desired(topology=topology, complete=True)
+
+
+def part(topology: Topology, *changes: tuple[str, str]) -> Desired:
+    return Desired(topology=topology, changes=frozenset(Change(*c) for c in changes))
+
+
+async def test_what_is_desired_is_there_afterwards(driver: NetworkDriver) -> None:
+    assert (await driver.apply(whole(small_cloud()))).written > 20
+    assert await driver.check(whole(small_cloud())) == []
+
+
+async def test_applying_the_same_again_writes_nothing(driver: NetworkDriver) -> None:
+    await driver.apply(whole(small_cloud()))
+    assert (await driver.apply(whole(small_cloud()))).written == 0
+
+
+async def test_a_changed_rule_writes_that_rule_only(driver: NetworkDriver) -> None:
+    cloud = small_cloud()
+    await driver.apply(whole(cloud))
+    rules = {**cloud.rules, "new": rule(9, protocol="tcp", port_range_min=80, port_range_max=80)}
+    changed = structs.replace(cloud, rules=rules)
+    assert (await driver.apply(part(changed, ("group", GROUP)))).written == 1
+    assert await driver.check(whole(changed)) == []
+
+
+async def test_what_is_gone_from_the_topology_is_removed(driver: NetworkDriver) -> None:
+    cloud = small_cloud()
+    await driver.apply(whole(cloud))
+    fewer = structs.replace(cloud, ports={k: v for k, v in cloud.ports.items() if k != ONE}, floating_ips={})
+    await driver.apply(part(fewer, ("port", ONE), ("router", ROUTER), ("names", NET)))
+    assert await driver.check(whole(fewer)) == []
+
+
+async def test_an_empty_topology_leaves_nothing(driver: NetworkDriver) -> None:
+    await driver.apply(whole(small_cloud()))
+    await driver.apply(whole(Topology()))
+    assert await driver.check(whole(Topology())) == []
+
+
+async def test_a_part_need_not_know_the_rest(driver: NetworkDriver) -> None:
+    cloud = small_cloud()
+    await driver.apply(whole(cloud))
+    port = structs.replace(cloud.ports[TWO], admin_state_up=False)
+    little = Topology(
+        networks=cloud.networks, subnets=cloud.subnets, ports={TWO: port, cases.META: cloud.ports[cases.META]}
+    )
+    assert (await driver.apply(part(little, ("port", TWO)))).written == 1
+    assert await driver.check(whole(structs.replace(cloud, ports={**cloud.ports, TWO: port}))) == []
+
+
+async def test_a_port_before_its_group_waits_and_says_for_what(driver: NetworkDriver) -> None:
+    cloud = small_cloud()
+    await driver.apply(whole(structs.replace(cloud, ports={}, groups={}, rules={}, floating_ips={})))
+    applied = await driver.apply(part(cloud, ("port", ONE)))
+    assert applied.missing == {Change("group", GROUP)}
+    await driver.apply(part(cloud, *((c.kind, c.id) for c in applied.missing), ("port", ONE)))
+    assert (await driver.apply(part(cloud, ("port", ONE)))).missing == frozenset()
+
+
+async def test_ports_move_between_groups(driver: NetworkDriver) -> None:
+    cloud = small_cloud()
+    await driver.apply(whole(cloud))
+    open_port = structs.replace(cloud.ports[TWO], port_security_enabled=False, security_groups=())
+    opened = structs.replace(cloud, ports={**cloud.ports, TWO: open_port})
+    await driver.apply(part(opened, ("port", TWO)))
+    assert await driver.check(whole(opened)) == []
+    assert (await driver.apply(whole(opened))).written == 0, "the groups' members are right too"
+
+
+async def test_a_floating_ip_moves_to_another_port(driver: NetworkDriver) -> None:
+    cloud = small_cloud()
+    await driver.apply(whole(cloud))
+    moved = structs.replace(cloud.floating_ips[FIP], port_id=TWO, fixed_ip_address="10.1.0.12")
+    changed = structs.replace(cloud, floating_ips={FIP: moved})
+    await driver.apply(part(changed, ("router", ROUTER)))
+    assert await driver.check(whole(changed)) == []
+
+
+async def test_an_older_writer_is_refused(driver: NetworkDriver, bench: FakeBench | OvnBench) -> None:
+    newer = bench.driver()
+    await newer.start(next(EPOCH))
+    with pytest.raises(Fenced):
+        await driver.apply(whole(small_cloud()))
+    with pytest.raises(Fenced):
+        await bench.driver().start(1)
+    await newer.stop()
+
+
+async def test_two_drivers_see_the_same_rows(driver: NetworkDriver, bench: FakeBench | OvnBench) -> None:
+    await driver.apply(whole(small_cloud()))
+    second = bench.driver()
+    await second.start(next(EPOCH))
+    assert (await second.apply(whole(small_cloud()))).written == 0
+    await second.stop()
+
+
+async def test_odd_names_are_only_names(driver: NetworkDriver) -> None:
+    """SEC-32: strings a user chose cannot become anything else in the engine."""
+    cloud = small_cloud()
+    odd = 'x"\n}; drop $$ && ip4 \t{}='
+    networks = {k: structs.replace(n, name=odd, description=odd) for k, n in cloud.networks.items()}
+    routers = {k: structs.replace(r, name=odd) for k, r in cloud.routers.items()}
+    named = structs.replace(cloud, networks=networks, routers=routers)
+    await driver.apply(whole(named))
+    assert await driver.check(whole(named)) == []
+
+
+async def test_a_fake_port_comes_up_when_it_is_bound() -> None:
+    driver = FakeDriver()
+    await driver.start(1)
+    told: list[PortUp] = []
+
+    async def listen() -> None:
+        async for event in driver.events():
+            if isinstance(event, PortUp):
+                told.append(event)
+                return
+
+    listener = asyncio.create_task(listen())
+    await asyncio.sleep(0)
+    await driver.apply(whole(small_cloud(host_one="node-1")))
+    await asyncio.wait_for(listener, 5)
+    assert told == [PortUp(ONE, True, "node-1")]
+    assert await driver.ups() == {ONE: "node-1"}

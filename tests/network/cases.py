@@ -1,0 +1,82 @@
+"""Small topologies that several tests start from."""
+
+from __future__ import annotations
+
+from moln.network.model.addresses import Pool
+from moln.network.model.networks import Network
+from moln.network.model.ports import FixedIp, Owner, Port
+from moln.network.model.routers import FloatingIp, Router
+from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
+from moln.network.model.subnets import Subnet
+from moln.network.model.topology import Topology, by_id
+
+NET, OUTER = "aaaaaaaa-0000-4000-8000-000000000001", "aaaaaaaa-0000-4000-8000-000000000002"
+V4, V6, OUTER_V4 = (f"bbbbbbbb-0000-4000-8000-00000000000{n}" for n in "123")
+ONE, TWO, META, INNER, INNER6, GATE, FIP_PORT = (f"cccccccc-0000-4000-8000-00000000000{n}" for n in "1234567")
+ROUTER, FIP = "dddddddd-0000-4000-8000-000000000001", "eeeeeeee-0000-4000-8000-000000000001"
+GROUP = "ffffffff-0000-4000-8000-000000000001"
+MAC = "fa:16:3e:00:00:0"
+
+
+def rule(n: int, **fields: object) -> SecurityGroupRule:
+    """A rule of the one group."""
+    fields = {"direction": "ingress", "security_group_id": GROUP, **fields}
+    return SecurityGroupRule(id=f"ffffffff-1111-4000-8000-{n:012d}", project_id="p", **fields)  # type: ignore[arg-type]
+
+
+def default_rules() -> list[SecurityGroupRule]:
+    """What a project's default group holds."""
+    return [
+        rule(1, direction="egress"),
+        rule(2, direction="egress", ethertype="IPv6"),
+        rule(3, remote_group_id=GROUP),
+        rule(4, ethertype="IPv6", remote_group_id=GROUP),
+    ]
+
+
+def small_cloud(host_one: str = "", host_two: str = "") -> Topology:
+    """Two guests on one network with v4 and v6, a router to an outer network, a floating address for the first guest."""
+    networks = [
+        Network(id=NET, project_id="p", name="inside", mtu=1442, segmentation_id=1),
+        Network(
+            id=OUTER,
+            project_id="a",
+            name="outside",
+            mtu=1500,
+            network_type="flat",
+            physical_network="physnet1",
+            external=True,
+        ),
+    ]
+    subnets = [
+        Subnet(id=V4, network_id=NET, project_id="p", cidr="10.1.0.0/24", gateway_ip="10.1.0.1",
+               allocation_pools=(Pool("10.1.0.2", "10.1.0.254"),)),
+        Subnet(id=V6, network_id=NET, project_id="p", cidr="fd00:1::/64", ip_version=6, gateway_ip="fd00:1::1",
+               ipv6_ra_mode="dhcpv6-stateful", ipv6_address_mode="dhcpv6-stateful"),
+        Subnet(id=OUTER_V4, network_id=OUTER, project_id="a", cidr="203.0.113.0/24", gateway_ip="203.0.113.1", enable_dhcp=False),
+    ]  # fmt: skip
+    ports = [
+        Port(id=ONE, network_id=NET, project_id="p", mac_address=MAC + "1", host_id=host_one, device_owner="compute:nova",
+             device_id="one", fixed_ips=(FixedIp(V4, "10.1.0.11"), FixedIp(V6, "fd00:1::11")), security_groups=(GROUP,), dns_name="one"),
+        Port(id=TWO, network_id=NET, project_id="p", mac_address=MAC + "2", host_id=host_two, device_owner="compute:nova",
+             device_id="two", fixed_ips=(FixedIp(V4, "10.1.0.12"), FixedIp(V6, "fd00:1::12")), security_groups=(GROUP,), dns_name="two"),
+        Port(id=META, network_id=NET, project_id="p", mac_address=MAC + "3", device_owner=Owner.DISTRIBUTED,
+             device_id=f"ovnmeta-{NET}", fixed_ips=(FixedIp(V4, "10.1.0.2"),)),
+        Port(id=INNER, network_id=NET, project_id="p", mac_address=MAC + "4", device_owner=Owner.ROUTER_INTERFACE, device_id=ROUTER,
+             fixed_ips=(FixedIp(V4, "10.1.0.1"),)),
+        Port(id=INNER6, network_id=NET, project_id="p", mac_address=MAC + "5", device_owner=Owner.ROUTER_INTERFACE, device_id=ROUTER,
+             fixed_ips=(FixedIp(V6, "fd00:1::1"),)),
+        Port(id=GATE, network_id=OUTER, project_id="", mac_address=MAC + "6", device_owner=Owner.ROUTER_GATEWAY, device_id=ROUTER,
+             fixed_ips=(FixedIp(OUTER_V4, "203.0.113.10"),)),
+        Port(id=FIP_PORT, network_id=OUTER, project_id="", mac_address=MAC + "7", device_owner=Owner.FLOATING_IP, device_id=FIP,
+             fixed_ips=(FixedIp(OUTER_V4, "203.0.113.101"),)),
+    ]  # fmt: skip
+    router = Router(id=ROUTER, project_id="p", name="r", gateway_network_id=OUTER, gateway_port_id=GATE)
+    fip = FloatingIp(
+        id=FIP, project_id="p", floating_network_id=OUTER, floating_ip_address="203.0.113.101", floating_port_id=FIP_PORT,
+        port_id=ONE, fixed_ip_address="10.1.0.11", router_id=ROUTER,
+    )  # fmt: skip
+    return Topology(
+        networks=by_id(networks), subnets=by_id(subnets), ports=by_id(ports), routers=by_id([router]), floating_ips=by_id([fip]),
+        groups=by_id([SecurityGroup(id=GROUP, project_id="p", name="default")]), rules=by_id(default_rules()),
+    )  # fmt: skip

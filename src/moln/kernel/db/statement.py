@@ -83,7 +83,7 @@ def _converter(hint: Any) -> tuple[str, Any]:
     hint, _ = _strip_optional(hint)
     if get_origin(hint) is typing.Annotated:
         return _converter(get_args(hint)[0])
-    if hint in (str, int, bytes, float, Any):
+    if hint in (str, int, bytes, float, Any) or get_origin(hint) is typing.Literal:
         return "", None
     if hint is bool:
         return "call", bool

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 Version = tuple[int, int]
 
+POLICIES = {
+    "identity": "keystone", "image": "glance", "placement": "placement", "compute": "nova", "network": "neutron",
+    "volume": "cinder",
+}  # fmt: skip
+"""Whose rule names an area speaks: an operator's policy files are named so."""
+
 
 class Identity(Struct, frozen=True):
     """What a token proves (identity api-ref, "Authentication and token management").
@@ -92,10 +98,10 @@ class RequestContext:
         return self.version >= (major, minor)
 
     def allows(self, service: str, rule: str, target: Any = None) -> bool:
-        """Whether the policy of `service` lets the caller do `rule` to `target` (a mapping or Struct; None: their own)."""
-        return self.cloud.policy.allows(service, rule, self, target)
+        """Whether the policy of an area lets the caller do `rule` to `target` (a mapping or Struct; None: their own)."""
+        return self.cloud.policy.allows(POLICIES[service], rule, self, target)
 
     def require(self, service: str, rule: str, target: Any = None) -> None:
         """Raises: Forbidden, when policy does not allow it."""
-        if not self.cloud.policy.allows(service, rule, self, target):
+        if not self.allows(service, rule, target):
             raise Forbidden(f"Policy doesn't allow {rule} to be performed.", type="PolicyNotAuthorized")

@@ -1,6 +1,6 @@
 """Who may do what: OpenStack's rule names and defaults, an operator's overrides, closures at the end.
 
-One namespace a service ("nova", "neutron", ...), because names like context_is_admin mean something else in each.
+One namespace a service, by our name or OpenStack's ("compute" or "nova"), because names like context_is_admin mean something else in each.
 The defaults (policy_rules/*.tsv) are those of the 2026.2 release, whose oslo.policy always enforces a rule's scopes
 and never falls back to the deprecated defaults.
 """
@@ -19,7 +19,15 @@ from msgspec import Struct
 
 from moln.kernel.policy_checks import Check, always, compile_check, never
 
-SERVICES = ("keystone", "glance", "placement", "nova", "neutron", "cinder")
+AREAS = {
+    "identity": "keystone",
+    "image": "glance",
+    "placement": "placement",
+    "compute": "nova",
+    "network": "neutron",
+    "volume": "cinder",
+}
+SERVICES = tuple(AREAS.values())
 _SCOPES = frozenset({"system", "domain", "project"})
 
 Overrides = Mapping[str, Mapping[str, Any]]
@@ -39,7 +47,7 @@ class Policy:
     """Compiled rules. `problems` says what of the overrides could not be understood (and is denied)."""
 
     def __init__(self, rules: dict[str, dict[str, Check]], problems: list[str]) -> None:
-        self._rules = rules
+        self._rules = rules | {area: rules[service] for area, service in AREAS.items() if service in rules}
         self.problems = problems
 
     @classmethod
@@ -64,7 +72,7 @@ class Policy:
         rules = self._rules[service]
         check = rules.get(rule)
         if check is None:
-            check = rules["default"] if service == "neutron" else never
+            check = rules["default"] if service in ("network", "neutron") else never
         return check(creds, target)
 
     def knows(self, service: str, rule: str) -> bool:

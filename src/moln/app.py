@@ -1,0 +1,127 @@
+"""The composition root: settings in, a running cloud out. The areas are listed by hand; nothing is discovered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import falcon.asgi
+import yaml
+from msgspec import Struct, field
+
+import moln.compute.module as compute
+import moln.identity.module as identity
+import moln.image.module as image
+import moln.network.module as network
+import moln.placement.module as placement
+import moln.volume.module as volume
+from moln.compute.settings import ComputeSettings
+from moln.host.settings import HostSettings
+from moln.identity.settings import IdentitySettings
+from moln.image.settings import ImageSettings
+from moln.kernel import config
+from moln.kernel.clock import Clock, Ids
+from moln.kernel.cloud import Cloud
+from moln.kernel.context import POLICIES
+from moln.kernel.db.sqlite import SqliteDatabase
+from moln.kernel.errors import Invalid
+from moln.kernel.http import Route, build_app
+from moln.kernel.link import NodeLinks
+from moln.kernel.module import Module
+from moln.kernel.policy import Policy
+from moln.kernel.work import Workers
+from moln.network.settings import NetworkSettings
+from moln.placement.settings import PlacementSettings
+from moln.volume.settings import VolumeSettings
+
+Hook = Callable[[str, str], None]
+
+
+class Settings(config.Settings, frozen=True, forbid_unknown_fields=True):
+    """The whole of moln.toml: what every process reads, and a table for each area."""
+
+    host: HostSettings = field(default_factory=HostSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
+    placement: PlacementSettings = field(default_factory=PlacementSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    volume: VolumeSettings = field(default_factory=VolumeSettings)
+
+
+def load_settings(home: Path, **overrides: Any) -> Settings:
+    """`moln.toml` of a home, what the command line says on top. Raises: Invalid."""
+    settings: Settings = config.load(home / "moln.toml", Settings, **overrides)
+    return settings
+
+
+def modules(settings: Settings) -> list[Module]:
+    """The areas, lower ones first."""
+    return [
+        identity.module(settings),
+        placement.module(settings),
+        image.module(settings),
+        network.module(settings),
+        volume.module(settings),
+        compute.module(settings),
+    ]
+
+
+def load_policy(home: Path) -> Policy:
+    """The defaults with an operator's `policy/<service>.yaml` files on top. Raises: Invalid."""
+    overrides = {}
+    for service in POLICIES.values():
+        path = home / "policy" / f"{service}.yaml"
+        if path.exists():
+            try:
+                overrides[service] = yaml.safe_load(path.read_text("utf-8")) or {}
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise Invalid(f"{path} is not valid YAML: {error}") from None
+    policy = Policy.load(overrides=overrides)
+    if policy.problems:
+        raise Invalid("; ".join(policy.problems))
+    return policy
+
+
+class App(Struct):
+    """A cloud put together: its areas, its work and its HTTP application. start() before serving, stop() at the end."""
+
+    cloud: Cloud
+    areas: list[Module]
+    workers: Workers
+    asgi: falcon.asgi.App[Any, Any]
+
+    @property
+    def routes(self) -> list[Route]:
+        return all_routes(self.areas)
+
+    async def start(self) -> None:
+        """Set the areas up, then begin the work."""
+        for area in self.areas:
+            if area.setup:
+                await area.setup(self.cloud)
+        self.workers.start()
+
+    async def stop(self) -> None:
+        await self.workers.stop()
+        for area in reversed(self.areas):
+            if area.close:
+                await area.close(self.cloud)
+        await self.cloud.links.close()
+        await self.cloud.db.close()
+
+
+def all_routes(areas: list[Module]) -> list[Route]:
+    return [route for area in areas for routes in area.routes for route in routes.all]
+
+
+def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks], *, clock: Clock | None = None, ids: Ids | None = None,
+            hook: Hook | None = None) -> App:  # fmt: skip
+    """Put a cloud together over the database in `home`. links: how nodes are reached. hook: sees every statement (fault tests)."""
+    clock = clock or Clock()
+    areas = modules(settings)
+    db = SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook)
+    cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids)
+    workers = Workers(cloud, [r for a in areas for r in a.reconcilers], [p for a in areas for p in a.periodics])
+    return App(cloud, areas, workers, build_app(cloud, all_routes(areas)))

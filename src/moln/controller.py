@@ -1,0 +1,136 @@
+"""The controller process: every API and the work behind them, unprivileged. `python -m moln.controller --home DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from moln.app import App, compose, load_settings
+from moln.kernel import log
+from moln.kernel.errors import Failure
+from moln.kernel.link import SocketLinks
+from moln.local import admin_app, metadata_app
+from moln.simulation import simulated_links, start_nodes
+
+_log = logging.getLogger("moln.controller")
+
+
+@contextlib.contextmanager
+def sole_owner(home: Path) -> Iterator[None]:
+    """Hold the home's lock. Raises: Failure, when another controller has it."""
+    with open(home / "controller.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failure(f"Another controller runs on {home}.") from None
+        yield
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the signals left to us and a call when it listens."""
+
+    def install_signal_handlers(self) -> None:
+        return
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _http(app: Any, **where: Any) -> _Server:
+    config = uvicorn.Config(
+        app, loop="none", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        timeout_keep_alive=30, limit_concurrency=1024, backlog=512, h11_max_incomplete_event_size=64 << 10,
+        proxy_headers=False, timeout_graceful_shutdown=5, **where,
+    )  # fmt: skip
+    return _Server(config)
+
+
+def _tell_ready() -> None:
+    """Write a line to the file descriptor that whoever started us waits on (MOLN_READY_FD)."""
+    number = os.environ.pop("MOLN_READY_FD", "")
+    if number.isdigit():
+        with contextlib.suppress(OSError), os.fdopen(int(number), "w") as ready:
+            ready.write("ready\n")
+
+
+async def serve(app: App, *, nodes: int = 0) -> None:
+    """Run until SIGTERM or SIGINT. nodes: simulated ones to start."""
+    cloud, settings = app.cloud, app.cloud.settings
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await app.start()
+    if isinstance(cloud.links, SocketLinks):
+        await cloud.links.start()
+    else:
+        await start_nodes(cloud, nodes)
+    run = cloud.home / "run"
+    servers = [
+        _http(app.asgi, host=settings.listen, port=settings.port),
+        _http(admin_app(app), uds=str(run / "admin.sock")),
+        _http(metadata_app(app), uds=str(run / "metadata.sock")),
+    ]
+    serving = [asyncio.create_task(server.serve()) for server in servers]
+    while not all(server.started for server in servers) and not any(task.done() for task in serving):
+        await asyncio.wait(serving, timeout=0.01)
+    if all(server.started for server in servers):
+        for name in ("admin.sock", "metadata.sock"):
+            os.chmod(run / name, 0o600)
+        _log.info("listening on %s port %s", settings.listen, settings.port)
+        _tell_ready()
+        waiting = asyncio.create_task(stopping.wait())
+        await asyncio.wait([*serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+    for server in servers:
+        server.should_exit = True
+    await asyncio.gather(*serving)
+    await app.stop()
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="moln.controller", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--listen")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--simulate", action="store_true", default=None)
+    parser.add_argument("--nodes", type=int, default=1)
+    args = parser.parse_args(argv)
+    os.umask(0o077)
+    args.home.mkdir(parents=True, exist_ok=True)
+    (args.home / "run").mkdir(exist_ok=True)
+    try:
+        settings = load_settings(args.home, listen=args.listen, port=args.port, simulate=args.simulate, public_url=_url(args))
+        log.configure(settings.log_level)
+        with sole_owner(args.home):
+            if settings.simulate:
+                app = compose(args.home, settings, simulated_links)
+            else:
+                app = compose(args.home, settings, lambda clock: SocketLinks(args.home / "run/controller.sock", clock.now_us))
+            uvicorn_loop = uvicorn.Config(app.asgi, loop="uvloop").get_loop_factory()
+            with asyncio.Runner(loop_factory=uvicorn_loop) as runner:
+                runner.run(serve(app, nodes=args.nodes))
+    except Failure as failure:
+        print(f"moln.controller: {failure.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _url(args: argparse.Namespace) -> str | None:
+    return f"http://{args.listen or '127.0.0.1'}:{args.port}" if args.port else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

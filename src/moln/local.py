@@ -1,0 +1,103 @@
+"""What only this machine may ask of the controller, on unix sockets in the home: the operator's questions, and guests' metadata.
+
+`run/admin.sock` answers `moln doctor`, `moln explain` and `moln status`; file modes say who may (0600: the user it runs as, and root).
+`run/metadata.sock` answers nodes' metadata proxies, which say the network and the address that a guest asked from.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import falcon
+import falcon.asgi
+import msgspec
+
+from moln.compute.ops import explain, metadata
+from moln.kernel.errors import Failure
+from moln.kernel.http.faults import status_of
+from moln.kernel.module import Invariant, Violation
+
+_log = logging.getLogger("moln.local")
+
+
+async def diagnose(cloud: Any, invariants: list[Invariant]) -> list[dict[str, str]]:
+    """Every violation of every invariant; a check that cannot run is itself a finding."""
+    found = []
+    for invariant in invariants:
+        try:
+            violations = await invariant.check(cloud)
+        except Failure as failure:
+            violations = [Violation(f"could not be checked: {failure.message}", "start what is down, then ask again")]
+        except Exception as error:
+            _log.exception("invariant %s", invariant.name)
+            violations = [Violation(f"the check itself failed ({type(error).__name__})", "see `moln logs controller`")]
+        found += [{"invariant": invariant.name, "message": v.message, "mend": v.mend} for v in violations]
+    return found
+
+
+class _Doctor:
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        invariants = [i for area in self._app.areas for i in area.invariants]
+        violations = await diagnose(self._app.cloud, invariants)
+        resp.data = msgspec.json.encode({"checked": [i.name for i in invariants], "violations": violations})
+
+
+class _Explain:
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, server: str) -> None:
+        resp.data = msgspec.json.encode(await explain.server(self._app.cloud, server))
+
+
+class _Status:
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        cloud = self._app.cloud
+        answer = {"public_url": cloud.settings.public_url, "simulate": cloud.settings.simulate, "nodes": sorted(cloud.links.nodes)}
+        resp.data = msgspec.json.encode(answer)
+
+
+class _Metadata:
+    """`/{network}/{address}/…path`, exactly as the proxy saw it."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def __call__(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: str) -> None:
+        _, network, address, *rest = req.path.split("/", 3)
+        status, body, media_type = await metadata.answer(self._app.cloud, network, address, "/" + (rest[0] if rest else ""))
+        resp.status = str(status)
+        resp.content_type = media_type
+        resp.data = body
+
+
+def _faults(app: falcon.asgi.App[Any, Any]) -> falcon.asgi.App[Any, Any]:
+    async def failed(req: Any, resp: Any, failure: Failure, params: Any) -> None:
+        resp.status = str(status_of(failure, {}))
+        resp.data = msgspec.json.encode({"message": failure.message})
+
+    app.add_error_handler(Failure, failed)
+    return app
+
+
+def admin_app(app: Any) -> falcon.asgi.App[Any, Any]:
+    """The operator's questions."""
+    made: falcon.asgi.App[Any, Any] = falcon.asgi.App()
+    made.add_route("/doctor", _Doctor(app))
+    made.add_route("/explain/{server}", _Explain(app))
+    made.add_route("/status", _Status(app))
+    return _faults(made)
+
+
+def metadata_app(app: Any) -> falcon.asgi.App[Any, Any]:
+    """Guests' questions, by way of their node."""
+    made: falcon.asgi.App[Any, Any] = falcon.asgi.App()
+    made.add_sink(_Metadata(app), prefix="/")
+    return _faults(made)

@@ -92,6 +92,13 @@ class Lab(Central):
         super().__init__()
         self.tag = f"mn{os.getpid() % 10000}"
         self._namespaces: list[str] = []
+        try:
+            self._build(nodes)
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self, nodes: int) -> None:
         self.fabric, self.physical, self.world = (self._netns(n) for n in ("fab", "phy", "world"))
         for ns in (self.fabric, self.physical):
             run("ip", "-n", ns, "link", "add", "br0", "type", "bridge")
@@ -181,7 +188,6 @@ class Lab(Central):
         self.daemon(
             "ovn-controller",
             f"{node}-oc",
-            f"--unixctl={own}/oc.ctl",
             f"unix:{self.dir}/{node}.db.sock",
             netns=node,
             env=env,
@@ -230,6 +236,11 @@ class Lab(Central):
             str(script),
         )
         return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+
+    def reaches(self, guest: str, address: str, *options: str) -> bool:
+        """Whether a ping is answered within some seconds: tunnels' BFD and ARP take the first."""
+        out = self.inside(guest, "ping", "-c1", "-i0.2", "-w10", *options, address, check=False, timeout_s=20)
+        return ", 1 received" in out
 
     def pings(self, guest: str, address: str, *options: str) -> bool:
         """Whether one of a few pings is answered."""

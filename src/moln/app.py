@@ -96,11 +96,15 @@ class App(Struct):
     def routes(self) -> list[Route]:
         return all_routes(self.areas)
 
-    async def start(self) -> None:
-        """Set the areas up, then begin the work."""
+    async def set_up(self) -> None:
+        """Set the areas up, lower ones first; no work begins yet (tests settle it themselves)."""
         for area in self.areas:
             if area.setup:
                 await area.setup(self.cloud)
+
+    async def start(self) -> None:
+        """Set the areas up, then begin the work."""
+        await self.set_up()
         self.workers.start()
 
     async def stop(self) -> None:

@@ -1,0 +1,81 @@
+"""What tests of every area share: a cloud on a real SQLite file with fake drivers behind real frames."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from moln.kernel.clock import Clock
+from moln.kernel.cloud import Cloud
+from moln.kernel.config import Settings
+from moln.kernel.db.sqlite import SqliteDatabase
+from moln.kernel.link import InProcessLinks
+from moln.kernel.policy import Policy
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
+    """A cloud with no area set up: database, policy and links only."""
+    clock = Clock()
+    db = SqliteDatabase(tmp_path / "cloud.db")
+    yield Cloud(settings=Settings(), db=db, policy=Policy.load(), links=InProcessLinks(clock.now_us), home=tmp_path, clock=clock)
+    await db.close()
+
+
+class Api:
+    """The whole app over HTTP without a socket. admin, member, reader: clients with a token in a project of their role."""
+
+    def __init__(self, app, home: Path):  # noqa: ANN001 (moln.app is imported late)
+        self.app = app
+        self.cloud = app.cloud
+        self._home = home
+        self._transport = httpx.ASGITransport(app.asgi, raise_app_exceptions=False)
+        self.anonymous = self.client()
+
+    def client(self, token: str | None = None) -> httpx.AsyncClient:
+        headers = {"X-Auth-Token": token} if token else {}
+        return httpx.AsyncClient(transport=self._transport, base_url="http://127.0.0.1:5000", headers=headers, timeout=60)
+
+    async def token(self, user: str, password: str, project: str) -> str:
+        who = {"methods": ["password"], "password": {"user": {"name": user, "domain": {"id": "default"}, "password": password}}}
+        body = {"auth": {"identity": who, "scope": {"project": {"name": project, "domain": {"id": "default"}}}}}
+        answer = await self.anonymous.post("/identity/v3/auth/tokens", json=body)
+        assert answer.status_code == 201, answer.text
+        return answer.headers["X-Subject-Token"]
+
+    async def sign_in(self) -> None:
+        password = (self._home / "admin.password").read_text().strip()
+        self.admin = self.client(await self.token("admin", password, "admin"))
+
+    async def add_user(self, name: str, *, project: str, role: str = "member") -> httpx.AsyncClient:
+        """A new user with one role in a project (made when there is none); the client that speaks as them."""
+        found = (await self.admin.get("/identity/v3/projects", params={"name": project})).json()["projects"]
+        made = found[0] if found else (await self.admin.post("/identity/v3/projects", json={"project": {"name": project}})).json()["project"]
+        user = (await self.admin.post("/identity/v3/users", json={"user": {"name": name, "password": "a-Secret-1"}})).json()["user"]
+        roles = (await self.admin.get("/identity/v3/roles", params={"name": role})).json()["roles"]
+        granted = await self.admin.put(f"/identity/v3/projects/{made['id']}/users/{user['id']}/roles/{roles[0]['id']}")
+        assert granted.status_code == 204, granted.text
+        return self.client(await self.token(name, "a-Secret-1", project))
+
+    async def settle(self) -> None:
+        """Do all the work there is."""
+        await self.app.workers.settle()
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    """The whole app in simulation with one node, signed in as admin and as member `alice` of project `demo`. Work waits for `settle`."""
+    from moln.app import compose, load_settings
+    from moln.simulation import simulated_links, start_nodes
+
+    app = compose(tmp_path, load_settings(tmp_path, simulate=True), simulated_links)
+    await app.set_up()
+    await start_nodes(app.cloud, 1)
+    api = Api(app, tmp_path)
+    await api.sign_in()
+    api.member = await api.add_user("alice", project="demo")
+    yield api
+    await app.stop()

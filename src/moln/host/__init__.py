@@ -1,0 +1,1 @@
+"""What `moln up` needs from the machine: packages, users, engines, and the supervisor that keeps them running."""

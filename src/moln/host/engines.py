@@ -1,0 +1,159 @@
+"""All of the engines together: their plan, up and down.
+
+python -m moln.host.engines up|down|purge|status --home DIR: the engines without Moln's own processes, for those who
+work on a driver.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from moln.host import control, libvirt, made, ovn, pool, provider, users
+from moln.host.libvirt import guests
+from moln.host.ovs import PREFIX, Ovs
+from moln.host.places import SHARED, Places, default_home
+from moln.host.run import HostError, run, succeeds
+from moln.host.settings import HostSettings
+from moln.host.setup import prepare
+from moln.host.steps import Steps
+from moln.host.supervise.plan import Engine, Plan
+from moln.host.supervise.processes import Identity, send
+
+FOR_GUESTS = ["virtlogd", "ovsdb-vswitch", "ovs-vswitchd"]
+"""What guests that keep running after `down` go on needing: their console logs and their network."""
+
+
+def plan(places: Places, settings: HostSettings, chosen: Ovs, more: list[Engine]) -> Plan:
+    """more: Moln's own processes; they start when the engines that they need are ready."""
+    engines = ovn.engines(places, chosen, settings, ovn.chassis_name()) + libvirt.engines(places)
+    return Plan([*engines, *more], settings.log_limit_mib << 20)
+
+
+def up(places: Places, settings: HostSettings, steps: Steps, more: list[Engine], *, timeout_s: float = 120) -> bool:
+    """Set up the machine and have everything running. Returns whether anything had to be started.
+
+    Raises: HostError, with what is not ready and where its log lies.
+    """
+    chosen = prepare(places, settings, steps)
+    with steps("Engines"):
+        return start(places, plan(places, settings, chosen, more), steps, timeout_s=timeout_s)
+
+
+def start(places: Places, wanted: Plan, steps: Steps, *, timeout_s: float) -> bool:
+    """Have a plan followed until all of it is ready. Raises: HostError."""
+    changed = control.ensure_supervisor(places, wanted)
+    seen: set[str] = set()
+
+    def tell(state: control.State) -> None:
+        for engine in state["engines"]:
+            if engine["state"] == "ready" and engine["name"] not in seen:
+                seen.add(engine["name"])
+                if changed:
+                    steps.note(f"{engine['name']} is ready (pid {engine['pid']})")
+
+    names = {e.name for e in wanted.engines}
+    try:
+        control.wait_until(places, lambda s: {e["name"] for e in s["engines"]} == names and control.all_ready(s),
+                           timeout_s=timeout_s, each=tell)
+    except TimeoutError as error:
+        raise HostError(str(error)) from error
+    return changed
+
+
+def down(places: Places, steps: Steps) -> list[str]:
+    """Stop everything but guests and what they need. Returns the guests that go on. Raises: TimeoutError."""
+    kept = guests(places)
+    with steps("Stop"):
+        control.stop(places, keep=FOR_GUESTS if kept else [])
+    return kept
+
+
+def purge(places: Places, steps: Steps) -> None:
+    """Stop everything, guests too, and take away all that we made. Raises: HostError, TimeoutError."""
+    with steps("Stop engines and guests"):
+        stop_guests(places)
+        control.stop(places, keep=[])
+        for file in places.run.glob("*.pid"):     # those that an earlier `down` left for the guests' sake
+            found = Identity.read(file)
+            if found and (fd := found.open()) is not None:
+                send(fd, 9)
+    with steps("Remove bridges, devices, routes"):
+        remove_links(places)
+        provider.remove_provider(places)
+    with steps("Remove files and users"):
+        for mount in mounts_below(places.home, Path("/proc/self/mounts").read_text()):
+            if mount != str(places.pool):
+                run("umount", "-l", mount)
+        pool.remove_pool(places)
+        users.remove_users(places)
+        prefix = made.read(places).prefix
+        shutil.rmtree(places.home, ignore_errors=False) if places.home.exists() else None
+        if prefix:
+            leave_shared(places)
+
+
+def stop_guests(places: Places) -> None:
+    """SIGKILL, by the pid files that libvirt keeps: their disks go too, so there is nothing to save."""
+    for file in (places.libvirt / "run/qemu").glob("*.pid"):
+        if file.stem in guests(places):
+            succeeds("kill", "-9", file.read_text().strip())
+
+
+def remove_links(places: Places) -> None:
+    """Bridges and ports that live in the kernel outlast ovs-vswitchd: ask for them by name."""
+    for link in ("moln-int", "moln-ex"):
+        if Path(f"/sys/class/net/{link}").exists():
+            succeeds("ip", "link", "delete", link)
+
+
+def mounts_below(folder: Path, mounts: str) -> list[str]:
+    """Mount points below a folder, the innermost first. mounts: /proc/self/mounts."""
+    points = [line.split()[1].replace("\\040", " ") for line in mounts.splitlines() if line]
+    return sorted((p for p in points if p.startswith(f"{folder}/")), key=len, reverse=True)
+
+
+def leave_shared(places: Places) -> None:
+    """The last cloud of the machine takes the shared OVS with it."""
+    with made.shared_homes() as homes:
+        homes.discard(str(places.home))
+        last = not homes
+        if last:
+            shutil.rmtree(PREFIX, ignore_errors=True)
+    if last:
+        (SHARED / "homes").unlink(missing_ok=True)
+        if not any(SHARED.iterdir()):
+            SHARED.rmdir()
+
+
+def main() -> int:
+    from moln.cli.progress import Progress
+
+    parser = argparse.ArgumentParser(prog="python -m moln.host.engines")
+    parser.add_argument("do", choices=["up", "down", "purge", "status"])
+    parser.add_argument("--home", type=Path, default=default_home())
+    parser.add_argument("--pool-gib", type=int, default=0)
+    args = parser.parse_args()
+    places = Places(args.home.absolute())
+    steps = Progress()
+    try:
+        match args.do:
+            case "up":
+                up(places, HostSettings(pool_size_gib=args.pool_gib), steps, [])
+            case "down":
+                down(places, steps)
+            case "purge":
+                purge(places, steps)
+            case "status":
+                for engine in control.status(places)["engines"]:
+                    print(engine["name"], engine["state"], engine["pid"], engine["reason"])
+    except (HostError, control.NotRunning, TimeoutError) as error:
+        print(f"moln: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

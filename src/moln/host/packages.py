@@ -1,0 +1,149 @@
+"""The packages that a host needs, by distribution, and their installation.
+
+libvirt comes without its `-system` half: that is units, a polkit rule and a default network, and Moln runs libvirtd
+itself (docs/adr/0102-engines.md). Nothing that a package brings is started while it is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from moln.host.run import HostError, run, succeeds
+
+DEBIAN_BASE = {
+    "qemu": ["qemu-system-x86", "qemu-utils"],
+    "libvirt": ["libvirt-daemon", "libvirt-daemon-driver-qemu"],
+    "python": ["python3-venv", "python3-libvirt"],
+    "pool": ["xfsprogs", "e2fsprogs"],
+    "network": ["iproute2", "ethtool", "nftables", "procps"],
+    "guest tools": ["openssh-client", "genisoimage"],
+}
+DEBIAN_OVS = ["openvswitch-switch", "ovn-central", "ovn-host", "ovn-common"]
+
+
+class Distribution(Struct, frozen=True):
+    """id, version: of /etc/os-release. packages: by what they are for. ovs: the distribution's own OVS and OVN.
+
+    prefix_suite: the Debian suite whose OVS replaces the distribution's where the kernel has no openvswitch (the
+    userspace datapath needs 3.5); None: the distribution's own is new enough, or nothing fits.
+    """
+
+    id: str
+    version: str
+    tool: str
+    packages: dict[str, list[str]]
+    ovs: list[str]
+    prefix_suite: str | None = None
+    note: str = ""
+
+
+TABLE = [
+    Distribution("debian", "12", "apt", DEBIAN_BASE, DEBIAN_OVS, prefix_suite="trixie"),
+    Distribution("debian", "13", "apt", DEBIAN_BASE | {
+        "libvirt": ["libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-log", "libvirt-daemon-common"],
+    }, DEBIAN_OVS),
+    Distribution("ubuntu", "24.04", "apt", DEBIAN_BASE, DEBIAN_OVS),
+    Distribution("rhel", "9", "dnf", {
+        "qemu": ["qemu-kvm-core", "qemu-img"],
+        "libvirt": ["libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-log"],
+        "python": ["python3.11", "python3-libvirt"],
+        "pool": ["xfsprogs", "e2fsprogs"],
+        "network": ["iproute", "ethtool", "nftables", "procps-ng"],
+        "guest tools": ["openssh-clients", "xorriso"],
+    }, ["openvswitch3.3", "ovn24.03-central", "ovn24.03-host", "ovn24.03"],
+        note="openvswitch and ovn come from the NFV SIG: dnf install centos-release-nfv-openvswitch"),
+]
+
+
+def os_release(text: str) -> dict[str, str]:
+    """/etc/os-release as a table (os-release(5))."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip().strip("\"'") for key, value in pairs}
+
+
+def distribution(release: dict[str, str]) -> Distribution:
+    """Whose names apply. Rebuilds of RHEL count as RHEL. Raises: HostError, when the table has none."""
+    version = release.get("VERSION_ID", "")
+    names = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
+    for row in TABLE:
+        exact = row.id == names[0] and row.version == version
+        if exact or (row.id == "rhel" and "rhel" in names and version.split(".")[0] == row.version):
+            return row
+    known = ", ".join(f"{r.id} {r.version}" for r in TABLE)
+    raise HostError(f"This is {release.get('PRETTY_NAME', 'an unknown system')}; Moln knows {known}.")
+
+
+def here() -> Distribution:
+    """Raises: HostError."""
+    if platform.machine() != "x86_64":
+        raise HostError(f"Moln runs on x86_64, not on {platform.machine()}.")
+    return distribution(os_release(Path("/etc/os-release").read_text()))
+
+
+def wanted(row: Distribution, *, own_ovs: bool) -> list[str]:
+    """own_ovs: the distribution's OVS is used, not the private prefix."""
+    names = [name for group in row.packages.values() for name in group]
+    return names + (row.ovs if own_ovs else [])
+
+
+def missing(row: Distribution, names: list[str]) -> list[str]:
+    """Those not installed."""
+    if row.tool == "dnf":
+        return [n for n in names if not succeeds("rpm", "-q", n)]
+    installed = set()
+    try:
+        lines = run("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names)
+    except HostError:   # dpkg-query fails when it knows one of them not at all
+        lines = run("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n")
+    for line in lines.splitlines():
+        name, _, status = line.partition(" ")
+        if status == "installed":
+            installed.add(name)
+    return [n for n in names if n not in installed]
+
+
+def install(row: Distribution, names: list[str], log: Path) -> None:
+    """Raises: HostError."""
+    if row.tool == "dnf":
+        if row.note:
+            with log.open("a") as out:
+                out.write(row.note + "\n")
+        run("dnf", "-y", "--setopt=install_weak_deps=False", "install", *names, timeout_s=1800, log=log)
+        return
+    env = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"}
+    options = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
+    with contextlib.suppress(HostError):   # one unreachable source of the user's must not stop us
+        run("apt-get", *options, "update", timeout_s=600, env=env, log=log)
+    with nothing_started():
+        run("apt-get", *options, "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", "install",
+            *names, timeout_s=1800, env=env, log=log)
+
+
+@contextlib.contextmanager
+def nothing_started(policy: Path = Path("/usr/sbin/policy-rc.d")) -> Iterator[None]:
+    """Services of new packages stay down meanwhile (invoke-rc.d's policy layer). A policy that exists is put back."""
+    aside = policy.with_name(policy.name + ".before-moln")
+    if aside.exists():               # a set-up of ours died here: put back what was there before it
+        aside.replace(policy)
+    if policy.exists() or policy.is_symlink():
+        policy.rename(aside)
+    try:
+        policy.write_text("#!/bin/sh\n# written by moln while it installs packages\nexit 101\n")
+        policy.chmod(0o755)
+        yield
+    finally:
+        policy.unlink(missing_ok=True)
+        if aside.exists() or aside.is_symlink():
+            aside.replace(policy)
+
+
+def have(program: str) -> str | None:
+    """The program's path, looked for where the system keeps its own."""
+    return shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin:" + os.defpath)

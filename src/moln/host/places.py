@@ -1,0 +1,128 @@
+"""Where everything of one cloud lies on this machine: a home holds all of its state, sockets and logs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from msgspec import Struct
+
+SHARED = Path("/opt/moln")
+"""What the clouds of one machine share: the installed copy of Moln (venv) and newer OVS packages (ovs)."""
+
+USER = "moln"
+"""The user that the controller and OVN's databases run as."""
+
+GUEST_USER = "moln-guest"
+"""The user that QEMU runs as: it can neither read the cloud's state nor talk to its sockets."""
+
+INTEGRATION_BRIDGE = "moln-int"
+PROVIDER_BRIDGE = "moln-ex"
+PHYSICAL_NETWORK = "public"
+"""The name by which a provider network asks for PROVIDER_BRIDGE (ovn-bridge-mappings)."""
+
+GATEWAY_PORT = "moln-gw"
+"""The host's own foot on the provider network."""
+
+
+def default_home() -> Path:
+    """MOLN_HOME; without it /var/lib/moln for root and ~/.local/share/moln for others."""
+    if named := os.environ.get("MOLN_HOME"):
+        return Path(named).absolute()
+    return Path("/var/lib/moln") if os.geteuid() == 0 else Path.home() / ".local/share/moln/home"
+
+
+class Places(Struct, frozen=True):
+    """Every path of one cloud. home: absolute."""
+
+    home: Path
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def state(self) -> Path:
+        """The controller's own: database, keys. Owned by USER, closed to all others."""
+        return self.home / "state"
+
+    @property
+    def pool(self) -> Path:
+        """Images, volumes and root disks: on a file system that can reflink."""
+        return self.home / "pool"
+
+    @property
+    def pool_file(self) -> Path:
+        return self.home / "pool.xfs"
+
+    @property
+    def settings(self) -> Path:
+        return self.home / "moln.toml"
+
+    @property
+    def made(self) -> Path:
+        """What set-up changed outside the home, so that `down --purge` can put it back."""
+        return self.home / "made.json"
+
+    @property
+    def ovn(self) -> Path:
+        """OVN's databases and sockets; owned by USER."""
+        return self.home / "ovn"
+
+    @property
+    def ovs(self) -> Path:
+        return self.home / "ovs"
+
+    @property
+    def libvirt(self) -> Path:
+        """What libvirtd sees as its own /etc, /run and /var directories."""
+        return self.home / "libvirt"
+
+    @property
+    def bin(self) -> Path:
+        """ovs-vsctl, ovn-nbctl and so on, each already pointing at this cloud's sockets."""
+        return self.run / "bin"
+
+    @property
+    def plan(self) -> Path:
+        return self.run / "engines.json"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.run / "supervisor.sock"
+
+    @property
+    def nb_socket(self) -> Path:
+        return self.ovn / "nb.sock"
+
+    @property
+    def sb_socket(self) -> Path:
+        return self.ovn / "sb.sock"
+
+    @property
+    def ovs_socket(self) -> Path:
+        return self.ovs / "db.sock"
+
+    @property
+    def libvirt_socket(self) -> Path:
+        return self.libvirt / "run/libvirt-sock"
+
+    @property
+    def libvirt_uri(self) -> str:
+        return f"qemu:///system?socket={quote(str(self.libvirt_socket))}"
+
+    def environment(self) -> dict[str, str]:
+        """What OVS's, OVN's and libvirt's own clients want, to reach this cloud's engines and no other's."""
+        return {
+            "MOLN_HOME": str(self.home),
+            "OVS_RUNDIR": str(self.ovs),
+            "OVN_RUNDIR": str(self.ovn),
+            "OVN_NB_DB": f"unix:{self.nb_socket}",
+            "OVN_SB_DB": f"unix:{self.sb_socket}",
+            "LIBVIRT_DEFAULT_URI": self.libvirt_uri,
+        }

@@ -1,0 +1,98 @@
+"""The host's end of the provider network: how it reaches floating IPs, and how guests get out.
+
+A veth pair joins the provider bridge: unlike the bridge's own port it survives a restart of ovs-vswitchd, so that
+address, routes and connections stay. A blackhole route with the worst metric lies below the range: while the gateway
+is away, nothing for it ever leaves by the default route.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from pathlib import Path
+
+from moln.host import made
+from moln.host.places import GATEWAY_PORT, Places
+from moln.host.run import HostError, run, succeeds
+from moln.host.settings import HostSettings
+
+PEER = GATEWAY_PORT + "-p"
+"""The end of the pair that is a port of the provider bridge."""
+
+WORST_METRIC = 4294967295
+FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+TABLE = "moln"
+
+
+def ensure_provider(places: Places, settings: HostSettings) -> None:
+    """Route, veth, address, forwarding and NAT. Raises: HostError, when the range is in use already."""
+    cidr = settings.provider
+    check_free(cidr, json.loads(run("ip", "-j", "-4", "address")))
+    record = made.read(places)
+    record.blackholes = sorted({*record.blackholes, str(cidr)})
+    record.links = [GATEWAY_PORT]
+    if settings.provider_nat:
+        record.nft = True
+        if record.ip_forward is None and FORWARD.read_text().strip() == "0":
+            record.ip_forward = 0
+    made.write(places, record)
+    run("ip", "-4", "route", "replace", "blackhole", str(cidr), "metric", str(WORST_METRIC))
+    if not Path(f"/sys/class/net/{GATEWAY_PORT}").exists():
+        run("ip", "link", "add", GATEWAY_PORT, "type", "veth", "peer", "name", PEER)
+    for end in (GATEWAY_PORT, PEER):
+        # The userspace datapath does not finish checksums that the kernel left to a device (also right for the other).
+        run("ethtool", "-K", end, "tx", "off")
+        Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6").write_text("1")
+        run("ip", "link", "set", end, "up")
+    run("ip", "address", "replace", f"{settings.gateway}/{cidr.prefixlen}", "dev", GATEWAY_PORT)
+    if settings.provider_nat:
+        FORWARD.write_text("1")
+        run("nft", "-f", "-", input=rules(settings))
+
+
+def check_free(cidr: ipaddress.IPv4Network, links: list[dict[str, object]]) -> None:
+    """links: of `ip -j address`. Raises: HostError, when another interface's network overlaps the range."""
+    for link in links:
+        if link["ifname"] in (GATEWAY_PORT, PEER):
+            continue
+        for address in link.get("addr_info", []):  # type: ignore[attr-defined]
+            found = ipaddress.ip_interface(f"{address['local']}/{address['prefixlen']}").network
+            if found.version == 4 and found.overlaps(cidr):
+                raise HostError(f"The floating range {cidr} overlaps {found} on {link['ifname']}; choose another "
+                                "provider_cidr under [host] in moln.toml.")
+
+
+def rules(settings: HostSettings) -> str:
+    """Our nftables table, whole: what leaves the range for elsewhere takes the host's address; only guests' traffic
+    and its answers are forwarded on the gateway's behalf."""
+    cidr = settings.provider
+    return f"""
+table ip {TABLE} {{}}
+delete table ip {TABLE}
+table ip {TABLE} {{
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr {cidr} ip daddr != {cidr} oifname != "{GATEWAY_PORT}" masquerade
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    oifname "{GATEWAY_PORT}" ct state established,related accept
+    oifname "{GATEWAY_PORT}" iifname != "{GATEWAY_PORT}" drop
+    iifname "{GATEWAY_PORT}" ip saddr != {cidr} drop
+  }}
+}}
+"""
+
+
+def remove_provider(places: Places) -> None:
+    """Put back what ensure_provider changed."""
+    record = made.read(places)
+    if record.nft:
+        succeeds("nft", "delete", "table", "ip", TABLE)
+    for link in record.links:
+        if Path(f"/sys/class/net/{link}").exists():
+            run("ip", "link", "delete", link)
+    for cidr in record.blackholes:
+        succeeds("ip", "-4", "route", "delete", "blackhole", cidr, "metric", str(WORST_METRIC))
+    if record.ip_forward is not None:
+        FORWARD.write_text(str(record.ip_forward))

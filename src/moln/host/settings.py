@@ -1,0 +1,39 @@
+"""What an operator may choose about the host. Everything else is derived."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+from msgspec import Struct
+
+
+class HostSettings(Struct, frozen=True, kw_only=True):
+    """The `[host]` table of moln.toml.
+
+    listen: the address that the APIs bind to.
+    provider_cidr: the range of floating IPs. Its first address is the host's own gateway on it.
+    provider_nat: whether guests reach the outside through this host's addresses.
+    pool_size_gib: the size of the pool's image file where the host has no reflink; 0: a third of what is free, at
+        least 8 GiB, at most 500 GiB.
+    pool_allocated: whether that file is allocated in full, so that a guest's write never fails for a full host disk.
+    encap_ip: the address of this host on the network that carries guests' traffic between hosts.
+    log_limit_mib: the size of one engine's log; as much again is kept of the older part.
+    """
+
+    listen: str = "127.0.0.1"
+    provider_cidr: str = "172.24.4.0/24"
+    provider_nat: bool = True
+    pool_size_gib: int = 0
+    pool_allocated: bool = True
+    encap_ip: str = "127.0.0.1"
+    log_limit_mib: int = 16
+
+    @property
+    def provider(self) -> IPv4Network:
+        """The range of floating IPs. Raises: ValueError, when the setting is no network."""
+        return IPv4Network(self.provider_cidr)
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """The host's own address on the provider network, guests' way out."""
+        return self.provider[1]

@@ -1,0 +1,122 @@
+"""Makes this machine ready, step by step. Each step looks first and changes only what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from moln.host import libvirt, made, ovn, ovs, packages, pool, provider, users
+from moln.host.control import NotRunning, status
+from moln.host.places import GUEST_USER, USER, Places
+from moln.host.run import HostError, run
+from moln.host.settings import HostSettings
+from moln.host.steps import Steps
+
+BINDING = ["libvirt.py", "libvirt_qemu.py", "libvirt_lxc.py", "libvirtaio.py"]
+SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")
+
+
+def prepare(places: Places, settings: HostSettings, steps: Steps) -> ovs.Ovs:
+    """Everything up to the start of the engines. Returns which OVS to run. Raises: HostError."""
+    if os.geteuid() != 0:
+        raise HostError("Only root can set up the machine; for a cloud without guests, run: moln up --simulate")
+    row = packages.here()
+    make_directories(places)
+    with steps("Packages"):
+        chosen = install_packages(row, places, steps)
+    with steps("Users and directories"):
+        for name in users.ensure_users(places):
+            steps.note(f"made user {name}")
+        give_directories(places)
+        ensure_binding(places)
+    with steps("Storage pool"):
+        steps.note(pool.ensure_pool(places, settings))
+        give_pool(places)
+    with steps("Provider network"):
+        provider.ensure_provider(places, settings)
+        steps.note(f"{settings.provider}, this host is {settings.gateway}")
+    with steps("Engine configuration"):
+        ovn.write_clients(places, chosen)
+        libvirt.ensure_configuration(places)
+        if not running(places):
+            ovn.ensure_databases(places, chosen)
+    return chosen
+
+
+def install_packages(row: packages.Distribution, places: Places, steps: Steps) -> ovs.Ovs:
+    """The distribution's, then newer OVS where the kernel has none. The log is log/setup.log."""
+    log = places.log / "setup.log"
+    chosen = ovs.choose(row)
+    absent = packages.missing(row, packages.wanted(row, own_ovs=chosen.root == Path("/")))
+    if absent:
+        steps.note(f"installing {' '.join(absent)}")
+        packages.install(row, absent, log)
+        if still := packages.missing(row, absent):
+            raise HostError(f"{row.tool} did not install {' '.join(still)}; see {log}. {row.note}")
+    if chosen.root != Path("/"):
+        record = made.read(places)
+        record.prefix = True
+        made.write(places, record)
+        with made.shared_homes() as homes:
+            homes.add(str(places.home))
+            if not ovs.installed(chosen):
+                assert row.prefix_suite
+                steps.note(f"unpacking Open vSwitch and OVN of Debian {row.prefix_suite} into {ovs.PREFIX}")
+                ovs.install_prefix(row.prefix_suite, log)
+    return chosen
+
+
+def make_directories(places: Places) -> None:
+    """Those that the first steps write to."""
+    for folder, mode in ((places.home, 0o711), (places.run, 0o755), (places.log, 0o755)):
+        folder.mkdir(parents=True, exist_ok=True)
+        users.own(folder, None, None, mode)
+
+
+def give_directories(places: Places) -> None:
+    """What the controller writes. It owns none of the directories above, so it can swap none of root's for its own."""
+    for folder in (places.state, places.run / "moln"):
+        folder.mkdir(exist_ok=True)
+    users.own(places.state, USER, USER, 0o700)
+    users.own(places.run / "moln", USER, USER, 0o755)
+
+
+def give_pool(places: Places) -> None:
+    """pool/images: written by the controller, read by guests. The rest of the pool belongs to root."""
+    users.own(places.pool, None, None, 0o755)
+    images = places.pool / "images"
+    images.mkdir(exist_ok=True)
+    users.own(images, USER, GUEST_USER, 0o2750)
+
+
+def ensure_binding(places: Places) -> None:
+    """libvirt's Python binding in this environment: the distribution's own files where they fit this Python, else
+    built by pip against the installed libvirt. Raises: HostError."""
+    try:
+        __import__("libvirt")
+        return
+    except ImportError:
+        pass
+    target = Path(sysconfig.get_path("platlib"))
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    extensions = [f"{name}{suffix}" for name in ("libvirtmod", "libvirtmod_qemu", "libvirtmod_lxc")]
+    found = [SYSTEM_PACKAGES / f for f in (*BINDING, *extensions) if (SYSTEM_PACKAGES / f).exists()]
+    if (SYSTEM_PACKAGES / extensions[0]).exists() and sys.prefix != sys.base_prefix:
+        for file in found:
+            shutil.copy2(file, target / file.name)
+        return
+    version = run("/usr/sbin/libvirtd", "--version").split()[-1]
+    run(sys.executable, "-m", "pip", "install", "-q", f"libvirt-python=={version}", timeout_s=600,
+        log=places.log / "setup.log")
+
+
+def running(places: Places) -> bool:
+    """Whether this home's supervisor answers."""
+    try:
+        status(places)
+    except NotRunning:
+        return False
+    return True

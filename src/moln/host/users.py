@@ -1,0 +1,68 @@
+"""The system users: one for the controller and OVN's databases, one for guests."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+
+from moln.host import made
+from moln.host.places import GUEST_USER, USER, Places
+from moln.host.run import run, succeeds
+
+
+def ensure_users(places: Places) -> list[str]:
+    """Create those that do not exist. Returns the names of the new ones; they are recorded as ours beforehand."""
+    new = [name for name in (USER, GUEST_USER) if not _exists(name)]
+    if new:
+        record = made.read(places)
+        record.users = sorted({*record.users, *new})
+        made.write(places, record)
+    for name in new:
+        run("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(places.home),
+            "--shell", "/usr/sbin/nologin", name)
+    # Guests use KVM through the group that udev gives /dev/kvm to.
+    if _group_exists("kvm") and GUEST_USER not in grp.getgrnam("kvm").gr_mem:
+        run("usermod", "--append", "--groups", "kvm", GUEST_USER)
+    return new
+
+
+def remove_users(places: Places) -> None:
+    """Only those that we made."""
+    for name in made.read(places).users:
+        if _exists(name):
+            run("userdel", name)
+        if _group_exists(name):
+            succeeds("groupdel", name)
+
+
+def ids(name: str = USER) -> tuple[int, int]:
+    """uid, gid. Raises: KeyError."""
+    entry = pwd.getpwnam(name)
+    return entry.pw_uid, entry.pw_gid
+
+
+def own(path: os.PathLike[str], user: str | None, group: str | None, mode: int) -> None:
+    """Have owner, group and mode as asked; None: root."""
+    wanted = (ids(user)[0] if user else 0), (ids(group)[1] if group else 0)
+    found = os.stat(path)
+    if (found.st_uid, found.st_gid) != wanted:
+        os.chown(path, *wanted)
+    if found.st_mode & 0o7777 != mode:
+        os.chmod(path, mode)
+
+
+def _exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _group_exists(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True

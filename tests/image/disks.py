@@ -10,7 +10,7 @@ MIB = 1 << 20
 
 
 def qemu_img(*args: object) -> None:
-    subprocess.run(["qemu-img", *map(str, args)], check=True, capture_output=True, timeout=60)
+    subprocess.run(["qemu-img", *map(str, args)], check=True, capture_output=True, timeout=60, cwd="/tmp")
 
 
 def raw(path: Path, text: bytes = b"a disk") -> Path:
@@ -40,7 +40,7 @@ def qcow2_with_backing(path: Path, backing: str = "/etc/passwd") -> Path:
 
 def qcow2_with_data_file(path: Path, target: str = "/etc/passwd") -> Path:
     """OSSA-2024-001: the guest's clusters lie in another host file."""
-    qemu_img("create", "-f", "qcow2", "-o", "data_file=d.raw,data_file_raw=on", path, "1M")
+    qemu_img("create", "-f", "qcow2", "-o", "data_file={path}.d,data_file_raw=on", path, "1M")
     data = path.read_bytes().replace(b"d.raw", target.encode()[:5].ljust(5, b"\0"))
     path.write_bytes(data)
     return path
@@ -51,9 +51,7 @@ def vmdk_descriptor(path: Path, kind: str = "monolithicFlat", target: str = "/et
     path.write_text(
         "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
         f'createType="{kind}"\n\n# Extent description\nRW 20480 FLAT "{target}" 0\n\n'
-        '# The Disk Data Base\n#DDB\n\nddb.virtualHWVersion = "4"\nddb.geometry.cylinders = "20"\n'
-        + "# padding\n"
-        * 200
+        '# The Disk Data Base\n#DDB\n\nddb.virtualHWVersion = "4"\nddb.geometry.cylinders = "20"\n' + "# padding\n" * 200
     )
     return path
 

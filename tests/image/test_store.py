@@ -32,9 +32,7 @@ async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
     await store.stop()
 
 
-async def put(
-    store: FileStore, path: Path, disk_format: str, container: str = "bare", step: int = 65536
-) -> tuple[str, Stored]:
+async def put(store: FileStore, path: Path, disk_format: str, container: str = "bare", step: int = 65536) -> tuple[str, Stored]:
     data_id = str(uuid.uuid4())
     upload = await store.begin(data_id, most=1 << 30)
     try:
@@ -56,9 +54,7 @@ async def test_what_comes_out_is_what_went_in(store: FileStore, tmp_path: Path) 
     path.write_bytes(os.urandom(9 * MIB + 17))
     data_id, stored = await put(store, path, "raw")
     data = path.read_bytes()
-    assert stored == Stored(
-        len(data), len(data), hashlib.md5(data).hexdigest(), hashlib.sha512(data).hexdigest(), bootable=True
-    )
+    assert stored == Stored(len(data), len(data), hashlib.md5(data).hexdigest(), hashlib.sha512(data).hexdigest(), bootable=True)
     assert b"".join([piece async for piece in store.read(data_id, 0, len(data))]) == data
     assert b"".join([piece async for piece in store.read(data_id, 5 * MIB, MIB + 1)]) == data[5 * MIB : 6 * MIB + 1]
     held = await store.inventory()
@@ -73,9 +69,7 @@ async def test_what_comes_out_is_what_went_in(store: FileStore, tmp_path: Path) 
     [("qcow2", "qcow2", ()), ("vmdk", "vmdk", ()), ("vmdk", "vmdk", ("-o", "subformat=streamOptimized")),
      ("vdi", "vdi", ()), ("vhdx", "vhdx", ()), ("vhd", "vpc", ())],
 )  # fmt: skip
-async def test_an_honest_image_boots_as_raw(
-    store: FileStore, tmp_path: Path, claim: str, name: str, options: tuple[str, ...]
-) -> None:
+async def test_an_honest_image_boots_as_raw(store: FileStore, tmp_path: Path, claim: str, name: str, options: tuple[str, ...]) -> None:
     data_id, stored = await put(store, disks.of_format(tmp_path / "disk", name, *options), claim)
     base = (store.root / "base" / data_id).read_bytes()
     assert base.startswith(b"a disk\0") and stored.bootable
@@ -95,9 +89,7 @@ def hostile(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize("kind", ["backing", "data-file", "flat", "vmfs", "huge"])
 @pytest.mark.parametrize("claim", ["own", "raw", "iso", "qcow2", "vmdk", "aki"])
-async def test_a_hostile_image_is_refused_under_any_name(
-    store: FileStore, tmp_path: Path, kind: str, claim: str
-) -> None:
+async def test_a_hostile_image_is_refused_under_any_name(store: FileStore, tmp_path: Path, kind: str, claim: str) -> None:
     if claim == "own":
         claim = "vmdk" if kind in ("flat", "vmfs") else "qcow2"
     with pytest.raises(UnsupportedMedia):
@@ -181,9 +173,7 @@ async def test_data_of_containers_that_nothing_opens_is_kept_and_never_boots(sto
     await store.remove(data_id)
 
 
-async def test_a_disk_that_a_node_left_becomes_an_image_however_often_it_is_adopted(
-    store: FileStore, tmp_path: Path
-) -> None:
+async def test_a_disk_that_a_node_left_becomes_an_image_however_often_it_is_adopted(store: FileStore, tmp_path: Path) -> None:
     data_id = str(uuid.uuid4())
     disks.raw(store.root / "incoming" / data_id)
     first = await store.adopt(data_id, "raw", "bare")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from moln.image.drivers.base import Inventory, Stored
-from moln.image.drivers.formats import MAY_HOLD, PLAIN_CONTAINERS, QEMU_NAME
+from moln.image.model.formats import MAY_HOLD, PLAIN_CONTAINERS, QEMU_NAME
 from moln.image.drivers.sandbox import Sandbox
 from moln.kernel import files
 from moln.kernel.errors import NotFound, TooLarge, Unavailable, UnsupportedMedia
@@ -85,9 +85,7 @@ class FileStore:
                     break
                 await asyncio.gather(self.run(md5.update, piece), self.run(sha512.update, piece))
                 at += len(piece)
-            return await self.keep(
-                source, fd, data_id, disk_format, container_format, at, md5.hexdigest(), sha512.hexdigest()
-            )
+            return await self.keep(source, fd, data_id, disk_format, container_format, at, md5.hexdigest(), sha512.hexdigest())
         finally:
             os.close(fd)
 
@@ -113,8 +111,8 @@ class FileStore:
                 content = await self.sandbox.check(fd, disk_format)
                 if content.virtual_size is not None:
                     virtual_size = content.virtual_size
-                await self.make_base(self.sandbox, source, fd, data_id, disk_format, virtual_size)
-                bootable = True
+            await self.make_base(source, fd, data_id, disk_format, virtual_size)
+            bootable = True
 
         def name_it() -> None:
             os.fsync(fd)
@@ -124,12 +122,10 @@ class FileStore:
         await self.run(name_it)
         return Stored(size, virtual_size, md5, sha512, bootable)
 
-    async def make_base(
-        self, sandbox: Sandbox, source: Path, fd: int, data_id: str, disk_format: str, virtual_size: int
-    ) -> None:
-        """There is base/<data_id>: the disk as raw."""
-        base = self.root / "base" / data_id
-        if disk_format not in QEMU_NAME:
+    async def make_base(self, source: Path, fd: int, data_id: str, disk_format: str, virtual_size: int) -> None:
+        """There is base/<data_id>: the disk as raw (without a sandbox: whatever was uploaded, as nothing will read it)."""
+        base, sandbox = self.root / "base" / data_id, self.sandbox
+        if disk_format not in QEMU_NAME or sandbox is None:
 
             def link() -> None:
                 base.unlink(missing_ok=True)

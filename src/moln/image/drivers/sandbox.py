@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from moln.image.drivers.formats import QEMU_NAME, mismatch
+from moln.image.model.formats import QEMU_NAME, mismatch
 from moln.kernel.errors import Unavailable, UnsupportedMedia
 
 CHILD = Path(__file__).with_name("sandbox_child.py")

@@ -1,0 +1,65 @@
+"""What this Glance is: versions, schemas, and which import methods it has (none)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moln.image.api import schemas
+from moln.image.api.faults import SERVICE
+from moln.kernel.context import RequestContext
+from moln.kernel.http import Routes
+
+routes = Routes(SERVICE)
+CURRENT = "2.17"
+SUPPORTED = ("2.15", "2.9", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0")  # those of a Glance with one store
+
+
+def versions(ctx: RequestContext) -> dict[str, Any]:
+    href = f"{ctx.settings.public_url}{SERVICE.prefix}/v2/"
+    listed = [(CURRENT, "CURRENT"), *((v, "SUPPORTED") for v in SUPPORTED)]
+    return {"versions": [{"id": f"v{v}", "status": s, "links": [{"rel": "self", "href": href}]} for v, s in listed]}
+
+
+@routes.get("/", public=True, status=300)
+async def list_versions(ctx: RequestContext) -> dict[str, Any]:
+    return versions(ctx)
+
+
+@routes.get("/versions", public=True)
+async def show_versions(ctx: RequestContext) -> dict[str, Any]:
+    return versions(ctx)
+
+
+@routes.get("/v2", public=True, status=300)
+async def show_v2(ctx: RequestContext) -> dict[str, Any]:
+    return versions(ctx)
+
+
+@routes.get("/v2/schemas/image")
+async def image_schema() -> dict[str, Any]:
+    return schemas.IMAGE
+
+
+@routes.get("/v2/schemas/images")
+async def images_schema() -> dict[str, Any]:
+    return schemas.collection("images", schemas.IMAGE)
+
+
+@routes.get("/v2/schemas/member")
+async def member_schema() -> dict[str, Any]:
+    return schemas.MEMBER
+
+
+@routes.get("/v2/schemas/members")
+async def members_schema() -> dict[str, Any]:
+    return schemas.collection("members", schemas.MEMBER)
+
+
+@routes.get("/v2/info/import")
+async def import_info() -> dict[str, Any]:
+    return {"import-methods": {"description": "Import methods available.", "type": "array", "value": []}}
+
+
+@routes.get("/v2/info/usage")
+async def usage_info() -> dict[str, Any]:
+    return {"usage": {}}

@@ -1,0 +1,100 @@
+"""What an image is (image api-ref v2, "Images"), and who may know of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from moln.image.model.formats import CONTAINER_FORMATS, DISK_FORMATS
+
+MAX_PROPERTIES = MAX_TAGS = MAX_MEMBERS = 128  # Glance's defaults
+HASH_ALGORITHM = "sha512"
+VISIBILITIES = ("public", "private", "shared", "community")
+MEMBER_STATUSES = ("pending", "accepted", "rejected")
+UPLOAD_LOST_S = 120  # an upload that has not moved for so long has died with its process
+
+
+class ImageStatus(StrEnum):
+    """Glance's, without those of import and delayed deletion, which we never enter."""
+
+    QUEUED = "queued"
+    SAVING = "saving"
+    ACTIVE = "active"
+    DEACTIVATED = "deactivated"
+    KILLED = "killed"
+
+
+S = ImageStatus
+MOVES = {  # every change of status there is; nothing leads back to `queued` once data is kept (OSSA-2015-019)
+    S.QUEUED: {S.SAVING},
+    S.SAVING: {S.ACTIVE, S.QUEUED, S.KILLED},
+    S.ACTIVE: {S.ACTIVE, S.DEACTIVATED},
+    S.DEACTIVATED: {S.ACTIVE, S.DEACTIVATED},
+    S.KILLED: set(),
+}
+
+
+class Image(Struct, frozen=True):
+    """An image. project_id: `owner` on the wire. size, virtual_size: bytes; min_disk: GiB; min_ram: MiB; times: µs UTC.
+
+    data_id: the name of its data in the store, new with each upload. from_node: a node brings the data, no client.
+    bootable: there is a raw base under `data_id`. seen_at: when its upload last moved. generation: raised by each write.
+    """
+
+    id: str
+    project_id: str | None
+    name: str | None
+    status: ImageStatus
+    visibility: str
+    container_format: str | None
+    disk_format: str | None
+    created_at: int
+    updated_at: int
+    min_disk: int = 0
+    min_ram: int = 0
+    protected: bool = False
+    os_hidden: bool = False
+    size: int | None = None
+    virtual_size: int | None = None
+    checksum: str | None = None
+    os_hash_algo: str | None = None
+    os_hash_value: str | None = None
+    data_id: str | None = None
+    from_node: bool = False
+    bootable: bool = False
+    seen_at: int = 0
+    properties: dict[str, str] = {}
+    tags: list[str] = []
+    generation: int = 1
+
+
+class Member(Struct, frozen=True):
+    """A project with which an image is shared. Times: µs UTC."""
+
+    image_id: str
+    member_id: str
+    status: str
+    created_at: int
+    updated_at: int
+
+
+def labels(image: Image) -> set[str]:
+    """What lists are filtered by beside the columns: a tag as `t:…`, a property as `p:name=value`."""
+    return {f"t:{tag}" for tag in image.tags} | {f"p:{name}={value}" for name, value in image.properties.items()}
+
+
+def target(image: Image, member_id: str | None = None) -> dict[str, str | None]:
+    """The image as policy rules see it."""
+    return {
+        "project_id": image.project_id,
+        "owner": image.project_id,
+        "visibility": image.visibility,
+        "member_id": member_id,
+    }
+
+
+__all__ = [
+    "CONTAINER_FORMATS", "DISK_FORMATS", "HASH_ALGORITHM", "MAX_MEMBERS", "MAX_PROPERTIES", "MAX_TAGS", "MEMBER_STATUSES", "MOVES",
+    "UPLOAD_LOST_S", "VISIBILITIES", "Image", "ImageStatus", "Member", "labels", "target",
+]  # fmt: skip

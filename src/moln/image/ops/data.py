@@ -1,0 +1,150 @@
+"""An image's data on its way in and out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from moln.image.drivers.base import ImageStore, Stored
+from moln.image.model.images import HASH_ALGORITHM, Image, ImageStatus
+from moln.image.ops.access import get_for
+from moln.image.store import images as store
+from moln.kernel.cloud import Cloud
+from moln.kernel.context import RequestContext
+from moln.kernel.db import Transaction
+from moln.kernel.errors import Conflict, Forbidden, Gone, Invalid, NotFound, UnsupportedMedia
+
+BEAT_S = 10.0  # how often a moving upload says so
+GIB = 1 << 30
+
+
+def store_of(cloud: Cloud) -> ImageStore:
+    """The image store that app.py put there."""
+    found: ImageStore = cloud.areas["image"]
+    return found
+
+
+async def upload(ctx: RequestContext, image_id: str, data: AsyncIterator[bytes]) -> None:
+    """Take the image's data: hashed on the way, looked into before it counts. It is `saving` meanwhile.
+
+    Raises: NotFound, Forbidden, Conflict, Gone (deleted meanwhile), TooLarge, UnsupportedMedia.
+    """
+    data_id = ctx.new_id()
+    image = await ctx.db.write(begin_in, ctx, image_id, data_id)
+    try:
+        await receive(ctx, image, data_id, data)
+    except BaseException:
+        await asyncio.shield(ctx.db.write(give_up_in, image_id, data_id, ctx.now_us))
+        raise
+
+
+async def begin_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str) -> Image:
+    image = await get_for(tx, ctx, image_id, "upload_image")
+    if image.status is not ImageStatus.QUEUED:
+        raise Conflict(f"Image status transition from {image.status} to saving is not allowed")
+    unset = [name for name in ("disk_format", "container_format") if getattr(image, name) is None]
+    if unset:
+        raise Invalid(f"Properties {', '.join(unset)} must be set prior to saving data.")
+    now = ctx.now_us
+    return await store.save(tx, image, status=ImageStatus.SAVING, data_id=data_id, seen_at=now, updated_at=now)
+
+
+async def receive(ctx: RequestContext, image: Image, data_id: str, data: AsyncIterator[bytes]) -> None:
+    """Raises: Gone, when the image was deleted; whatever the store says of the data."""
+    most = ctx.settings.image.max_size_gib * GIB
+    incoming = await store_of(ctx.cloud).begin(data_id, most=most)
+    clock = ctx.cloud.clock
+    beat = clock.monotonic()
+    finish: asyncio.Task[Stored] | None = None
+    try:
+        async for chunk in data:
+            await incoming.write(chunk)
+            if clock.monotonic() - beat > BEAT_S:
+                beat = clock.monotonic()
+                await still_wanted(ctx, image.id, data_id)
+        finish = asyncio.ensure_future(incoming.finish(image.disk_format or "", image.container_format or ""))
+        while not finish.done():  # a conversion takes a while, and counts as moving
+            await asyncio.wait({finish}, timeout=BEAT_S)
+            if not finish.done():
+                await still_wanted(ctx, image.id, data_id)
+        stored = finish.result()
+        await ctx.db.write(finish_in, ctx, image.id, data_id, stored)
+    except BaseException:
+        if finish is not None and not finish.done():
+            finish.cancel()
+            await asyncio.wait({finish})
+        await incoming.abandon()
+        raise
+
+
+async def still_wanted(ctx: RequestContext, image_id: str, data_id: str) -> None:
+    """Raises: Gone."""
+    if not await ctx.db.write(store.touch, image_id, data_id, ctx.now_us):
+        raise gone(image_id)
+
+
+def gone(image_id: str) -> Gone:
+    return Gone(f"Image {image_id} could not be found after upload. The image may have been deleted during the upload.")
+
+
+async def finish_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str, stored: Stored) -> Image:
+    """The data is the image's from here on. Raises: Gone."""
+    image = await store.find(tx, image_id)
+    if image is None or image.data_id != data_id or image.status is not ImageStatus.SAVING:
+        raise gone(image_id)
+    return await store.save(
+        tx, image, status=ImageStatus.ACTIVE, size=stored.size, virtual_size=stored.virtual_size, checksum=stored.md5,
+        os_hash_algo=HASH_ALGORITHM, os_hash_value=stored.sha512, bootable=stored.bootable, updated_at=ctx.now_us,
+    )  # fmt: skip
+
+
+async def give_up_in(tx: Transaction, image_id: str, data_id: str, now_us: int) -> None:
+    """Back to `queued`, unless the upload came to its end or the image went."""
+    image = await store.find(tx, image_id)
+    if image is not None and image.data_id == data_id and image.status is ImageStatus.SAVING:
+        await store.save(tx, image, status=ImageStatus.QUEUED, data_id=None, updated_at=now_us)
+    tx.wake("image-files")
+
+
+async def adopt(ctx: RequestContext, image_id: str) -> Image:
+    """Make what a node left under `incoming/<data_id>` the data of an image made with `from_node`. Safe to repeat.
+
+    Raises: NotFound, when image or bytes are not there; UnsupportedMedia, when the content is unsafe: then it is `killed`.
+    """
+    image = await store.find(ctx.db, image_id)
+    if image is None or image.data_id is None:
+        raise NotFound(f"No image found with ID {image_id}")
+    if image.status is not ImageStatus.SAVING:
+        return image
+    await ctx.db.write(store.touch, image_id, image.data_id, ctx.now_us)
+    try:
+        stored = await store_of(ctx.cloud).adopt(image.data_id, image.disk_format or "raw", image.container_format or "bare")
+        return await ctx.db.write(finish_in, ctx, image_id, image.data_id, stored)
+    except Gone:
+        await store_of(ctx.cloud).remove(image.data_id)
+        raise
+    except UnsupportedMedia:
+        await ctx.db.write(fail_in, image_id, ctx.now_us)
+        raise
+
+
+async def fail_in(tx: Transaction, image_id: str, now_us: int) -> None:
+    """A node's data will not come: the image is `killed`. Nothing, when it is not waiting for any."""
+    image = await store.find(tx, image_id)
+    if image is not None and image.status is ImageStatus.SAVING and image.from_node:
+        await store.save(tx, image, status=ImageStatus.KILLED, data_id=None, updated_at=now_us)
+        tx.wake("image-files")
+
+
+async def download(ctx: RequestContext, image_id: str) -> Image:
+    """The image whose data the caller may read now; `data_id` is None when there is none yet. Raises: NotFound, Forbidden."""
+    image = await get_for(ctx.db, ctx, image_id, "download_image")
+    if image.status is ImageStatus.DEACTIVATED and not ctx.is_admin:
+        raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
+    return image
+
+
+def read(ctx: RequestContext, image: Image, start: int, length: int) -> AsyncIterator[bytes]:
+    """The bytes [start, start+length) of an image that `download` gave."""
+    assert image.data_id
+    return store_of(ctx.cloud).read(image.data_id, start, length)

@@ -1,0 +1,18 @@
+"""The settings of the image area (`[image]` in moln.toml)."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """folder: where images lie, below the cloud's home or absolute; the node reads `base` there and writes `incoming`, and booting is
+    fast when it is on the volumes' file system. max_size_gib: the largest image; max_virtual_gib: the largest disk inside one;
+    page: images per page unless asked; conversions: children that look into images at a time.
+    """
+
+    folder: str = "pool/images"
+    max_size_gib: int = 1024
+    max_virtual_gib: int = 16384
+    page: int = 25
+    conversions: int = 2

@@ -1,0 +1,54 @@
+"""The image area's tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from moln.kernel.db import INT, TEXT, column, table
+
+images = table(
+    "images",
+    column("id", TEXT, unique=True),
+    column("project_id", null=True, index=True),
+    column("name", null=True),
+    column("status"),
+    column("visibility"),
+    column("container_format", null=True),
+    column("disk_format", null=True),
+    column("created_at", INT, index=True),
+    column("updated_at", INT),
+    column("min_disk", INT),
+    column("min_ram", INT),
+    column("protected", INT),
+    column("os_hidden", INT),
+    column("size", INT, null=True),
+    column("virtual_size", INT, null=True),
+    column("checksum", null=True),
+    column("os_hash_algo", null=True),
+    column("os_hash_value", null=True),
+    column("data_id", null=True, unique=True),
+    column("from_node", INT),
+    column("bootable", INT),
+    column("seen_at", INT),
+    column("properties"),
+    column("tags"),
+    column("generation", INT),
+    history=True,
+)
+
+image_labels = table(
+    "image_labels",
+    column("image_id", TEXT, sa.ForeignKey("images.id", ondelete="CASCADE"), index=True),
+    column("label", TEXT, index=True),
+    sa.UniqueConstraint("image_id", "label"),
+)
+
+image_members = table(
+    "image_members",
+    column("image_id", TEXT, sa.ForeignKey("images.id", ondelete="CASCADE"), index=True),
+    column("member_id", TEXT, index=True),
+    column("status"),
+    column("created_at", INT),
+    column("updated_at", INT),
+    sa.UniqueConstraint("image_id", "member_id"),
+)

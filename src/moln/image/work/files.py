@@ -1,0 +1,79 @@
+"""Keeps files and rows in step: a file that no row names goes; an upload whose process died is forgotten."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from moln.image.model.images import UPLOAD_LOST_S, Image
+from moln.image.ops.data import give_up_in, store_of
+from moln.image.store import images as store
+from moln.kernel.cloud import Cloud
+from moln.kernel.db import Reader
+from moln.kernel.module import Invariant, Violation
+from moln.kernel.work import Later, Reconciler, Work
+
+EVERY_S = 60.0
+
+
+class Sweep(Struct, frozen=True):
+    """The one thing this reconciler finds: that it is time to look."""
+
+    id: str = ""
+
+
+async def always(db: Reader, now_us: int) -> list[Sweep]:
+    return [Sweep()]
+
+
+async def sweep(work: Work, _: Sweep) -> None:
+    """Remove orphans. Names are read from the store first: whatever is there had its row before it had its file."""
+    images = store_of(work.cloud)
+    for name in await orphans(work.cloud):
+        await images.remove(name)
+    raise Later("nothing is left over", EVERY_S)
+
+
+async def orphans(cloud: Cloud) -> list[str]:
+    """Names in the store that no row bears."""
+    held = await store_of(cloud).inventory()
+    names = {*held.data, *held.bases, *held.arriving}
+    return sorted(names - await store.named(cloud.db, sorted(names)))
+
+
+async def cannot_fail(work: Work, resource: object, reason: str) -> None:
+    """Housekeeping has no owner to tell: the log has it, and the next period tries again."""
+
+
+async def find_lost(db: Reader, now_us: int) -> list[Image]:
+    return await store.lost(db, now_us - UPLOAD_LOST_S * 1_000_000)
+
+
+async def forget(work: Work, image: Image) -> None:
+    """Back to `queued`: its owner may upload again."""
+    await work.write(give_up_in, image.id, image.data_id or "", work.now_us)
+
+
+IMAGE_FILES = Reconciler("image-files", find=always, settle=sweep, fail=cannot_fail, every_s=EVERY_S, at_once=1)
+LOST_UPLOADS = Reconciler("image-uploads", find=find_lost, settle=forget, fail=cannot_fail, every_s=30)
+
+
+async def check_files(cloud: Cloud) -> list[Violation]:
+    """Every active image has its data (and its base, when it can be booted); no file is left over."""
+    held = await store_of(cloud).inventory()
+    kept, bootable = set(await cloud.db.all(store.KEPT)), set(await cloud.db.all(store.BOOTABLE))
+    found = [
+        Violation(f"An image's data {name} is missing.", "Restore it from a backup, or delete the image.")
+        for name in sorted(kept - set(held.data))
+    ]
+    found += [
+        Violation(f"An image's raw base {name} is missing.", "Upload the image again under a new id.")
+        for name in sorted(bootable - set(held.bases))
+    ]
+    found += [
+        Violation(f"The file {name} belongs to no image.", "It goes by itself within a minute; if not, see the log.")
+        for name in await orphans(cloud)
+    ]
+    return found  # fmt: skip
+
+
+FILES_MATCH_ROWS = Invariant("image files match image rows", check_files)

@@ -1,0 +1,42 @@
+"""Glance alone over HTTP, with a real store of files and a real qemu-img."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from msgspec import field
+
+import moln.image.module as image
+from moln.image.settings import ImageSettings
+from moln.kernel import config
+from tests.wire.areas import AreaApi, areas
+
+
+class Settings(config.Settings, frozen=True):
+    image: ImageSettings = field(default_factory=ImageSettings)
+
+
+@pytest.fixture
+async def glance(tmp_path: Path) -> AsyncIterator[AreaApi]:
+    settings = Settings(simulate=not shutil.which("qemu-img"))
+    async with areas(tmp_path, settings, [image.module(settings)]) as api:
+        yield api
+
+
+@pytest.fixture
+def alice(glance: AreaApi) -> httpx.AsyncClient:
+    return glance.client("red/member", "/image")
+
+
+@pytest.fixture
+def bob(glance: AreaApi) -> httpx.AsyncClient:
+    return glance.client("blue/member", "/image")
+
+
+@pytest.fixture
+def admin(glance: AreaApi) -> httpx.AsyncClient:
+    return glance.client("admin/admin", "/image")

@@ -37,14 +37,8 @@ class Cloud:
     async def _begin(self) -> None:
         await self.driver.start(1)
         self.lab.sync()
-        self.listener = self.loop.create_task(self._listen())
-        await asyncio.sleep(0)
+        self.driver.listen(lambda event: self.ups.append(event) if isinstance(event, PortUp) else None)
         await self.driver.apply(Desired(topology=self.topology, complete=True))
-
-    async def _listen(self) -> None:
-        async for event in self.driver.events():
-            if isinstance(event, PortUp):
-                self.ups.append(event)
 
     def apply(self, topology: Topology, *changes: tuple[str, str]) -> None:
         """Bring OVN to a new topology by naming what changed, and wait for the nodes."""
@@ -55,8 +49,6 @@ class Cloud:
         self.lab.sync()
 
     def close(self) -> None:
-        self.listener.cancel()
-        self.loop.run_until_complete(asyncio.gather(self.listener, return_exceptions=True))
         self.loop.run_until_complete(self.driver.stop())
         self.loop.close()
         self.lab.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -38,7 +38,7 @@ class Applied(Struct, frozen=True):
 
 
 class NetworkDriver(Protocol):
-    """One engine. Every verb may be repeated; none is called by two tasks at once but `events`, `chassis` and `ups`."""
+    """One engine. Every verb may be repeated; one task writes at a time."""
 
     async def start(self, epoch: int) -> None:
         """Connect as the writer with this epoch. Raises: Fenced when a higher one was here; BackendUnreachable."""
@@ -52,8 +52,8 @@ class NetworkDriver(Protocol):
     async def check(self, desired: Desired) -> list[str]:
         """How the engine differs from a complete desired state, a line each, without changing it (for `moln doctor`)."""
 
-    def events(self) -> AsyncIterator[Event]:
-        """What happens from now on. Losing some is allowed: `ups` and `chassis` tell what is."""
+    def listen(self, heard: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `heard` on the event loop with what happens from now on; the answer ends it. `ups` and `chassis` tell what is."""
 
     async def ups(self) -> dict[str, str]:
         """Ports that are carried now, and by which chassis."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 
 from moln.kernel.errors import BackendUnreachable
 from moln.network.drivers.base import Applied, ChassisChanged, EngineSettings, Event, Fenced, PortUp
-from moln.network.drivers.ovn_rows import everything, units
+from moln.network.drivers.ovn_rows import units
 from moln.network.drivers.rows import Ref, Row, unit_of
 from moln.network.model.topology import Change, Chassis, Desired
 
@@ -29,7 +28,7 @@ class FakeDriver:
         self.engine = engine or FakeEngine()
         self.settings = settings or EngineSettings()
         self._epoch = 0
-        self._readers: set[asyncio.Queue[Event]] = set()
+        self._ears: list[Callable[[Event], None]] = []
 
     def _here(self) -> FakeEngine:
         if not self.engine.reachable:
@@ -90,7 +89,6 @@ class FakeDriver:
     async def check(self, desired: Desired) -> list[str]:
         """See NetworkDriver."""
         engine = self._here()
-        assert desired.complete, everything
         wanted = {
             row.key: row for unit in units(desired, list(engine.nodes.values()), self.settings) for row in unit.rows
         }
@@ -104,19 +102,14 @@ class FakeDriver:
             if key in engine.rows and engine.rows[key] != row
         ]
 
-    async def events(self) -> AsyncIterator[Event]:
+    def listen(self, heard: Callable[[Event], None]) -> Callable[[], None]:
         """See NetworkDriver."""
-        queue: asyncio.Queue[Event] = asyncio.Queue()
-        self._readers.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._readers.discard(queue)
+        self._ears.append(heard)
+        return lambda: self._ears.remove(heard)
 
     def _tell(self, event: Event) -> None:
-        for queue in self._readers:
-            queue.put_nowait(event)
+        for heard in list(self._ears):
+            heard(event)
 
     def _ups(self) -> dict[str, str]:
         ups = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CHUNK = 400  # units in one transaction of a complete apply: others' flows come in between
-QUEUE = 20_000  # events kept for a slow reader; past it the newest go, and `ups` tells
 
 
 class _Idl(ovsdb.OvsdbIdl):
@@ -111,7 +110,7 @@ class OvnDriver:
         self._index = RowIndex()
         self._nb: Database | None = None
         self._sb: Database | None = None
-        self._readers: set[asyncio.Queue[Event]] = set()
+        self._ears: list[Callable[[Event], None]] = []
         self._epoch = 0
 
     async def start(self, epoch: int) -> None:
@@ -196,20 +195,14 @@ class OvnDriver:
 
         return await self._call(sb.read, look)
 
-    async def events(self) -> AsyncIterator[Event]:
+    def listen(self, heard: Callable[[Event], None]) -> Callable[[], None]:
         """See NetworkDriver."""
-        queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE)
-        self._readers.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._readers.discard(queue)
+        self._ears.append(heard)
+        return lambda: self._ears.remove(heard)
 
     def _tell(self, event: Event) -> None:
-        for queue in self._readers:
-            if not queue.full():
-                queue.put_nowait(event)
+        for heard in list(self._ears):
+            heard(event)
 
     def _nb_changed(self, event: str, row: Any, updates: Any) -> None:
         self._index.note(event, row)

@@ -177,17 +177,13 @@ class Apply:
         self._cut(row)
 
     def _cut(self, row: Any) -> None:
-        holder = row.external_ids.get(HOLDER)
-        if holder is None:
-            row.delete()
-            return
-        held_by = self.index.row(self.idl, holder)
-        if held_by is None or held_by.uuid in self.gone:
-            return  # goes with what held it
-        for column in HOLDING[row._table.name]:
-            if column in held_by._table.columns:
-                held_by.delvalue(column, row.uuid)
-        if row._table.name == "DNS":
+        table = row._table.name
+        held_by = self.index.row(self.idl, row.external_ids.get(HOLDER, ""))
+        if held_by is not None and held_by.uuid not in self.gone:
+            for column in HOLDING.get(table, ()):
+                if column in held_by._table.columns:
+                    held_by.delvalue(column, row.uuid)
+        if table in ROOTS:                         # others go when nothing holds them
             row.delete()
 
     def _members(self) -> None:
@@ -217,6 +213,7 @@ class Apply:
             self.written += len(should - have) + len(have - should - fresh - self.gone)
 
 
+ROOTS = {"Logical_Switch", "Logical_Router", "Port_Group", "DHCP_Options", "DNS"}
 HOLDING = {
     "Logical_Switch_Port": ("ports",), "Logical_Router_Port": ("ports",), "Logical_Router_Static_Route": ("static_routes",), "NAT": ("nat",),
     "ACL": ("acls",), "DNS": ("dns_records",), "Gateway_Chassis": ("gateway_chassis",),

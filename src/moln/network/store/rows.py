@@ -1,0 +1,259 @@
+"""Each resource's table, and the small tables beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from moln.kernel.db import INT, Query, Reader, Statement, Transaction, in_list
+from moln.network.model.networks import Network
+from moln.network.model.ports import FixedIp, Port
+from moln.network.model.routers import FloatingIp, Router
+from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
+from moln.network.model.subnets import Subnet
+from moln.network.store import tables as t
+from moln.network.store.reads import CHUNK, Table
+
+
+def segment(network: Network) -> str:
+    """What no two networks may share."""
+    return f"{network.network_type}:{network.physical_network or ''}:{network.segmentation_id or ''}"
+
+
+def _within_networks(column: Any, condition: Any) -> Any:
+    return column.in_(sa.select(t.networks.c.id).where(condition))
+
+
+def _tagged(id_column: Any) -> dict[str, Any]:
+    """Clauses for tags: one of the named (`tagged`), none of them (`untagged`)."""
+    return {
+        "tagged": lambda name: id_column.in_(sa.select(t.tags.c.resource_id).where(in_list(t.tags.c.tag, name))),
+        "untagged": lambda name: id_column.not_in(sa.select(t.tags.c.resource_id).where(in_list(t.tags.c.tag, name))),
+    }
+
+
+def _public(name: str) -> Any:
+    n = t.networks.c
+    return sa.or_(n.project_id == sa.bindparam(name), n.shared == 1, n.external == 1)
+
+
+networks = Table(
+    t.networks, Network, computed={"segment": segment},
+    extra={"seen_by": _public, **_tagged(t.networks.c.id)},
+)  # fmt: skip
+subnets = Table(
+    t.subnets, Subnet,
+    extra={
+        "seen_by": lambda p: sa.or_(t.subnets.c.project_id == sa.bindparam(p), _within_networks(t.subnets.c.network_id, _public(p))),
+        "net_shared": lambda p: _within_networks(t.subnets.c.network_id, t.networks.c.shared == sa.bindparam(p)),
+        "net_external": lambda p: _within_networks(t.subnets.c.network_id, t.networks.c.external == sa.bindparam(p)),
+        **_tagged(t.subnets.c.id),
+    },
+)  # fmt: skip
+
+
+def _holding(clause: Any) -> Any:
+    return t.ports.c.id.in_(sa.select(t.addresses.c.port_id).where(clause))
+
+
+ports = Table(
+    t.ports, Port,
+    extra={
+        "seen_by": lambda p: sa.or_(
+            t.ports.c.project_id == sa.bindparam(p),
+            _within_networks(t.ports.c.network_id, t.networks.c.project_id == sa.bindparam(p)),
+        ),
+        "has_address": lambda p: _holding(in_list(t.addresses.c.ip_address, p)),
+        "has_subnet": lambda p: _holding(in_list(t.addresses.c.subnet_id, p)),
+        "like_address": lambda p: _holding(sa.func.instr(t.addresses.c.ip_address, sa.bindparam(p)) > 0),
+        "in_group": lambda p: t.ports.c.id.in_(sa.select(t.port_groups.c.port_id).where(in_list(t.port_groups.c.group_id, p))),
+        **_tagged(t.ports.c.id),
+    },
+)  # fmt: skip
+routers = Table(t.routers, Router, extra={"seen_by": lambda p: t.routers.c.project_id == sa.bindparam(p), **_tagged(t.routers.c.id)})
+floating_ips = Table(
+    t.floating_ips, FloatingIp,
+    extra={"seen_by": lambda p: t.floating_ips.c.project_id == sa.bindparam(p), **_tagged(t.floating_ips.c.id)},
+)  # fmt: skip
+groups = Table(
+    t.groups, SecurityGroup, extra={"seen_by": lambda p: t.groups.c.project_id == sa.bindparam(p), **_tagged(t.groups.c.id)}
+)  # fmt: skip
+rules = Table(
+    t.rules, SecurityGroupRule, computed={"sameness": lambda rule: str(rule.sameness())},
+    extra={
+        "seen_by": lambda p: t.rules.c.security_group_id.in_(sa.select(t.groups.c.id).where(t.groups.c.project_id == sa.bindparam(p))),
+        "default_group": lambda p: t.rules.c.security_group_id.in_(sa.select(t.groups.c.id).where(t.groups.c.is_default == sa.bindparam(p))),
+    },
+)  # fmt: skip
+BY_KIND: dict[str, Table[Any]] = {
+    "networks": networks, "subnets": subnets, "ports": ports, "routers": routers, "floatingips": floating_ips,
+    "security-groups": groups, "security-group-rules": rules,
+}  # fmt: skip
+
+
+class Held(Struct, frozen=True):
+    """One address and the port that has it."""
+
+    subnet_id: str
+    ip_address: str
+    port_id: str
+
+
+_held = sa.select(t.addresses.c.subnet_id, t.addresses.c.ip_address, t.addresses.c.port_id)
+HELD_IN_SUBNET = Query(_held.where(t.addresses.c.subnet_id == sa.bindparam("subnet_id")), Held)
+HELD_ALL = Query(_held, Held)
+HELD_AT = Query(
+    _held.join(t.ports, t.ports.c.id == t.addresses.c.port_id).where(
+        t.ports.c.network_id == sa.bindparam("network_id"), t.addresses.c.ip_address == sa.bindparam("ip_address")
+    ),
+    Held,
+)
+COUNT_IN_SUBNET = Query(sa.select(sa.func.count()).where(t.addresses.c.subnet_id == sa.bindparam("subnet_id")), int)
+
+
+async def held_in(db: Reader, subnet_id: str) -> list[Held]:
+    return await db.all(HELD_IN_SUBNET, subnet_id=subnet_id)
+
+
+async def count_in(db: Reader, subnet_id: str) -> int:
+    return await db.one(COUNT_IN_SUBNET, subnet_id=subnet_id) or 0
+
+
+async def holder_of(db: Reader, network_id: str, ip_address: str) -> str | None:
+    """The id of the port that has the address on the network."""
+    found = await db.all(HELD_AT, network_id=network_id, ip_address=ip_address)
+    return found[0].port_id if found else None
+
+
+async def hold(tx: Transaction, port_id: str, ip: FixedIp) -> bool:
+    """Take an address. False: another port has it."""
+    row = {"subnet_id": ip.subnet_id, "ip_address": ip.ip_address, "port_id": port_id}
+    return await tx.insert(t.addresses, row, if_absent=True)
+
+
+async def let_go(tx: Transaction, port_id: str, ip: FixedIp | None = None) -> None:
+    """Give back one address of a port, or all."""
+    if ip is None:
+        await tx.delete(t.addresses, port_id=port_id)
+    else:
+        await tx.delete(t.addresses, port_id=port_id, subnet_id=ip.subnet_id, ip_address=ip.ip_address)
+
+
+class Meeting(Struct, frozen=True):
+    """A router's port in a subnet."""
+
+    router_id: str
+    subnet_id: str
+    port_id: str
+
+
+_meeting = sa.select(t.router_subnets.c.router_id, t.router_subnets.c.subnet_id, t.router_subnets.c.port_id)
+MEETINGS_OF = Query(_meeting.where(t.router_subnets.c.router_id == sa.bindparam("router_id")), Meeting)
+MEETINGS_IN = Query(_meeting.where(in_list(t.router_subnets.c.subnet_id, "subnet_ids")), Meeting)
+
+
+async def meetings_of(db: Reader, router_id: str) -> list[Meeting]:
+    """Subnets a router has interfaces in."""
+    return await db.all(MEETINGS_OF, router_id=router_id)
+
+
+async def meetings_in(db: Reader, subnet_ids: Iterable[str]) -> list[Meeting]:
+    """Routers with interfaces in these subnets."""
+    return await db.all(MEETINGS_IN, subnet_ids=sorted(set(subnet_ids)))
+
+
+async def meet(tx: Transaction, router_id: str, subnet_id: str, port_id: str) -> bool:
+    """False: the router is in the subnet already."""
+    row = {"router_id": router_id, "subnet_id": subnet_id, "port_id": port_id}
+    return await tx.insert(t.router_subnets, row, if_absent=True)
+
+
+async def part(tx: Transaction, port_id: str, subnet_id: str | None = None) -> None:
+    """A router's port leaves a subnet, or all."""
+    by = {"port_id": port_id} | ({"subnet_id": subnet_id} if subnet_id else {})
+    await tx.delete(t.router_subnets, **by)
+
+
+async def wear(tx: Transaction, port_id: str, group_ids: Iterable[str]) -> None:
+    """Make a port's groups exactly these."""
+    await tx.delete(t.port_groups, port_id=port_id)
+    for group_id in dict.fromkeys(group_ids):
+        await tx.insert(t.port_groups, {"port_id": port_id, "group_id": group_id})
+
+
+WEARERS = Query(sa.select(t.port_groups.c.port_id).where(t.port_groups.c.group_id == sa.bindparam("group_id")).limit(1), str)
+REMOTE_USERS = Query(sa.select(t.rules.c.security_group_id).where(t.rules.c.remote_group_id == sa.bindparam("group_id")), str)
+
+
+async def is_worn(db: Reader, group_id: str) -> bool:
+    return await db.one(WEARERS, group_id=group_id) is not None
+
+
+async def default_group_id(db: Reader, project_id: str) -> str | None:
+    return await db.one(DEFAULT_GROUP, project_id=project_id)
+
+
+DEFAULT_GROUP = Query(sa.select(t.default_groups.c.group_id).where(t.default_groups.c.project_id == sa.bindparam("project_id")), str)
+
+
+async def name_default(tx: Transaction, project_id: str, group_id: str) -> None:
+    """Raises: Duplicate."""
+    await tx.insert(t.default_groups, {"project_id": project_id, "group_id": group_id})
+
+
+async def unname_default(tx: Transaction, group_id: str) -> None:
+    await tx.delete(t.default_groups, group_id=group_id)
+
+
+class Tagged(Struct, frozen=True):
+    resource_id: str
+    tag: str
+
+
+TAGS = Query(
+    sa.select(t.tags.c.resource_id, t.tags.c.tag).where(in_list(t.tags.c.resource_id, "ids")).order_by(t.tags.c.tag), Tagged
+)
+
+
+async def tags_of(db: Reader, ids: Iterable[str]) -> dict[str, list[str]]:
+    """Tags by resource id."""
+    wanted, found = sorted(set(ids)), dict[str, list[str]]()
+    for start in range(0, len(wanted), CHUNK):
+        for row in await db.all(TAGS, ids=wanted[start : start + CHUNK]):
+            found.setdefault(row.resource_id, []).append(row.tag)
+    return found
+
+
+async def set_tags(tx: Transaction, resource_id: str, wanted: Iterable[str]) -> None:
+    await tx.delete(t.tags, resource_id=resource_id)
+    for tag in sorted(set(wanted)):
+        await tx.insert(t.tags, {"resource_id": resource_id, "tag": tag})
+
+
+SEGMENT = Query(sa.select(t.networks.c.id).where(t.networks.c.segment == sa.bindparam("segment")), str)
+
+
+async def has_segment(db: Reader, segment_key: str) -> bool:
+    return await db.one(SEGMENT, segment=segment_key) is not None
+
+
+EPOCH = Query(sa.select(t.writers.c.epoch).where(t.writers.c.name == sa.bindparam("name")), int)
+RAISE = Statement(
+    sa.update(t.writers)
+    .where(t.writers.c.name == sa.bindparam("writer"))
+    .values(epoch=sa.func.max(t.writers.c.epoch + 1, sa.bindparam("least", type_=INT)))
+)
+
+
+async def next_epoch(tx: Transaction, least: int) -> int:
+    """A higher number than any before, and at least `least`: the engine may remember more than a new database does."""
+    await tx.insert(t.writers, {"name": "ovn", "epoch": 0}, if_absent=True)
+    await tx.run(RAISE, writer="ovn", least=least)
+    return await db_epoch(tx)
+
+
+async def db_epoch(db: Reader) -> int:
+    return await db.one(EPOCH, name="ovn") or 0

@@ -1,0 +1,95 @@
+"""The network area's tables; no other folder names them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from moln.kernel.db import INT, column, table
+
+
+def _standard() -> list[sa.Column]:  # type: ignore[type-arg]
+    """What every resource has (Neutron's standard attributes)."""
+    return [
+        column("id", sa.Text, unique=True),
+        column("project_id", index=True),
+        column("description"),
+        column("created_at", INT),
+        column("updated_at", INT),
+        column("revision_number", INT),
+    ]
+
+
+networks = table(
+    "networks", *_standard(), column("name"), column("admin_state_up", INT), column("shared", INT), column("external", INT),
+    column("is_default", INT), column("mtu", INT), column("network_type"), column("physical_network", null=True),
+    column("segmentation_id", INT, null=True), column("port_security_enabled", INT), column("dns_domain"),
+    column("availability_zone_hints"), column("segment", sa.Text, unique=True), history=True,
+)  # fmt: skip
+"""segment: type, physical network and id as one text, so that no two networks share one."""
+
+subnets = table(
+    "subnets", *_standard(), column("name"), column("network_id", sa.Text, sa.ForeignKey("networks.id"), index=True), column("cidr"),
+    column("ip_version", INT), column("gateway_ip", null=True), column("enable_dhcp", INT), column("allocation_pools"),
+    column("dns_nameservers"), column("host_routes"), column("ipv6_ra_mode", null=True), column("ipv6_address_mode", null=True),
+    column("service_types"), column("dns_publish_fixed_ip", INT), history=True,
+)  # fmt: skip
+
+ports = table(
+    "ports", *_standard(), column("name"), column("network_id", sa.Text, sa.ForeignKey("networks.id"), index=True),
+    column("mac_address"), column("admin_state_up", INT), column("status"), column("device_id", sa.Text, index=True),
+    column("device_owner"), column("fixed_ips"), column("allowed_address_pairs"), column("security_groups"),
+    column("port_security_enabled", INT), column("extra_dhcp_opts"), column("host_id", sa.Text, index=True), column("vnic_type"),
+    column("vif_type"), column("profile"), column("dns_name"), sa.UniqueConstraint("network_id", "mac_address"), history=True,
+)  # fmt: skip
+"""fixed_ips and security_groups are kept here for reading; the two tables below hold what must be unique or referred to."""
+
+addresses = table(
+    "port_addresses", column("subnet_id", sa.Text, sa.ForeignKey("subnets.id")), column("ip_address"),
+    column("port_id", sa.Text, sa.ForeignKey("ports.id"), index=True), sa.UniqueConstraint("subnet_id", "ip_address"),
+)  # fmt: skip
+
+routers = table(
+    "routers", *_standard(), column("name"), column("admin_state_up", INT), column("gateway_network_id", sa.Text, null=True, index=True),
+    column("gateway_port_id", null=True), column("enable_snat", INT), column("routes"), column("availability_zone_hints"), history=True,
+)  # fmt: skip
+
+router_subnets = table(
+    "router_subnets", column("router_id", sa.Text, sa.ForeignKey("routers.id")), column("subnet_id", sa.Text, sa.ForeignKey("subnets.id")),
+    column("port_id", sa.Text, sa.ForeignKey("ports.id"), index=True), sa.UniqueConstraint("router_id", "subnet_id"),
+)  # fmt: skip
+"""A router meets a subnet once."""
+
+floating_ips = table(
+    "floating_ips", *_standard(), column("floating_network_id", sa.Text, sa.ForeignKey("networks.id"), index=True),
+    column("floating_ip_address"), column("floating_port_id", sa.Text, sa.ForeignKey("ports.id")),
+    column("port_id", sa.Text, null=True, index=True), column("fixed_ip_address", null=True), column("router_id", sa.Text, null=True, index=True),
+    column("status"), column("dns_name"), column("dns_domain"), sa.UniqueConstraint("port_id", "fixed_ip_address", "floating_network_id"),
+    history=True,
+)  # fmt: skip
+
+groups = table(
+    "security_groups", *_standard(), column("name"), column("stateful", INT), column("is_default", INT), history=True,
+)  # fmt: skip
+
+default_groups = table(
+    "default_security_groups", column("project_id", sa.Text, unique=True), column("group_id", sa.Text, sa.ForeignKey("security_groups.id")),
+)  # fmt: skip
+"""Which group is a project's default: one a project, whoever comes first."""
+
+rules = table(
+    "security_group_rules", *_standard(), column("security_group_id", sa.Text, sa.ForeignKey("security_groups.id"), index=True),
+    column("direction"), column("ethertype"), column("protocol", null=True), column("port_range_min", INT, null=True),
+    column("port_range_max", INT, null=True), column("remote_ip_prefix", null=True), column("remote_group_id", sa.Text, null=True, index=True),
+    column("sameness"), sa.UniqueConstraint("security_group_id", "sameness"), history=True,
+)  # fmt: skip
+"""sameness: what the rule means, as text, so that a group has no two rules of one meaning."""
+
+port_groups = table(
+    "port_security_groups", column("port_id", sa.Text, sa.ForeignKey("ports.id")),
+    column("group_id", sa.Text, sa.ForeignKey("security_groups.id"), index=True), sa.UniqueConstraint("port_id", "group_id"),
+)  # fmt: skip
+
+tags = table("network_tags", column("resource_id", sa.Text), column("tag"), sa.UniqueConstraint("resource_id", "tag"))
+
+writers = table("network_writers", column("name", sa.Text, unique=True), column("epoch", INT))
+"""The engine's writer: each start takes a higher epoch."""

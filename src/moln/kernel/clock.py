@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock:
@@ -39,7 +41,7 @@ def iso(us: int, *, suffix: str = "Z") -> str:
 
 def iso_micro(us: int, *, suffix: str = "") -> str:
     """`2026-11-22T10:00:00.000000`: with microseconds, as Cinder and Keystone write times."""
-    return datetime.fromtimestamp(us / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + suffix
+    return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%f") + suffix
 
 
 def parse_iso(text: str) -> int:
@@ -47,4 +49,4 @@ def parse_iso(text: str) -> int:
     moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1_000_000)
+    return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from moln.kernel.db.statement import Query, Statement
 from moln.kernel.errors import Conflict
 
+_log = logging.getLogger("moln.db")
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -75,14 +77,16 @@ class Feed:
         return lambda: self._callbacks[topic].remove(callback)
 
     def publish(self, changes: Iterable[tuple[str, str]]) -> None:
-        by_topic: dict[str, list[str]] = {}
+        """A callback that raises is logged: what was committed stays committed, and its writer gets its answer."""
+        by_topic: dict[str, dict[str, None]] = {}
         for topic, key in changes:
-            keys = by_topic.setdefault(topic, [])
-            if key not in keys:
-                keys.append(key)
+            by_topic.setdefault(topic, {})[key] = None
         for topic, keys in by_topic.items():
             for callback in list(self._callbacks.get(topic, ())):
-                callback(keys)
+                try:
+                    callback(list(keys))
+                except Exception:
+                    _log.exception("a subscriber of %s", topic)
 
 
 class Database(Reader, Protocol):

@@ -90,6 +90,8 @@ class Listing(Generic[T]):
         query = self._markers.get(names)
         if query is None:
             columns = [self.table.c[n].label(f"m{i}") for i, n in enumerate(names)] + [self.table.c.rowid.label("mr")]
+            if len(self._markers) >= SHAPES:
+                self._markers.clear()
             query = self._markers[names] = Query(sa.select(*columns).where(self.table.c[self.id] == sa.bindparam("marker")), dict)
         row = await db.one(query, marker=marker)
         if row is None:

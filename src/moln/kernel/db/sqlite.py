@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
 import queue
 import re
 import sqlite3
@@ -20,16 +23,34 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from moln.kernel.db.database import Duplicate, Feed
 from moln.kernel.db.schema import metadata
 from moln.kernel.db.statement import DIALECTS, Query, Statement, encode, inserting, updating
-from moln.kernel.errors import Invalid, Unavailable
+from moln.kernel.errors import Conflict, Invalid, Unavailable
 
 T = TypeVar("T")
 P = ParamSpec("P")
 Hook = Callable[[str, str], None]
 GROUP = 64  # writes in one commit, at most
 QUEUE = 4096  # writes waiting, at most
+_log = logging.getLogger("moln.db")
+# What ends a whole group: the file, the disk or the memory is at fault, not one write (sqlite.org/rescode.html).
+_LOST = {
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PROTOCOL,
+}  # fmt: skip
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the database itself failed, rather than one statement."""
+    return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _LOST
+
+
+def _unavailable(error: BaseException) -> Unavailable:
+    return Unavailable("The database cannot be used now. Try again soon.", detail=repr(error))
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in WAL mode. The file is its owner's alone (0600), as it holds hashes of passwords."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10, cached_statements=1024)
     conn.execute("PRAGMA journal_mode=WAL")
     conn.execute("PRAGMA synchronous=FULL")
@@ -80,18 +101,25 @@ class _Reads:
             values = fixed | values
         if self._hook:
             self._hook("sql", text)
+        cursor = self._run(text, values)
+        if self._hook:
+            self._hook("sql-done", text)
+        return cursor
+
+    def _run(self, text: str, values: dict[str, Any]) -> sqlite3.Cursor:
         try:
-            cursor = self._conn.execute(text, values)
+            return self._conn.execute(text, values)
         except sqlite3.IntegrityError as error:
             if "UNIQUE" in str(error):
                 columns = tuple(re.findall(r"\w+\.\w+", str(error)))
                 raise Duplicate("It exists already.", columns) from error
+            if "FOREIGN KEY" in str(error):
+                raise Conflict("It is in use, or what it refers to is gone.", detail=text) from error
             raise
         except OverflowError as error:
             raise Invalid("A number is beyond 64 bits.") from error
-        if self._hook:
-            self._hook("sql-done", text)
-        return cursor
+        except UnicodeEncodeError as error:
+            raise Invalid("A text is not valid Unicode.") from error
 
     async def one(self, query: Query[T], **params: Any) -> T | None:
         cursor = self._execute(query, params)
@@ -125,6 +153,8 @@ class SqliteTransaction(_Reads):
         return self._execute(updating(table, tuple(values), tuple(by)), params).rowcount
 
     async def delete(self, table: sa.Table, **by: Any) -> int:
+        if not by:
+            raise TypeError("delete needs columns to choose rows by")
         where = " AND ".join(f'"{k}" = :{k}' for k in by)
         params = {k: encode(v) for k, v in by.items()}
         if f"{table.name}_history" in metadata.tables:
@@ -136,7 +166,7 @@ class SqliteTransaction(_Reads):
     def _text(self, text: str, params: dict[str, Any]) -> int:
         if self._hook:
             self._hook("sql", text)
-        touched = self._conn.execute(text, params).rowcount
+        touched = self._run(text, params).rowcount
         if self._hook:
             self._hook("sql-done", text)
         return touched
@@ -155,6 +185,9 @@ class _Job(NamedTuple):
     future: asyncio.Future[Any]
 
 
+_Answer = tuple["asyncio.Future[Any]", Any, BaseException | None]
+
+
 class SqliteDatabase:
     """A database in one file. Only one process at a time writes it (the home's lock sees to that)."""
 
@@ -170,18 +203,27 @@ class SqliteDatabase:
         self._readers = ThreadPoolExecutor(2, "db-read")
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name="db-write", daemon=True)
         self._thread.start()
 
     async def one(self, query: Query[T], **params: Any) -> T | None:
-        return await self._reads.one(query, **params)
+        try:
+            return await self._reads.one(query, **params)
+        except sqlite3.OperationalError as error:
+            raise (_unavailable(error) if is_lost(error) else error) from None
 
     async def all(self, query: Query[T], **params: Any) -> list[T]:
-        return await self._reads.all(query, **params)
+        try:
+            return await self._reads.all(query, **params)
+        except sqlite3.OperationalError as error:
+            raise (_unavailable(error) if is_lost(error) else error) from None
 
     async def read(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn, args, kwargs)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn, args, kwargs)
+        except sqlite3.OperationalError as error:
+            raise (_unavailable(error) if is_lost(error) else error) from None
 
     def _read(self, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         try:
@@ -196,8 +238,10 @@ class SqliteDatabase:
             self._idle.put(conn)
 
     async def write(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        """A caller that is cancelled meanwhile leaves the write to happen: it is all or nothing, never half."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            raise Unavailable("The database is closed.")
         try:
             self._jobs.put_nowait(_Job(fn, args, kwargs, future))
         except queue.Full:
@@ -205,13 +249,17 @@ class SqliteDatabase:
         return await asyncio.shield(future)
 
     async def close(self) -> None:
-        self._jobs.put(None)
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, 10)
+        """Finish the writes that wait, then let go of the file."""
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._jobs.put, None)
+        await loop.run_in_executor(None, self._thread.join, 10)
         self._readers.shutdown()
         while not self._idle.empty():
             self._idle.get_nowait().close()
         self._local.close()
-        self._writer.close()
+        if not self._thread.is_alive():
+            self._writer.close()
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -231,41 +279,45 @@ class SqliteDatabase:
 
     def _commit(self, group: list[_Job]) -> None:
         """One BEGIN and COMMIT around the group, a savepoint around each; answers only after the commit."""
-        answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+        try:
+            answers, changes = self._transact(group)
+        except BaseException as error:  # whatever it is, this thread goes on and every caller hears of it
+            _log.error("a group of %d writes is lost: %r", len(group), error)
+            with contextlib.suppress(sqlite3.Error):
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+            answers = [(job.future, None, _unavailable(error)) for job in group]
+            changes = []
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+            group[0].future.get_loop().call_soon_threadsafe(self._deliver, answers, changes)
+
+    def _transact(self, group: list[_Job]) -> tuple[list[_Answer], list[tuple[str, str]]]:
+        answers: list[_Answer] = []
         changes: list[tuple[str, str]] = []
         conn = self._writer
-        try:
-            conn.execute("BEGIN IMMEDIATE")
-            for job in group:
-                conn.execute("SAVEPOINT w")
-                tx = SqliteTransaction(conn, self._now_us, self._hook)
-                try:
-                    result = _drive(job.fn(tx, *job.args, **job.kwargs))
-                except sqlite3.OperationalError:
+        conn.execute("BEGIN IMMEDIATE")
+        for job in group:
+            conn.execute("SAVEPOINT w")
+            tx = SqliteTransaction(conn, self._now_us, self._hook)
+            try:
+                result = _drive(job.fn(tx, *job.args, **job.kwargs))
+            except BaseException as error:
+                if is_lost(error):
                     raise
-                except BaseException as error:
-                    conn.execute("ROLLBACK TO w")
-                    answers.append((job.future, None, error))
-                else:
-                    answers.append((job.future, result, None))
-                    changes += tx.changes
-                conn.execute("RELEASE w")
-            if self._hook:
-                self._hook("sql", "COMMIT")
-            conn.execute("COMMIT")
-            if self._hook:
-                self._hook("sql-done", "COMMIT")
-        except sqlite3.Error as error:
-            if conn.in_transaction:
-                conn.execute("ROLLBACK")
-            lost = Unavailable("The database cannot write now.", detail=repr(error))
-            answers = [(job.future, None, lost) for job in group]
-            changes = []
-        loop = group[0].future.get_loop()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(self._deliver, answers, changes)
+                conn.execute("ROLLBACK TO w")
+                answers.append((job.future, None, error))
+            else:
+                answers.append((job.future, result, None))
+                changes += tx.changes
+            conn.execute("RELEASE w")
+        if self._hook:
+            self._hook("sql", "COMMIT")
+        conn.execute("COMMIT")
+        if self._hook:
+            self._hook("sql-done", "COMMIT")
+        return answers, changes
 
-    def _deliver(self, answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]], changes: list[tuple[str, str]]) -> None:
+    def _deliver(self, answers: list[_Answer], changes: list[tuple[str, str]]) -> None:
         if changes:
             self.feed.publish(changes)
         for future, result, error in answers:

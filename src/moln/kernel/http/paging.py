@@ -42,8 +42,11 @@ class Paging(Struct, frozen=True):
                 raise Invalid(f"Invalid sort key: {key}", field="sort_key")
             if direction not in ("asc", "desc"):
                 raise Invalid(f"Invalid sort direction: {direction}. It must be asc or desc.", field="sort_dir")
+        first: dict[str, str] = {}  # a key given twice counts where it came first
+        for key, direction in sort:
+            first.setdefault(key, direction)
         limit = bounded_limit(params.get("limit", [None])[-1], max_limit)
-        return Paging(limit, params.get("marker", [None])[-1] or None, tuple(sort or default))
+        return Paging(limit, params.get("marker", [None])[-1] or None, tuple(first.items()) or default)
 
 
 def bounded_limit(text: str | None, max_limit: int = MAX_LIMIT) -> int:
@@ -52,7 +55,7 @@ def bounded_limit(text: str | None, max_limit: int = MAX_LIMIT) -> int:
         return max_limit
     if not text.isascii() or not text.isdigit():
         raise Invalid(f"limit must be a whole number of 0 or more, not {text[:40]!r}", field="limit")
-    return min(int(text), max_limit) or max_limit
+    return min(int(text[:20]), max_limit) or max_limit
 
 
 def next_link(base: str, params: Params, marker: str, limit: int | None = None) -> str:

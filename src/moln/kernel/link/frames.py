@@ -64,10 +64,12 @@ def unpack(raw: bytes, shape: Any = Any) -> Any:
 
 
 def send(writer: asyncio.StreamWriter, frame: Frame) -> None:
-    """Queue a frame. Raises ConnectionError, when the peer reads too slowly or is gone."""
+    """Queue a frame. Raises ConnectionError, when the peer reads too slowly or is gone; ValueError for one beyond FRAME_BOUND."""
     if writer.is_closing() or writer.transport.get_write_buffer_size() > FRAME_BOUND:
         raise ConnectionError("the link is closed or full")
     raw = _encoder.encode(frame)
+    if len(raw) > FRAME_BOUND:
+        raise ValueError(f"a frame of {len(raw)} bytes")
     writer.write(len(raw).to_bytes(4, "big") + raw)
 
 

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,28 +23,36 @@ D = TypeVar("D")
 ReportHandler = Callable[[str, bytes], Awaitable[None]]
 Hook = Callable[[str, str], None]
 _log = logging.getLogger("moln.link")
+REPORTS = 1024  # reports of one node that wait for their handlers, at most
 
 
 class _Proxy:
     """A driver on a node: its Protocol's methods, each a call."""
 
     def __init__(self, links: NodeLinks, node: str, area: str, protocol: type, resource: str, generation: int, deadline_s: float):
-        for name, method in methods_of(protocol).items():
-            setattr(self, name, self._method(links, node, f"{area}.{name}", method, resource, generation, deadline_s))
+        self._links = links
+        self._node = node
+        self._area = area
+        self._signatures = _signatures(protocol)
+        self._fence = {"resource": resource, "generation": generation, "deadline_s": deadline_s}
 
-    @staticmethod
-    def _method(links: NodeLinks, node: str, verb: str, method: Callable[..., Any], resource: str, generation: int,
-                deadline_s: float) -> Callable[..., Awaitable[Any]]:  # fmt: skip
-        signature = inspect.signature(method)
-        decode = result_of(method)
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        if name not in self._signatures:
+            raise AttributeError(name)
+        signature, decode = self._signatures[name]
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             bound = signature.bind(None, *args, **kwargs)
             bound.apply_defaults()
             packed = pack(list(bound.args[1:]))
-            return decode(await links.call(node, verb, packed, resource=resource, generation=generation, deadline_s=deadline_s))
+            return decode(await self._links.call(self._node, f"{self._area}.{name}", packed, **self._fence))  # type: ignore[arg-type]
 
         return call
+
+
+@cache
+def _signatures(protocol: type) -> dict[str, tuple[inspect.Signature, Callable[[bytes], Any]]]:
+    return {name: (inspect.signature(method), result_of(method)) for name, method in methods_of(protocol).items()}
 
 
 class NodeLinks:
@@ -140,6 +149,7 @@ class _Peer:
     def __init__(self, writer: asyncio.StreamWriter):
         self.writer = writer
         self.waiting: dict[int, asyncio.Future[Answer]] = {}
+        self.reports: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(REPORTS)
 
 
 class SocketLinks(NodeLinks):
@@ -159,6 +169,7 @@ class SocketLinks(NodeLinks):
     async def close(self) -> None:
         if self._server:
             self._server.close()
+            self._path.unlink(missing_ok=True)
         for peer in list(self._peers.values()):
             peer.writer.close()
 
@@ -169,6 +180,7 @@ class SocketLinks(NodeLinks):
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         node = ""
         peer = _Peer(writer)
+        telling: asyncio.Task[None] | None = None
         try:
             raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
             if struct.unpack("3i", raw)[1] not in (0, os.getuid()):
@@ -180,13 +192,17 @@ class SocketLinks(NodeLinks):
             if node in self._peers:
                 self._peers[node].writer.close()
             self._peers[node] = peer
-            await self.publish(node, "node.up", pack(hello.facts))
+            peer.reports.put_nowait(("node.up", pack(hello.facts)))
+            telling = asyncio.create_task(self._tell(node, peer), name=f"reports of {node}")
             while True:
-                await self._take(node, peer, await receive(reader))
-        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
-            pass
+                self._take(node, peer, await receive(reader))
+        except (asyncio.IncompleteReadError, OSError) as lost:
+            _log.info("node %s is gone: %r", node or "(unnamed)", lost)
         finally:
             writer.close()
+            if telling:
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
             for future in peer.waiting.values():
                 if not future.done():
                     future.set_exception(BackendUnreachable(f"Node {node} went away."))
@@ -194,13 +210,21 @@ class SocketLinks(NodeLinks):
                 del self._peers[node]
                 await self.publish(node, "node.down", pack(None))
 
-    async def _take(self, node: str, peer: _Peer, frame: Frame) -> None:
+    async def _tell(self, node: str, peer: _Peer) -> None:
+        """Handlers run here, in order, so that they may call the node and keep no answer waiting."""
+        while True:
+            await self.publish(node, *await peer.reports.get())
+
+    def _take(self, node: str, peer: _Peer, frame: Frame) -> None:
         if isinstance(frame, Answer):
             future = peer.waiting.get(frame.id)
             if future and not future.done():
                 future.set_result(frame)
         elif isinstance(frame, Report):
-            await self.publish(node, frame.topic, frame.value)
+            try:
+                peer.reports.put_nowait((frame.topic, frame.value))
+            except asyncio.QueueFull:
+                _log.warning("a report %s of node %s is dropped: too many wait", frame.topic, node)
 
     async def _send(self, node: str, call: Call, deadline_s: float) -> Answer:
         peer = self._peers.get(node)
@@ -211,6 +235,8 @@ class SocketLinks(NodeLinks):
         try:
             send(peer.writer, call)
             return await asyncio.wait_for(future, deadline_s)
+        except ValueError:
+            raise BackendRefused(f"{call.verb} is too large to send.") from None
         except (ConnectionError, TimeoutError):
             raise BackendUnreachable(f"Node {node} did not answer {call.verb} in {deadline_s:g} s.") from None
         finally:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from moln.kernel.link.frames import Call, Hello, Report, pack, receive, send
+from moln.kernel.link.frames import Answer, Call, Hello, Report, pack, receive, send
 from moln.kernel.link.verbs import Verbs
 
 CALLS = 64  # commands running at once, at most
@@ -44,7 +44,7 @@ class NodeEnd:
                         frame = await receive(reader)
                         if isinstance(frame, Call):
                             tasks.create_task(self._answer(frame, writer))
-            except* (asyncio.IncompleteReadError, ConnectionError) as lost:
+            except* (asyncio.IncompleteReadError, OSError) as lost:
                 _log.info("the controller is gone: %r", lost.exceptions[0])
             finally:
                 self.connected.clear()
@@ -55,7 +55,10 @@ class NodeEnd:
     async def _answer(self, call: Call, writer: asyncio.StreamWriter) -> None:
         async with self._bound:
             answer = await self._verbs.answer(call)
-        send(writer, answer)
+        try:
+            send(writer, answer)
+        except ValueError:
+            send(writer, Answer(call.id, "refused", message=f"The answer of {call.verb} is too large to send."))
 
     def report(self, topic: str, value: Any) -> bool:
         """Tell the controller. False: it is not there; the next period tells it again."""
@@ -63,6 +66,6 @@ class NodeEnd:
             return False
         try:
             send(self._writer, Report(topic, pack(value)))
-        except ConnectionError:
+        except (ConnectionError, ValueError):
             return False
         return True

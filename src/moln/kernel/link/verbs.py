@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from moln.kernel import log
-from moln.kernel.errors import BackendRefused, BackendUnreachable, Failure
+from moln.kernel.errors import Failure, Unavailable
 from moln.kernel.link.frames import Answer, Call, pack
 
 _log = logging.getLogger("moln.link")
@@ -70,11 +70,11 @@ class Verbs:
             async with asyncio.timeout((call.not_after - self._now_us()) / 1e6):
                 result = await verb.method(*verb.decode(call.args))
             return Answer(call.id, "ok", pack(result))
-        except BackendUnreachable as error:
+        except Unavailable as error:
             return Answer(call.id, "unreachable", message=error.message)
         except TimeoutError:
             return Answer(call.id, "unreachable", message=f"{call.verb} took longer than its deadline.")
-        except (BackendRefused, Failure) as error:
+        except Failure as error:
             return Answer(call.id, "refused", message=error.message)
         except msgspec.ValidationError as error:
             return Answer(call.id, "refused", message=f"{call.verb}: {error}")

@@ -16,7 +16,10 @@ P = ParamSpec("P")
 
 
 class Later(Exception):
-    """Nothing is wrong; the resource waits for something. after_s: look again then, unless a wake comes first."""
+    """Nothing is wrong; the resource waits for something. after_s: look again then, unless a wake comes first.
+
+    reason: what it waits for; its owner reads it, when the reconciler's deadline passes meanwhile.
+    """
 
     def __init__(self, reason: str, after_s: float = 5.0):
         super().__init__(reason)
@@ -51,13 +54,14 @@ class Reconciler(Generic[T]):
     and to die at any line. fail: end it in error with a reason its owner can read.
 
     key: what makes two findings the same. every_s: the period. at_once: settled together, at most.
-    deadline: µs UTC by which an unreachable or failing resource is given up, None: never. Default: after `patience_s` of failures.
+    at_most_s: how long one settling may run. deadline: µs UTC by which a waiting, unreachable or failing resource is given up,
+    None: never. Default: after `patience_s` of failures.
     """
 
     def __init__(self, name: str, *, find: Callable[[Reader, int], Awaitable[list[T]]], settle: Callable[[Work, T], Awaitable[None]],
                  fail: Callable[[Work, T, str], Awaitable[None]], every_s: float = 30.0, at_once: int = 8,
                  key: Callable[[T], str] = lambda r: r.id,  # type: ignore[attr-defined]
-                 deadline: Callable[[T], int | None] | None = None, patience_s: float = 300.0):  # fmt: skip
+                 deadline: Callable[[T], int | None] | None = None, patience_s: float = 300.0, at_most_s: float = 1800.0):  # fmt: skip
         self.name = name
         self.find = find
         self.settle = settle
@@ -67,3 +71,4 @@ class Reconciler(Generic[T]):
         self.key = key
         self.deadline = deadline
         self.patience_s = patience_s
+        self.at_most_s = at_most_s

@@ -12,11 +12,12 @@ from msgspec import Struct
 
 from moln.kernel import log
 from moln.kernel.cloud import Cloud
-from moln.kernel.errors import BackendRefused, BackendUnreachable, Conflict, NotFound, Unavailable
+from moln.kernel.errors import Conflict, Failure, NotFound, Unavailable
 from moln.kernel.work.reconciler import Later, Reconciler, Work
 
 _log = logging.getLogger("moln.work")
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+FIRST_PAUSE_S, RACE_PAUSE_S, LONGEST_PAUSE_S = 0.5, 0.02, 30.0
+STEPS, STEP_PAUSE_S = 8, 0.25  # settlings of one resource in a second, at most; a pause follows
 
 
 class Periodic(Struct, frozen=True):
@@ -28,11 +29,12 @@ class Periodic(Struct, frozen=True):
 
 
 class _Trouble(Struct):
-    """A resource that failed: since when, and when it is tried again (monotonic seconds)."""
+    """A resource that waits: since when, and when it is tried again (monotonic seconds). waits: by its own wish, nothing failed."""
 
     since: float
     pause_s: float
     again: float
+    waits: bool = False
 
 
 class Workers:
@@ -52,9 +54,9 @@ class Workers:
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for loop in self._loops:
+            loop.unsubscribe()
 
     async def settle(self, rounds: int = 50) -> None:
         """Run everything until nothing more is found or all wait: for tests and simulation, without start()."""
@@ -62,7 +64,7 @@ class Workers:
             done = [await loop.once() for loop in self._loops]
             if not any(done):
                 return
-        raise RuntimeError("work does not settle: " + ", ".join(lp.reconciler.name for lp in self._loops if await lp.once()))
+        raise RuntimeError("work does not settle: " + ", ".join([lp.reconciler.name for lp in self._loops if await lp.once()]))
 
     async def _repeat(self, periodic: Periodic) -> None:
         while True:
@@ -81,7 +83,8 @@ class _Loop:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._trouble: dict[str, _Trouble] = {}
         self._woken: set[str] = set()
-        work.db.feed.subscribe(f"wake.{reconciler.name}", self._woke)
+        self._steps: dict[str, tuple[float, int]] = {}
+        self.unsubscribe = work.db.feed.subscribe(f"wake.{reconciler.name}", self._woke)
 
     def _woke(self, keys: list[str]) -> None:
         for key in keys:
@@ -89,6 +92,10 @@ class _Loop:
                 self._woken.add(key)
             if (trouble := self._trouble.get(key)) is not None:
                 trouble.again = 0.0
+            if not key:  # anything may have happened: whoever waits looks again, whoever failed keeps its pause
+                for trouble in self._trouble.values():
+                    if trouble.waits:
+                        trouble.again = 0.0
         self._wake.set()
 
     async def run(self) -> None:
@@ -109,9 +116,11 @@ class _Loop:
 
     def _pause(self) -> float:
         """Until the next look: the period, or the first retry that is due."""
+        if len(self._running) >= self.reconciler.at_once:  # a slot that frees wakes us
+            return self.reconciler.every_s
         now = self._work.cloud.clock.monotonic()
         due = [t.again - now for k, t in self._trouble.items() if k not in self._running]
-        return max(0.02, min([self.reconciler.every_s, *due]))
+        return max(RACE_PAUSE_S, min([self.reconciler.every_s, *due]))
 
     async def _dispatch(self) -> None:
         r = self.reconciler
@@ -120,6 +129,7 @@ class _Loop:
         keys = {r.key(resource) for resource in found}
         for gone in [k for k in self._trouble if k not in keys and k not in self._running]:
             del self._trouble[gone]
+        self._steps = {k: n for k, n in self._steps.items() if k in keys}
         for resource in found:
             key = r.key(resource)
             if key in self._running or len(self._running) >= r.at_once:
@@ -139,7 +149,19 @@ class _Loop:
                 self._woken.discard(key)
                 if (trouble := self._trouble.get(key)) is not None:
                     trouble.again = 0.0
+            if key not in self._trouble:
+                self._pace(key)
             self._wake.set()
+
+    def _pace(self, key: str) -> None:
+        """A resource that is settled, yet found again and again, must not keep the process busy."""
+        now = self._work.cloud.clock.monotonic()
+        since, steps = self._steps.get(key, (now, 0))
+        if now - since > 1.0:
+            since, steps = now, 0
+        self._steps[key] = since, steps + 1
+        if steps >= STEPS:
+            self._trouble[key] = _Trouble(now, FIRST_PAUSE_S, now + STEP_PAUSE_S, waits=True)
 
     async def once(self) -> bool:
         """Settle what is found now, one by one; whether anything was done (not merely waited for)."""
@@ -154,52 +176,60 @@ class _Loop:
         r = self.reconciler
         log.request_id.set(f"work-{r.name}")
         try:
-            await r.settle(self._work, resource)
+            async with asyncio.timeout(r.at_most_s):
+                await r.settle(self._work, resource)
         except Later as later:
-            now = self._work.cloud.clock.monotonic()
-            self._trouble[key] = _Trouble(now, FIRST_PAUSE_S, now + later.after_s)
-        except (Conflict, NotFound) as moved:
-            _log.info("%s %s: another writer came first: %s", r.name, key, moved)
-            self._again(key)
-        except BackendRefused as refused:
-            await self._give_up(key, resource, refused.message)
-        except (BackendUnreachable, Unavailable) as lost:
+            await self._wait(key, resource, later)
+        except (Conflict, NotFound) as moved:  # another writer came first; what still stands so at the deadline is an error
+            await self._retry(key, resource, moved.message, RACE_PAUSE_S)
+        except Unavailable as lost:
             await self._retry(key, resource, lost.message)
+        except TimeoutError:
+            await self._retry(key, resource, f"It took longer than {r.at_most_s:g} s.")
+        except Failure as refused:
+            await self._give_up(key, resource, refused.message)
         except Exception as error:
             _log.exception("%s %s", r.name, key)
             await self._retry(key, resource, f"An internal error ({type(error).__name__}); the log says more.")
         else:
             self._trouble.pop(key, None)
 
-    def _again(self, key: str) -> None:
+    async def _wait(self, key: str, resource: Any, later: Later) -> None:
+        now = self._work.cloud.clock.monotonic()
+        self._trouble[key] = _Trouble(now, FIRST_PAUSE_S, now + later.after_s, waits=True)
+        if self.reconciler.deadline is not None and self._expired(key, resource):
+            await self._give_up(key, resource, str(later))
+
+    def _expired(self, key: str, resource: Any) -> bool:
+        r = self.reconciler
+        if r.deadline is not None:
+            deadline = r.deadline(resource)
+            return deadline is not None and self._work.now_us > deadline
+        return self._work.cloud.clock.monotonic() - self._trouble[key].since > r.patience_s
+
+    def _again(self, key: str, first_s: float = FIRST_PAUSE_S) -> None:
         now = self._work.cloud.clock.monotonic()
         trouble = self._trouble.get(key)
-        if trouble is None:
-            self._trouble[key] = _Trouble(now, FIRST_PAUSE_S, now + FIRST_PAUSE_S)
+        if trouble is None or trouble.waits:
+            self._trouble[key] = _Trouble(now, first_s, now + first_s)
         else:
             trouble.pause_s = min(trouble.pause_s * 2, LONGEST_PAUSE_S)
             trouble.again = now + trouble.pause_s
 
-    async def _retry(self, key: str, resource: Any, reason: str) -> None:
-        r, now = self.reconciler, self._work.cloud.clock.monotonic()
-        self._again(key)
-        if r.deadline is not None:
-            deadline = r.deadline(resource)
-            expired = deadline is not None and self._work.now_us > deadline
-        else:
-            expired = now - self._trouble[key].since > r.patience_s
-        if expired:
+    async def _retry(self, key: str, resource: Any, reason: str, first_s: float = FIRST_PAUSE_S) -> None:
+        self._again(key, first_s)
+        if self._expired(key, resource):
             await self._give_up(key, resource, reason)
         else:
-            _log.info("%s %s waits: %s", r.name, key, reason)
+            _log.info("%s %s waits: %s", self.reconciler.name, key, reason)
 
     async def _give_up(self, key: str, resource: Any, reason: str) -> None:
+        """End it in error. A pause stays either way: one that is found again all the same is not failed in a busy loop."""
         _log.warning("%s %s ends in error: %s", self.reconciler.name, key, reason)
+        self._again(key)
         try:
             await self.reconciler.fail(self._work, resource, reason)
-            self._trouble.pop(key, None)
-        except (Conflict, NotFound):
-            self._again(key)
+        except (Conflict, NotFound) as moved:
+            _log.info("%s %s: another writer came first: %s", self.reconciler.name, key, moved)
         except Exception:
             _log.exception("%s %s cannot fail", self.reconciler.name, key)
-            self._again(key)

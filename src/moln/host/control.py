@@ -81,6 +81,7 @@ def write_plan(places: Places, plan: Plan) -> bool:
 def ensure_supervisor(places: Places, plan: Plan) -> bool:
     """Have the plan followed. Returns whether anything had to be started or told."""
     places.log.mkdir(exist_ok=True)
+    places.supervised.mkdir(mode=0o700, parents=True, exist_ok=True)
     changed = write_plan(places, plan)
     try:
         status(places)
@@ -97,7 +98,7 @@ def _start(places: Places) -> None:
     try:
         # Twice forked: the guardian must not stay a child of a command that ends.
         subprocess.run(
-            ["/bin/sh", "-c", '"$@" &', "sh", *command("guard", places.run)],
+            ["/bin/sh", "-c", '"$@" &', "sh", *command("guard", places.supervised)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, timeout=10, check=True,
             cwd="/", env={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8", "PYTHONPATH": str(PACKAGE_ROOT)},
         )
@@ -144,11 +145,7 @@ def stop(places: Places, *, keep: list[str], timeout_s: float = 90) -> None:
             pass
     except NotRunning:
         return
-    guardian = places.run / "guardian.pid"
+    guardian = places.supervised / "guardian.pid"
     ends = time.monotonic() + 5
     while guardian.exists() and time.monotonic() < ends:
         time.sleep(0.02)
-
-
-def pid_file(places: Places, engine: str) -> Path:
-    return places.run / f"{engine}.pid"

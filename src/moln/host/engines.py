@@ -29,7 +29,7 @@ FOR_GUESTS = ["virtlogd", "ovsdb-vswitch", "ovs-vswitchd"]
 def plan(places: Places, settings: HostSettings, chosen: Ovs, more: list[Engine]) -> Plan:
     """more: Moln's own processes; they start when the engines that they need are ready."""
     engines = ovn.engines(places, chosen, settings, ovn.chassis_name()) + libvirt.engines(places)
-    return Plan([*engines, *more], settings.log_limit_mib << 20)
+    return Plan([*engines, *more], str(places.log), settings.log_limit_mib << 20)
 
 
 def up(places: Places, settings: HostSettings, steps: Steps, more: list[Engine], *, timeout_s: float = 120) -> bool:
@@ -76,7 +76,7 @@ def purge(places: Places, steps: Steps) -> None:
     with steps("Stop engines and guests"):
         stop_guests(places)
         control.stop(places, keep=[])
-        for file in places.run.glob("*.pid"):     # those that an earlier `down` left for the guests' sake
+        for file in places.supervised.glob("*.pid"):     # those that an earlier `down` left for the guests' sake
             found = Identity.read(file)
             if found and (fd := found.open()) is not None:
                 send(fd, 9)

@@ -38,63 +38,17 @@ class Places(Struct, frozen=True):
 
     home: Path
 
+    # Of the user MOLN: what the controller writes. It may add to the home, but not move what is root's (sticky bit).
+
     @property
     def run(self) -> Path:
+        """The controller's sockets."""
         return self.home / "run"
 
     @property
-    def log(self) -> Path:
-        return self.home / "log"
-
-    @property
-    def state(self) -> Path:
-        """The controller's own: database, keys. Owned by USER, closed to all others."""
-        return self.home / "state"
-
-    @property
-    def pool(self) -> Path:
-        """Images, volumes and root disks: on a file system that can reflink."""
-        return self.home / "pool"
-
-    @property
-    def pool_file(self) -> Path:
-        return self.home / "pool.xfs"
-
-    @property
-    def settings(self) -> Path:
-        return self.home / "moln.toml"
-
-    @property
-    def made(self) -> Path:
-        """What set-up changed outside the home, so that `down --purge` can put it back."""
-        return self.home / "made.json"
-
-    @property
     def ovn(self) -> Path:
-        """OVN's databases and sockets; owned by USER."""
+        """OVN's databases and sockets."""
         return self.home / "ovn"
-
-    @property
-    def ovs(self) -> Path:
-        return self.home / "ovs"
-
-    @property
-    def libvirt(self) -> Path:
-        """What libvirtd sees as its own /etc, /run and /var directories."""
-        return self.home / "libvirt"
-
-    @property
-    def bin(self) -> Path:
-        """ovs-vsctl, ovn-nbctl and so on, each already pointing at this cloud's sockets."""
-        return self.run / "bin"
-
-    @property
-    def plan(self) -> Path:
-        return self.run / "engines.json"
-
-    @property
-    def supervisor_socket(self) -> Path:
-        return self.run / "supervisor.sock"
 
     @property
     def nb_socket(self) -> Path:
@@ -105,8 +59,77 @@ class Places(Struct, frozen=True):
         return self.ovn / "sb.sock"
 
     @property
+    def admin_socket(self) -> Path:
+        return self.run / "admin.sock"
+
+    @property
+    def admin_password(self) -> Path:
+        return self.home / "admin.password"
+
+    # Of root.
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def settings(self) -> Path:
+        return self.home / "moln.toml"
+
+    @property
+    def pool(self) -> Path:
+        """Images, volumes and root disks: on a file system that can reflink."""
+        return self.home / "pool"
+
+    @property
+    def host(self) -> Path:
+        """The engines': nothing below it can be written by the controller."""
+        return self.home / "host"
+
+    @property
+    def pool_file(self) -> Path:
+        return self.host / "pool.xfs"
+
+    @property
+    def made(self) -> Path:
+        """What set-up changed outside the home, so that `down --purge` can put it back."""
+        return self.host / "made.json"
+
+    @property
+    def choices(self) -> Path:
+        """What the last `moln up` was asked, so that the next one need not be."""
+        return self.host / "up.json"
+
+    @property
+    def supervised(self) -> Path:
+        """Pid files, plan and socket of the supervisor."""
+        return self.host / "run"
+
+    @property
+    def plan(self) -> Path:
+        return self.supervised / "engines.json"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.supervised / "supervisor.sock"
+
+    @property
+    def bin(self) -> Path:
+        """ovs-vsctl, ovn-nbctl and so on, each already pointing at this cloud's sockets."""
+        return self.host / "bin"
+
+    @property
+    def ovs(self) -> Path:
+        return self.host / "ovs"
+
+    @property
     def ovs_socket(self) -> Path:
         return self.ovs / "db.sock"
+
+    @property
+    def libvirt(self) -> Path:
+        """What libvirtd sees as its own /etc, /run and /var directories."""
+        return self.host / "libvirt"
 
     @property
     def libvirt_socket(self) -> Path:

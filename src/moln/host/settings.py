@@ -10,7 +10,6 @@ from msgspec import Struct
 class HostSettings(Struct, frozen=True, kw_only=True):
     """The `[host]` table of moln.toml.
 
-    listen: the address that the APIs bind to.
     provider_cidr: the range of floating IPs. Its first address is the host's own gateway on it.
     provider_nat: whether guests reach the outside through this host's addresses.
     pool_size_gib: the size of the pool's image file where the host has no reflink; 0: a third of what is free, at
@@ -20,7 +19,6 @@ class HostSettings(Struct, frozen=True, kw_only=True):
     log_limit_mib: the size of one engine's log; as much again is kept of the older part.
     """
 
-    listen: str = "127.0.0.1"
     provider_cidr: str = "172.24.4.0/24"
     provider_nat: bool = True
     pool_size_gib: int = 0

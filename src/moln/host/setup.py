@@ -70,18 +70,19 @@ def install_packages(row: packages.Distribution, places: Places, steps: Steps) -
 
 
 def make_directories(places: Places) -> None:
-    """Those that the first steps write to."""
-    for folder, mode in ((places.home, 0o711), (places.run, 0o755), (places.log, 0o755)):
+    """Root's own, before anything is written. places.home may hold a moln.toml already."""
+    for folder, mode in ((places.home, None), (places.host, 0o711), (places.supervised, 0o700), (places.log, 0o755)):
         folder.mkdir(parents=True, exist_ok=True)
-        users.own(folder, None, None, mode)
+        if mode is not None:
+            users.own(folder, None, None, mode)
 
 
 def give_directories(places: Places) -> None:
-    """What the controller writes. It owns none of the directories above, so it can swap none of root's for its own."""
-    for folder in (places.state, places.run / "moln"):
-        folder.mkdir(exist_ok=True)
-    users.own(places.state, USER, USER, 0o700)
-    users.own(places.run / "moln", USER, USER, 0o755)
+    """The controller may add to the home (sticky: what is root's there it can neither move nor replace), guests may
+    pass through it."""
+    users.own(places.home, None, USER, 0o1771)
+    places.run.mkdir(exist_ok=True)
+    users.own(places.run, USER, USER, 0o755)
 
 
 def give_pool(places: Places) -> None:

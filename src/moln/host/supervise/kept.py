@@ -104,7 +104,7 @@ class Kept:
                 become(self.engine.user)
             os.umask(0o027)
             os.execve(self.engine.argv[0], self.engine.argv, env)
-        except BaseException as error:  # noqa: BLE001 - nothing may return into the parent's code
+        except BaseException as error:  # nothing may return into the parent's code
             os.write(2, f"cannot start {self.engine.argv[0]}: {error}\n".encode())
         finally:
             os._exit(127)

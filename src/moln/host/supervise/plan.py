@@ -41,9 +41,11 @@ class Engine:
 
 @dataclass(frozen=True)
 class Plan:
-    """The engines in the order of their start. log_limit: bytes of one log file before it is turned over."""
+    """The engines in the order of their start. log: the folder of their logs; log_limit: bytes of one log file before
+    it is turned over."""
 
     engines: list[Engine]
+    log: str
     log_limit: int = 16 << 20
 
     def text(self) -> str:
@@ -53,4 +55,4 @@ class Plan:
     def read(cls, path: Path) -> Plan:
         """Raises: OSError, ValueError, TypeError, when there is no plan or it is another version's."""
         raw = json.loads(path.read_text())
-        return cls([Engine(**e) for e in raw["engines"]], raw["log_limit"])
+        return cls([Engine(**e) for e in raw["engines"]], raw["log"], raw["log_limit"])

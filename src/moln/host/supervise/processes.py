@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -83,7 +84,5 @@ class Identity:
 
 def send(pidfd: int, number: int) -> None:
     """A signal to the process behind a pidfd, and to no other that has its number by now."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        pass

@@ -39,12 +39,12 @@ class Client:
 
 
 class Supervisor:
-    """run: the directory of pid files, plan and socket; logs lie in `log` beside it."""
+    """run: the directory of pid files, plan and socket."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self.log = run.parent / "log"
         self.plan = Plan.read(run / "engines.json")
+        self.log = Path(self.plan.log)
         self.kept = {e.name: Kept(e, run, self.log) for e in self.plan.engines}
         self.leaving: dict[str, Kept] = {}       # not in the plan any more, still to end
         self.clients: dict[int, Client] = {}
@@ -95,10 +95,10 @@ class Supervisor:
     def _start_more(self) -> None:
         for engine in self.kept.values():
             wanted = [self.kept[n] for n in engine.engine.needs if n in self.kept]
-            if engine.state == kept.WAITING and engine.engine.name not in self.leaving:
-                if engine.starts or all(n.state == kept.READY for n in wanted):
-                    engine.start()
-                    engine.look(time.monotonic())
+            may = engine.starts or all(n.state == kept.READY for n in wanted)
+            if engine.state == kept.WAITING and may and engine.engine.name not in self.leaving:
+                engine.start()
+                engine.look(time.monotonic())
 
     def _stop_more(self) -> None:
         """Those first that nothing still running needs."""

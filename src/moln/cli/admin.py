@@ -1,0 +1,45 @@
+"""Questions to the controller on its unix socket, which only its user and root may ask."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+from urllib.parse import quote
+
+from moln.host.control import NotRunning
+from moln.host.places import Places
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float):
+        super().__init__("localhost", timeout=timeout_s)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def ask(places: Places, *path: str, timeout_s: float = 60) -> Any:
+    """GET /part/part/… Returns the decoded JSON. Raises: NotRunning, also with the controller's own refusal."""
+    connection = _UnixConnection(str(places.admin_socket), timeout_s)
+    try:
+        connection.request("GET", "/" + "/".join(quote(p, safe="") for p in path))
+        response = connection.getresponse()
+        body = response.read()
+    except PermissionError:
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        raise NotRunning(f"the controller of {places.home} does not answer ({error}); try: moln status") from error
+    finally:
+        connection.close()
+    try:
+        answer = json.loads(body)
+    except ValueError as error:
+        raise NotRunning(f"the controller answered {response.status} without JSON; see: moln logs controller") from error
+    if response.status >= 400:
+        raise NotRunning(answer.get("message") or answer.get("title") or f"the controller answered {response.status}")
+    return answer

@@ -1,0 +1,58 @@
+"""Judge the host, then the cloud: what is wrong, and how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import msgspec
+
+from moln.cli import admin
+from moln.host import control
+from moln.host.checks import HOST_CHECKS, Finding
+from moln.host.places import Places
+
+HELP = "check the host and the cloud, and say how to mend them"
+SIGNS = {"ok": "✓", "note": "·", "bad": "✗"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Status 0: nothing is bad; notes are allowed."""
+    places = Places(args.home)
+    findings = [check(places) for check in HOST_CHECKS] + engines(places) + cloud(places)
+    if args.json:
+        print(json.dumps(msgspec.to_builtins(findings)))
+    else:
+        for finding in findings:
+            print(f"{SIGNS[finding.level]} {finding.name}: {finding.text}")
+            if finding.mend:
+                print(f"    mend: {finding.mend}")
+    return 1 if any(f.level == "bad" for f in findings) else 0
+
+
+def engines(places: Places) -> list[Finding]:
+    """Whether each engine runs. A cloud that is down is no fault."""
+    try:
+        state = control.status(places)
+    except control.NotRunning:
+        return [Finding("engines", "note", "the cloud is down", "moln up")]
+    bad = [Finding(e["name"], "bad", f"{e['state']} {e['reason']}", f"moln logs {e['name']}")
+           for e in state["engines"] if e["state"] != "ready"]
+    return bad or [Finding("engines", "ok", f"all {len(state['engines'])} run")]
+
+
+def cloud(places: Places) -> list[Finding]:
+    """The areas' invariants (Module.invariants), judged by the controller."""
+    if not places.admin_socket.exists():
+        return []
+    try:
+        answer = admin.ask(places, "doctor", timeout_s=120)
+    except (control.NotRunning, PermissionError) as error:
+        return [Finding("cloud", "bad", str(error), "moln logs controller")]
+    broken = {v["invariant"] for v in answer["violations"]}
+    return [Finding(v["invariant"], "bad", v["message"], v["mend"]) for v in answer["violations"]] + [
+        Finding(name, "ok", "holds") for name in answer["checked"] if name not in broken]

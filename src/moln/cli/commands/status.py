@@ -1,0 +1,38 @@
+"""What runs, and since how many starts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from moln.cli import admin
+from moln.host import control
+from moln.host.places import Places
+
+HELP = "show what runs"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Status 0: everything is ready."""
+    places = Places(args.home)
+    state = control.status(places)
+    try:
+        state |= admin.ask(places, "status", timeout_s=5)
+    except (control.NotRunning, OSError) as error:
+        state["controller"] = str(error)
+    if args.json:
+        print(json.dumps(state))
+    else:
+        for engine in state["engines"]:
+            again = f"started {engine['starts']} times" if engine["starts"] > 1 else ""
+            print(f"{engine['name']:16} {engine['state']:10} {engine['pid'] or '':>8}  "
+                  f"{engine['reason'] or again}".rstrip())
+        if "public_url" in state:
+            print(f"{state['public_url']}  nodes: {', '.join(state['nodes']) or 'none'}")
+        elif "controller" in state:
+            print(state["controller"])
+    return 0 if control.all_ready(state) else 1

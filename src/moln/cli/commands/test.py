@@ -1,0 +1,45 @@
+"""Run the tests of a checkout; installs what they need first."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from moln.cli.progress import Progress
+from moln.host.control import PACKAGE_ROOT
+from moln.host.run import HostError
+from moln.host.run import run as execute
+
+HELP = "run the tests"
+NEEDED = ["pytest", "pytest_asyncio", "pytest_timeout", "hypothesis", "openstack", "httpx", "importlinter"]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fast", action="store_true", help="leave out what needs root, engines or guests")
+    parser.add_argument("pytest", nargs=argparse.REMAINDER, metavar="…", help="arguments for pytest")
+
+
+def run(args: argparse.Namespace) -> int:
+    checkout = find_checkout()
+    if any(importlib.util.find_spec(name) is None for name in NEEDED):
+        with Progress()("Install what the tests need"):
+            execute(sys.executable, "-m", "pip", "install", "-q", f"{checkout}[test]", timeout_s=1200)
+    command = [sys.executable, "-m", "pytest", *selection(args.fast), *[a for a in args.pytest if a != "--"]]
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE_ROOT)}
+    return subprocess.run(command, cwd=checkout, env=env, check=False).returncode
+
+
+def selection(fast: bool) -> list[str]:
+    return ["-m", "not engines", "--ignore=tests/e2e"] if fast else []
+
+
+def find_checkout() -> Path:
+    """Raises: HostError, when this Moln was installed without its tests."""
+    for folder in (Path(os.environ.get("MOLN_CHECKOUT", ".")), PACKAGE_ROOT.parent, Path.cwd()):
+        if (folder / "pyproject.toml").exists() and (folder / "tests").is_dir():
+            return folder.absolute()
+    raise HostError("the tests are in a checkout of Moln: run ./moln test there")

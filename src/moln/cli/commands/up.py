@@ -1,0 +1,140 @@
+"""Start the cloud: set up the machine where needed, then have everything running."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from moln.cli import admin, credentials
+from moln.cli.progress import Progress
+from moln.host import engines, processes
+from moln.host.control import NotRunning
+from moln.host.places import Places, default_home
+from moln.host.processes import Choices
+from moln.host.run import HostError
+from moln.host.settings import HostSettings
+from moln.host.supervise.plan import Plan
+from moln.kernel import config
+
+HELP = "start the cloud"
+FIRST_NODE_S = 60.0
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What of moln.toml matters before the cloud runs."""
+
+    host: HostSettings = msgspec.field(default_factory=HostSettings)
+    simulate: bool = False
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, help="the APIs' port (default: what it was, or 5000)")
+    parser.add_argument("--listen", metavar="ADDRESS", help="the APIs' address (default: what it was, or 127.0.0.1)")
+    parser.add_argument("--detach", action="store_true", help="return once the cloud answers")
+    parser.add_argument("--demo", action="store_true", help="boot a first server and log in to it")
+    parser.add_argument("--simulate", action="store_true", default=None,
+                        help="without root, guests or networks: everything else is real")
+    parser.add_argument("--nodes", type=int, help="how many hypervisors to simulate")
+
+
+def run(args: argparse.Namespace) -> int:
+    places, steps = Places(args.home), Progress()
+    settings: Settings = config.load(places.settings, Settings)
+    choices = remembered(places, args, settings)
+    changed = up_simulated(places, choices, settings, steps) if choices.simulate else up_real(places, choices, settings,
+                                                                                            steps)
+    remember(places, choices)
+    with steps("First node"):
+        answer = wait_for_node(places)
+    credentials.write(places, answer["public_url"])
+    if args.demo:
+        tell_demo(places, answer["public_url"], settings, steps)
+    print(welcome(places, answer, changed), flush=True)
+    if not args.detach:
+        print("Ctrl-C stops it.", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            engines.down(places, steps)
+    return 0
+
+
+def remembered(places: Places, args: argparse.Namespace, settings: Settings) -> Choices:
+    """This command's options over those of the last one. Raises: HostError, when they ask for another kind of cloud."""
+    old = None
+    if places.choices.exists():
+        old = msgspec.json.decode(places.choices.read_bytes(), type=Choices)
+    simulate = args.simulate if args.simulate is not None else (old.simulate if old else settings.simulate)
+    if old and old.simulate != simulate:
+        kind = "simulated" if old.simulate else "real"
+        raise HostError(f"{places.home} holds a {kind} cloud; choose another --home")
+    old = old or Choices()
+    return Choices(port=args.port or old.port, listen=args.listen or old.listen, simulate=simulate,
+                   nodes=args.nodes or old.nodes)
+
+
+def remember(places: Places, choices: Choices) -> None:
+    text = msgspec.json.encode(choices) + b"\n"
+    if not places.choices.exists() or places.choices.read_bytes() != text:
+        places.choices.write_bytes(text)
+
+
+def up_real(places: Places, choices: Choices, settings: Settings, steps: Progress) -> bool:
+    """Returns whether anything had to be started. Raises: HostError."""
+    if os.geteuid() != 0:
+        raise HostError("Only root can start guests; for a cloud without any, run: moln up --simulate")
+    return engines.up(places, settings.host, steps, processes.real(places, choices))
+
+
+def up_simulated(places: Places, choices: Choices, settings: Settings, steps: Progress) -> bool:
+    """The same supervisor, with one engine and no set-up. Raises: HostError."""
+    places.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (places.host, places.supervised, places.log, places.run):
+        folder.mkdir(exist_ok=True)
+    plan = Plan(processes.simulated(places, choices), str(places.log), settings.host.log_limit_mib << 20)
+    with steps("Controller"):
+        return engines.start(places, plan, steps, timeout_s=90)
+
+
+def wait_for_node(places: Places, timeout_s: float = FIRST_NODE_S) -> dict[str, Any]:
+    """The controller's status once a node has joined. Raises: HostError."""
+    ends, reason = time.monotonic() + timeout_s, "no node has joined; see: moln logs node"
+    while time.monotonic() < ends:
+        try:
+            answer: dict[str, Any] = admin.ask(places, "status", timeout_s=10)
+            if answer["nodes"]:
+                return answer
+        except NotRunning as error:
+            reason = str(error)
+        time.sleep(0.1)   # the controller tells nobody when a node joins: ask again
+    raise HostError(f"after {timeout_s:g} s {reason}")
+
+
+def tell_demo(places: Places, url: str, settings: Settings, steps: Callable[[str], Any]) -> None:
+    """Raises: HostError, with what did not work."""
+    from moln.demo.client import Client, DemoError
+    from moln.demo.story import tell
+
+    try:
+        client = Client(url, user="admin", password=places.admin_password.read_text().strip(), project="admin")
+        said = tell(client, places.home, settings.host.provider, steps)
+    except DemoError as error:
+        raise HostError(f"the demo failed: {error}") from error
+    print(f"The guest says:\n{said}\n", flush=True)
+
+
+def welcome(places: Places, answer: dict[str, Any], changed: bool) -> str:
+    url = answer["public_url"]
+    home = "" if places.home == default_home() else f" --home {places.home}"
+    return f"""
+Moln {'runs' if changed else 'was running already'}: {url}/identity/v3, nodes: {', '.join(answer['nodes'])}
+Password of admin:  {places.admin_password}
+Next:               eval "$(moln env{home})" && openstack server list
+"""

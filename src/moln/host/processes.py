@@ -1,0 +1,78 @@
+"""Moln's own processes as engines.
+
+The contract: `python -m moln.NAME --home HOME` stays in the foreground, logs to stderr, ends on SIGTERM within 10 s, and
+writes a line to the file descriptor that MOLN_READY_FD names once it can do its work (docs/adr/0101-supervisor.md).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from msgspec import Struct
+
+from moln.host.control import PACKAGE_ROOT
+from moln.host.places import USER, Places
+from moln.host.run import SYSTEM_PATH, HostError
+from moln.host.supervise.plan import Engine
+
+READY_S = 60.0
+
+
+class Choices(Struct, frozen=True):
+    """What `moln up` was asked. None: what moln.toml says, or the default."""
+
+    port: int | None = None
+    listen: str | None = None
+    simulate: bool = False
+    nodes: int = 1
+
+
+def module(places: Places, name: str, *arguments: str, user: str | None, needs: list[str]) -> Engine:
+    """`python -m moln.NAME` of this very copy of Moln."""
+    env = {
+        **places.environment(),
+        "PATH": f"{places.bin}:{SYSTEM_PATH}",
+        "PYTHONPATH": str(PACKAGE_ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": str(places.home),
+        "LANG": "C.UTF-8",
+    }
+    argv = [sys.executable, "-P", "-m", f"moln.{name}", "--home", str(places.home), *arguments]
+    return Engine(name, argv, env=env, user=user, needs=needs, notify=True, ready_s=READY_S, stop_s=15)
+
+
+def options(choices: Choices) -> list[str]:
+    """The controller's arguments: only what was chosen, so that moln.toml rules the rest."""
+    chosen = []
+    if choices.listen:
+        chosen += ["--listen", choices.listen]
+    if choices.port:
+        chosen += ["--port", str(choices.port)]
+    return chosen
+
+
+def real(places: Places, choices: Choices) -> list[Engine]:
+    """controller, node, and metadata where it is a process of its own. Raises: HostError, when USER cannot run them."""
+    for path in (Path(sys.prefix), Path(sys.base_prefix), PACKAGE_ROOT):
+        if not open_to_all(path):
+            raise HostError(f"{path} cannot be read by user {USER}; start with ./moln, which installs a copy that can")
+    engines = [
+        module(places, "controller", *options(choices), user=USER, needs=["ovsdb-nb", "ovsdb-sb", "ovn-northd"]),
+        module(places, "node", user=None, needs=["controller", "libvirtd", "ovn-controller"]),
+    ]
+    if importlib.util.find_spec("moln.metadata"):
+        engines.append(module(places, "metadata", user=None, needs=["controller", "ovn-controller"]))
+    return engines
+
+
+def simulated(places: Places, choices: Choices) -> list[Engine]:
+    """One process, as whoever asks."""
+    nodes = ["--simulate", "--nodes", str(choices.nodes)]
+    return [module(places, "controller", *options(choices), *nodes, user=None, needs=[])]
+
+
+def open_to_all(path: Path) -> bool:
+    """Whether any user may enter and read this directory."""
+    return all(p.stat().st_mode & 0o001 for p in (path, *path.parents)) and bool(path.stat().st_mode & 0o004)

@@ -1,0 +1,90 @@
+"""Disks that live and die with their server: raw files, begun as reflinks (else sparse copies) of a cached raw image.
+
+    home/disks/<id>    images/base/<id> (raw, read only)    images/incoming/<id> (written for the image store)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from moln.compute.drivers.base import DiskFile
+from moln.kernel import files
+from moln.kernel.errors import BackendRefused
+
+GIB = 1 << 30
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+READ_ONLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # the images belong to a user less trusted than root
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class DiskFolder:
+    """All of it blocks. Raises: BackendRefused; OSError when the file system fails."""
+
+    def __init__(self, home: Path, images: Path) -> None:
+        self.folder = home / "disks"
+        self.bases = images / "base"
+        self.incoming = images / "incoming"
+        self.stopping = False
+
+    def prepare(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        os.chmod(self.folder, 0o711)  # QEMU's user passes through, and lists nothing
+        files.sweep(self.folder)
+
+    def ensure(self, disk_id: str, size_gib: int, image_id: str | None) -> DiskFile:
+        path = self.folder / known(disk_id)
+        if not path.exists():
+            with files.appearing(path) as target:
+                if image_id is not None:
+                    self.copy_image(known(image_id), target, most=size_gib * GIB or None)
+                os.ftruncate(target, max(size_gib * GIB, os.fstat(target).st_size))
+        return DiskFile(disk_id, str(path), path.stat().st_size)
+
+    def copy_image(self, image_id: str, target: int, most: int | None) -> None:
+        try:
+            source = os.open(self.bases / image_id, READ_ONLY)
+        except OSError as error:
+            raise BackendRefused(f"Image {image_id} is not on this host.", detail=str(error)) from error
+        try:
+            size = os.fstat(source).st_size
+            if most is not None and size > most:
+                raise BackendRefused(f"The image has {-(-size // GIB)} GiB and does not fit into {most // GIB} GiB.")
+            files.clone(source, target, stop=lambda: self.stopping)
+        finally:
+            os.close(source)
+
+    def remove(self, disk_id: str) -> None:
+        files.vanish(self.folder / known(disk_id))
+
+    def path(self, disk_id: str) -> Path:
+        return self.folder / known(disk_id)
+
+    def export(self, image_id: str, disk_id: str, while_still: Callable[[Callable[[], None]], None]) -> int:
+        """Copy a disk for the image store. A reflink is one moment of the disk; where there is none, `while_still` must
+        keep the guest from writing while the function that it is given copies."""
+        target_path = self.incoming / known(image_id)
+        if not target_path.exists():
+            source = os.open(self.path(disk_id), READ_ONLY)
+            try:
+                owner = os.lstat(self.incoming)
+                with files.appearing(target_path) as target:
+                    if not files.reflink(source, target):
+                        while_still(lambda: files.copy_sparse(source, target, stop=lambda: self.stopping))
+                    os.fchown(target, owner.st_uid, owner.st_gid)  # the controller's: it hashes it and makes it an image
+            finally:
+                os.close(source)
+        return target_path.stat().st_size
+
+    def ids(self) -> tuple[str, ...]:
+        return tuple(sorted(name for name in os.listdir(self.folder) if ID.fullmatch(name)))
+
+
+def known(id: str) -> str:
+    """The id, once it is shown to be one (it becomes a file's name). Raises: BackendRefused."""
+    if not ID.fullmatch(id):
+        raise BackendRefused("That is not an id.", detail=repr(id)[:100])
+    return id

@@ -1,0 +1,527 @@
+"""Servers as libvirt domains: KVM where the CPU has it, else QEMU's emulation."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+from xml.etree.ElementTree import tostring
+
+import libvirt
+from msgspec import Struct
+
+from moln.compute.drivers import console, host
+from moln.compute.drivers.base import (
+    Card,
+    Disk,
+    DiskFile,
+    HostFacts,
+    Inventory,
+    Plugger,
+    Power,
+    ServerSpec,
+    ServerState,
+    WantedPower,
+)
+from moln.compute.drivers.disks import FULL, DiskFolder, known
+from moln.compute.drivers.domain_xml import (
+    NAME_PREFIX,
+    Held,
+    Look,
+    card_element,
+    disk_element,
+    domain_xml,
+    read_domain,
+)
+from moln.compute.drivers.libvirt_link import LibvirtLink, find_domain
+from moln.compute.model.iso9660 import iso_image
+from moln.kernel.errors import BackendRefused, BackendUnreachable
+
+R = TypeVar("R")
+LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
+CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+POWERS: dict[int, Power] = {
+    libvirt.VIR_DOMAIN_NOSTATE: "running",
+    libvirt.VIR_DOMAIN_RUNNING: "running",
+    libvirt.VIR_DOMAIN_BLOCKED: "running",
+    libvirt.VIR_DOMAIN_SHUTDOWN: "running",
+    libvirt.VIR_DOMAIN_PMSUSPENDED: "running",
+    libvirt.VIR_DOMAIN_PAUSED: "paused",
+    libvirt.VIR_DOMAIN_SHUTOFF: "stopped",
+    libvirt.VIR_DOMAIN_CRASHED: "crashed",
+}
+FELL = {libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_FAILED}
+UNDEFINE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+)
+UNPLUG_TRIES = 6  # a guest that is still booting does not hear the first
+UNPLUG_WAIT_S = 5.0
+
+
+class LibvirtSettings(Struct, frozen=True):
+    """uri: of libvirtd. home: this driver's folder. images: the image cache. virt_type: `auto` takes kvm where it works.
+
+    cache: QEMU's disk cache mode (`unsafe` only for tests). offloads: False on OVS's userspace datapath.
+    """
+
+    uri: str
+    home: Path
+    images: Path
+    hostname: str = ""
+    virt_type: str = "auto"
+    cache: str = "none"
+    offloads: bool = True
+    emulator: str = "/usr/bin/qemu-system-x86_64"
+
+
+class LibvirtDriver:
+    """ComputeDriver and Snapshots. Verbs on one server take turns; its power is not told while one is at work."""
+
+    def __init__(self, settings: LibvirtSettings, plugger: Plugger) -> None:
+        self.settings = settings
+        self.plugger = plugger
+        self.kvm = host.kvm_works() if settings.virt_type == "auto" else settings.virt_type == "kvm"
+        self.look = Look(self.kvm, settings.emulator, cache=settings.cache, offloads=settings.offloads)
+        self.files = DiskFolder(settings.home, settings.images)
+        self.servers = settings.home / "servers"
+        self.link = LibvirtLink(settings.uri, self.heard, self.connected)
+        self.turns: dict[str, asyncio.Lock] = {}
+        self.users: dict[str, int] = {}
+        self.news: dict[str, asyncio.Event] = {}
+        self.listeners: list[Callable[[ServerState], None]] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        def prepare() -> None:
+            self.files.prepare()
+            self.servers.mkdir(parents=True, exist_ok=True)
+            os.chmod(self.servers, 0o711)
+
+        await self.blocking(prepare)
+        await self.link.start()
+
+    async def stop(self) -> None:
+        self.files.stopping = True
+        for task in self.tasks:
+            task.cancel()
+        await self.link.stop()
+
+    # ---- disks
+
+    async def ensure_disk(self, disk_id: str, size_gib: int, image_id: str | None = None) -> DiskFile:
+        async with self.turn(disk_id):
+            return await self.blocking(self.files.ensure, disk_id, size_gib, image_id)
+
+    async def remove_disk(self, disk_id: str) -> None:
+        async with self.turn(disk_id):
+            await self.blocking(self.files.remove, disk_id)
+
+    async def ensure_config_drive(self, server_id: str, files: dict[str, bytes]) -> None:
+        path = self.config_path(server_id)
+
+        def write() -> None:
+            image = iso_image(files, "config-2")
+            path.parent.mkdir(mode=0o711, exist_ok=True)
+            hidden = path.with_suffix(".new")
+            hidden.write_bytes(image)
+            hidden.chmod(0o644)  # QEMU runs as a user of its own
+            hidden.replace(path)
+
+        async with self.turn(server_id):
+            await self.blocking(write)
+
+    async def ensure_image_data(self, image_id: str, server_id: str, disk_id: str) -> int:
+        def still(connection: libvirt.virConnect, copy: Callable[[], None]) -> None:
+            domain = find_domain(connection, server_id)
+            if domain is None or domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
+                copy()
+                return
+            marker = self.folder(server_id) / "held"  # we die here: connected() lets the guest run on
+            marker.touch()
+            domain.suspend()
+            try:
+                copy()
+            finally:
+                domain.resume()
+                marker.unlink(missing_ok=True)
+
+        def export(connection: libvirt.virConnect) -> int:
+            try:
+                return self.files.export(image_id, disk_id, lambda copy: still(connection, copy))
+            except OSError as error:
+                raise said(error) from error
+
+        async with self.turn(server_id):
+            return await self.link.call(export, timeout_s=3600)
+
+    # ---- servers
+
+    async def ensure_server(self, spec: ServerSpec, power: WantedPower, grace_s: float = 0) -> None:
+        async with self.turn(spec.id):
+            state = await self.link.call(self.look_at, spec.id)
+            if state is not None and state.generation > spec.generation:
+                raise BackendRefused("The host knows a newer generation of this server.", detail=str(state.generation))
+            if power == "stopped":
+                await self.link.call(self.define, spec)
+                await self.power_off(spec.id, grace_s)
+            elif state is None or state.power in ("stopped", "crashed"):
+                await self.boot(spec, paused=power == "paused")
+            else:
+                await self.link.call(self.define, spec)
+                await self.match_devices(spec)
+                await self.link.call(self.set_paused, spec.id, power == "paused")
+
+    async def reboot_server(self, spec: ServerSpec, grace_s: float = 0) -> None:
+        async with self.turn(spec.id):
+            await self.power_off(spec.id, grace_s)
+            await self.boot(spec, paused=False)
+
+    async def remove_server(self, server_id: str) -> None:
+        def remove(connection: libvirt.virConnect) -> Held | None:
+            domain = find_domain(connection, server_id)
+            if domain is None:
+                return None
+            held = read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            if domain.isActive():
+                held.cards.update(read_domain(domain.XMLDesc()).cards)
+                cut(domain)
+            domain.undefineFlags(UNDEFINE)
+            return held
+
+        async with self.turn(server_id):
+            cards = self.remembered_cards(server_id)
+            held = await self.link.call(remove)
+            for port_id in {*cards, *(held.cards if held else ())}:
+                await self.plugger.ensure_unplugged(port_id)
+            await self.blocking(shutil.rmtree, self.folder(server_id), True)
+
+    async def boot(self, spec: ServerSpec, paused: bool) -> None:
+        """Taps first, then the domain anew (no stale XML survives a stop), then its start."""
+        await self.blocking(self.remember_cards, spec)
+        for card in spec.cards:
+            await self.plugger.ensure_plugged(card.port_id, card.mtu)
+        await self.link.call(self.define, spec)
+
+        def create(connection: libvirt.virConnect) -> None:
+            domain = find_domain(connection, spec.id)
+            if domain is not None and not domain.isActive():
+                domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
+
+        await self.link.call(create)
+
+    def define(self, connection: libvirt.virConnect, spec: ServerSpec) -> None:
+        folder = self.folder(spec.id)
+        folder.mkdir(mode=0o711, exist_ok=True)
+        drive = str(self.config_path(spec.id)) if spec.config_drive else None
+        xml = domain_xml(spec, self.look, str(folder / "console.log"), drive)
+        connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+
+    async def power_off(self, server_id: str, grace_s: float) -> None:
+        """Ask, wait, cut."""
+
+        def ask(connection: libvirt.virConnect) -> bool:
+            domain = find_domain(connection, server_id)
+            if domain is None or not domain.isActive():
+                return False
+            if grace_s > 0 and domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING:
+                with contextlib.suppress(libvirt.libvirtError):  # no ACPI in the guest: cut below
+                    domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+            return True
+
+        def off(connection: libvirt.virConnect) -> bool:
+            domain = find_domain(connection, server_id)
+            return domain is None or not domain.isActive()
+
+        def cut_it(connection: libvirt.virConnect) -> None:
+            domain = find_domain(connection, server_id)
+            if domain is not None:
+                cut(domain)
+
+        if await self.link.call(ask) and not (grace_s > 0 and await self.wait(server_id, off, grace_s)):
+            await self.link.call(cut_it)
+
+    async def match_devices(self, spec: ServerSpec) -> None:
+        """Plug in and pull out, until a running server has what its spec names."""
+        live = await self.link.call(self.held, spec.id)
+        for disk in spec.disks:
+            if disk.id not in live.disks:
+                await self.plug_disk(spec.id, disk)
+        for card in spec.cards:
+            if card.port_id not in live.cards:
+                await self.plug_card(spec.id, card)
+        for disk_id in set(live.disks) - {disk.id for disk in spec.disks} - {"config"}:
+            await self.unplug(spec.id, "disks", disk_id)
+        for port_id in set(live.cards) - {card.port_id for card in spec.cards}:
+            await self.unplug(spec.id, "cards", port_id)
+            await self.plugger.ensure_unplugged(port_id)
+
+    def set_paused(self, connection: libvirt.virConnect, server_id: str, paused: bool) -> None:
+        domain = find_domain(connection, server_id)
+        if domain is None:
+            raise BackendRefused("There is no such server on this host.")
+        state = domain.state()[0]
+        if paused and state == libvirt.VIR_DOMAIN_RUNNING:
+            domain.suspend()
+        elif not paused and state == libvirt.VIR_DOMAIN_PAUSED:
+            domain.resume()
+
+    # ---- devices
+
+    async def attach_disk(self, server_id: str, disk: Disk) -> None:
+        async with self.turn(server_id):
+            await self.plug_disk(server_id, disk)
+
+    async def detach_disk(self, server_id: str, disk_id: str) -> None:
+        async with self.turn(server_id):
+            await self.unplug(server_id, "disks", disk_id)
+
+    async def attach_card(self, server_id: str, card: Card) -> None:
+        async with self.turn(server_id):
+            await self.plug_card(server_id, card)
+
+    async def detach_card(self, server_id: str, port_id: str) -> None:
+        async with self.turn(server_id):
+            await self.unplug(server_id, "cards", port_id)
+            await self.plugger.ensure_unplugged(port_id)
+
+    async def plug_disk(self, server_id: str, disk: Disk) -> None:
+        await self.link.call(self.plug, server_id, "disks", disk.id, disk_element(disk, self.look))
+
+    async def plug_card(self, server_id: str, card: Card) -> None:
+        await self.blocking(self.remember_card, server_id, card.port_id)
+        await self.plugger.ensure_plugged(card.port_id, card.mtu)
+        await self.link.call(self.plug, server_id, "cards", card.port_id, card_element(card, self.look))
+
+    def plug(self, connection: libvirt.virConnect, server_id: str, kind: str, id: str, element: object) -> None:
+        domain = find_domain(connection, server_id)
+        if domain is None:
+            raise BackendRefused("There is no such server on this host.")
+        xml = tostring(element, encoding="unicode")  # type: ignore[arg-type]
+        if id not in getattr(read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)), kind):
+            domain.attachDeviceFlags(xml, CONFIG)
+        if domain.isActive() and id not in getattr(read_domain(domain.XMLDesc()), kind):
+            domain.attachDeviceFlags(xml, LIVE)
+
+    async def unplug(self, server_id: str, kind: str, id: str) -> None:
+        """Out of the definition at once; out of the running guest when it lets go. Raises: BackendUnreachable, if it never does."""
+
+        def forget(connection: libvirt.virConnect) -> None:
+            domain = find_domain(connection, server_id)
+            if domain is not None:
+                xml = getattr(read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)), kind).get(id)
+                if xml is not None:
+                    domain.detachDeviceFlags(xml, CONFIG)
+
+        def ask(connection: libvirt.virConnect) -> None:
+            domain = find_domain(connection, server_id)
+            if domain is not None and domain.isActive():
+                xml = getattr(read_domain(domain.XMLDesc()), kind).get(id)
+                if xml is not None:
+                    with contextlib.suppress(libvirt.libvirtError):  # "already in the process of unplug"
+                        domain.detachDeviceFlags(xml, LIVE)
+
+        def gone(connection: libvirt.virConnect) -> bool:
+            domain = find_domain(connection, server_id)
+            if domain is None or not domain.isActive():
+                return True
+            return id not in getattr(read_domain(domain.XMLDesc()), kind)
+
+        await self.link.call(forget)
+        for _ in range(UNPLUG_TRIES):
+            await self.link.call(ask)
+            if await self.wait(server_id, gone, UNPLUG_WAIT_S):
+                return
+        raise BackendUnreachable("The guest did not let go of the device.", detail=f"{server_id} {kind} {id}")
+
+    async def resize_attached_disk(self, server_id: str, disk_id: str, size_bytes: int) -> None:
+        def resize(connection: libvirt.virConnect) -> None:
+            domain = find_domain(connection, server_id)
+            if domain is None or not domain.isActive():
+                return
+            target = target_of(read_domain(domain.XMLDesc()).disks.get(disk_id))
+            if target and domain.blockInfo(target)[0] != size_bytes:
+                domain.blockResize(target, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+        async with self.turn(server_id):
+            await self.link.call(resize)
+
+    # ---- looking
+
+    async def console_output(self, server_id: str, lines: int | None = None) -> str:
+        return await self.blocking(console.tail, self.folder(server_id) / "console.log", lines)
+
+    async def list_servers(self) -> list[ServerState]:
+        return await self.link.call(lambda connection: list_states(connection))
+
+    async def find_server(self, server_id: str) -> ServerState | None:
+        return await self.link.call(self.look_at, known(server_id))
+
+    async def host_facts(self) -> HostFacts:
+        reflink = await self.blocking(host.reflinks, self.settings.home / "disks")
+        return await self.link.call(
+            lambda connection: host.facts(
+                connection, self.settings.hostname, self.kvm, self.settings.home / "disks", reflink
+            )
+        )
+
+    async def inventory(self) -> Inventory:
+        servers = tuple(sorted(state.id for state in await self.list_servers()))
+        return Inventory(servers, await self.blocking(self.files.ids), await self.plugger.plugged())
+
+    def on_power_change(self, listener: Callable[[ServerState], None]) -> None:
+        self.listeners.append(listener)
+
+    def look_at(self, connection: libvirt.virConnect, server_id: str) -> ServerState | None:
+        domain = find_domain(connection, server_id)
+        return state_of(domain) if domain is not None else None
+
+    def held(self, connection: libvirt.virConnect, server_id: str) -> Held:
+        domain = find_domain(connection, server_id)
+        if domain is None:
+            raise BackendRefused("There is no such server on this host.")
+        return read_domain(domain.XMLDesc())
+
+    # ---- news
+
+    def heard(self, name: str) -> None:
+        """An event of a domain: wake who waits for it, and tell its power unless one of our own verbs is at work on it."""
+        server_id = name.removeprefix(NAME_PREFIX)
+        if server_id in self.news:
+            self.news[server_id].set()
+        if name.startswith(NAME_PREFIX) and server_id not in self.users:
+            self.spawn(self.tell(server_id))
+
+    def connected(self) -> None:
+        self.spawn(self.tell_all())
+
+    async def tell(self, server_id: str) -> None:
+        with contextlib.suppress(BackendUnreachable, BackendRefused):
+            state = await self.find_server(server_id)
+            if state is not None and server_id not in self.users:
+                for listener in self.listeners:
+                    listener(state)
+
+    async def tell_all(self) -> None:
+        """After an outage: let go of guests that a snapshot of ours still held, and tell every power state."""
+        with contextlib.suppress(BackendUnreachable, BackendRefused):
+            for state in await self.list_servers():
+                marker = self.folder(state.id) / "held"
+                if marker.exists() and state.id not in self.users:
+                    await self.link.call(self.set_paused, state.id, False)
+                    marker.unlink(missing_ok=True)
+                await self.tell(state.id)
+
+    def spawn(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    @asynccontextmanager
+    async def turn(self, id: str) -> AsyncIterator[None]:
+        """One verb at a time for each server; afterwards its power is told."""
+        known(id)
+        self.users[id] = self.users.get(id, 0) + 1
+        try:
+            async with self.turns.setdefault(id, asyncio.Lock()):
+                yield
+        finally:
+            self.users[id] -= 1
+            if not self.users[id]:
+                del self.users[id], self.turns[id]
+                if self.link.connection is not None:
+                    self.spawn(self.tell(id))
+
+    async def wait(self, server_id: str, done: Callable[[libvirt.virConnect], bool], timeout_s: float) -> bool:
+        """Whether `done` came true in time; asked again at each event of the server (and each second, should one be lost)."""
+        news = self.news[server_id] = asyncio.Event()
+        end = time.monotonic() + timeout_s
+        try:
+            while not await self.link.call(done):
+                left = end - time.monotonic()
+                if left <= 0:
+                    return False
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), min(left, 1.0))
+                news.clear()
+            return True
+        finally:
+            self.news.pop(server_id, None)
+
+    # ---- files
+
+    def folder(self, server_id: str) -> Path:
+        return self.servers / known(server_id)
+
+    def config_path(self, server_id: str) -> Path:
+        return self.folder(server_id) / "config.iso"
+
+    def remember_cards(self, spec: ServerSpec) -> None:
+        for card in spec.cards:
+            self.remember_card(spec.id, card.port_id)
+
+    def remember_card(self, server_id: str, port_id: str) -> None:
+        """Written before the tap is made, so that removing the server finds it whatever happened in between."""
+        ports = self.folder(server_id) / "ports"
+        ports.mkdir(mode=0o711, parents=True, exist_ok=True)
+        (ports / known(port_id)).touch()
+
+    def remembered_cards(self, server_id: str) -> list[str]:
+        ports = self.folder(server_id) / "ports"
+        return os.listdir(ports) if ports.exists() else []
+
+    async def blocking(self, work: Callable[..., R], *args: object) -> R:
+        try:
+            return await asyncio.to_thread(work, *args)
+        except OSError as error:
+            raise said(error) from error
+
+
+def said(error: OSError) -> BackendRefused | BackendUnreachable:
+    """A file system's failure in the protocol's two words."""
+    if isinstance(error, FileNotFoundError):
+        return BackendRefused("The host has no such disk or image.", detail=str(error))
+    if error.errno in FULL:
+        return BackendRefused("The host's disk is full.", detail=str(error))
+    return BackendUnreachable("The host's file system failed.", detail=str(error))
+
+
+def cut(domain: libvirt.virDomain) -> None:
+    """Power off; a domain that went by itself meanwhile is off too."""
+    try:
+        domain.destroy()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
+            raise
+
+
+def state_of(domain: libvirt.virDomain) -> ServerState:
+    state, reason = domain.state()
+    power = POWERS.get(state, "crashed")
+    if state == libvirt.VIR_DOMAIN_SHUTOFF and reason in FELL:
+        power = "crashed"
+    held = read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    return ServerState(domain.UUIDString(), power, held.generation)
+
+
+def list_states(connection: libvirt.virConnect) -> list[ServerState]:
+    states = []
+    for domain in connection.listAllDomains():
+        if domain.name().startswith(NAME_PREFIX):
+            with contextlib.suppress(libvirt.libvirtError):  # it went while we looked
+                states.append(state_of(domain))
+    return states
+
+
+def target_of(disk_xml: str | None) -> str | None:
+    from xml.etree.ElementTree import fromstring
+
+    target = fromstring(disk_xml).find("target") if disk_xml else None
+    return target.get("dev") if target is not None else None

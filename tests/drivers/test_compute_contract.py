@@ -1,0 +1,206 @@
+"""What every compute driver does. The fake runs always; libvirt runs real (emulated) guests where engines may (`engines`)."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from msgspec.structs import replace
+
+from moln.compute.drivers.base import Card, ComputeDriver, Disk, ServerSpec, ServerState, Snapshots
+from moln.compute.drivers.fake import FakeCompute
+from moln.kernel.errors import BackendRefused
+
+IMAGE = "11111111-1111-4111-8111-111111111111"
+BOOT_S = 150
+
+
+@pytest.fixture(params=["fake", pytest.param("libvirt", marks=pytest.mark.engines)])
+async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    images = tmp_path / "images"
+    for folder in ("base", "incoming"):
+        (images / folder).mkdir(parents=True)
+    if request.param == "fake":
+        (images / "base" / IMAGE).write_bytes(b"x" * (1 << 20))
+        made: Any = FakeCompute("fake-1", tmp_path / "state.db", images)
+        await made.start()
+        yield made
+        await made.stop()
+        return
+    host = request.getfixturevalue("engine_host")
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(host.guest_image), str(images / "base" / IMAGE)],
+        check=True,
+        timeout=60,
+    )
+    async with host.compute(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def server(driver: ComputeDriver) -> AsyncIterator[ServerSpec]:
+    """A server that is not made yet, with its disk and card; gone afterwards."""
+    disk = await driver.ensure_disk(str(uuid4()), 1, IMAGE)
+    spec = ServerSpec(
+        str(uuid4()),
+        "<name> & 'quotes' \"\n]]>",
+        1,
+        vcpus=1,
+        ram_mib=128,
+        disks=(Disk(disk.id, disk.path, "vda", serial=disk.id[:20], boot_index=0),),
+        cards=(Card(str(uuid4()), "fa:16:3e:00:00:01", str(uuid4()), 1442),),
+    )
+    yield spec
+    await driver.remove_server(spec.id)
+    await driver.remove_disk(disk.id)
+    inventory = await driver.inventory()
+    assert spec.id not in inventory.servers
+    assert disk.id not in inventory.disks
+    assert not {card.port_id for card in spec.cards} & set(inventory.ports)
+
+
+async def power_of(driver: ComputeDriver, server_id: str) -> str | None:
+    state = await driver.find_server(server_id)
+    return state.power if state else None
+
+
+async def console_says(driver: ComputeDriver, server_id: str, text: str, count: int = 1) -> str:
+    async with asyncio.timeout(BOOT_S):
+        while (said := await driver.console_output(server_id)).count(text) < count:
+            await asyncio.sleep(0.5)
+    return said
+
+
+async def test_a_server_is_made_started_paused_stopped_and_removed(driver: ComputeDriver, server: ServerSpec) -> None:
+    assert await driver.find_server(server.id) is None
+    await driver.ensure_server(server, "running")
+    await driver.ensure_server(server, "running")
+    assert await power_of(driver, server.id) == "running"
+    await driver.ensure_server(server, "paused")
+    await driver.ensure_server(server, "paused")
+    assert await power_of(driver, server.id) == "paused"
+    await driver.ensure_server(server, "running")
+    assert await power_of(driver, server.id) == "running"
+    assert ServerState(server.id, "running", 1) in await driver.list_servers()
+    await driver.ensure_server(server, "stopped")
+    await driver.ensure_server(server, "stopped")
+    assert await power_of(driver, server.id) == "stopped"
+    await driver.remove_server(server.id)
+    await driver.remove_server(server.id)
+    assert await driver.find_server(server.id) is None
+
+
+async def test_a_server_can_start_paused_or_stay_off(driver: ComputeDriver, server: ServerSpec) -> None:
+    await driver.ensure_server(server, "stopped")
+    assert await power_of(driver, server.id) == "stopped"
+    await driver.ensure_server(server, "paused")
+    assert await power_of(driver, server.id) == "paused"
+
+
+async def test_an_older_generation_is_refused(driver: ComputeDriver, server: ServerSpec) -> None:
+    await driver.ensure_server(replace(server, generation=5), "stopped")
+    with pytest.raises(BackendRefused):
+        await driver.ensure_server(replace(server, generation=4), "running")
+    assert await driver.find_server(server.id) == ServerState(server.id, "stopped", 5)
+
+
+async def test_a_power_change_is_told(driver: ComputeDriver, server: ServerSpec) -> None:
+    heard: asyncio.Queue[ServerState] = asyncio.Queue()
+    driver.on_power_change(heard.put_nowait)
+    await driver.ensure_server(server, "running")
+    async with asyncio.timeout(10):
+        while (await heard.get()).power != "running":
+            pass
+        await driver.ensure_server(server, "stopped")
+        while (await heard.get()).power != "stopped":
+            pass
+
+
+async def test_disks_and_cards_come_and_go_while_it_is_off(driver: ComputeDriver, server: ServerSpec) -> None:
+    await driver.ensure_server(server, "stopped")
+    await plug_and_unplug(driver, server)
+
+
+async def plug_and_unplug(driver: ComputeDriver, server: ServerSpec) -> None:
+    volume = await driver.ensure_disk(str(uuid4()), 1)
+    extra = Disk(volume.id, volume.path, "vdb", serial=volume.id[:20])
+    card = Card(str(uuid4()), "fa:16:3e:00:00:02", str(uuid4()))
+    try:
+        for _ in range(2):
+            await driver.attach_disk(server.id, extra)
+            await driver.attach_card(server.id, card)
+        for _ in range(2):
+            await driver.detach_disk(server.id, extra.id)
+            await driver.detach_card(server.id, card.port_id)
+        assert card.port_id not in (await driver.inventory()).ports
+    finally:
+        await driver.remove_disk(volume.id)
+
+
+async def test_nothing_can_be_attached_to_no_server(driver: ComputeDriver) -> None:
+    with pytest.raises(BackendRefused):
+        await driver.attach_disk(str(uuid4()), Disk(str(uuid4()), "/nowhere", "vdb"))
+    with pytest.raises(BackendRefused):
+        await driver.attach_card(str(uuid4()), Card(str(uuid4()), "fa:16:3e:00:00:02", str(uuid4())))
+    await driver.detach_disk(str(uuid4()), str(uuid4()))
+    await driver.detach_card(str(uuid4()), str(uuid4()))
+
+
+async def test_a_disk_is_made_once_from_an_image_that_fits(driver: ComputeDriver) -> None:
+    id = str(uuid4())
+    first = await driver.ensure_disk(id, 1, IMAGE)
+    assert first.size_bytes == 1 << 30
+    assert await driver.ensure_disk(id, 1, IMAGE) == first
+    await driver.remove_disk(id)
+    await driver.remove_disk(id)
+    small = await driver.ensure_disk(id, 0, IMAGE)
+    assert 0 < small.size_bytes < 1 << 30
+    await driver.remove_disk(id)
+    with pytest.raises(BackendRefused):
+        await driver.ensure_disk(id, 1, str(uuid4()))
+    assert id not in (await driver.inventory()).disks
+
+
+@pytest.mark.parametrize("id", ["../../etc/passwd", "", "a/b", "11111111-1111-4111-8111-11111111111\n"])
+async def test_what_is_no_id_names_no_file(driver: ComputeDriver, id: str) -> None:
+    with pytest.raises(BackendRefused):
+        await driver.ensure_disk(id, 1)
+
+
+async def test_console_output_of_a_server_that_never_ran_is_empty(driver: ComputeDriver) -> None:
+    assert await driver.console_output(str(uuid4())) == ""
+
+
+async def test_a_reboot_starts_it_again(driver: ComputeDriver, server: ServerSpec) -> None:
+    await driver.ensure_server(server, "running")
+    await console_says(driver, server.id, "READY")
+    await driver.reboot_server(replace(server, generation=2), grace_s=60)
+    assert await driver.find_server(server.id) == ServerState(server.id, "running", 2)
+    await console_says(driver, server.id, "READY", 2)
+    assert len((await driver.console_output(server.id, 3)).splitlines()) == 3
+    await plug_and_unplug(driver, server)  # a running guest lets go of devices
+    assert isinstance(driver, Snapshots)
+    image = str(uuid4())
+    size = await driver.ensure_image_data(image, server.id, server.disks[0].id)
+    assert size >= 1 << 20
+    assert await power_of(driver, server.id) == "running"
+    await driver.ensure_server(replace(server, generation=3), "stopped", grace_s=60)
+    assert await power_of(driver, server.id) == "stopped"
+
+
+async def test_facts_are_plausible(driver: ComputeDriver) -> None:
+    facts = await driver.host_facts()
+    assert facts.vcpus > 0
+    assert facts.ram_mib > facts.ram_used_mib
+    assert facts.version > 0
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.05)

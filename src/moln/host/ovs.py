@@ -119,7 +119,7 @@ def install_prefix(suite: str, log: Path) -> None:
     }.items()))
     env = {"APT_CONFIG": str(apt / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
     # The host's apt.conf.d may clean archives after each run; the hooks are dropped, and nothing is handed to dpkg.
-    run("apt-get", "update", env=env, timeout_s=600, log=log)
+    run("apt-get", "-o", "APT::Update::Error-Mode=any", "update", env=env, timeout_s=600, log=log)
     run("apt-get", "install", "-y", "--download-only", "--no-install-recommends", *ROOTS, env=env, timeout_s=1200,
         log=log)
     for package in sorted((apt / "cache/archives").glob("*.deb")):

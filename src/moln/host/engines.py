@@ -105,7 +105,7 @@ def stop_guests(places: Places) -> None:
 def remove_links(places: Places) -> None:
     """Bridges and ports that live in the kernel outlast ovs-vswitchd: ask for them by name."""
     for link in ("moln-int", "moln-ex"):
-        if Path(f"/sys/class/net/{link}").exists():
+        if provider.link_exists(link):
             succeeds("ip", "link", "delete", link)
 
 

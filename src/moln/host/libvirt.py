@@ -20,12 +20,12 @@ MOUNTS = {"etc": "/etc/libvirt", "run": "/run/libvirt", "lib": "/var/lib/libvirt
           "log": "/var/log/libvirt"}
 
 SCRIPT = """set -e
-home=$1; shift
+ours=$1; shift
 for pair in {pairs}; do
   mkdir -p "${{pair#*:}}"
-  mount --bind "$home/libvirt/${{pair%%:*}}" "${{pair#*:}}"
+  mount --bind "$ours/${{pair%%:*}}" "${{pair#*:}}"
 done
-[ ! -e "$home/libvirt/no-kvm" ] || mount --bind "$home/libvirt/no-kvm" /dev/kvm
+[ ! -e "$ours/no-kvm" ] || mount --bind "$ours/no-kvm" /dev/kvm
 exec "$@"
 """.format(pairs=" ".join(f"{inner}:{outer}" for inner, outer in MOUNTS.items()))
 
@@ -91,7 +91,7 @@ def engines(places: Places) -> list[Engine]:
     def inside(*argv: str) -> list[str]:
         # Mounts made later on the host (pools, volumes) appear inside; ours never appear outside.
         return ["/usr/bin/unshare", "--mount", "--propagation", "slave", "/bin/sh", "-c", SCRIPT, "sh",
-                str(places.home), *argv]
+                str(places.libvirt), *argv]
 
     return [
         Engine("virtlogd", inside("/usr/sbin/virtlogd", "--pid-file", "/run/libvirt/virtlogd.pid"), env=env,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import socket
 from pathlib import Path
 
 from moln.host import made
@@ -37,7 +38,7 @@ def ensure_provider(places: Places, settings: HostSettings) -> None:
             record.ip_forward = 0
     made.write(places, record)
     run("ip", "-4", "route", "replace", "blackhole", str(cidr), "metric", str(WORST_METRIC))
-    if not Path(f"/sys/class/net/{GATEWAY_PORT}").exists():
+    if not link_exists(GATEWAY_PORT):
         run("ip", "link", "add", GATEWAY_PORT, "type", "veth", "peer", "name", PEER)
     for end in (GATEWAY_PORT, PEER):
         # The userspace datapath does not finish checksums that the kernel left to a device (also right for the other).
@@ -48,6 +49,11 @@ def ensure_provider(places: Places, settings: HostSettings) -> None:
     if settings.provider_nat:
         FORWARD.write_text("1")
         run("nft", "-f", "-", input=rules(settings))
+
+
+def link_exists(name: str) -> bool:
+    """In this process's network namespace; /sys/class/net may show another's."""
+    return name in {found for _, found in socket.if_nameindex()}
 
 
 def check_free(cidr: ipaddress.IPv4Network, links: list[dict[str, object]]) -> None:
@@ -90,7 +96,7 @@ def remove_provider(places: Places) -> None:
     if record.nft:
         succeeds("nft", "delete", "table", "ip", TABLE)
     for link in record.links:
-        if Path(f"/sys/class/net/{link}").exists():
+        if link_exists(link):
             run("ip", "link", "delete", link)
     for cidr in record.blackholes:
         succeeds("ip", "-4", "route", "delete", "blackhole", cidr, "metric", str(WORST_METRIC))

@@ -182,6 +182,16 @@ def test_the_shipped_defaults_have_no_problems() -> None:
     assert set(SERVICES) == set(NAMES)
 
 
+def test_without_a_target_it_is_about_what_is_the_callers_own() -> None:
+    assert POLICY.allows("nova", "os_compute_api:servers:create", MEMBER)
+    assert not POLICY.allows("nova", "os_compute_api:servers:create", READER)
+    assert not POLICY.allows("nova", "os_compute_api:servers:create", MEMBER, {})
+
+
+def test_it_tells_which_rules_there_are() -> None:
+    assert POLICY.knows("cinder", "volume:get") and not POLICY.knows("cinder", "no_such_rule")
+
+
 def test_an_unknown_rule_is_denied_even_where_the_service_has_an_open_default() -> None:
     assert not POLICY.allows("glance", "no_such_rule", Creds(roles=frozenset({"admin"})))
 

@@ -1,6 +1,6 @@
 """Who may do what: OpenStack's rule names and defaults, an operator's overrides, closures at the end.
 
-One namespace a service, by our name or OpenStack's ("compute" or "nova"), because names like context_is_admin mean something else in each.
+One namespace a service ("keystone", "nova", ...), because names like context_is_admin mean something else in each.
 The defaults (policy_rules/*.tsv) are those of the 2026.2 release, whose oslo.policy always enforces a rule's scopes
 and never falls back to the deprecated defaults.
 """
@@ -19,15 +19,7 @@ from msgspec import Struct
 
 from moln.kernel.policy_checks import Check, always, compile_check, never
 
-AREAS = {
-    "identity": "keystone",
-    "image": "glance",
-    "placement": "placement",
-    "compute": "nova",
-    "network": "neutron",
-    "volume": "cinder",
-}
-SERVICES = tuple(AREAS.values())
+SERVICES = ("keystone", "glance", "placement", "nova", "neutron", "cinder")
 _SCOPES = frozenset({"system", "domain", "project"})
 
 Overrides = Mapping[str, Mapping[str, Any]]
@@ -47,7 +39,7 @@ class Policy:
     """Compiled rules. `problems` says what of the overrides could not be understood (and is denied)."""
 
     def __init__(self, rules: dict[str, dict[str, Check]], problems: list[str]) -> None:
-        self._rules = rules | {area: rules[service] for area, service in AREAS.items() if service in rules}
+        self._rules = rules
         self.problems = problems
 
     @classmethod
@@ -65,15 +57,16 @@ class Policy:
         return cls(compiled, problems)
 
     def allows(self, service: str, rule: str, creds: Any, target: Any = None) -> bool:
-        """Whether `creds` (a RequestContext) may do what `rule` guards to `target` (a mapping, a Struct or None).
+        """Whether `creds` (a RequestContext) may do what `rule` guards to `target` (a mapping or Struct; None: what is the
+        caller's own).
 
         An unknown rule is denied, except that Neutron's attributes without a rule fall to its `default`.
         """
         rules = self._rules[service]
         check = rules.get(rule)
         if check is None:
-            check = rules["default"] if service in ("network", "neutron") else never
-        return check(creds, target)
+            check = rules["default"] if service == "neutron" else never
+        return check(creds, creds if target is None else target)
 
     def knows(self, service: str, rule: str) -> bool:
         return rule in self._rules.get(service, ())

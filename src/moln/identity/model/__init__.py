@@ -1,0 +1,1 @@
+"""What things are: frozen Structs and pure rules."""

@@ -1,0 +1,55 @@
+"""Identity as app.py takes it."""
+
+from __future__ import annotations
+
+import time
+
+from moln.identity.api import (  # noqa: F401 (each declares its routes)
+    assignments,
+    catalog,
+    domains,
+    grants,
+    groups,
+    projects,
+    roles,
+    tokens,
+    users,
+    versions,
+)
+from moln.identity.api.service import at_root, routes
+from moln.identity.ops.bootstrap import bootstrap
+from moln.identity.ops.state import State, of
+from moln.identity.ops.tokens import authenticate
+from moln.kernel.cloud import Cloud
+from moln.kernel.config import Settings
+from moln.kernel.module import Module
+from moln.kernel.work import Periodic, Work
+
+NAME = "identity"
+
+
+async def _set_up(cloud: Cloud) -> None:
+    cloud.areas[NAME] = State(cloud)
+    cloud.authenticate = authenticate
+    await bootstrap(cloud)
+
+
+async def _close(cloud: Cloud) -> None:
+    of(cloud).close()
+
+
+async def _rotate_keys(work: Work) -> None:
+    """A new key seals once the present one has for long enough."""
+    keys = of(work.cloud).keys
+    if keys.age_s(time.time()) >= work.cloud.settings.identity.key_rotation_s:
+        keys.rotate()
+
+
+def module(settings: Settings) -> Module:
+    return Module(
+        NAME,
+        routes=(routes, at_root()),
+        periodics=(Periodic("identity.keys", _rotate_keys, every_s=3600.0),),
+        setup=_set_up,
+        close=_close,
+    )

@@ -1,0 +1,138 @@
+"""Groups and who is in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from moln.identity.model.users import Group, User
+from moln.identity.ops.access import missing, require, taken
+from moln.identity.ops.projects import own_domain
+from moln.identity.ops.state import people_changed
+from moln.identity.store import groups as store
+from moln.identity.store import projects as project_store
+from moln.identity.store import users as user_store
+from moln.identity.store.groups import GROUPS, MEMBERSHIPS
+from moln.identity.store.roles import GRANTS
+from moln.kernel.context import RequestContext
+from moln.kernel.db import Duplicate, Transaction
+from moln.kernel.errors import Invalid, NotFound
+
+
+async def get(ctx: RequestContext, group_id: str, rule: str = "identity:get_group") -> Group:
+    """Raises: Forbidden, NotFound."""
+    group = await store.find(ctx.db, group_id)
+    require(ctx, rule, group=group)
+    if group is None:
+        raise missing("group", group_id)
+    return group
+
+
+async def create(ctx: RequestContext, values: dict[str, Any]) -> Group:
+    """Raises: Forbidden, NotFound, Conflict."""
+    values = values | {"description": values.get("description") or ""}
+    group = Group(**({"id": ctx.cloud.ids.hex(), "domain_id": values.get("domain_id") or own_domain(ctx)} | values))
+    require(ctx, "identity:create_group", group=group)
+    await ctx.db.write(_create_in, group)
+    return group
+
+
+async def _create_in(tx: Transaction, group: Group) -> None:
+    if await project_store.find_domain(tx, group.domain_id) is None:
+        raise missing("domain", group.domain_id)
+    try:
+        await tx.insert(GROUPS, group)
+    except Duplicate:
+        raise taken("group", group.name, group.domain_id) from None
+
+
+async def update(ctx: RequestContext, group_id: str, values: dict[str, Any]) -> Group:
+    """Raises: Forbidden, NotFound, Invalid, Conflict."""
+    await get(ctx, group_id, "identity:update_group")
+    return await ctx.db.write(_update_in, group_id, values)
+
+
+async def _update_in(tx: Transaction, group_id: str, values: dict[str, Any]) -> Group:
+    old = await store.find(tx, group_id)
+    if old is None:
+        raise missing("group", group_id)
+    if values.get("domain_id", old.domain_id) != old.domain_id:
+        raise Invalid("Cannot change Domain ID", field="domain_id")
+    if "description" in values:
+        values = values | {"description": values["description"] or ""}
+    if "extra" in values:
+        values = values | {"extra": old.extra | values["extra"]}
+    try:
+        await tx.update(GROUPS, values, id=group_id)
+    except Duplicate:
+        raise taken("group", values["name"], old.domain_id) from None
+    return replace(old, **values)
+
+
+async def delete(ctx: RequestContext, group_id: str) -> None:
+    """Raises: Forbidden, NotFound."""
+    await get(ctx, group_id, "identity:delete_group")
+    await ctx.db.write(remove_in, group_id)
+
+
+async def remove_in(tx: Transaction, group_id: str) -> None:
+    """Remove a group with its memberships and assignments."""
+    await tx.delete(MEMBERSHIPS, group_id=group_id)
+    await tx.delete(GRANTS, actor_id=group_id)
+    await tx.delete(GROUPS, id=group_id)
+    people_changed(tx)
+
+
+async def members(ctx: RequestContext, group_id: str) -> list[User]:
+    """Raises: Forbidden, NotFound."""
+    await get(ctx, group_id, "identity:list_users_in_group")
+    return await store.members(ctx.db, group_id)
+
+
+async def of_user(ctx: RequestContext, user_id: str) -> list[Group]:
+    """Raises: Forbidden, NotFound."""
+    user = await user_store.find(ctx.db, user_id)
+    require(ctx, "identity:list_groups_for_user", path={"user_id": user_id}, user=user)
+    if user is None:
+        raise missing("user", user_id)
+    return await store.of_user(ctx.db, user_id)
+
+
+async def _both(ctx: RequestContext, group_id: str, user_id: str, rule: str) -> None:
+    group, user = await store.find(ctx.db, group_id), await user_store.find(ctx.db, user_id)
+    require(ctx, rule, group=group, user=user)
+    if group is None:
+        raise missing("group", group_id)
+    if user is None:
+        raise missing("user", user_id)
+
+
+async def add(ctx: RequestContext, group_id: str, user_id: str) -> None:
+    """Raises: Forbidden, NotFound."""
+    await _both(ctx, group_id, user_id, "identity:add_user_to_group")
+    await ctx.db.write(_add_in, group_id, user_id)
+
+
+async def _add_in(tx: Transaction, group_id: str, user_id: str) -> None:
+    await tx.insert(MEMBERSHIPS, {"group_id": group_id, "user_id": user_id}, if_absent=True)
+    people_changed(tx, user_id)
+
+
+async def check(ctx: RequestContext, group_id: str, user_id: str) -> None:
+    """Raises: Forbidden, NotFound, when the user is not in the group."""
+    await _both(ctx, group_id, user_id, "identity:check_user_in_group")
+    if not await store.is_member(ctx.db, group_id, user_id):
+        raise NotFound(f"User '{user_id}' not found in group '{group_id}'")
+
+
+async def remove(ctx: RequestContext, group_id: str, user_id: str) -> None:
+    """Raises: Forbidden, NotFound, when the user is not in the group."""
+    await _both(ctx, group_id, user_id, "identity:remove_user_from_group")
+    await ctx.db.write(_remove_in, group_id, user_id)
+
+
+async def _remove_in(tx: Transaction, group_id: str, user_id: str) -> None:
+    if not await tx.delete(MEMBERSHIPS, group_id=group_id, user_id=user_id):
+        raise NotFound(f"User '{user_id}' not found in group '{group_id}'")
+    people_changed(tx, user_id)

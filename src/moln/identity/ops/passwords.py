@@ -1,0 +1,56 @@
+"""Password hashes: argon2id in a thread pool as wide as the cores."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+from moln.identity.model.users import MAX_PASSWORD
+from moln.kernel.errors import TooManyRequests
+
+T = TypeVar("T")
+WAITING = 256  # hashes waiting or under way, at most: some seconds of work
+
+
+class Passwords:
+    """Hashes and checks; every check costs one hash, whether or not there is something to check against."""
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "password")
+        self._waiting = 0
+        salt, digest = (base64.b64encode(os.urandom(n)).decode().rstrip("=") for n in (16, 32))
+        self._decoy = f"$argon2id$v=19$m=19456,t=2,p=1${salt}${digest}"
+
+    async def hash(self, password: str) -> str:
+        return await self._run(self._hasher.hash, password)
+
+    async def verify(self, hashed: str | None, password: str) -> bool:
+        """Whether the password is the one. hashed None (no such user, no password): as slow, and False."""
+        fits = await self._run(self._verify, hashed or self._decoy, password[:MAX_PASSWORD])
+        return bool(fits) and hashed is not None and len(password) <= MAX_PASSWORD
+
+    def _verify(self, hashed: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(hashed, password)
+        except (Argon2Error, InvalidHashError):
+            return False
+
+    async def _run(self, call: Callable[..., T], *args: str) -> T:
+        if self._waiting >= WAITING:
+            raise TooManyRequests("Too many sign-ins at once. Try again soon.")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)

@@ -1,0 +1,99 @@
+"""What identity keeps in memory: opened tokens, the catalogue and the roles, all dropped when the change feed says so."""
+
+from __future__ import annotations
+
+from moln.identity.model.catalog import CatalogEntry
+from moln.identity.model.roles import Role
+from moln.identity.model.tokens import OpenToken
+from moln.identity.ops.keys import Keyring
+from moln.identity.ops.passwords import Passwords
+from moln.identity.store import roles as role_store
+from moln.kernel.cloud import Cloud
+from moln.kernel.db import Reader, Transaction
+
+TOKENS = 10_000  # opened tokens kept, at most
+_PEOPLE, _CATALOG = "identity", "identity.catalog"
+
+
+class State:
+    """`cloud.areas["identity"]`. Each of its caches is filled only if nothing changed while it was read."""
+
+    def __init__(self, cloud: Cloud):
+        self.keys = Keyring(cloud.home / "keys")
+        self.passwords = Passwords()
+        self.generation = 0
+        self.catalog_generation = 0
+        self.catalogs: dict[tuple[str, str | None], list[CatalogEntry]] = {}
+        self._tokens: dict[str, OpenToken] = {}
+        self._of_user: dict[str, set[str]] = {}
+        self._roles: tuple[dict[str, Role], dict[str, list[str]]] | None = None
+        self._stop = [
+            cloud.db.feed.subscribe(_PEOPLE, self._people_changed),
+            cloud.db.feed.subscribe(_CATALOG, self._catalog_changed),
+        ]
+
+    def close(self) -> None:
+        for stop in self._stop:
+            stop()
+        self.passwords.close()
+
+    def token(self, token: str) -> OpenToken | None:
+        return self._tokens.get(token)
+
+    def keep(self, token: str, opened: OpenToken, generation: int) -> None:
+        """Remember an opened token, unless something changed since `generation`."""
+        if generation != self.generation:
+            return
+        while len(self._tokens) >= TOKENS:
+            self.forget(next(iter(self._tokens)))
+        self._tokens[token] = opened
+        self._of_user.setdefault(opened.payload.user_id, set()).add(token)
+
+    def forget(self, token: str) -> None:
+        opened = self._tokens.pop(token, None)
+        if opened is not None:
+            mine = self._of_user[opened.payload.user_id]
+            mine.discard(token)
+            if not mine:
+                del self._of_user[opened.payload.user_id]
+
+    async def roles(self, db: Reader) -> tuple[dict[str, Role], dict[str, list[str]]]:
+        """Every role by id, and what each implies directly."""
+        if self._roles is not None:
+            return self._roles
+        generation = self.generation
+        read = {role.id: role for role in await role_store.every(db)}, await role_store.implications(db)
+        if generation == self.generation:
+            self._roles = read
+        return read
+
+    def _people_changed(self, keys: list[str]) -> None:
+        self.generation += 1
+        for key in keys:
+            if key:
+                for token in list(self._of_user.get(key, ())):
+                    self.forget(token)
+            else:
+                self._tokens.clear()
+                self._of_user.clear()
+                self._roles = None
+
+    def _catalog_changed(self, keys: list[str]) -> None:
+        self.catalog_generation += 1
+        self.catalogs.clear()
+        for opened in self._tokens.values():
+            opened.rendered.clear()
+
+
+def of(cloud: Cloud) -> State:
+    state: State = cloud.areas["identity"]
+    return state
+
+
+def people_changed(tx: Transaction, user_id: str = "") -> None:
+    """After the commit, every process forgets what it knew of one user's tokens, or of everyone's."""
+    tx.changed(_PEOPLE, user_id)
+
+
+def catalog_changed(tx: Transaction) -> None:
+    tx.changed(_CATALOG)

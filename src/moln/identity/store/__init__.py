@@ -1,0 +1,1 @@
+"""How things are kept: tables and queries. No other folder names the tables."""

@@ -1,0 +1,35 @@
+"""Compute's version documents, and its microversions: what each of them changed is noted where it is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moln.kernel.context import RequestContext
+
+MIN_VERSION = (2, 1)
+MAX_VERSION = (2, 104)
+
+
+def _text(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def _document(ctx: RequestContext) -> dict[str, Any]:
+    return {
+        "id": "v2.1", "status": "CURRENT", "version": _text(MAX_VERSION), "min_version": _text(MIN_VERSION),
+        "updated": "2013-07-23T11:33:21Z",
+        "links": [{"rel": "self", "href": f"{ctx.settings.public_url}/compute/v2.1/"}],
+    }  # fmt: skip
+
+
+async def list_versions(ctx: RequestContext) -> dict[str, Any]:
+    """GET /: the one major version there is; Nova's deprecated v2.0 is not offered."""
+    return {"versions": [_document(ctx)]}
+
+
+async def show_version(ctx: RequestContext) -> dict[str, Any]:
+    """GET /v2.1/."""
+    document = _document(ctx)
+    document["links"].append({"rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/"})
+    document["media-types"] = [{"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1"}]
+    return {"version": document}

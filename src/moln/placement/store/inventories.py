@@ -1,0 +1,45 @@
+"""How inventories and their counters are kept. `used` is changed by TAKE and GIVE alone."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from moln.kernel.db import Query, Reader, Statement, Transaction
+from moln.placement.model.providers import MICRO, Amounts, Inventory
+from moln.placement.store.tables import inventories
+
+_p, _c, _n, _amount = (sa.bindparam(n) for n in ("provider_id", "resource_class", "n", "amount"))
+_this = (inventories.c.provider_id == _p, inventories.c.resource_class == _c)
+_allowed = (
+    inventories.c.min_unit <= _amount, inventories.c.max_unit >= _amount, _amount % inventories.c.step_size == 0
+)  # fmt: skip
+OF = Query(sa.select(inventories).where(inventories.c.provider_id == _p).order_by(inventories.c.rowid), Inventory)
+ONE = Query(sa.select(inventories).where(*_this), Inventory)
+TAKE = Statement(
+    sa.update(inventories).where(*_this, inventories.c.used + _n <= inventories.c.capacity, *_allowed).values(used=inventories.c.used + _n)
+)
+GIVE = Statement(sa.update(inventories).where(*_this).values(used=inventories.c.used - _n))
+DROP = Statement(sa.delete(inventories).where(*_this, inventories.c.used == 0))
+CLASS_USED = Query(sa.select(inventories.c.provider_id).where(inventories.c.resource_class == _c).limit(1), str)
+
+
+def _row(amounts: Amounts, now: int) -> dict[str, int]:
+    return {
+        "total": amounts.total, "reserved": amounts.reserved, "min_unit": amounts.min_unit, "max_unit": amounts.max_unit,
+        "step_size": amounts.step_size, "ratio_micro": round(amounts.allocation_ratio * MICRO),
+        "capacity": amounts.capacity, "updated_at": now,
+    }  # fmt: skip
+
+
+async def add(tx: Transaction, provider_id: str, resource_class: str, amounts: Amounts, now: int) -> None:
+    """Raises: Duplicate."""
+    await tx.insert(inventories, {"provider_id": provider_id, "resource_class": resource_class, "used": 0, **_row(amounts, now)})
+
+
+async def change(tx: Transaction, provider_id: str, resource_class: str, amounts: Amounts, now: int) -> bool:
+    """Set what there is, leaving what is used. False: there is no such inventory."""
+    return bool(await tx.update(inventories, _row(amounts, now), provider_id=provider_id, resource_class=resource_class))
+
+
+async def of_provider(db: Reader, provider_id: str) -> list[Inventory]:
+    return await db.all(OF, provider_id=provider_id)

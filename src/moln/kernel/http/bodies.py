@@ -94,7 +94,7 @@ class _BodyMeta(type(Struct)):  # type: ignore[misc]
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], root: str | None = None, lax: bool = False,
                 **options: Any) -> Any:  # fmt: skip
-        cls = super().__new__(mcls, name, bases, namespace, **options)
+        cls = super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})  # msgspec does not inherit it
         cls._root, cls._lax, cls._decoder = root, lax, None
         return cls
 

@@ -84,13 +84,13 @@ def ensure_supervisor(places: Places, plan: Plan) -> bool:
     places.supervised.mkdir(mode=0o700, parents=True, exist_ok=True)
     changed = write_plan(places, plan)
     try:
-        status(places)
+        state = status(places)
     except NotRunning:
         _start(places)
         return True
-    if changed:
+    if changed or not all_ready(state):
         next(ask(places, do="reload"))
-    return changed
+    return changed or not all_ready(state)
 
 
 def _start(places: Places) -> None:

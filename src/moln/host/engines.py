@@ -7,13 +7,14 @@ work on a driver.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
 
 from moln.host import control, libvirt, made, ovn, pool, provider, users
 from moln.host.libvirt import guests
-from moln.host.ovs import PREFIX, Ovs
+from moln.host.ovs import Ovs
 from moln.host.places import SHARED, Places, default_home
 from moln.host.run import HostError, run, succeeds
 from moln.host.settings import HostSettings
@@ -88,11 +89,9 @@ def purge(places: Places, steps: Steps) -> None:
             if mount != str(places.pool):
                 run("umount", "-l", mount)
         pool.remove_pool(places)
-        users.remove_users(places)
-        prefix = made.read(places).prefix
-        shutil.rmtree(places.home, ignore_errors=False) if places.home.exists() else None
-        if prefix:
-            leave_shared(places)
+        if places.home.exists():
+            shutil.rmtree(places.home)
+        leave_shared(places)
 
 
 def stop_guests(places: Places) -> None:
@@ -116,16 +115,16 @@ def mounts_below(folder: Path, mounts: str) -> list[str]:
 
 
 def leave_shared(places: Places) -> None:
-    """The last cloud of the machine takes the shared OVS with it."""
-    with made.shared_homes() as homes:
-        homes.discard(str(places.home))
-        last = not homes
-        if last:
-            shutil.rmtree(PREFIX, ignore_errors=True)
-    if last:
-        (SHARED / "homes").unlink(missing_ok=True)
-        if not any(SHARED.iterdir()):
-            SHARED.rmdir()
+    """The last cloud of the machine takes with it what they shared: users, newer OVS, the installed copy of Moln."""
+    if os.geteuid() != 0 or not SHARED.is_dir():
+        return
+    with made.shared() as record:
+        record.homes = [h for h in record.homes if h != str(places.home)]
+        if record.homes:
+            return
+        users.remove_users(record.users)
+        record.users = []
+    shutil.rmtree(SHARED)
 
 
 def main() -> int:

@@ -12,20 +12,24 @@ from moln.host.places import SHARED, Places
 
 
 class Made(msgspec.Struct, kw_only=True):
-    """users, groups: created by us. ip_forward: what it was before we set it; None: not ours.
+    """For one cloud.
 
-    mounts: directories that we mount. links: network devices outside OVS. nft: whether our table exists. prefix:
-    whether this cloud uses the OVS packages under SHARED.
+    ip_forward: what it was before we set it; None: not ours. mounts: directories that we mount. links: network
+    devices outside OVS. nft: whether our table exists. blackholes: ranges below which we laid a blackhole route.
     """
 
-    users: list[str] = []
-    groups: list[str] = []
     mounts: list[str] = []
     links: list[str] = []
     ip_forward: int | None = None
     nft: bool = False
     blackholes: list[str] = []
-    prefix: bool = False
+
+
+class Shared(msgspec.Struct, kw_only=True):
+    """For all clouds of this machine; the last one to go removes it. homes: of those clouds. users: created by us."""
+
+    homes: list[str] = []
+    users: list[str] = []
 
 
 def read(places: Places) -> Made:
@@ -45,15 +49,18 @@ def write(places: Places, made: Made) -> None:
 
 
 @contextlib.contextmanager
-def shared_homes() -> Iterator[set[str]]:
-    """The homes on this machine that use SHARED, under a lock; what the block leaves in the set is stored."""
+def shared() -> Iterator[Shared]:
+    """The machine's record, under a lock; what the block leaves in it is stored."""
     SHARED.mkdir(mode=0o755, exist_ok=True)
-    with (SHARED / "homes").open("a+") as file:
+    with (SHARED / "made.json").open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        before = set(file.read().split("\n")) - {""}
-        after = set(before)
-        yield after
-        if after != before:
-            file.truncate(0)
-            file.write("".join(f"{h}\n" for h in sorted(after)))
+        before = file.read()
+        record = msgspec.json.decode(before, type=Shared) if before else Shared()
+        try:
+            yield record
+        finally:
+            after = msgspec.json.format(msgspec.json.encode(record)) + b"\n"
+            if after != before:
+                file.truncate(0)
+                file.write(after)

@@ -25,10 +25,12 @@ def prepare(places: Places, settings: HostSettings, steps: Steps) -> ovs.Ovs:
         raise HostError("Only root can set up the machine; for a cloud without guests, run: moln up --simulate")
     row = packages.here()
     make_directories(places)
+    with made.shared() as record:
+        record.homes = sorted({*record.homes, str(places.home)})
     with steps("Packages"):
         chosen = install_packages(row, places, steps)
     with steps("Users and directories"):
-        for name in users.ensure_users(places):
+        for name in users.ensure_users():
             steps.note(f"made user {name}")
         give_directories(places)
         ensure_binding(places)
@@ -57,11 +59,7 @@ def install_packages(row: packages.Distribution, places: Places, steps: Steps) -
         if still := packages.missing(row, absent):
             raise HostError(f"{row.tool} did not install {' '.join(still)}; see {log}. {row.note}")
     if chosen.root != Path("/"):
-        record = made.read(places)
-        record.prefix = True
-        made.write(places, record)
-        with made.shared_homes() as homes:
-            homes.add(str(places.home))
+        with made.shared():     # one at a time
             if not ovs.installed(chosen):
                 assert row.prefix_suite
                 steps.note(f"unpacking Open vSwitch and OVN of Debian {row.prefix_suite} into {ovs.PREFIX}")

@@ -7,19 +7,18 @@ import os
 import pwd
 
 from moln.host import made
-from moln.host.places import GUEST_USER, USER, Places
+from moln.host.places import GUEST_USER, USER
 from moln.host.run import run, succeeds
 
 
-def ensure_users(places: Places) -> list[str]:
+def ensure_users() -> list[str]:
     """Create those that do not exist. Returns the names of the new ones; they are recorded as ours beforehand."""
     new = [name for name in (USER, GUEST_USER) if not _exists(name)]
     if new:
-        record = made.read(places)
-        record.users = sorted({*record.users, *new})
-        made.write(places, record)
+        with made.shared() as record:
+            record.users = sorted({*record.users, *new})
     for name in new:
-        run("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(places.home),
+        run("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
             "--shell", "/usr/sbin/nologin", name)
     # Guests use KVM through the group that udev gives /dev/kvm to.
     if _group_exists("kvm") and GUEST_USER not in grp.getgrnam("kvm").gr_mem:
@@ -27,9 +26,9 @@ def ensure_users(places: Places) -> list[str]:
     return new
 
 
-def remove_users(places: Places) -> None:
-    """Only those that we made."""
-    for name in made.read(places).users:
+def remove_users(names: list[str]) -> None:
+    """Those given, where they still exist. Raises: HostError."""
+    for name in names:
         if _exists(name):
             run("userdel", name)
         if _group_exists(name):

@@ -228,7 +228,8 @@ class Supervisor:
         self._answer(client, self._state())
 
     def _reload(self) -> None:
-        """Follow a changed plan: engines whose command changed restart, those that are gone from it end."""
+        """Follow a changed plan: engines whose command changed restart, those that are gone from it end. Those that
+        wait for their next try have it now."""
         self.plan = Plan.read(self.run / "engines.json")
         old, self.kept = self.kept, {}
         for engine in self.plan.engines:
@@ -237,6 +238,8 @@ class Supervisor:
             keeper.engine = engine
             if changed and keeper.pidfd is not None:
                 keeper.stop("its command changed")
+            elif keeper.state == kept.BACKOFF:
+                keeper.due = 0.0          # whoever asks now has perhaps mended it
             self.kept[engine.name] = keeper
         for name, keeper in old.items():
             keeper.stop("not in the plan any more")

@@ -81,8 +81,7 @@ def purge(places: Places, steps: Steps) -> None:
             found = Identity.read(file)
             if found and (fd := found.open()) is not None:
                 send(fd, 9)
-    with steps("Remove bridges, devices, routes"):
-        remove_links(places)
+    with steps("Remove devices, routes, rules"):
         provider.remove_provider(places)
     with steps("Remove files and users"):
         for mount in mounts_below(places.home, Path("/proc/self/mounts").read_text()):
@@ -99,13 +98,6 @@ def stop_guests(places: Places) -> None:
     for file in (places.libvirt / "run/qemu").glob("*.pid"):
         if file.stem in guests(places):
             succeeds("kill", "-9", file.read_text().strip())
-
-
-def remove_links(places: Places) -> None:
-    """Bridges and ports that live in the kernel outlast ovs-vswitchd: ask for them by name."""
-    for link in ("moln-int", "moln-ex"):
-        if provider.link_exists(link):
-            succeeds("ip", "link", "delete", link)
 
 
 def mounts_below(folder: Path, mounts: str) -> list[str]:

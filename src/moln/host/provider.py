@@ -13,12 +13,15 @@ import socket
 from pathlib import Path
 
 from moln.host import made
-from moln.host.places import GATEWAY_PORT, Places
+from moln.host.places import GATEWAY_PORT, INTEGRATION_BRIDGE, PROVIDER_BRIDGE, Places
 from moln.host.run import HostError, run, succeeds
 from moln.host.settings import HostSettings
 
 PEER = GATEWAY_PORT + "-p"
 """The end of the pair that is a port of the provider bridge."""
+
+LEFT_BY_OVS = ("ovs-netdev", INTEGRATION_BRIDGE, PROVIDER_BRIDGE)
+"""Devices that outlast ovs-vswitchd."""
 
 WORST_METRIC = 4294967295
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
@@ -31,7 +34,7 @@ def ensure_provider(places: Places, settings: HostSettings) -> None:
     check_free(cidr, json.loads(run("ip", "-j", "-4", "address")))
     record = made.read(places)
     record.blackholes = sorted({*record.blackholes, str(cidr)})
-    record.links = [GATEWAY_PORT]
+    record.links = sorted({*record.links, GATEWAY_PORT, *(n for n in LEFT_BY_OVS if not link_exists(n))})
     if settings.provider_nat:
         record.nft = True
         if record.ip_forward is None and FORWARD.read_text().strip() == "0":
@@ -97,7 +100,7 @@ def remove_provider(places: Places) -> None:
         succeeds("nft", "delete", "table", "ip", TABLE)
     for link in record.links:
         if link_exists(link):
-            run("ip", "link", "delete", link)
+            succeeds("ip", "link", "delete", link)
     for cidr in record.blackholes:
         succeeds("ip", "-4", "route", "delete", "blackhole", cidr, "metric", str(WORST_METRIC))
     if record.ip_forward is not None:

@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
-from moln.compute.drivers.base import ComputeDriver
+import asyncio
+
+import msgspec
+
+from moln.compute.drivers.base import ComputeDriver, Snapshots
+from moln.compute.drivers.base import ServerState as State
 from moln.compute.drivers.fake import FakeCompute
 from moln.kernel.clock import Clock
 from moln.kernel.cloud import Cloud
 from moln.kernel.link import InProcessLinks, MemoryFences, Verbs
 from moln.kernel.link.frames import pack
+from moln.network.drivers.node import NodeNetworkDriver
+from moln.network.drivers.node_fake import FakeNodeNetwork
 from moln.volume.drivers.base import VolumeDriver
 from moln.volume.drivers.fake import FakeVolumes
 
 
 def simulated_links(clock: Clock) -> InProcessLinks:
     return InProcessLinks(clock.now_us)
+
+
+async def start_nodes(cloud: Cloud, count: int) -> dict[str, FakeCompute]:
+    """Nodes sim-1 … sim-`count` join; what they hold is kept in the home, so that they outlive the process as real ones do."""
+    folder = cloud.home / "simulated"
+    folder.mkdir(exist_ok=True)
+    volumes = FakeVolumes(state=folder / "volumes.db")  # one pool, as all nodes of a machine have
+    images = cloud.home / cloud.settings.image.folder
+    made = {}
+    for number in range(1, count + 1):
+        name = f"sim-{number}"
+        compute = FakeCompute(name, folder / f"{name}.db", images)
+        await _join(cloud, name, compute, volumes)
+        made[name] = compute
+    return made
+
+
+async def _join(cloud: Cloud, name: str, compute: FakeCompute, volumes: FakeVolumes) -> None:
+    drivers: dict[str, tuple[type, object]] = {
+        "compute": (ComputeDriver, compute),
+        "compute-snapshots": (Snapshots, compute),
+        "volume": (VolumeDriver, volumes),
+        "network": (NodeNetworkDriver, FakeNodeNetwork()),
+    }
+    links = cloud.links
+    assert isinstance(links, InProcessLinks)
+    loop = asyncio.get_running_loop()
+    reports: set[asyncio.Task[None]] = set()
+
+    def report(state: State) -> None:
+        task = loop.create_task(links.publish(name, "compute.power", pack([state])))
+        reports.add(task)
+        task.add_done_callback(reports.discard)
+
+    compute.on_power_change(report)
+    facts = msgspec.to_builtins(await compute.host_facts())
+    await links.join(name, Verbs(drivers, MemoryFences(), cloud.clock.now_us), {"compute": facts})

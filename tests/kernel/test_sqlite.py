@@ -212,7 +212,7 @@ async def test_a_delete_without_a_choice_of_rows_is_refused(db: SqliteDatabase) 
 async def test_a_long_read_sees_one_moment(db: SqliteDatabase) -> None:
     loop = asyncio.get_running_loop()
 
-    async def twice(reader) -> tuple[int, int]:  # noqa: ANN001
+    async def twice(reader) -> tuple[int, int]:
         before = len(await reader.all(EVERY))
         asyncio.run_coroutine_threadsafe(db.write(add, "b"), loop).result(5)
         return before, len(await reader.all(EVERY))

@@ -23,6 +23,7 @@ D = TypeVar("D")
 ReportHandler = Callable[[str, bytes], Awaitable[None]]
 Hook = Callable[[str, str], None]
 _log = logging.getLogger("moln.link")
+HELLO_S = 10  # seconds for a node to say who it is
 REPORTS = 1024  # reports of one node that wait for their handlers, at most
 
 
@@ -185,7 +186,8 @@ class SocketLinks(NodeLinks):
             raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
             if struct.unpack("3i", raw)[1] not in (0, os.getuid()):
                 return
-            hello = await asyncio.wait_for(receive(reader), 10)
+            async with asyncio.timeout(HELLO_S):
+                hello = await receive(reader)
             if not isinstance(hello, Hello):
                 return
             node = hello.node
@@ -234,7 +236,8 @@ class SocketLinks(NodeLinks):
         peer.waiting[call.id] = future
         try:
             send(peer.writer, call)
-            return await asyncio.wait_for(future, deadline_s)
+            async with asyncio.timeout(deadline_s):
+                return await future
         except ValueError:
             raise BackendRefused(f"{call.verb} is too large to send.") from None
         except (ConnectionError, TimeoutError):

@@ -108,7 +108,8 @@ class _Loop:
                 except Exception:
                     _log.exception("reconciler %s cannot look", r.name)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._pause())
+                    async with asyncio.timeout(self._pause()):  # wait_for may lose a cancellation (Python before 3.12)
+                        await self._wake.wait()
         finally:
             for task in list(self._running.values()):
                 task.cancel()
@@ -149,19 +150,19 @@ class _Loop:
                 self._woken.discard(key)
                 if (trouble := self._trouble.get(key)) is not None:
                     trouble.again = 0.0
-            if key not in self._trouble:
-                self._pace(key)
+            self._pace(key)
             self._wake.set()
 
     def _pace(self, key: str) -> None:
-        """A resource that is settled, yet found again and again, must not keep the process busy."""
+        """A resource that is found again and again, whatever settling does, must not keep the process busy."""
         now = self._work.cloud.clock.monotonic()
         since, steps = self._steps.get(key, (now, 0))
         if now - since > 1.0:
             since, steps = now, 0
         self._steps[key] = since, steps + 1
         if steps >= STEPS:
-            self._trouble[key] = _Trouble(now, FIRST_PAUSE_S, now + STEP_PAUSE_S, waits=True)
+            trouble = self._trouble.setdefault(key, _Trouble(now, FIRST_PAUSE_S, now, waits=True))
+            trouble.again = max(trouble.again, now + STEP_PAUSE_S)
 
     async def once(self) -> bool:
         """Settle what is found now, one by one; whether anything was done (not merely waited for)."""

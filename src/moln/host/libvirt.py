@@ -1,7 +1,7 @@
 """libvirtd as an engine, in a mount namespace where /etc/libvirt, /run/libvirt and its /var directories are ours.
 
 So the host's own libvirt, its configuration, networks and domains are neither seen nor touched, whether or not it
-runs. docs/adr/0102-engines.md
+runs. docs/adr/0023-engines.md
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 With openvswitch in the kernel the distribution's packages do. Without, OVS forwards in user space, and Debian 12's
 3.1 aborts there when a TCP connection's addresses are used again after a reset; 3.5 does not. Its packages, of Debian
 13, are unpacked under /opt/moln/ovs and run through their own ld.so. OVN comes from the same suite, so that both
-halves are of one age. docs/adr/0102-engines.md
+halves are of one age. docs/adr/0023-engines.md
 """
 
 from __future__ import annotations

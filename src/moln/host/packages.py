@@ -1,7 +1,7 @@
 """The packages that a host needs, by distribution, and their installation.
 
 libvirt comes without its `-system` half: that is units, a polkit rule and a default network, and Moln runs libvirtd
-itself (docs/adr/0102-engines.md). Nothing that a package brings is started while it is installed.
+itself (docs/adr/0023-engines.md). Nothing that a package brings is started while it is installed.
 """
 
 from __future__ import annotations

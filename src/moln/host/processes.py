@@ -1,7 +1,7 @@
 """Moln's own processes as engines.
 
 The contract: `python -m moln.NAME --home HOME` stays in the foreground, logs to stderr, ends on SIGTERM within 10 s, and
-writes a line to the file descriptor that MOLN_READY_FD names once it can do its work (docs/adr/0101-supervisor.md).
+writes a line to the file descriptor that MOLN_READY_FD names once it can do its work (docs/adr/0022-supervisor.md).
 """
 
 from __future__ import annotations

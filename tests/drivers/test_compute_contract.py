@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -33,12 +32,8 @@ async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         await made.stop()
         return
     host = request.getfixturevalue("engine_host")
-    subprocess.run(
-        ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(host.guest_image), str(images / "base" / IMAGE)],
-        check=True,
-        timeout=60,
-    )
-    async with host.compute(tmp_path) as made:
+    host.add_image(IMAGE)
+    async with host.compute() as made:
         yield made
 
 
@@ -198,9 +193,3 @@ async def test_facts_are_plausible(driver: ComputeDriver) -> None:
     assert facts.vcpus > 0
     assert facts.ram_mib > facts.ram_used_mib
     assert facts.version > 0
-
-
-async def wait_for(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.05)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import fcntl
 import os
 import socket
@@ -12,6 +11,7 @@ from typing import Any
 
 from moln.compute.drivers.domain_xml import tap_name
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.node.netns import link_exists
 from moln.node.ovsdb import Ovsdb, from_pairs, from_set, pairs
 
 TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB  # linux/if_tun.h
@@ -47,15 +47,19 @@ class Switch:
             raise BackendUnreachable("The host cannot remove a tap.", detail=f"{tap}: {error}") from error
 
     async def plugged(self) -> tuple[str, ...]:
-        select = {
-            "op": "select",
-            "table": "Interface",
-            "where": [["external_ids", "includes", pairs({"owner": OWNER})]],
-            "columns": ["name", "external_ids"],
+        return tuple(sorted((await self.ports_of_ours("tap")).values()))
+
+    async def ports_of_ours(self, prefix: str) -> dict[str, str]:
+        """Our interfaces whose names begin so, with the logical port each is plugged for."""
+        ours = [["external_ids", "includes", pairs({"owner": OWNER})]]
+        (found,) = await self.ovsdb.transact(
+            {"op": "select", "table": "Interface", "where": ours, "columns": ["name", "external_ids"]}
+        )
+        return {
+            row["name"]: from_pairs(row["external_ids"]).get("iface-id", "")
+            for row in found["rows"]
+            if row["name"].startswith(prefix)
         }
-        (found,) = await self.ovsdb.transact(select)
-        ids = (from_pairs(row["external_ids"]).get("iface-id", "") for row in found["rows"] if row["name"].startswith("tap"))
-        return tuple(sorted(ids))
 
     async def ensure_port(self, name: str, iface_id: str) -> None:
         """`name` is plugged into the bridge and OVN takes it for the logical port `iface_id`."""
@@ -117,7 +121,7 @@ def from_set_of_uuids(value: Any) -> list[Any]:
 
 def ensure_tap(name: str, mtu: int) -> None:
     """A persistent tap, up. It outlives QEMU, so that a restart of the guest keeps its port. Blocks; raises OSError."""
-    if not os.path.exists(f"/sys/class/net/{name}"):
+    if not link_exists(name):
         tun = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
@@ -134,14 +138,11 @@ def ensure_tap(name: str, mtu: int) -> None:
 
 def remove_tap(name: str) -> None:
     """No such tap. Raises OSError while a process still holds it. Blocks."""
-    if not os.path.exists(f"/sys/class/net/{name}"):
+    if not link_exists(name):
         return
     tun = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
         fcntl.ioctl(tun, TUNSETPERSIST, 0)
-    except OSError as error:
-        if error.errno != errno.ENODEV:
-            raise
     finally:
         os.close(tun)

@@ -1,6 +1,6 @@
 """Disks that live and die with their server: raw files, begun as reflinks (else sparse copies) of a cached raw image.
 
-    home/disks/<id>    images/base/<id> (raw, read only)    images/incoming/<id> (written for the image store)
+    pool/disks/<id>    images/base/<id> (raw, read only)    images/incoming/<id> (written for the image store)
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 class DiskFolder:
     """All of it blocks. Raises: BackendRefused; OSError when the file system fails."""
 
-    def __init__(self, home: Path, images: Path) -> None:
-        self.folder = home / "disks"
+    def __init__(self, pool: Path, images: Path) -> None:
+        self.folder = pool / "disks"
         self.bases = images / "base"
         self.incoming = images / "incoming"
         self.stopping = False

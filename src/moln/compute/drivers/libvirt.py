@@ -67,13 +67,15 @@ UNPLUG_WAIT_S = 5.0
 
 
 class LibvirtSettings(Struct, frozen=True):
-    """uri: of libvirtd. home: this driver's folder. images: the image cache. virt_type: `auto` takes kvm where it works.
+    """uri: of libvirtd. home: this driver's folder. pool: where `disks` lie. images: the image cache.
 
+    virt_type: `auto` takes kvm where it works.
     cache: QEMU's disk cache mode (`unsafe` only for tests). offloads: False on OVS's userspace datapath.
     """
 
     uri: str
     home: Path
+    pool: Path
     images: Path
     hostname: str = ""
     virt_type: str = "auto"
@@ -90,7 +92,7 @@ class LibvirtDriver:
         self.plugger = plugger
         self.kvm = host.kvm_works() if settings.virt_type == "auto" else settings.virt_type == "kvm"
         self.look = Look(self.kvm, settings.emulator, cache=settings.cache, offloads=settings.offloads)
-        self.files = DiskFolder(settings.home, settings.images)
+        self.files = DiskFolder(settings.pool, settings.images)
         self.servers = settings.home / "servers"
         self.link = LibvirtLink(settings.uri, self.heard, self.connected)
         self.turns: dict[str, asyncio.Lock] = {}
@@ -365,10 +367,10 @@ class LibvirtDriver:
         return await self.link.call(self.look_at, known(server_id))
 
     async def host_facts(self) -> HostFacts:
-        reflink = await self.blocking(host.reflinks, self.settings.home / "disks")
+        reflink = await self.blocking(host.reflinks, self.settings.pool / "disks")
         return await self.link.call(
             lambda connection: host.facts(
-                connection, self.settings.hostname, self.kvm, self.settings.home / "disks", reflink
+                connection, self.settings.hostname, self.kvm, self.settings.pool / "disks", reflink
             )
         )
 

@@ -1,0 +1,192 @@
+"""Puts a node together: drivers, fences, the link to the controller, reports, and a watchdog."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pwd
+import signal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from moln.compute.drivers.base import ComputeDriver, HostFacts, ServerState, Snapshots
+from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
+from moln.host.places import INTEGRATION_BRIDGE, USER, Places
+from moln.kernel.clock import Clock
+from moln.kernel.errors import Failure
+from moln.kernel.link import NodeEnd, Verbs
+from moln.network.drivers.node import NodeNetworkDriver
+from moln.node import settings as node_settings
+from moln.node.fences import DiskFences
+from moln.node.metadata import MetadataService
+from moln.node.ovsdb import Ovsdb, from_pairs
+from moln.node.plug import Switch
+from moln.volume.drivers import base as volumes
+from moln.volume.drivers.pool import PoolDriver
+
+log = logging.getLogger("moln.node")
+STATES_EVERY_S = 10.0
+FACTS_EVERY_S = 60.0
+STUCK_S = 150.0  # longer than libvirt's keepalive and any call's deadline take to end a call
+RETRY_S = 0.5
+
+
+class Switchboard(msgspec.Struct, frozen=True):
+    """What Open vSwitch says of this host. node: the chassis name, by which the cloud knows us. userspace: its datapath."""
+
+    node: str
+    userspace: bool
+
+
+async def read_switchboard(ovsdb: Ovsdb) -> Switchboard | None:
+    """None while ovn-controller's configuration is not there."""
+    with contextlib.suppress(Failure):
+        (found,) = await ovsdb.transact({"op": "select", "table": "Open_vSwitch", "where": [], "columns": ["external_ids"]})
+        ids = from_pairs(found["rows"][0]["external_ids"]) if found["rows"] else {}
+        if "system-id" in ids:
+            return Switchboard(ids["system-id"], ids.get("ovn-bridge-datapath-type") == "netdev")
+    return None
+
+
+class Node:
+    """One node of the cloud. home: the cloud's folder on this host."""
+
+    def __init__(self, home: Path, clock: Clock | None = None) -> None:
+        self.places = Places(home)
+        self.clock = clock or Clock()
+        self.folder = self.places.host / "node"
+        self.facts: HostFacts | None = None
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        ovsdb = Ovsdb(self.places.ovs_socket)
+        while (board := await read_switchboard(ovsdb)) is None:
+            await asyncio.sleep(RETRY_S)
+        switch = Switch(ovsdb, INTEGRATION_BRIDGE)
+        self.compute = LibvirtDriver(self.libvirt_settings(board), switch)
+        self.volumes = PoolDriver(self.places.pool, self.places.pool / "images")
+        self.metadata = MetadataService(
+            switch, self.folder / "metadata.json", self.places.run / "metadata.sock", proxy_user()
+        )
+        fences = DiskFences(self.folder / "fences.db", self.clock.now_us)
+        self.end = NodeEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences))
+        try:
+            await self.volumes.start()
+            await self.compute.start()
+            await self.compute.link.opened.wait()
+            self.compute.on_power_change(lambda state: self.report("compute.power", [state]))
+            self.facts = await self.compute.host_facts()
+            await self.start_metadata()
+            self.ready.set()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.end.run())
+                group.create_task(self.tell_states())
+                group.create_task(self.tell_facts())
+                group.create_task(self.watch())
+        finally:
+            await self.metadata.stop()
+            await self.compute.stop()
+            await self.volumes.stop()
+            fences.close()
+
+    def libvirt_settings(self, board: Switchboard) -> LibvirtSettings:
+        chosen = node_settings.load(self.places.settings)
+        return LibvirtSettings(
+            uri=self.places.libvirt_uri,
+            home=self.folder,
+            pool=self.places.pool,
+            images=self.places.pool / "images",
+            hostname=board.node,
+            virt_type=chosen.virt_type,
+            cache=chosen.disk_cache,
+            offloads=not board.userspace,
+        )
+
+    def verbs(self, fences: DiskFences) -> Verbs:
+        """What the controller may ask for, by area."""
+        return Verbs(
+            {
+                "compute": (ComputeDriver, self.compute),
+                "compute-snapshots": (Snapshots, self.compute),
+                "network": (NodeNetworkDriver, self.metadata),
+                "volume": (volumes.VolumeDriver, self.volumes),
+                "volume-snapshots": (volumes.Snapshots, self.volumes),
+                "volume-images": (volumes.ImageExport, self.volumes),
+            },
+            fences,
+            self.clock.now_us,
+        )
+
+    def hello(self) -> dict[str, Any]:
+        return {"compute": msgspec.to_builtins(self.facts)} if self.facts else {}
+
+    async def start_metadata(self) -> None:
+        """A network whose metadata cannot be served yet is tried again when the controller next says what it wants."""
+        try:
+            await self.metadata.start()
+        except Failure as failure:
+            log.warning("%s %s", failure.message, failure.detail or "")
+
+    def report(self, topic: str, value: Any) -> None:
+        self.end.report(topic, value)
+
+    async def tell_states(self) -> None:
+        """All power states, should an event have been lost."""
+        while True:
+            with contextlib.suppress(Failure):
+                states: list[ServerState] = await self.compute.list_servers()
+                self.report("compute.servers", states)
+            await asyncio.sleep(STATES_EVERY_S)
+
+    async def tell_facts(self) -> None:
+        while True:
+            await asyncio.sleep(FACTS_EVERY_S)
+            with contextlib.suppress(Failure):
+                self.facts = await self.compute.host_facts()
+                self.report("compute.facts", self.facts)
+
+    async def watch(self) -> None:
+        """Die when every libvirt thread is stuck: the supervisor starts us anew, and guests notice nothing."""
+        while True:
+            await asyncio.sleep(STATES_EVERY_S)
+            if self.compute.link.stuck_s() > STUCK_S:
+                log.error("all threads to libvirt are stuck; ending, to be started anew")
+                os._exit(70)
+
+
+def proxy_user() -> str | None:
+    """Whom the metadata proxy runs as: the cloud's own user, where set-up made one."""
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        return None
+    return USER if os.geteuid() == 0 else None
+
+
+async def serve(home: Path) -> None:
+    """Run a node until SIGTERM or SIGINT."""
+    node = Node(home)
+    running = asyncio.create_task(node.run())
+    telling = asyncio.create_task(tell_ready(node))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    telling.cancel()
+
+
+async def tell_ready(node: Node) -> None:
+    """Write a line to whoever started us (MOLN_READY_FD), once libvirt and Open vSwitch are there."""
+    number = os.environ.pop("MOLN_READY_FD", "")
+    if number.isdigit():
+        await node.ready.wait()
+        with contextlib.suppress(OSError), os.fdopen(int(number), "w") as ready:
+            ready.write("ready\n")

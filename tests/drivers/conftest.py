@@ -1,0 +1,19 @@
+"""A real host for drivers that need one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.node import bench
+
+
+@pytest.fixture(scope="session")
+def engine_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bench.Host]:
+    """Engines below a short path (unix sockets), for as long as the tests run."""
+    if not bench.available():
+        pytest.skip("needs root and engines")
+    with bench.guests_alone():
+        with bench.real_host("moln-drv") as host:
+            yield host

@@ -5,9 +5,9 @@ from __future__ import annotations
 import stat
 
 import pytest
+from tests.identity.conftest import DEFAULT, Keystone, Someone, on_project, password_auth, token_auth
 
 from moln.identity.model.tokens import Payload, Scope, pack, unpack
-from tests.identity.conftest import DEFAULT, Keystone, Someone, on_project, password_auth, token_auth
 
 
 async def test_the_administrator_gets_a_token_with_all_implied_roles_and_the_catalogue(keystone: Keystone) -> None:
@@ -161,7 +161,7 @@ async def test_where_a_token_can_lead(keystone: Keystone, alice: Someone) -> Non
     assert (await own.get("/v3/auth/domains")).json()["domains"] == []
     assert (await own.get("/v3/auth/system")).json()["system"] == []
     assert (await keystone.admin.get("/v3/auth/system")).json()["system"] == [{"all": True}]
-    assert len((await own.get("/v3/auth/catalog")).json()["catalog"]) == 6
+    assert len((await own.get("/v3/auth/catalog")).json()["catalog"]) == 7
     unscoped = keystone.client(await keystone.token("alice", alice.password, "unscoped"))
     assert (await unscoped.get("/v3/auth/catalog")).status_code == 403
     assert [p["name"] for p in (await unscoped.get("/v3/auth/projects")).json()["projects"]] == ["red"]

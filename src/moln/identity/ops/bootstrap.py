@@ -33,6 +33,7 @@ SERVICES = (  # type, name, where below the public address
     ("compute", "nova", "/compute/v2.1"),
     ("network", "neutron", "/network"),
     ("block-storage", "cinder", "/volume/v3"),
+    ("volumev3", "cinderv3", "/volume/v3"),  # what older clients ask for
 )
 
 
@@ -43,8 +44,8 @@ async def bootstrap(cloud: Cloud) -> None:
     if await project_store.find_domain(cloud.db, DEFAULT) is None:
         hashed = await of(cloud).passwords.hash(await asyncio.to_thread(_password, cloud.home / PASSWORD_FILE))
         await cloud.db.write(_fill_in, _Ids(cloud), hashed, cloud.settings.public_url, cloud.settings.region)
-    else:
-        await cloud.db.write(_move_in, cloud.settings.public_url)
+    elif moved := await _moved(cloud):
+        await cloud.db.write(_move_in, moved)
 
 
 class _Ids:
@@ -85,8 +86,16 @@ async def _fill_in(tx: Transaction, ids: _Ids, password_hash: str, public_url: s
             await services.add_in(tx, endpoint)
 
 
-async def _move_in(tx: Transaction, public_url: str) -> None:
-    for endpoint in await catalog_store.ENDPOINT_LISTING.page(tx):
-        url = public_url + str(endpoint.extra.get(OURS, ""))
+async def _moved(cloud: Cloud) -> dict[str, str]:
+    """Our endpoints that are no longer where the setting says, with their new addresses."""
+    found = {}
+    for endpoint in await catalog_store.ENDPOINT_LISTING.page(cloud.db):
+        url = cloud.settings.public_url + str(endpoint.extra.get(OURS, ""))
         if OURS in endpoint.extra and url != endpoint.url:
-            await services.move_in(tx, endpoint.id, url)
+            found[endpoint.id] = url
+    return found
+
+
+async def _move_in(tx: Transaction, moved: dict[str, str]) -> None:
+    for endpoint_id, url in moved.items():
+        await services.move_in(tx, endpoint_id, url)

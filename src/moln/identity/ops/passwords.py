@@ -20,9 +20,13 @@ WAITING = 256  # hashes waiting or under way, at most: some seconds of work
 
 
 class Passwords:
-    """Hashes and checks; every check costs one hash, whether or not there is something to check against."""
+    """Hashes and checks; every check costs one hash, whether or not there is something to check against.
+
+    hashes: how many were begun.
+    """
 
     def __init__(self) -> None:
+        self.hashes = 0
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "password")
         self._waiting = 0
@@ -47,6 +51,7 @@ class Passwords:
         if self._waiting >= WAITING:
             raise TooManyRequests("Too many sign-ins at once. Try again soon.")
         self._waiting += 1
+        self.hashes += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
         finally:

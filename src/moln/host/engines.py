@@ -7,8 +7,10 @@ work on a driver.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from moln.host import control, libvirt, made, ovn, pool, provider, users
 from moln.host.libvirt import guests
 from moln.host.ovs import Ovs
 from moln.host.places import SHARED, Places, default_home
+from moln.host.processes import descendants
 from moln.host.run import HostError, run, succeeds
 from moln.host.settings import HostSettings
 from moln.host.setup import prepare
@@ -80,7 +83,10 @@ def purge(places: Places, steps: Steps) -> None:
         for file in places.supervised.glob("*.pid"):     # those that an earlier `down` left for the guests' sake
             found = Identity.read(file)
             if found and (fd := found.open()) is not None:
-                send(fd, 9)
+                send(fd, signal.SIGKILL)
+        for pid in descendants(places):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     with steps("Remove devices, routes, rules"):
         provider.remove_provider(places)
     with steps("Remove files and users"):

@@ -33,6 +33,7 @@ def module(places: Places, name: str, *arguments: str, user: str | None, needs: 
     """`python -m moln.NAME` of this very copy of Moln."""
     env = {
         **places.environment(),
+        "MOLN_ENGINE": name,
         "PATH": f"{places.bin}:{SYSTEM_PATH}",
         "PYTHONPATH": str(PACKAGE_ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -41,6 +42,21 @@ def module(places: Places, name: str, *arguments: str, user: str | None, needs: 
     }
     argv = [sys.executable, "-P", "-m", f"moln.{name}", "--home", str(places.home), *arguments]
     return Engine(name, argv, env=env, user=user, needs=needs, notify=True, ready_s=READY_S, stop_s=15)
+
+
+def descendants(places: Places) -> list[int]:
+    """Processes that an engine of this cloud started, however far down: they carry its environment."""
+    wanted = f"MOLN_HOME={places.home}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        # MOLN_HOME alone may stand in a user's shell; MOLN_ENGINE stands in none.
+        if wanted in environment and any(e.startswith(b"MOLN_ENGINE=") for e in environment):
+            found.append(int(folder.name))
+    return found
 
 
 def options(choices: Choices) -> list[str]:

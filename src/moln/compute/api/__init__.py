@@ -1,0 +1,1 @@
+"""How compute is said: each module declares its routes when it is imported."""

@@ -6,7 +6,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Duplicate, Reader, Transaction
 from moln.kernel.errors import Conflict, Invalid, NotFound
 from moln.placement.model.names import STANDARD_TRAITS
-from moln.placement.model.providers import Amounts, Provider
+from moln.placement.model.providers import Amounts, Inventory, Provider
 from moln.placement.ops import inventories as inventory_ops
 from moln.placement.ops.filters import ProviderFilter, matching
 from moln.placement.store import allocations as ledger
@@ -148,6 +148,29 @@ async def report_in(tx: Transaction, *, id: str, name: str, amounts: dict[str, A
     changed |= await store.set_traits(tx, id, traits | kept)
     if changed:
         await store.raise_generation(tx, id, now_us)
+
+
+async def mark_in(tx: Transaction, id: str, trait: str, present: bool, now_us: int) -> None:
+    """Give a provider a trait, or take it away."""
+    held = set(await tx.all(store.TRAITS, id=id))
+    if await store.set_traits(tx, id, held | {trait} if present else held - {trait}):
+        await store.raise_generation(tx, id, now_us)
+
+
+async def room_in(db: Reader, id: str) -> tuple[dict[str, Inventory], frozenset[str]]:
+    """(inventories by class, traits) of a provider; nothing, when there is none."""
+    held = await inventories.of_provider(db, id)
+    return {i.resource_class: i for i in held}, frozenset(await db.all(store.TRAITS, id=id))
+
+
+async def with_room(db: Reader, resources: dict[str, int], most: int = 64) -> list[str]:
+    """Some of the providers that have room for all of it at this moment, by id."""
+    found: set[str] | None = None
+    for name, n in resources.items():
+        if n:
+            able = set(await db.all(inventories.WITH_ROOM, resource_class=name, n=n))
+            found = able if found is None else found & able
+    return sorted(found or ())[:most]
 
 
 async def known_traits(db: Reader, wanted: set[str]) -> set[str]:

@@ -20,6 +20,12 @@ TAKE = Statement(
 )
 GIVE = Statement(sa.update(inventories).where(*_this).values(used=inventories.c.used - _n))
 DROP = Statement(sa.delete(inventories).where(*_this, inventories.c.used == 0))
+WITH_ROOM = Query(
+    sa.select(inventories.c.provider_id).where(
+        inventories.c.resource_class == _c, inventories.c.used + _n <= inventories.c.capacity, inventories.c.max_unit >= _n
+    ),
+    str,
+)
 CLASS_USED = Query(sa.select(inventories.c.provider_id).where(inventories.c.resource_class == _c).limit(1), str)
 
 

@@ -1,0 +1,229 @@
+"""The host table: every host in memory, kept up to date by the change feed and by what nodes report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+
+import msgspec
+from msgspec import Struct
+
+from moln.compute.drivers.base import HostFacts
+from moln.compute.model.hosts import ComputeHost, lasting, offer, traits
+from moln.compute.model.scheduling import Host
+from moln.compute.store import hosts as store
+from moln.kernel.cloud import Cloud
+from moln.kernel.db import Reader, Transaction
+from moln.placement.model.names import DISK_GB, MEMORY_MB, VCPU
+from moln.placement.ops import providers
+
+RETRY_S = 1.0
+_log = logging.getLogger("moln.compute")
+
+
+class NodeFacts(Struct, frozen=True):
+    """What a node says of itself when it connects; other areas read their own part. compute: None, when it runs no servers."""
+
+    compute: HostFacts | None = None
+
+
+_node_facts = msgspec.msgpack.Decoder(NodeFacts)
+_host_facts = msgspec.msgpack.Decoder(HostFacts)
+
+
+class HostTable:
+    """Hosts by name; `ready` are those that take new servers now, `ready_in` the same by zone.
+
+    facts: the newest of each host, with what changes by the minute. seen_us: when it was last heard of, µs UTC.
+    """
+
+    def __init__(self) -> None:
+        self.hosts: dict[str, Host] = {}
+        self.facts: dict[str, HostFacts] = {}
+        self.seen_us: dict[str, int] = {}
+        self.ready: list[Host] = []
+        self.ready_in: dict[str, list[Host]] = {}
+        self._by_provider: dict[str, Host] = {}
+
+    async def load(self, db: Reader, up: frozenset[str]) -> None:
+        for row in await db.all(store.ALL):
+            await self.take(db, row, up)
+        self.sort()
+
+    async def take(self, db: Reader, row: ComputeHost, up: frozenset[str]) -> None:
+        """Bring one host to its row and its counters."""
+        host = self.hosts.get(row.name)
+        if host is None:
+            host = self.hosts[row.name] = Host(row.name, row.id, row.zone)
+        host.id, host.zone = row.id, row.zone
+        host.disabled, host.up = row.disabled, row.name in up and not row.forced_down
+        host.arch, host.hypervisor_type = row.facts.arch, row.facts.hypervisor_type
+        self._by_provider[row.id] = host
+        await self.count(db, host)
+
+    async def count(self, db: Reader, host: Host) -> None:
+        """Read the counters and traits of one host again."""
+        held, host.traits = await providers.room_in(db, host.id)
+        for name, free, most in ((VCPU, "free_vcpus", "max_vcpus"), (MEMORY_MB, "free_ram_mib", "max_ram_mib"),
+                                 (DISK_GB, "free_disk_gib", "max_disk_gib")):  # fmt: skip
+            inventory = held.get(name)
+            setattr(host, free, inventory.free if inventory else 0)
+            setattr(host, most, inventory.max_unit if inventory else 0)
+        host.promised_mib = 0
+
+    def by_provider(self, id: str) -> Host | None:
+        return self._by_provider.get(id)
+
+    def forget(self, name: str) -> None:
+        host = self.hosts.pop(name, None)
+        if host is not None:
+            self._by_provider.pop(host.id, None)
+        self.sort()
+
+    def sort(self) -> None:
+        """Find out again which hosts take servers."""
+        self.ready = [h for h in self.hosts.values() if h.up and not h.disabled]
+        self.ready_in = {}
+        for host in self.ready:
+            self.ready_in.setdefault(host.zone, []).append(host)
+
+
+def table(cloud: Cloud) -> HostTable:
+    found: HostTable = cloud.areas["compute"].hosts
+    return found
+
+
+def zone_of(cloud: Cloud, host: str | None) -> str:
+    """The availability zone of a host; the default one of a host that is not known."""
+    found = table(cloud).hosts.get(host or "")
+    return found.zone if found else cloud.settings.compute.zone  # type: ignore[attr-defined,no-any-return]
+
+
+def zones(cloud: Cloud) -> dict[str, bool]:
+    """Every availability zone, and whether a host there takes servers."""
+    found = table(cloud)
+    names = {h.zone for h in found.hosts.values()} or {cloud.settings.compute.zone}  # type: ignore[attr-defined]
+    return {name: bool(found.ready_in.get(name)) for name in sorted(names)}
+
+
+async def node_up(cloud: Cloud, node: str, raw: bytes) -> None:
+    """A node connected: its host, service and provider are there with what it has."""
+    facts = _node_facts.decode(raw).compute
+    if facts is None:
+        return
+    await _seen(cloud, node, facts)
+    _log.info("host %s is up", node)
+
+
+async def node_facts(cloud: Cloud, node: str, raw: bytes) -> None:
+    """A node's facts, as it repeats them."""
+    await _seen(cloud, node, _host_facts.decode(raw))
+
+
+async def node_down(cloud: Cloud, node: str, raw: bytes) -> None:
+    """A node is no longer connected: it takes no servers; those that it has go on by themselves."""
+    host = table(cloud).hosts.get(node)
+    if host is not None and host.up:
+        host.up = False
+        table(cloud).sort()
+        _log.warning("host %s is down", node)
+
+
+async def _seen(cloud: Cloud, node: str, facts: HostFacts) -> None:
+    known = table(cloud)
+    known.facts[node], known.seen_us[node] = facts, cloud.clock.now_us()
+    row = await store.find(cloud.db, node)
+    if row is None or row.facts != lasting(facts) or not known.hosts.get(node):
+        row = await cloud.db.write(ensure_in, cloud, node, facts)
+    await known.take(cloud.db, row, frozenset({node}))
+    known.sort()
+
+
+async def ensure_in(tx: Transaction, cloud: Cloud, node: str, facts: HostFacts) -> ComputeHost:
+    """The rows of a node that reported: host and provider, brought to what it says."""
+    settings, now = cloud.settings.compute, cloud.clock.now_us()  # type: ignore[attr-defined]
+    row = await store.find(tx, node)
+    if row is None:
+        fresh = {
+            "id": cloud.ids.uuid(), "service_id": cloud.ids.uuid(), "name": node, "zone": settings.zone, "facts": lasting(facts),
+            "disabled": False, "disabled_reason": None, "forced_down": False, "created_at": now, "updated_at": now,
+        }  # fmt: skip
+        await tx.insert(store.hosts, fresh, if_absent=True)
+    elif row.facts != lasting(facts) or row.zone != settings.zone:
+        await tx.update(store.hosts, {"facts": lasting(facts), "zone": settings.zone, "updated_at": now}, name=node)
+    row = await store.find(tx, node)
+    assert row is not None
+    await providers.report_in(
+        tx, id=row.id, name=node, amounts=offer(facts, settings), traits=traits(facts, disabled=row.disabled), now_us=now
+    )
+    tx.changed("compute.hosts", node)
+    return row
+
+
+class Area:
+    """What compute keeps in memory. changed: hosts whose row changed, recounted: providers whose counters did; the keeper reads them."""
+
+    def __init__(self) -> None:
+        self.hosts = HostTable()
+        self.changed: set[str] = set()
+        self.recounted: set[str] = set()
+        self.wake = asyncio.Event()
+        self.keeper: asyncio.Task[None] | None = None
+
+
+async def set_up(cloud: Cloud) -> None:
+    """Load the table, and keep it: counters by placement's changes, hosts by compute's, liveness by the links."""
+    area = cloud.areas["compute"] = Area()
+    await area.hosts.load(cloud.db, cloud.links.nodes)
+    for topic, handler in (("node.up", node_up), ("node.down", node_down), ("compute.facts", node_facts)):
+        cloud.links.on_report(topic, functools.partial(handler, cloud))
+
+    def note(into: set[str], keys: list[str]) -> None:
+        into.update(keys)
+        area.wake.set()
+
+    cloud.db.feed.subscribe("placement.providers", functools.partial(note, area.recounted))
+    cloud.db.feed.subscribe("compute.hosts", functools.partial(note, area.changed))
+    area.keeper = asyncio.create_task(_keep(cloud, area), name="compute-hosts")
+
+
+async def close(cloud: Cloud) -> None:
+    area = cloud.areas.get("compute")
+    if area is not None and area.keeper is not None:
+        area.keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await area.keeper
+
+
+async def _keep(cloud: Cloud, area: Area) -> None:
+    while True:
+        await area.wake.wait()
+        area.wake.clear()
+        try:
+            await catch_up(cloud)
+        except Exception:
+            _log.exception("the host table cannot be brought up to date")
+            await asyncio.sleep(RETRY_S)
+            area.wake.set()
+
+
+async def catch_up(cloud: Cloud) -> None:
+    """Read again what the feed named."""
+    area: Area = cloud.areas["compute"]
+    known = area.hosts
+    while area.changed or area.recounted:
+        for name in list(area.changed):
+            area.changed.discard(name)
+            row = await store.find(cloud.db, name)
+            if row is None:
+                known.forget(name)
+            else:
+                await known.take(cloud.db, row, cloud.links.nodes)
+                known.sort()
+        for id in list(area.recounted):
+            area.recounted.discard(id)
+            host = known.by_provider(id)
+            if host is not None:
+                await known.count(cloud.db, host)

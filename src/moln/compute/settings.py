@@ -1,0 +1,20 @@
+"""Compute's part of moln.toml."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class ComputeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What hosts offer: Nova's own initial ratios and reserves.
+
+    *_allocation_ratio: how often a unit may be handed out. reserved_*: kept for the host itself. zone: the availability zone of hosts.
+    """
+
+    cpu_allocation_ratio: float = 4.0
+    ram_allocation_ratio: float = 1.0
+    disk_allocation_ratio: float = 1.0
+    reserved_cpus: int = 0
+    reserved_ram_mib: int = 512
+    reserved_disk_gib: int = 0
+    zone: str = "nova"

@@ -1,0 +1,266 @@
+"""Servers: what one is, the states it can be in, and how they look from outside (compute v2.1 api-ref, "Servers")."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+MOST_USER_DATA = 65535  # bytes of base64
+MOST_TAGS = 50
+DISK_CONFIGS = ("AUTO", "MANUAL")
+
+
+class VmState(StrEnum):
+    """What a server settles in."""
+
+    BUILDING, ACTIVE, PAUSED, STOPPED, ERROR, DELETED = "building", "active", "paused", "stopped", "error", "deleted"
+
+
+class TaskState(StrEnum):
+    """What is being done to it; none where it is as it should be."""
+
+    SCHEDULING = "scheduling"
+    MAPPING = "block_device_mapping"
+    NETWORKING = "networking"
+    SPAWNING = "spawning"
+    POWERING_OFF = "powering-off"
+    POWERING_ON = "powering-on"
+    REBOOTING = "rebooting"
+    REBOOT_STARTED = "reboot_started"
+    REBOOTING_HARD = "rebooting_hard"
+    REBOOT_STARTED_HARD = "reboot_started_hard"
+    PAUSING = "pausing"
+    UNPAUSING = "unpausing"
+    IMAGE_SNAPSHOT = "image_snapshot"
+    DELETING = "deleting"
+
+
+class PowerState(IntEnum):
+    """What the hypervisor says, in Nova's numbers."""
+
+    NOSTATE, RUNNING, PAUSED, SHUTDOWN, CRASHED = 0, 1, 3, 4, 6
+
+
+BUILD_TASKS = frozenset({TaskState.SCHEDULING, TaskState.MAPPING, TaskState.NETWORKING, TaskState.SPAWNING})
+SOFT_REBOOTS = frozenset({TaskState.REBOOTING, TaskState.REBOOT_STARTED})
+HARD_REBOOTS = frozenset({TaskState.REBOOTING_HARD, TaskState.REBOOT_STARTED_HARD})
+
+STATUSES = {  # `status` by (vm_state, task_state), then by vm_state alone
+    **{(VmState.ACTIVE, t): "REBOOT" for t in SOFT_REBOOTS},
+    **{(VmState.ACTIVE, t): "HARD_REBOOT" for t in HARD_REBOOTS},
+}  # fmt: skip
+SETTLED = {
+    VmState.BUILDING: "BUILD", VmState.ACTIVE: "ACTIVE", VmState.PAUSED: "PAUSED", VmState.STOPPED: "SHUTOFF",
+    VmState.ERROR: "ERROR", VmState.DELETED: "DELETED",
+}  # fmt: skip
+OTHER_STATUSES = frozenset({  # Nova's, for states we never enter: a filter by them finds nothing
+    "MIGRATING", "PASSWORD", "REBUILD", "RESCUE", "RESIZE", "REVERT_RESIZE", "SHELVED", "SHELVED_OFFLOADED", "SOFT_DELETED",
+    "SUSPENDED", "VERIFY_RESIZE",
+})  # fmt: skip
+WITH_PROGRESS = frozenset({"ACTIVE", "BUILD"})
+
+
+class Flavor(Struct, frozen=True):
+    """The flavor as it was when the server was made, on the wire as it is (2.47). ram: MiB; disk, ephemeral: GiB; swap: MiB."""
+
+    vcpus: int
+    ram: int
+    disk: int
+    ephemeral: int
+    swap: int
+    original_name: str
+    extra_specs: dict[str, str] = {}
+
+
+class Address(Struct, frozen=True):
+    """One address of a card. floating: those of floating IPs that stand for it."""
+
+    ip: str
+    subnet_id: str
+    version: int
+    floating: tuple[str, ...] = ()
+
+
+class Nic(Struct, frozen=True):
+    """A port as the server knows it. created: we made the port, and it goes with the server. state: attached, attaching or detaching."""
+
+    port_id: str
+    network_id: str
+    label: str
+    mac: str
+    mtu: int = 0
+    addresses: tuple[Address, ...] = ()
+    groups: tuple[str, ...] = ()
+    tag: str | None = None
+    created: bool = True
+    active: bool = False
+    state: str = "attached"
+
+
+class DiskKind(StrEnum):
+    ROOT, EPHEMERAL, SWAP = "root", "ephemeral", "swap"
+
+
+class LocalDisk(Struct, frozen=True):
+    """A disk that lives and dies with the server. image: the name of the base it begins as."""
+
+    id: str
+    kind: DiskKind
+    device: str
+    size_gib: int
+    image: str | None = None
+    boot_index: int | None = None
+
+
+class Attached(Struct, frozen=True):
+    """A volume as the server knows it. device: `/dev/vdb`. state: attached, attaching or detaching. serial: what the guest reads."""
+
+    volume_id: str
+    attachment_id: str
+    device: str
+    bdm_id: str
+    boot_index: int | None = None
+    delete_on_termination: bool = False
+    tag: str | None = None
+    state: str = "attached"
+
+
+class Fault(Struct, frozen=True):
+    """Why a server is in ERROR. details: for administrators. created_at: µs UTC."""
+
+    code: int
+    message: str
+    created_at: int
+    details: str = ""
+
+
+class FixedAddress(Struct, frozen=True, rename={"type_": "OS-EXT-IPS:type", "mac": "OS-EXT-IPS-MAC:mac_addr"}):
+    """An address on the wire."""
+
+    version: int
+    addr: str
+    type_: str
+    mac: str
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """A virtual machine owned by one project.
+
+    host: the node it was claimed on; None when no host was found. unsettled: something is still to be done. deadline: µs UTC by
+    which it is done or the server is in ERROR. snapshot: the image that is being made of it. generation: raised by each write; a write names the one it read.
+    addresses: `addresses` on the wire. nics, disks, volumes: what the reconciler works from. Times: µs UTC.
+    """
+
+    id: str
+    project_id: str
+    user_id: str
+    name: str
+    hostname: str
+    vm_state: VmState
+    created_at: int
+    updated_at: int
+    flavor_id: str
+    flavor: Flavor
+    description: str | None = None
+    task_state: TaskState | None = None
+    power_state: int = PowerState.NOSTATE
+    host: str | None = None
+    az: str = ""
+    pinned_az: str | None = None
+    image_id: str | None = None
+    image_properties: dict[str, str] = {}
+    key_name: str | None = None
+    key_data: str | None = None
+    config_drive: bool = False
+    metadata: dict[str, str] = {}
+    tags: tuple[str, ...] = ()
+    locked: bool = False
+    locked_by: str | None = None
+    locked_reason: str | None = None
+    access_ip_v4: str | None = None
+    access_ip_v6: str | None = None
+    disk_config: str = "MANUAL"
+    reservation_id: str = ""
+    launch_index: int = 0
+    root_device: str | None = None
+    scheduler_hints: dict[str, Any] = {}
+    launched_at: int | None = None
+    terminated_at: int | None = None
+    fault: Fault | None = None
+    addresses: dict[str, list[FixedAddress]] = {}
+    nics: tuple[Nic, ...] = ()
+    disks: tuple[LocalDisk, ...] = ()
+    volumes: tuple[Attached, ...] = ()
+    snapshot: str | None = None
+    unsettled: bool = True
+    deadline: int | None = None
+    generation: int = 1
+
+    @property
+    def status(self) -> str:
+        return status_of(self.vm_state, self.task_state)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is still to be done. What failed waits for its owner."""
+        if self.task_state is not None or self.vm_state is VmState.BUILDING:
+            return True
+        return self.vm_state is not VmState.ERROR and any(p.state != "attached" for p in (*self.volumes, *self.nics))
+
+    def volume(self, volume_id: str) -> Attached | None:
+        return next((v for v in self.volumes if v.volume_id == volume_id), None)
+
+    def nic(self, port_id: str) -> Nic | None:
+        return next((n for n in self.nics if n.port_id == port_id), None)
+
+    @property
+    def attached_nics(self) -> tuple[Nic, ...]:
+        return tuple(n for n in self.nics if n.state != "detaching")
+
+
+def status_of(vm_state: VmState, task_state: TaskState | None) -> str:
+    """What clients see as `status`."""
+    return STATUSES.get((vm_state, task_state)) or SETTLED[vm_state]  # type: ignore[arg-type]
+
+
+def states_of(statuses: list[str]) -> tuple[set[VmState], set[str] | None] | None:
+    """(vm_states, task_states or None for any) that show as one of these statuses; None when no server ever does."""
+    asked = {s.upper() for s in statuses}
+    vm = {v for v, s in SETTLED.items() if s in asked}
+    pairs = [(v, t) for (v, t), s in STATUSES.items() if s in asked]
+    if vm:
+        return vm | {v for v, _ in pairs}, None
+    if pairs:
+        return {v for v, _ in pairs}, {str(t) for _, t in pairs}
+    return None
+
+
+def addresses_of(nics: tuple[Nic, ...]) -> dict[str, list[FixedAddress]]:
+    """`addresses` on the wire, by network name."""
+    found: dict[str, list[FixedAddress]] = {}
+    for nic in nics:
+        if nic.state == "detaching":
+            continue
+        out = found.setdefault(nic.label, [])
+        for address in nic.addresses:
+            out.append(FixedAddress(address.version, address.ip, "fixed", nic.mac))
+            out.extend(FixedAddress(4, floating, "floating", nic.mac) for floating in address.floating)
+    return {label: out for label, out in found.items() if out}
+
+
+def free_device(server_volumes: tuple[Attached, ...], disks: tuple[LocalDisk, ...]) -> str:
+    """The first device name that is not taken: /dev/vda, /dev/vdb… Raises: ValueError, when all are."""
+    taken = {v.device for v in server_volumes} | {d.device for d in disks}
+    for letter in "abcdefghijklmnopqrstuvwxyz":
+        if (name := f"/dev/vd{letter}") not in taken:
+            return name
+    raise ValueError("no device name is free")
+
+
+__all__ = [
+    "BUILD_TASKS", "DISK_CONFIGS", "HARD_REBOOTS", "MOST_TAGS", "MOST_USER_DATA", "OTHER_STATUSES", "SETTLED", "SOFT_REBOOTS",
+    "WITH_PROGRESS", "Address", "Attached", "DiskKind", "Fault", "FixedAddress", "Flavor", "LocalDisk", "Nic", "PowerState", "Server",
+    "TaskState", "VmState", "addresses_of", "free_device", "states_of", "status_of",
+]  # fmt: skip

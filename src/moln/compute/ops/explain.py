@@ -1,0 +1,45 @@
+"""Why a server is where it is, or nowhere: for `moln explain`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moln.compute.model.scheduling import Wanted
+from moln.compute.model.servers import Server
+from moln.compute.ops import scheduling
+from moln.compute.store import servers as store
+from moln.kernel.cloud import Cloud
+from moln.kernel.errors import Conflict
+
+
+async def server(cloud: Cloud, id_or_name: str) -> dict[str, Any]:
+    """`{"summary": text, "hosts": [{"host": name, "verdict": text}]}`: what every host would say to it now.
+
+    Raises: NotFound; Conflict, when several have the name.
+    """
+    found = await store.find(cloud.db, id_or_name)
+    if found is None:
+        named = await cloud.db.all(store.NAMED, name=id_or_name)
+        if not named:
+            raise store.missing(id_or_name)
+        if len(named) > 1:
+            raise Conflict(f"Several servers are called {id_or_name!r}; name one by its id.")
+        found = named[0]
+    wanted = Wanted(found.flavor.vcpus, found.flavor.ram, sum(d.size_gib for d in found.disks), availability_zone=found.pinned_az)
+    hosts = []
+    for host, why in scheduling.explain_all(cloud, wanted):
+        verdict = "fits" if why is None else why.kind + (f" ({why.detail})" if why.detail else "")
+        hosts.append({"host": host.name, "verdict": "runs the server" if host.name == found.host else verdict})
+    return {"summary": summary(found), "hosts": sorted(hosts, key=lambda h: h["host"])}
+
+
+def summary(found: Server) -> str:
+    flavor = found.flavor
+    what = f"Server {found.name} ({found.id}) is {found.status}"
+    if found.task_state:
+        what += f" ({found.task_state})"
+    what += f"; it wants {flavor.vcpus} vCPU, {flavor.ram} MiB RAM, {sum(d.size_gib for d in found.disks)} GiB disk"
+    what += f" and is on {found.host}." if found.host else " and is on no host."
+    if found.fault:
+        what += f" {found.fault.message}"
+    return what

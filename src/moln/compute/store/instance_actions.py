@@ -1,0 +1,52 @@
+"""How instance actions are kept."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from moln.compute.model.instance_actions import Event, InstanceAction
+from moln.compute.model.servers import Server
+from moln.compute.store.server_tables import server_actions
+from moln.kernel.context import RequestContext
+from moln.kernel.db import Listing, Query, Reader, Transaction
+
+COLUMNS = [server_actions.c[f] for f in InstanceAction.__struct_fields__]
+BY_REQUEST = Query(
+    sa.select(*COLUMNS)
+    .where(server_actions.c.server_id == sa.bindparam("server_id"), server_actions.c.request_id == sa.bindparam("request_id"))
+    .order_by(server_actions.c.rowid.desc()).limit(1),
+    InstanceAction,
+)  # fmt: skip
+LATEST = Query(
+    sa.select(*COLUMNS).where(server_actions.c.server_id == sa.bindparam("server_id"), server_actions.c.action == sa.bindparam("action"))
+    .order_by(server_actions.c.rowid.desc()).limit(1),
+    InstanceAction,
+)  # fmt: skip
+LISTING = Listing(sa.select(*COLUMNS), InstanceAction, server_actions, id="request_id")
+
+
+async def begin(tx: Transaction, ctx: RequestContext, server_id: str, action: str, event: str, host: str | None = None) -> None:
+    """Record that a caller asked for `action`, and its first event as begun."""
+    now = ctx.now_us
+    row = InstanceAction(
+        server_id=server_id, action=action, request_id=ctx.request_id, user_id=ctx.user_id, project_id=ctx.project_id, start_time=now,
+        updated_at=now, events=(Event(event, now, host=host),),
+    )  # fmt: skip
+    await tx.insert(server_actions, row, if_absent=True)
+
+
+async def finish(tx: Transaction, server: Server, action: str, now_us: int, *, error: str | None = None) -> None:
+    """The latest such action ended: well, or with `error`."""
+    found = await tx.one(LATEST, server_id=server.id, action=action)
+    if found is None or all(e.finish_time for e in found.events):
+        return
+    result = "Error" if error else "Success"
+    events = tuple(
+        e if e.finish_time else Event(e.event, e.start_time, now_us, result, server.host, error) for e in found.events
+    )
+    by = {"server_id": server.id, "request_id": found.request_id, "action": action}
+    await tx.update(server_actions, {"events": events, "updated_at": now_us, "message": "Error" if error else None}, **by)
+
+
+async def find(db: Reader, server_id: str, request_id: str) -> InstanceAction | None:
+    return await db.one(BY_REQUEST, server_id=server_id, request_id=request_id)

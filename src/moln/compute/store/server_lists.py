@@ -1,0 +1,49 @@
+"""Lists of servers: filters, sort keys and pages, over those that are there and, where asked, those that were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import Struct, field
+
+from moln.compute.model.servers import Server
+from moln.compute.store.server_tables import servers
+from moln.kernel.db import Listing, Reader, history_of
+from moln.kernel.db.listing import Where
+
+FIELDS = Server.__struct_fields__
+OLD = history_of(servers)
+EVERY = sa.union_all(
+    sa.select(servers.c.rowid, *[servers.c[f] for f in FIELDS]), sa.select(-OLD.c.rowid, *[OLD.c[f] for f in FIELDS])
+).subquery("every_server")  # fmt: skip
+
+
+class Wanted(Struct, kw_only=True):
+    """What a caller lists. where: on columns, as Listing takes them. with_deleted: the history too."""
+
+    where: list[Where] = field(default_factory=list)
+    all_projects: bool = False
+    with_deleted: bool = False
+    sort: tuple[tuple[str, str], ...] = (("created_at", "desc"),)
+    marker: str | None = None
+    limit: int = 1000
+
+
+def _extra(table: Any) -> dict[str, Any]:
+    return {
+        "tagged": lambda n: sa.func.instr(table.c.tags, sa.bindparam(n)) > 0,
+        "untagged": lambda n: sa.func.instr(table.c.tags, sa.bindparam(n)) == 0,
+        "metadata": lambda n: sa.func.instr(table.c.metadata, sa.bindparam(n)) > 0,
+        "ip": lambda n: sa.func.instr(table.c.nics, sa.bindparam(n)) > 0,
+    }
+
+
+LIVE = Listing(sa.select(*[servers.c[f] for f in FIELDS]), Server, servers, extra=_extra(servers))
+WITH_DELETED = Listing(sa.select(*[EVERY.c[f] for f in FIELDS]), Server, EVERY, extra=_extra(EVERY))  # type: ignore[arg-type]
+
+
+async def page(db: Reader, wanted: Wanted) -> list[Server]:
+    """Raises: Invalid, when no server has the marker's id."""
+    listing = WITH_DELETED if wanted.with_deleted else LIVE
+    return await listing.page(db, wanted.where, sort=wanted.sort, marker=wanted.marker, limit=wanted.limit)

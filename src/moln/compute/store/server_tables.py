@@ -1,0 +1,83 @@
+"""The tables of servers: one wide row each, its user data beside it, and what was done to it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from moln.kernel.db import INT, TEXT, column, table
+
+servers = table(
+    "servers",
+    column("id", TEXT, unique=True),
+    column("project_id"),
+    column("user_id"),
+    column("name"),
+    column("hostname"),
+    column("description", null=True),
+    column("vm_state"),
+    column("task_state", null=True),
+    column("power_state", INT),
+    column("host", null=True, index=True),
+    column("az"),
+    column("pinned_az", null=True),
+    column("flavor_id"),
+    column("flavor"),
+    column("image_id", null=True, index=True),
+    column("image_properties"),
+    column("key_name", null=True),
+    column("key_data", null=True),
+    column("config_drive", INT),
+    column("metadata"),
+    column("tags"),
+    column("locked", INT),
+    column("locked_by", null=True),
+    column("locked_reason", null=True),
+    column("access_ip_v4", null=True),
+    column("access_ip_v6", null=True),
+    column("disk_config"),
+    column("reservation_id"),
+    column("launch_index", INT),
+    column("root_device", null=True),
+    column("scheduler_hints"),
+    column("created_at", INT),
+    column("updated_at", INT),
+    column("launched_at", INT, null=True),
+    column("terminated_at", INT, null=True),
+    column("fault", null=True),
+    column("addresses"),
+    column("nics"),
+    column("disks"),
+    column("volumes"),
+    column("snapshot", null=True),
+    column("unsettled", INT),
+    column("deadline", INT, null=True),
+    column("generation", INT),
+    sa.Index("servers_by_project", "project_id", "created_at"),
+    sa.Index("servers_by_user", "user_id"),
+    sa.Index("servers_by_creation", "created_at"),
+    sa.Index("servers_unsettled", "unsettled", sqlite_where=sa.text("unsettled = 1"), postgresql_where=sa.text("unsettled = 1")),
+    history=True,
+)
+
+#: User data in base64, as it came: it may be long, and lists never need it.
+server_user_data = table(
+    "server_user_data",
+    column("server_id", TEXT, unique=True),
+    column("user_data"),
+    history=True,
+)
+
+#: They outlive their server; `moln` forgets them with its history.
+server_actions = table(
+    "server_actions",
+    column("server_id", TEXT, index=True),
+    column("action"),
+    column("request_id", TEXT),
+    column("user_id", null=True),
+    column("project_id", null=True),
+    column("start_time", INT),
+    column("updated_at", INT),
+    column("message", null=True),
+    column("events"),
+    sa.UniqueConstraint("server_id", "request_id", "action"),
+)

@@ -1,0 +1,129 @@
+"""How servers are kept: reads of one and of many, and writes that name the generation they read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import structs
+
+from moln.compute.model.servers import Server, VmState, addresses_of
+from moln.compute.store.server_tables import server_user_data, servers
+from moln.kernel.db import Query, Reader, Transaction, history_of, in_list
+from moln.kernel.errors import Conflict, NotFound
+
+COLUMNS = [servers.c[f] for f in Server.__struct_fields__]
+OLD = history_of(servers)
+BY_ID = Query(sa.select(*COLUMNS).where(servers.c.id == sa.bindparam("id")), Server)
+BY_IDS = Query(sa.select(*COLUMNS).where(in_list(servers.c.id, "ids")), Server)
+DELETED = Query(sa.select(*[OLD.c[f] for f in Server.__struct_fields__]).where(OLD.c.id == sa.bindparam("id")).limit(1), Server)
+UNSETTLED = Query(
+    sa.select(*COLUMNS).where(servers.c.unsettled == sa.literal_column("1")).order_by(servers.c.rowid).limit(256), Server
+)
+ON_HOST = Query(sa.select(*COLUMNS).where(servers.c.host == sa.bindparam("host")), Server)
+ALL = Query(sa.select(*COLUMNS).order_by(servers.c.rowid), Server)
+NAMED = Query(sa.select(*COLUMNS).where(servers.c.name == sa.bindparam("name")).limit(2), Server)
+USER_DATA = Query(sa.select(server_user_data.c.user_data).where(server_user_data.c.server_id == sa.bindparam("id")), str)
+USER_DATA_OF = Query(
+    sa.select(server_user_data.c.server_id, server_user_data.c.user_data).where(in_list(server_user_data.c.server_id, "ids")), dict
+)
+WITH_VOLUME = Query(sa.select(*COLUMNS).where(sa.func.instr(servers.c.volumes, sa.bindparam("volume_id")) > 0), Server)
+
+
+async def find(db: Reader, server_id: str) -> Server | None:
+    return await db.one(BY_ID, id=server_id)
+
+
+async def get(db: Reader, server_id: str) -> Server:
+    """Raises: NotFound, in Nova's words."""
+    server = await db.one(BY_ID, id=server_id)
+    if server is None:
+        raise missing(server_id)
+    return server
+
+
+async def find_deleted(db: Reader, server_id: str) -> Server | None:
+    """A server of the history."""
+    return await db.one(DELETED, id=server_id)
+
+
+def missing(server_id: str) -> NotFound:
+    return NotFound(f"Instance {server_id[:64]} could not be found.")
+
+
+async def unsettled(db: Reader, now_us: int) -> list[Server]:
+    """Servers with something still to be done."""
+    return await db.all(UNSETTLED)
+
+
+async def some(db: Reader, server_ids: list[str]) -> list[Server]:
+    """Those of the ids that are there."""
+    return await db.all(BY_IDS, ids=server_ids)
+
+
+async def on_host(db: Reader, host: str) -> list[Server]:
+    return await db.all(ON_HOST, host=host)
+
+
+async def user_data(db: Reader, server_id: str) -> str | None:
+    """In base64, as it came."""
+    return await db.one(USER_DATA, id=server_id)
+
+
+async def user_data_of(db: Reader, server_ids: list[str]) -> dict[str, str]:
+    return {r["server_id"]: r["user_data"] for r in await db.all(USER_DATA_OF, ids=server_ids)}
+
+
+async def add(tx: Transaction, server: Server, user_data: str | None = None) -> None:
+    await tx.insert(servers, server)
+    if user_data:
+        await tx.insert(server_user_data, {"server_id": server.id, "user_data": user_data})
+    tx.changed("servers", server.id)
+
+
+async def save(tx: Transaction, before: Server, now_us: int | None = None, **changes: Any) -> Server:
+    """Write what changed; `addresses` follows `nics`, `unsettled` what is pending. now_us: when `updated_at` is to say so.
+
+    Raises: Conflict, when another writer came first; the reconciler then looks again.
+    """
+    if "nics" in changes:
+        changes["addresses"] = addresses_of(changes["nics"])
+    if now_us is not None:
+        changes["updated_at"] = now_us
+    changes["generation"] = before.generation + 1
+    after = structs.replace(before, **changes)
+    if after.pending != before.unsettled:
+        changes["unsettled"] = after.pending
+    if not await tx.update(servers, changes, id=before.id, generation=before.generation):
+        raise Conflict(f"Instance {before.id} changed meanwhile; try again.")
+    tx.changed("servers", before.id)
+    return structs.replace(after, unsettled=after.pending)
+
+
+async def remove(tx: Transaction, server: Server, now_us: int) -> None:
+    """Into the history, as deleted. Raises: Conflict."""
+    final = {
+        "vm_state": VmState.DELETED, "task_state": None, "terminated_at": now_us, "updated_at": now_us, "unsettled": 0, "power_state": 0,
+        "host": server.host, "generation": server.generation + 1,
+    }  # fmt: skip
+    if not await tx.update(servers, final, id=server.id, generation=server.generation):
+        raise Conflict(f"Instance {server.id} changed meanwhile; try again.")
+    await tx.delete(server_user_data, server_id=server.id)
+    await tx.delete(servers, id=server.id)
+    tx.changed("servers", server.id)
+
+
+IDS = Query(sa.select(servers.c.id), str)
+
+
+async def ids(db: Reader) -> list[str]:
+    return await db.all(IDS)
+
+
+
+PAST_IDS = Query(sa.select(OLD.c.id).order_by(OLD.c.rowid.desc()).limit(500), str)
+
+
+async def past_ids(db: Reader) -> list[str]:
+    """Servers that were deleted last, 500 at most."""
+    return await db.all(PAST_IDS)

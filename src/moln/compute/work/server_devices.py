@@ -1,0 +1,127 @@
+"""Volumes and cards, attached to and detached from a server that is otherwise as it should be."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from moln.compute.model.servers import Attached, Nic, Server
+from moln.compute.ops import server_networks
+from moln.compute.ops.server_networks import fresh_nics
+from moln.compute.store import instance_actions
+from moln.compute.store import servers as store
+from moln.compute.work.server_specs import card, driver_of, volume_disk
+from moln.kernel.context import RequestContext
+from moln.kernel.db import Transaction
+from moln.kernel.errors import BackendRefused
+from moln.kernel.work import Later, Work
+from moln.volume.ops import attachments
+
+
+async def apply(work: Work, server: Server) -> None:
+    """One thing after the other; each is recorded before the next. Raises: Later, BackendUnreachable."""
+    waits: Later | None = None
+    for attached in server.volumes:
+        if attached.state == "attached":
+            continue
+        try:
+            server = await _volume(work, server, attached)
+        except Later as later:
+            waits = later
+        except BackendRefused as refused:
+            server = await work.write(give_up_volume_in, work.ctx, server, attached, refused.message)
+    for nic in server.nics:
+        if nic.state == "attached":
+            continue
+        try:
+            server = await _card(work, server, nic)
+        except BackendRefused as refused:
+            server = await work.write(give_up_card_in, work.ctx, server, nic, refused.message)
+    if waits is not None:
+        raise waits
+
+
+async def _volume(work: Work, server: Server, attached: Attached) -> Server:
+    driver = driver_of(work, server)
+    if attached.state == "attaching":
+        disk = await volume_disk(work, server, attached)
+        await driver.attach_disk(server.id, disk)
+        return await work.write(volume_attached_in, work.ctx, server, attached)
+    await driver.detach_disk(server.id, attached.volume_id)
+    return await work.write(volume_detached_in, work.ctx, server, attached)
+
+
+async def volume_attached_in(tx: Transaction, ctx: RequestContext, server: Server, attached: Attached) -> Server:
+    await attachments.attached_in(tx, attached.attachment_id, now_us=ctx.now_us, host=server.host, device=attached.device)
+    server = await _with_volume(tx, ctx, server, attached, structs.replace(attached, state="attached"))
+    await instance_actions.finish(tx, server, "attach_volume", ctx.now_us)
+    return server
+
+
+async def volume_detached_in(tx: Transaction, ctx: RequestContext, server: Server, attached: Attached) -> Server:
+    await attachments.detach_in(tx, attached.attachment_id, now_us=ctx.now_us)
+    server = await _with_volume(tx, ctx, server, attached, None)
+    await instance_actions.finish(tx, server, "detach_volume", ctx.now_us)
+    return server
+
+
+async def give_up_volume_in(tx: Transaction, ctx: RequestContext, server: Server, attached: Attached, reason: str) -> Server:
+    """An attachment that cannot be is let go; one that cannot be undone stays."""
+    if attached.state == "attaching":
+        await attachments.detach_in(tx, attached.attachment_id, now_us=ctx.now_us)
+        server = await _with_volume(tx, ctx, server, attached, None)
+        await instance_actions.finish(tx, server, "attach_volume", ctx.now_us, error=reason)
+    else:
+        await attachments.roll_detaching_in(tx, attached.attachment_id, now_us=ctx.now_us)
+        server = await _with_volume(tx, ctx, server, attached, structs.replace(attached, state="attached"))
+        await instance_actions.finish(tx, server, "detach_volume", ctx.now_us, error=reason)
+    return server
+
+
+async def _with_volume(tx: Transaction, ctx: RequestContext, server: Server, old: Attached, new: Attached | None) -> Server:
+    volumes = tuple(new if v.volume_id == old.volume_id else v for v in server.volumes if v.volume_id != old.volume_id or new is not None)
+    return await store.save(tx, server, ctx.now_us, volumes=volumes)  # type: ignore[arg-type]
+
+
+async def _card(work: Work, server: Server, nic: Nic) -> Server:
+    driver = driver_of(work, server)
+    if nic.state == "attaching":
+        await driver.attach_card(server.id, card(nic))
+        return await work.write(card_attached_in, work.ctx, server, nic)
+    await driver.detach_card(server.id, nic.port_id)
+    return await work.write(card_detached_in, work.ctx, server, nic)
+
+
+async def card_attached_in(tx: Transaction, ctx: RequestContext, server: Server, nic: Nic) -> Server:
+    nics = tuple(structs.replace(n, state="attached") if n.port_id == nic.port_id else n for n in server.nics)
+    server = await store.save(tx, server, ctx.now_us, nics=await fresh_nics(tx, server.id, nics))
+    await instance_actions.finish(tx, server, "attach_interface", ctx.now_us)
+    return server
+
+
+async def card_detached_in(tx: Transaction, ctx: RequestContext, server: Server, nic: Nic) -> Server:
+    await server_networks.release_in(tx, ctx, [nic], server.id)
+    server = await store.save(tx, server, ctx.now_us, nics=tuple(n for n in server.nics if n.port_id != nic.port_id))
+    await instance_actions.finish(tx, server, "detach_interface", ctx.now_us)
+    return server
+
+
+async def give_up_card_in(tx: Transaction, ctx: RequestContext, server: Server, nic: Nic, reason: str) -> Server:
+    if nic.state == "attaching":
+        await server_networks.release_in(tx, ctx, [nic], server.id)
+        server = await store.save(tx, server, ctx.now_us, nics=tuple(n for n in server.nics if n.port_id != nic.port_id))
+        await instance_actions.finish(tx, server, "attach_interface", ctx.now_us, error=reason)
+    else:
+        nics = tuple(structs.replace(n, state="attached") if n.port_id == nic.port_id else n for n in server.nics)
+        server = await store.save(tx, server, ctx.now_us, nics=nics)
+        await instance_actions.finish(tx, server, "detach_interface", ctx.now_us, error=reason)
+    return server
+
+
+async def give_up_in(tx: Transaction, ctx: RequestContext, server: Server, reason: str) -> None:
+    """The deadline of everything that is still attaching or detaching has passed."""
+    for attached in server.volumes:
+        if attached.state != "attached":
+            server = await give_up_volume_in(tx, ctx, server, attached, reason)
+    for nic in server.nics:
+        if nic.state != "attached":
+            server = await give_up_card_in(tx, ctx, server, nic, reason)

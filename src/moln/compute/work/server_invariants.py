@@ -1,0 +1,116 @@
+"""What must hold between servers, their hosts, ports, volumes, claims and quota."""
+
+from __future__ import annotations
+
+from moln.compute.drivers.base import ComputeDriver
+from moln.compute.model.servers import Server, VmState
+from moln.compute.ops import hosts
+from moln.compute.ops.quotas import COUNTED, QUOTA
+from moln.compute.store import servers as store
+from moln.kernel.cloud import Cloud
+from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.module import Invariant, Violation
+from moln.kernel.quota import ALL_USAGES
+from moln.network.ops import ports
+from moln.placement.ops import allocations
+from moln.volume.ops import attachments
+
+
+async def _all(cloud: Cloud) -> list[Server]:
+    return await cloud.db.all(store.ALL)
+
+
+async def quota_matches(cloud: Cloud) -> list[Violation]:
+    """Used instances, cores and RAM are the sums over the servers that there are."""
+    sums: dict[str, dict[str, int]] = {}
+    for s in await _all(cloud):
+        of = sums.setdefault(s.project_id, {"instances": 0, "cores": 0, "ram": 0})
+        of["instances"] += 1
+        of["cores"] += s.flavor.vcpus
+        of["ram"] += s.flavor.ram
+    out = []
+    counted: dict[str, dict[str, int]] = {}
+    for row in await cloud.db.all(ALL_USAGES, service=QUOTA.service):
+        counted.setdefault(row["project_id"], {})[row["resource"]] = row["used"]
+    for project in sorted(counted.keys() | sums.keys()):
+        for name in COUNTED:
+            uses, says = sums.get(project, {}).get(name, 0), counted.get(project, {}).get(name, 0)
+            if uses != says:
+                out.append(Violation(f"Project {project} uses {uses} of {name}, its counter says {says}."))
+    return out
+
+
+async def claims_match(cloud: Cloud) -> list[Violation]:
+    """Every server with a host holds its claim; no claim is held by a server that is gone."""
+    ctx = cloud.system_context()
+    held: set[str] = set()
+    for host in list(hosts.table(cloud).hosts.values()):
+        held |= {h.consumer_id for h in (await allocations.of_provider(ctx, host.id))[1]}
+    wanted = {s.id for s in await _all(cloud) if s.host is not None}
+    out = [Violation(f"Server {i} runs without an allocation.") for i in sorted(wanted - held)]
+    return out + [Violation(f"The allocation of {i} belongs to no server.") for i in sorted(held - wanted)]
+
+
+async def ports_match(cloud: Cloud) -> list[Violation]:
+    """Every port of a server, present or past, is one that the server knows; and the other way round."""
+    servers = await _all(cloud)
+    known = {n.port_id: s.id for s in servers for n in s.nics}
+    there = await ports.of_devices(cloud.db, [s.id for s in servers] + await store.past_ids(cloud.db))
+    out = [
+        Violation(f"Port {p.id} says it is of server {p.device_id}, which does not know it.", f"openstack port delete {p.id}")
+        for p in there if known.get(p.id) != p.device_id
+    ]  # fmt: skip
+    missing = known.keys() - {p.id for p in there}
+    return out + [Violation(f"Server {known[i]} has a card for port {i}, which does not exist.") for i in sorted(missing)]
+
+
+async def volumes_match(cloud: Cloud) -> list[Violation]:
+    """Every attachment to a server, present or past, is one that the server knows; and the other way round."""
+    servers = await _all(cloud)
+    known = {v.attachment_id: s.id for s in servers for v in s.volumes}
+    held: dict[str, str] = {}
+    for server_id in [s.id for s in servers] + await store.past_ids(cloud.db):
+        held |= {a.id: server_id for a in await attachments.of_server(cloud.db, server_id)}
+    out = [Violation(f"Server {known[i]} has no such attachment as {i}.") for i in sorted(known.keys() - held.keys())]
+    return out + [Violation(f"Attachment {i} of server {held[i]} is unknown to the server.") for i in sorted(held.keys() - known.keys())]
+
+
+async def hosts_match(cloud: Cloud) -> list[Violation]:
+    """A hypervisor holds no server and no disk that no row names; every row that is ACTIVE has its server there."""
+    rows: dict[str, list[Server]] = {}
+    for s in await _all(cloud):
+        if s.host is not None:
+            rows.setdefault(s.host, []).append(s)
+    out = []
+    for node in sorted(cloud.links.nodes):
+        try:
+            held = await cloud.links.driver(node, "compute", ComputeDriver, deadline_s=20).inventory()
+        except (BackendUnreachable, BackendRefused) as lost:
+            out.append(Violation(f"Host {node} does not answer: {lost.message}"))
+            continue
+        here = rows.get(node, [])
+        ids, disks = {s.id for s in here}, {d.id for s in here for d in s.disks}
+        out += [Violation(f"Host {node} has the unknown server {i}.", f"virsh undefine {i}") for i in sorted(set(held.servers) - ids)]
+        out += [Violation(f"Host {node} has the unknown disk {i}.", "remove the file") for i in sorted(set(held.disks) - disks)]
+        out += [
+            Violation(f"Server {s.id} is active, but not on its host {node}.")
+            for s in here if s.vm_state is VmState.ACTIVE and s.id not in held.servers
+        ]  # fmt: skip
+    return out
+
+
+async def nothing_is_stuck(cloud: Cloud) -> list[Violation]:
+    """Whatever is being done ends by its deadline."""
+    now = cloud.clock.now_us()
+    late = [s for s in await _all(cloud) if s.unsettled and s.deadline is not None and s.deadline + 300_000_000 < now]
+    return [Violation(f"Server {s.id} is {s.status} ({s.task_state}) beyond its deadline.") for s in late]
+
+
+INVARIANTS = (
+    Invariant("servers: quota", quota_matches),
+    Invariant("servers: allocations", claims_match),
+    Invariant("servers: ports", ports_match),
+    Invariant("servers: volumes", volumes_match),
+    Invariant("servers: hosts", hosts_match),
+    Invariant("servers: deadlines", nothing_is_stuck),
+)

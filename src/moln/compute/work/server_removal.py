@@ -1,0 +1,35 @@
+"""A server taken down, and all it held given back in one transaction."""
+
+from __future__ import annotations
+
+from moln.compute.model.servers import Server
+from moln.compute.ops import server_disks, server_networks
+from moln.compute.ops.quotas import QUOTA
+from moln.compute.store import instance_actions
+from moln.compute.store import servers as store
+from moln.compute.work.server_specs import driver_of
+from moln.kernel.context import RequestContext
+from moln.kernel.db import Transaction
+from moln.kernel.work import Work
+from moln.placement.ops import claims
+
+
+async def remove(work: Work, server: Server) -> None:
+    """Raises: BackendRefused, BackendUnreachable."""
+    if server.host is not None:
+        driver = driver_of(work, server)
+        await driver.remove_server(server.id)
+        for disk in server.disks:
+            await driver.remove_disk(disk.id)
+    await work.write(removed_in, work.ctx, server)
+
+
+async def removed_in(tx: Transaction, ctx: RequestContext, server: Server) -> None:
+    """Ports, volumes, claim and quota given back; the row goes to the history."""
+    now = ctx.now_us
+    await server_networks.release_in(tx, ctx, server.nics, server.id)
+    await server_disks.release_in(tx, ctx, server.volumes)
+    await claims.release_in(tx, server.id, now_us=now)
+    await QUOTA.refund(tx, server.project_id, instances=1, cores=server.flavor.vcpus, ram=server.flavor.ram)
+    await instance_actions.finish(tx, server, "delete", now)
+    await store.remove(tx, server, now)

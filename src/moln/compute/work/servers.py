@@ -1,0 +1,106 @@
+"""The servers' reconciler: whatever a row asks for, made true; what cannot be, told to its owner."""
+
+from __future__ import annotations
+
+from moln.compute.drivers.base import ServerState
+from moln.compute.model.servers import BUILD_TASKS, HARD_REBOOTS, SOFT_REBOOTS, Fault, Server, TaskState, VmState
+from moln.compute.ops import power
+from moln.compute.store import instance_actions
+from moln.compute.store import servers as store
+from moln.compute.work import server_build, server_devices, server_images, server_power, server_removal, server_sync
+from moln.compute.work.server_invariants import INVARIANTS
+from moln.compute.work.server_ports import Cards
+from moln.compute.work.server_specs import waiting_for
+from moln.kernel.cloud import Cloud
+from moln.kernel.db import Transaction
+from moln.kernel.link.frames import unpack
+from moln.kernel.work import Periodic, Reconciler, Work
+
+
+async def settle(work: Work, server: Server) -> None:
+    """Bring one server to what its row asks. Safe to repeat, and to die at any line."""
+    task = server.task_state
+    if task is TaskState.DELETING:
+        await server_removal.remove(work, server)
+    elif server.vm_state is VmState.BUILDING:
+        await server_build.build(work, server)
+    elif task is TaskState.IMAGE_SNAPSHOT:
+        await server_images.snapshot(work, server)
+    elif task is not None and task not in BUILD_TASKS:
+        await server_power.apply(work, server)
+    else:
+        await server_devices.apply(work, server)
+
+
+async def fail(work: Work, server: Server, reason: str) -> None:
+    """End what was asked for: its owner reads why, and the row asks for nothing more."""
+    await work.write(fail_in, work, server, reason)
+
+
+async def fail_in(tx: Transaction, work: Work, server: Server, reason: str) -> None:
+    now = work.now_us
+    task = server.task_state
+    if task is TaskState.IMAGE_SNAPSHOT:
+        await server_images.give_up_in(tx, work.ctx, server, reason)
+        return
+    if task is None and server.vm_state is not VmState.BUILDING:
+        await server_devices.give_up_in(tx, work.ctx, server, reason)
+        return
+    if server.vm_state is VmState.BUILDING and task is not TaskState.DELETING:
+        action, message = "create", f"Build of instance {server.id} aborted: {reason}"
+    elif task is TaskState.DELETING:
+        action, message = "delete", reason
+    else:
+        action, message = power.BY_TASK[_asked(task)].name, reason
+    server = await store.save(
+        tx, server, now, vm_state=VmState.ERROR, task_state=None, deadline=None, fault=Fault(500, message, now, reason)
+    )
+    await instance_actions.finish(tx, server, action, now, error=reason)
+
+
+def _asked(task: TaskState | None) -> TaskState:
+    if task in SOFT_REBOOTS:
+        return TaskState.REBOOTING
+    if task in HARD_REBOOTS:
+        return TaskState.REBOOTING_HARD
+    assert task is not None
+    return task
+
+
+class ServersWork:
+    """What compute's module gives to the workers for servers, and what is listened to."""
+
+    def __init__(self) -> None:
+        self.cards = Cards()
+        servers = Reconciler(
+            "servers", find=store.unsettled, settle=settle, fail=fail, every_s=30, at_once=16, deadline=lambda s: s.deadline
+        )
+        self.reconcilers: tuple[Reconciler[Server], ...] = (servers, self.cards.reconciler)
+        self.periodics = (Periodic("server-power", server_sync.sync_all, 60.0),)
+        self.invariants = INVARIANTS
+
+    async def setup(self, cloud: Cloud) -> None:
+        """Follow ports, volumes, nodes, and what hypervisors tell."""
+        self.cards.moved.update(await store.ids(cloud.db))
+        wake = cloud.db.feed.publish
+
+        def ports(servers: list[str]) -> None:
+            self.cards.moved.update(servers)
+            wake([(f"wake.{name}", s) for s in servers for name in ("servers", "server-cards")])
+
+        def volumes(keys: list[str]) -> None:
+            wake([("wake.servers", server) for key in keys for server in waiting_for(key)])
+
+        async def power(node: str, raw: bytes) -> None:
+            for state in unpack(raw, list[ServerState]):
+                await server_sync.heard(Work(cloud), node, state)
+
+        async def up(node: str, raw: bytes) -> None:
+            found = await store.on_host(cloud.db, node)
+            wake([("wake.servers", s.id) for s in found if s.unsettled])
+            await server_sync.sync_node(Work(cloud), node)
+
+        cloud.db.feed.subscribe("port-devices", ports)
+        cloud.db.feed.subscribe("volumes", volumes)
+        cloud.links.on_report("compute.power", power)
+        cloud.links.on_report("node.up", up)

@@ -20,6 +20,7 @@ from moln.identity.api.service import at_root, routes
 from moln.identity.ops.bootstrap import bootstrap
 from moln.identity.ops.state import State, of
 from moln.identity.ops.tokens import authenticate
+from moln.identity.settings import of as settings_of
 from moln.kernel.cloud import Cloud
 from moln.kernel.config import Settings
 from moln.kernel.module import Module
@@ -41,7 +42,7 @@ async def _close(cloud: Cloud) -> None:
 async def _rotate_keys(work: Work) -> None:
     """A new key seals once the present one has for long enough."""
     keys = of(work.cloud).keys
-    if keys.age_s(time.time()) >= work.cloud.settings.identity.key_rotation_s:
+    if keys.age_s(time.time()) >= settings_of(work.cloud).key_rotation_s:
         keys.rotate()
 
 

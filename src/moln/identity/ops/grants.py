@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from moln.identity.model.projects import Project
 from moln.identity.model.roles import SYSTEM, Grant, Role
 from moln.identity.model.users import Group, User
@@ -41,7 +43,8 @@ async def _require(ctx: RequestContext, verb: str, grant: Grant) -> None:
         rule = _SYSTEM_RULES[verb].format(grant.actor_kind)
     else:
         rule = f"identity:{verb}_grant" + ("s" if verb == "list" else "")
-    require(ctx, rule, **{grant.actor_kind: actor, grant.target_kind: target, "role": role})
+    about: dict[str, Any] = {grant.actor_kind: actor, grant.target_kind: target, "role": role}
+    require(ctx, rule, **about)
     if role is None and grant.role_id:
         raise missing("role", grant.role_id)
     if actor is None:

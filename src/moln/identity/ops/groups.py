@@ -32,7 +32,8 @@ async def get(ctx: RequestContext, group_id: str, rule: str = "identity:get_grou
 async def create(ctx: RequestContext, values: dict[str, Any]) -> Group:
     """Raises: Forbidden, NotFound, Conflict."""
     values = values | {"description": values.get("description") or ""}
-    group = Group(**({"id": ctx.cloud.ids.hex(), "domain_id": values.get("domain_id") or own_domain(ctx)} | values))
+    values["domain_id"] = values.get("domain_id") or own_domain(ctx)
+    group = Group(id=ctx.cloud.ids.hex(), **values)
     require(ctx, "identity:create_group", group=group)
     await ctx.db.write(_create_in, group)
     return group

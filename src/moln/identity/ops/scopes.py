@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moln.identity.model.projects import Project
-from moln.identity.model.roles import SYSTEM, Role, implied
+from moln.identity.model.roles import SYSTEM, Grant, Role, implied
 from moln.identity.model.tokens import Scope
 from moln.identity.ops.state import State
 from moln.identity.store import groups as group_store
@@ -68,5 +68,5 @@ async def on_system(db: Reader, user_id: str) -> bool:
     return any(grant.target_kind == "system" for grant in await _grants_of(db, user_id))
 
 
-async def _grants_of(db: Reader, user_id: str) -> list[role_store.Grant]:
+async def _grants_of(db: Reader, user_id: str) -> list[Grant]:
     return await role_store.of_actors(db, [user_id, *await group_store.ids_of_user(db, user_id)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+from moln.identity import settings
 from moln.identity.model.projects import Project
 from moln.identity.model.tokens import OpenToken, Payload, Ref, Scope, audit_id, pack, unpack
 from moln.identity.model.users import User
@@ -63,7 +64,7 @@ async def issue(cloud: Cloud, user: User, methods: tuple[str, ...], scope: Scope
     """Seal a new token, or one derived from `parent`: it expires no later. Raises: Unauthorized, without a role there."""
     state, now = of(cloud), cloud.clock.now_us()
     own = audit_id(base64.b16decode(cloud.ids.uuid().replace("-", "").upper()))
-    expires_at = now + cloud.settings.identity.token_expiration_s * 1_000_000
+    expires_at = now + settings.of(cloud).token_expiration_s * 1_000_000
     payload = Payload(
         user_id=user.id,
         methods=methods,

@@ -33,7 +33,8 @@ async def get(ctx: RequestContext, user_id: str, rule: str = "identity:get_user"
 
 async def create(ctx: RequestContext, values: dict[str, Any], password: str | None) -> User:
     """values: User's fields; without a domain_id the caller's domain. Raises: Forbidden, Invalid, NotFound, Conflict."""
-    user = User(**({"id": ctx.cloud.ids.hex(), "domain_id": values.get("domain_id") or own_domain(ctx)} | values))
+    values = values | {"domain_id": values.get("domain_id") or own_domain(ctx)}
+    user = User(id=ctx.cloud.ids.hex(), **values)
     require(ctx, "identity:create_user", user=user)
     hashed = await _hash(ctx, password)
     await ctx.db.write(create_in, user, hashed)

@@ -12,13 +12,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 
 from moln.app import App, compose, load_settings
 from moln.kernel import log
 from moln.kernel.errors import Failure
+from moln.kernel.http.serve import http_server
 from moln.kernel.link import SocketLinks
 from moln.local import admin_app, metadata_app
 from moln.simulation import simulated_links, start_nodes
@@ -35,26 +35,6 @@ def sole_owner(home: Path) -> Iterator[None]:
         except BlockingIOError:
             raise Failure(f"Another controller runs on {home}.") from None
         yield
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with the signals left to us and a call when it listens."""
-
-    def install_signal_handlers(self) -> None:
-        return
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _http(app: Any, **where: Any) -> _Server:
-    config = uvicorn.Config(
-        app, loop="none", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-        timeout_keep_alive=30, limit_concurrency=1024, backlog=512, h11_max_incomplete_event_size=64 << 10,
-        proxy_headers=False, timeout_graceful_shutdown=5, **where,
-    )  # fmt: skip
-    return _Server(config)
 
 
 def _tell_ready() -> None:
@@ -79,9 +59,9 @@ async def serve(app: App, *, nodes: int = 0) -> None:
         await start_nodes(cloud, nodes)
     run = cloud.home / "run"
     servers = [
-        _http(app.asgi, host=settings.listen, port=settings.port),
-        _http(admin_app(app), uds=str(run / "admin.sock")),
-        _http(metadata_app(app), uds=str(run / "metadata.sock")),
+        http_server(app.asgi, host=settings.listen, port=settings.port),
+        http_server(admin_app(app), uds=str(run / "admin.sock")),
+        http_server(metadata_app(app), uds=str(run / "metadata.sock")),
     ]
     serving = [asyncio.create_task(server.serve()) for server in servers]
     while not all(server.started for server in servers) and not any(task.done() for task in serving):

@@ -42,6 +42,9 @@ class Identity(Struct, frozen=True):
     expires_at: int = 0
 
 
+_NOBODY = Identity(user_id="", user_domain_id="")
+
+
 class RequestContext:
     """One request of one caller; also the credentials that policy checks read.
 
@@ -60,18 +63,14 @@ class RequestContext:
         self.version = version
         self.deadline = deadline
         self._admin: bool | None = None
-        if who is None:
-            self.user_id = self.project_id = self.domain_id = self.system_scope = None
-            self.user_domain_id = self.project_domain_id = None
-            self.roles: frozenset[str] = frozenset()
-        else:
-            self.user_id: str | None = who.user_id
-            self.project_id: str | None = who.project_id
-            self.domain_id: str | None = who.domain_id
-            self.system_scope: str | None = who.system_scope
-            self.roles = who.roles
-            self.user_domain_id: str | None = who.user_domain_id
-            self.project_domain_id: str | None = who.project_domain_id
+        known = who or _NOBODY
+        self.user_id: str | None = known.user_id or None
+        self.project_id = known.project_id
+        self.domain_id = known.domain_id
+        self.system_scope = known.system_scope
+        self.roles = known.roles
+        self.user_domain_id: str | None = known.user_domain_id or None
+        self.project_domain_id = known.project_domain_id
 
     @property
     def db(self) -> Database:

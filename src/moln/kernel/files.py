@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FICLONE = 0x40049409  # linux/fs.h
@@ -87,10 +87,8 @@ def appearing(path: Path, *, mode: int = 0o600, replace: bool = False) -> Iterat
         if replace:
             os.rename(hidden, path)
         else:
-            try:
+            with suppress(FileExistsError):
                 os.link(hidden, path)
-            except FileExistsError:
-                pass
         sync_folder(path.parent)
     finally:
         os.close(fd)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
 import re
 import sys
 import time
 from contextvars import ContextVar
+from typing import Any, TextIO
 
 import msgspec
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+ACCESS_S = 0.25  # seconds that an access line may wait, so that many are written at once
 
 _SECRETS = re.compile(
     r"""(?ix) ( ["']? (?: password | adminPass | admin_pass | secret | token | x-auth-token | x-subject-token | private_key )
@@ -38,7 +43,53 @@ class JsonLines(logging.Formatter):
             line["request_id"] = found
         if record.exc_info:
             line["exception"] = redact(self.formatException(record.exc_info))
-        return msgspec.json.encode(line).decode()
+        return msgspec.json.encode({k: v.encode("utf-8", "backslashreplace").decode() for k, v in line.items()}).decode()
+
+
+class _Line(msgspec.Struct):
+    time: str
+    level: str
+    logger: str
+    message: str
+    request_id: str
+    user: str | None
+
+
+class _Access:
+    """Access lines, written together: one call of `logging` costs as much as half a request."""
+
+    def __init__(self) -> None:
+        self.stream: TextIO | None = None
+        self._waiting: list[tuple[float, str, str, int, str | None, str]] = []
+        self._encode = msgspec.json.Encoder().encode
+
+    def note(self, *line: Any) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(ACCESS_S, self.write)
+        self._waiting.append((time.time(), *line))
+
+    def write(self) -> None:
+        if self.stream is None:
+            return
+        out, second, prefix = [], 0, ""
+        for at, method, path, status, user, found in self._waiting:
+            if int(at) != second:
+                second = int(at)
+                prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            message = redact(f"{method} {path} {status}")
+            out.append(self._encode(_Line(f"{prefix}.{int(at % 1 * 1000):03d}Z", "info", "moln.access", message, found, user)).decode())
+        self._waiting.clear()
+        self.stream.write("\n".join([*out, ""]))
+        self.stream.flush()
+
+
+_access = _Access()
+
+
+def access(method: str, path: str, status: int, user: str | None, request_id: str) -> None:
+    """Note an answer; its line is written within ACCESS_S seconds. Nothing before `configure`, or above level info."""
+    if _access.stream is not None:
+        _access.note(method, path, status, user, request_id)
 
 
 def configure(level: str = "info") -> None:
@@ -48,3 +99,5 @@ def configure(level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    _access.stream = sys.stderr if root.isEnabledFor(logging.INFO) else None
+    atexit.register(_access.write)

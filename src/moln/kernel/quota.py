@@ -27,9 +27,13 @@ class _Count(Struct, frozen=True):
     count: int
 
 
-_of = (sa.bindparam("service"), sa.bindparam("project_id"))
-LIMITS = Query(sa.select(limits.c.resource, limits.c.limit.label("count")).where(limits.c.service == _of[0], limits.c.project_id == _of[1]), _Count)
-USAGES = Query(sa.select(usages.c.resource, usages.c.used.label("count")).where(usages.c.service == _of[0], usages.c.project_id == _of[1]), _Count)
+_of: tuple[Any, Any] = (sa.bindparam("service"), sa.bindparam("project_id"))
+LIMITS = Query(
+    sa.select(limits.c.resource, limits.c.limit.label("count")).where(limits.c.service == _of[0], limits.c.project_id == _of[1]), _Count
+)
+USAGES = Query(
+    sa.select(usages.c.resource, usages.c.used.label("count")).where(usages.c.service == _of[0], usages.c.project_id == _of[1]), _Count
+)
 ALL_USAGES = Query(sa.select(usages.c.project_id, usages.c.resource, usages.c.used).where(usages.c.service == _of[0]), dict)
 CHARGE = Statement(
     sa.update(usages)

@@ -123,7 +123,7 @@ class Listing(Generic[T]):
 def _after(columns: Sequence[tuple[Any, bool, str]]) -> Any:
     """The rows behind the marker: (a > m0) or (a is m0 and (b > m1 or …)), NULL being the smallest."""
     column, desc, name = columns[0]
-    mark = sa.bindparam(name)
+    mark: Any = sa.bindparam(name)
     if desc:
         beyond = sa.or_(column < mark, sa.and_(column.is_(None), mark.is_not(None)))
     else:

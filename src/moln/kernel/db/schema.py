@@ -40,7 +40,7 @@ def history_of(of: sa.Table) -> sa.Table:
     return metadata.tables[f"{of.name}_history"]
 
 
-class in_list(ColumnElement[bool]):  # noqa: N801 (reads as SQL does)
+class in_list(ColumnElement[bool]):
     """`column IN <a list given at run time>`: one text for any length. param: the name of the parameter, a list."""
 
     inherit_cache = False

@@ -80,10 +80,10 @@ def _drive(coroutine: Awaitable[T]) -> T:
     """Run a coroutine that never really waits."""
     iterator = coroutine.__await__()
     try:
-        iterator.send(None)  # type: ignore[attr-defined]
+        iterator.send(None)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
-    iterator.close()  # type: ignore[attr-defined]
+    iterator.close()
     raise RuntimeError("a write may await only its transaction")
 
 

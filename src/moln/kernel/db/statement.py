@@ -16,7 +16,7 @@ T = TypeVar("T")
 Row = Sequence[Any]
 
 DIALECTS: dict[str, sa.Dialect] = {
-    "sqlite": sqlite.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
+    "sqlite": sqlite.dialect(paramstyle="named"),
     "postgresql": postgresql.dialect(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]
 }
 

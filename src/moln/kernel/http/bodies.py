@@ -17,6 +17,8 @@ from moln.kernel.errors import Invalid
 S = TypeVar("S", bound=Struct)
 ANY_VERSION: Version = (0, 0)
 NEWEST: Version = (9999, 9999)
+DEPTH = 64  # levels of a body, at most
+QUOTED = 128  # characters of what a caller sent, in a fault
 
 
 def version(text: str) -> Version:
@@ -127,46 +129,62 @@ class Body(Struct, metaclass=_BodyMeta, forbid_unknown_fields=True, kw_only=True
         return value  # type: ignore[no-any-return]
 
 
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.S)
-
-
 def explain(error: msgspec.ValidationError) -> Invalid:
-    """msgspec's complaint as our own, the field named."""
-    found = _PATH.match(str(error))
-    what, path = (found["what"], found["path"] or "") if found else (str(error), "")
-    path = path.lstrip(".")
-    unknown = re.search(r"unknown field `(.*)`", what)
-    if unknown:
+    """msgspec's complaint as our own, the field named. What the caller sent is quoted in part only."""
+    text = str(error)
+    what, at, path = text.rpartition(" - at `$")
+    if not at:
+        what, path = text, ""
+    path = path.removesuffix("`").lstrip(".")[:QUOTED]
+    if what.startswith("Object contains unknown field `"):
+        name = what[len("Object contains unknown field `"):-1][:QUOTED]
         where = f" in {path}" if path else ""
-        return Invalid(f"Additional properties are not allowed ('{unknown[1]}' was unexpected){where}", field=unknown[1])
-    missing = re.search(r"missing required field `(.*)`", what)
+        return Invalid(f"Additional properties are not allowed ('{name}' was unexpected){where}", field=name)
+    missing = re.search(r"missing required field `(\w[^`]*)`", what)
     if missing:
         return Invalid(f"'{missing[1]}' is a required property", field=missing[1])
-    return Invalid(f"Invalid input for field/attribute {path or 'body'}. {what}", field=path.rpartition(".")[2] or None)
+    return Invalid(f"Invalid input for field/attribute {path or 'body'}. {what[:QUOTED]}", field=path.rpartition(".")[2] or None)
+
+
+_SUSPECT = re.compile(rb"\\u0000|\d{19}")
 
 
 def decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
-    """Raises: Invalid, for what is not JSON, has a NUL, or does not fit."""
+    """Raises: Invalid, for what is not JSON, does not fit, has a NUL or a number beyond 64 bits, or is nested beyond DEPTH."""
     try:
         value = decoder.decode(raw)
+        if _SUSPECT.search(raw) or raw.count(b"[") + raw.count(b"{") > DEPTH:
+            _inspect(msgspec.json.decode(raw))
     except msgspec.ValidationError as error:
         raise explain(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"Malformed JSON in request body: {error}") from None
-    if b"\\u0000" in raw and "\0" in repr_strings(msgspec.json.decode(raw)):
-        raise Invalid("A NUL character is not allowed in request body.")
+    except RecursionError:
+        raise Invalid(f"The request body is nested deeper than {DEPTH} levels.") from None
     return value
 
 
-def repr_strings(value: Any) -> str:
-    """All text inside a decoded value, run together."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        return "".join(k + repr_strings(v) for k, v in value.items())
-    if isinstance(value, list):
-        return "".join(repr_strings(v) for v in value)
-    return ""
+def _inspect(value: Any) -> None:
+    """Raises: Invalid, for what JSON can say and a database or a recursive function cannot take."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > DEPTH:
+            raise Invalid(f"The request body is nested deeper than {DEPTH} levels.")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                if "\0" in item:
+                    raise Invalid("A NUL character is not allowed in request body.")
+            elif isinstance(item, int):
+                if not -(2**63) <= item < 2**63:
+                    raise Invalid("A number is beyond 64 bits.")
+            elif isinstance(item, dict):
+                below += item
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+        level = below
 
 
 class QueryParams(Struct, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -22,11 +23,11 @@ from moln.kernel.http.routes import Params, Reply, Route, Service
 
 BODY_BOUND = 1 << 20  # bytes of a JSON body, at most
 QUERY_BOUND = 16 << 10
+BODY_S = 30.0  # seconds for a JSON body to arrive
+UNFORESEEN = "An unexpected error prevented the server from fulfilling your request."
 REQUEST_S = 60.0  # seconds that an answer may take (uploads bound themselves)
 _encode = msgspec.json.Encoder().encode
-_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any_json = msgspec.json.Decoder(Any)
-_access = logging.getLogger("moln.access")
 _log = logging.getLogger("moln.http")
 
 
@@ -45,24 +46,20 @@ def parse_query(text: str) -> Params:
     return params
 
 
-def negotiate(service: Service, req: falcon.asgi.Request) -> Version:
+def negotiate(service: Service, header: str | None, legacy: str | None) -> Version:
     """The microversion asked for (api-ref, "Microversions"). Raises: Invalid, NotAcceptable."""
-    asked = None
-    header = req.get_header("OpenStack-API-Version")
-    if header:
-        for part in header.split(","):
-            word, _, number = part.strip().partition(" ")
-            if word.lower() == service.header:
-                asked = number.strip()
-    if asked is None and service.legacy_header:
-        asked = req.get_header(service.legacy_header)
+    asked = legacy
+    for part in (header or "").split(","):
+        word, _, number = part.strip().partition(" ")
+        if word.lower() == service.header:
+            asked = number.strip()
     if asked is None:
         return service.min_version
     if asked == "latest":
         return service.max_version
     major, dot, minor = asked.partition(".")
     if not (dot and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit() and len(asked) < 12):
-        raise errors.Invalid(f"API Version String {asked} is of invalid format. Must be of format MajorNum.MinorNum.")
+        raise errors.Invalid(f"API Version String {asked[:40]} is of invalid format. Must be of format MajorNum.MinorNum.")
     found = (int(major), int(minor))
     if not service.min_version <= found <= service.max_version:
         low, high = (".".join(map(str, v)) for v in (service.min_version, service.max_version))
@@ -71,12 +68,51 @@ def negotiate(service: Service, req: falcon.asgi.Request) -> Version:
     return found
 
 
+class _Versions:
+    """What one service's headers ask for, and the headers that say what was given; each combination worked out once."""
+
+    KEPT = 512  # combinations, at most
+
+    def __init__(self, service: Service):
+        self._service = service
+        self._asked: dict[tuple[str | None, str | None], Version] = {}
+        self._given: dict[Version, dict[str, str]] = {}
+
+    def asked(self, req: falcon.asgi.Request) -> Version:
+        service = self._service
+        if not service.header:
+            return ANY_VERSION
+        key = (req.get_header("OpenStack-API-Version"), req.get_header(service.legacy_header) if service.legacy_header else None)
+        found = self._asked.get(key)
+        if found is None:
+            found = negotiate(service, *key)
+            if len(self._asked) < self.KEPT:
+                self._asked[key] = found
+        return found
+
+    def headers(self, version: Version) -> dict[str, str]:
+        found = self._given.get(version)
+        if found is None:
+            found = {}
+            service = self._service
+            if service.header:
+                text = f"{version[0]}.{version[1]}"
+                found["openstack-api-version"] = f"{service.header} {text}"
+                found["vary"] = "OpenStack-API-Version"
+                if service.legacy_header:
+                    found[service.legacy_header.lower()] = text
+                    found["vary"] += ", " + service.legacy_header
+            self._given[version] = found
+        return found
+
+
 class Endpoint:
     """Every operation of one path: Falcon's resource."""
 
     def __init__(self, cloud: Cloud, service: Service, routes: list[Route]):
         self.cloud = cloud
         self.service = service
+        self.versions = _Versions(service)
         self.by_method: dict[str, list[Route]] = {}
         for route in routes:
             self.by_method.setdefault(route.method, []).append(route)
@@ -86,9 +122,8 @@ class Endpoint:
             setattr(self, f"on_{method.lower()}", self._responder(found))
 
     def _responder(self, routes: list[Route]) -> Callable[..., Awaitable[None]]:
-        service, cloud = self.service, self.cloud
-        versioned = bool(service.header)
-        only = routes[0] if len(routes) == 1 and not routes[0].action else None
+        cloud, versions = self.cloud, self.versions
+        public = routes[0].public
         chosen_by_body = any(r.action for r in routes)
 
         async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, **values: str) -> None:
@@ -96,56 +131,41 @@ class Endpoint:
             log.request_id.set(request_id)
             ctx = None
             try:
-                version = negotiate(service, req) if versioned else ANY_VERSION
-                token = req.get_header("X-Auth-Token")
+                if values and not all(values.values()):
+                    raise errors.NotFound("The resource could not be found.")
+                version = versions.asked(req)
                 who = None
+                token = req.get_header("X-Auth-Token")
                 if token:
                     try:
                         who = await cloud.authenticate(cloud, token)
                     except errors.Unauthorized:
-                        if not (only or routes[0]).public:
+                        if not public:
                             raise
-                elif not (only or routes[0]).public:
+                elif not public:
                     raise errors.Unauthorized("The request you have made requires authentication.")
                 ctx = RequestContext(cloud, request_id, who, version, cloud.clock.monotonic() + REQUEST_S)
-                raw = None
-                if chosen_by_body:
-                    raw = await read_body(req)
-                    route = _by_action(routes, raw, version, req)
-                else:
-                    route = only or _by_version(routes, version)
-                    if not route.since <= version <= route.until and versioned:
-                        raise errors.NotFound("The resource could not be found.")
+                raw = await read_body(req) if chosen_by_body else None
+                route = _by_version(routes, version) if raw is None else _by_action(routes, raw, version)
                 await _answer(route, ctx, req, resp, list(values.values()), raw)
                 self._finish(resp, request_id, version)
             except Failure as failure:
                 self._fail(failure, req, resp, ctx, request_id)
-            except Exception as error:
-                if isinstance(error, falcon.HTTPError):
-                    raise
+            except falcon.HTTPError:
+                raise
+            except Exception:
                 _log.exception("an unforeseen error in %s %s", req.method, req.path)
-                crash = Failure("An unexpected error prevented the server from fulfilling your request.")
-                self._fail(crash, req, resp, ctx, request_id)
-            if _access.isEnabledFor(logging.INFO):
-                who_id = ctx.user_id if ctx else None
-                _access.info("%s %s %s user=%s", req.method, req.path, resp.status_code, who_id)
+                self._fail(Failure(UNFORESEEN), req, resp, ctx, request_id)
+            log.access(req.method, req.path, resp.status_code, ctx.user_id if ctx else None, request_id)
 
         return respond
 
     def _finish(self, resp: falcon.asgi.Response, request_id: str, version: Version) -> None:
         headers = resp._headers
         headers["x-openstack-request-id"] = request_id
-        service = self.service
-        if service.request_id_header:
-            headers[service.request_id_header] = request_id
-        if service.header:
-            text = f"{version[0]}.{version[1]}"
-            headers["openstack-api-version"] = f"{service.header} {text}"
-            vary = "OpenStack-API-Version"
-            if service.legacy_header:
-                headers[service.legacy_header.lower()] = text
-                vary += ", " + service.legacy_header
-            headers["vary"] = vary
+        if self.service.request_id_header:
+            headers[self.service.request_id_header] = request_id
+        headers.update(self.versions.headers(version))
 
     def _fail(self, failure: Failure, req: falcon.asgi.Request, resp: falcon.asgi.Response, ctx: RequestContext | None,
               request_id: str) -> None:  # fmt: skip
@@ -177,7 +197,7 @@ def _by_version(routes: list[Route], version: Version) -> Route:
     raise errors.NotFound("The resource could not be found.")
 
 
-def _by_action(routes: list[Route], raw: bytes, version: Version, req: falcon.asgi.Request) -> Route:
+def _by_action(routes: list[Route], raw: bytes, version: Version) -> Route:
     keys = decode(_any_json, raw)
     if not isinstance(keys, dict) or not keys:
         raise errors.Invalid("Malformed request body: an object with one action is needed.")
@@ -192,11 +212,15 @@ def _by_action(routes: list[Route], raw: bytes, version: Version, req: falcon.as
 
 
 async def read_body(req: falcon.asgi.Request, bound: int = BODY_BOUND) -> bytes:
-    """A small body, whole. Raises: TooLarge."""
+    """A small body, whole. Raises: TooLarge; Invalid, when it does not arrive in time."""
     length = req.content_length
     if length is not None and length > bound:
         raise errors.TooLarge(f"The request body is larger than {bound} bytes.")
-    raw: bytes = await req.stream.read(bound + 1)
+    try:
+        async with asyncio.timeout(BODY_S):
+            raw: bytes = await req.stream.read(bound + 1)
+    except TimeoutError:
+        raise errors.Invalid("The request body did not arrive in time.") from None
     if len(raw) > bound:
         raise errors.TooLarge(f"The request body is larger than {bound} bytes.")
     return raw
@@ -259,7 +283,9 @@ async def _answer(route: Route, ctx: RequestContext, req: falcon.asgi.Request, r
 def _check_project(ctx: RequestContext, project_id: str) -> None:
     """A project id in the path must be the token's own (Cinder and Nova answer 400)."""
     if ctx.who is not None and project_id != ctx.project_id and not (ctx.project_id is None and ctx.is_admin):
-        raise errors.Invalid(f"Malformed request URL: URL's project_id '{project_id[:64]}' doesn't match Context's project_id '{ctx.project_id}'")
+        raise errors.Invalid(
+            f"Malformed request URL: URL's project_id '{project_id[:64]}' doesn't match Context's project_id '{ctx.project_id}'"
+        )
 
 
 def _template(path: str) -> str:
@@ -285,17 +311,9 @@ class _Nowhere:
         self._endpoint._fail(errors.NotFound("The resource could not be found."), req, resp, None, "req-" + self._endpoint.cloud.ids.uuid())
 
 
-class _RefuseEmptySegments:
-    """`/v3//volumes` is nothing; Falcon would take the empty segment for a variable."""
-
-    async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        if "//" in req.path:
-            raise falcon.HTTPNotFound()
-
-
 def build_app(cloud: Cloud, routes: Iterable[Route]) -> falcon.asgi.App[Any, Any]:
     """The ASGI application of these operations. Raises ValueError, when two of them clash."""
-    app = falcon.asgi.App(middleware=[_RefuseEmptySegments()])
+    app = falcon.asgi.App()
     app.req_options.strip_url_path_trailing_slash = True
     app.resp_options.default_media_type = falcon.MEDIA_JSON
     paths: dict[str, list[Route]] = {}
@@ -312,7 +330,7 @@ def build_app(cloud: Cloud, routes: Iterable[Route]) -> falcon.asgi.App[Any, Any
             app.add_route(template.rstrip("/"), endpoint)
     bare: dict[str, Endpoint] = {prefix: Endpoint(cloud, service, []) for prefix, service in services.items()}
     for prefix, endpoint in sorted(bare.items(), key=lambda item: len(item[0])):
-        app.add_sink(_Nowhere(endpoint), prefix=prefix or "/")
+        app.add_sink(_Nowhere(endpoint), prefix=prefix or "/")  # type: ignore[arg-type]
 
     async def http_error(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError, params: Any) -> None:
         status = http_status_to_code(error.status)
@@ -322,20 +340,21 @@ def build_app(cloud: Cloud, routes: Iterable[Route]) -> falcon.asgi.App[Any, Any
             return
         failure: Failure = errors.NotFound("The resource could not be found.")
         if status == 405:
-            allowed = tuple((error.headers or {}).get("Allow", "").split(", "))  # type: ignore[union-attr]
+            allowed = tuple(dict(error.headers or {}).get("Allow", "").split(", "))
             failure = errors.MethodNotAllowed("The method is not allowed for this resource.", allowed)
         elif status != 404:
             failure = errors.Invalid(error.description or error.title or "Bad request.")
         endpoint._fail(failure, req, resp, None, "req-" + cloud.ids.uuid())
 
-    app.add_error_handler(falcon.HTTPError, http_error)  # type: ignore[arg-type]
+    app.add_error_handler(falcon.HTTPError, http_error)
     return app
 
 
 def _paths(route: Route) -> list[str]:
     service = route.service
     full = service.prefix + route.path
-    if not service.project_in_path or not route.path.startswith(service.root + "/") or route.path.startswith(service.root + "/{project_id}"):
+    below_root = route.path.startswith(service.root + "/")
+    if not service.project_in_path or not below_root or route.path.startswith(service.root + "/{project_id}"):
         return [full]
     return [full, f"{service.prefix}{service.root}/{{project_id}}{route.path[len(service.root):]}"]
 

@@ -79,6 +79,7 @@ async def receive(reader: asyncio.StreamReader) -> Frame:
     if length > FRAME_BOUND:
         raise ConnectionError(f"a frame of {length} bytes")
     try:
-        return _decoder.decode(await reader.readexactly(length))
+        frame: Frame = _decoder.decode(await reader.readexactly(length))
+        return frame
     except msgspec.MsgspecError as error:
         raise ConnectionError(f"not a frame: {error}") from None

@@ -1,0 +1,99 @@
+"""uvicorn with the bounds that it lacks: time for headers, progress of bodies and answers, size of headers, connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_S = 10.0  # seconds for a request's headers to arrive, from the connection or the request's first byte
+IDLE_S = 30.0  # seconds without a byte of a body, or without a byte of an answer taken
+KEEP_ALIVE_S = 30  # seconds that a connection may wait for its next request
+HEADER_BOUND = 64 << 10  # bytes of a request line with its headers
+CONNECTIONS = 1024  # answered with 503 beyond
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. due: when it has taken too long (the loop's time); the server looks once a second."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.in_headers, self.taken, self.stuck_since = True, 0, math.inf
+        self.due = self.loop.time() + HEADER_S
+
+    def data_received(self, data: bytes) -> None:
+        if self.in_headers:
+            self.taken += len(data)
+        super().data_received(data)
+        if self.in_headers and self.taken > HEADER_BOUND and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.in_headers, self.taken = True, 0
+        self.due = self.loop.time() + HEADER_S
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.in_headers = False
+        self.due = self.loop.time() + IDLE_S
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if not self.cycle.response_complete:  # after the answer, what is left of the body gets no more time
+            self.due = self.loop.time() + IDLE_S
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.in_headers, self.taken = True, 0
+        self.due = math.inf
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.stuck_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.stuck_since = math.inf
+
+    def cut_if_late(self, now: float) -> None:
+        """Drop the connection, if its peer keeps us waiting; not if it waits for us to read."""
+        if self.due < now and self.flow.read_paused:
+            self.due = now + IDLE_S
+        if self.due < now or self.stuck_since + IDLE_S < now:
+            self.transport.abort()
+
+
+class Server(uvicorn.Server):
+    """uvicorn with the signals left to us; cuts off connections that take too long."""
+
+    def install_signal_handlers(self) -> None:
+        return
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # uvicorn ticks ten times a second
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, BoundedProtocol):
+                    connection.cut_if_late(now)
+        return await super().on_tick(counter)
+
+
+def http_server(app: Any, **where: Any) -> Server:
+    """A server of `app`, not yet serving. where: host and port, uds or fd, as uvicorn has them."""
+    return Server(uvicorn.Config(
+        app, loop="none", http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S, limit_concurrency=CONNECTIONS, backlog=512, proxy_headers=False,
+        timeout_graceful_shutdown=5, **where,
+    ))  # fmt: skip

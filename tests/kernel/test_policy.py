@@ -295,3 +295,11 @@ def test_override_files_are_read_as_yaml_or_json(tmp_path: Any) -> None:
     (tmp_path / "neutron.yaml").write_text("- a list\n")
     with pytest.raises(ValueError, match=r"neutron\.yaml"):
         load_overrides(tmp_path)
+
+
+async def test_the_cloud_itself_may_do_everything(cloud: Any) -> None:
+    ctx = cloud.system_context()
+    assert ctx.allows("compute", "os_compute_api:servers:delete", {"project_id": "p"})
+    assert ctx.allows("network", "delete_port", {"project_id": "p", "network:project_id": "q", "device_owner": "compute:nova"})
+    assert ctx.allows("volume", "volume:delete", {"project_id": "p"}) and ctx.allows("image", "delete_image", {"project_id": "p"})
+    assert ctx.allows("identity", "identity:list_users", {})

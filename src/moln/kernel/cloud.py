@@ -43,6 +43,9 @@ class Cloud:
         self.areas: dict[str, Any] = {}
 
     def system_context(self, request_id: str = "") -> RequestContext:
-        """A context of the cloud itself, for work that no caller asked for: it may do everything."""
-        who = Identity(user_id="moln", roles=frozenset({"admin", "manager", "member", "reader", "service"}), system_scope="all")
+        """A context of the cloud itself, for work that no caller asked for: it may do everything.
+
+        It has no system scope: most services' rules refuse that (oslo.policy's scope types).
+        """
+        who = Identity(user_id="moln", roles=frozenset({"admin", "manager", "member", "reader", "service"}))
         return RequestContext(self, request_id or "req-" + self.ids.uuid(), who, version=(99, 999))

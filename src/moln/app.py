@@ -31,6 +31,7 @@ from moln.kernel.link import NodeLinks
 from moln.kernel.module import Module
 from moln.kernel.policy import Policy
 from moln.kernel.work import Workers
+from moln.kernel.work.housekeeping import HOUSEKEEPING
 from moln.network.settings import NetworkSettings
 from moln.placement.settings import PlacementSettings
 from moln.volume.settings import VolumeSettings
@@ -127,5 +128,6 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     areas = modules(settings)
     db = SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook)
     cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids)
-    workers = Workers(cloud, [r for a in areas for r in a.reconcilers], [p for a in areas for p in a.periodics])
+    periodics = [HOUSEKEEPING, *(p for a in areas for p in a.periodics)]
+    workers = Workers(cloud, [r for a in areas for r in a.reconcilers], periodics)
     return App(cloud, areas, workers, build_app(cloud, all_routes(areas)))

@@ -174,7 +174,9 @@ async def test_headers_beyond_the_bound_are_431(address: Path) -> None:
     assert await served(address)
 
 
-@pytest.mark.parametrize("request_line", [b"GET /\xff HTTP/1.1", b"NONSENSE", b"GET /hello HTTP/9.9", b"GET http://[ HTTP/1.1", b"\x16\x03\x01\x02"])
+@pytest.mark.parametrize(
+    "request_line", [b"GET /\xff HTTP/1.1", b"NONSENSE", b"GET /hello HTTP/9.9", b"GET http://[ HTTP/1.1", b"\x16\x03\x01\x02"]
+)
 async def test_what_is_no_http_is_400_or_cut(address: Path, request_line: bytes) -> None:
     async with Client(address) as client:
         await client.send(request_line + b"\r\nhost: x\r\n\r\n")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import falcon.asgi
-import yaml
 from msgspec import Struct, field
 
 import moln.compute.module as compute
@@ -23,13 +22,12 @@ from moln.image.settings import ImageSettings
 from moln.kernel import config
 from moln.kernel.clock import Clock, Ids
 from moln.kernel.cloud import Cloud
-from moln.kernel.context import POLICIES
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Route, build_app
 from moln.kernel.link import NodeLinks
 from moln.kernel.module import Module
-from moln.kernel.policy import Policy
+from moln.kernel.policy import Policy, load_overrides
 from moln.kernel.work import Workers
 from moln.kernel.work.housekeeping import HOUSEKEEPING
 from moln.network.settings import NetworkSettings
@@ -70,16 +68,8 @@ def modules(settings: Settings) -> list[Module]:
 
 
 def load_policy(home: Path) -> Policy:
-    """The defaults with an operator's `policy/<service>.yaml` files on top. Raises: Invalid."""
-    overrides = {}
-    for service in POLICIES.values():
-        path = home / "policy" / f"{service}.yaml"
-        if path.exists():
-            try:
-                overrides[service] = yaml.safe_load(path.read_text("utf-8")) or {}
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise Invalid(f"{path} is not valid YAML: {error}") from None
-    policy = Policy.load(overrides=overrides)
+    """The defaults with an operator's `policy/<service>.yaml` (or .json) files on top. Raises: Invalid."""
+    policy = Policy.load(overrides=load_overrides(home / "policy"))
     if policy.problems:
         raise Invalid("; ".join(policy.problems))
     return policy

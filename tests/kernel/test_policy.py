@@ -12,6 +12,7 @@ from msgspec import Struct
 from oslo_config import cfg
 from oslo_policy import policy as oslo
 
+from moln.kernel.errors import Invalid
 from moln.kernel.policy import SERVICES, Policy, default_rules, load_overrides
 
 POLICY = Policy.load()
@@ -293,7 +294,7 @@ def test_override_files_are_read_as_yaml_or_json(tmp_path: Any) -> None:
     assert overrides == {"nova": {"a": "role:x"}, "cinder": {"b": [["role:x"], ["role:y"]]}, "glance": {}}
     assert Policy.load(overrides=overrides).allows("cinder", "b", Creds(roles=frozenset({"y"})))
     (tmp_path / "neutron.yaml").write_text("- a list\n")
-    with pytest.raises(ValueError, match=r"neutron\.yaml"):
+    with pytest.raises(Invalid, match=r"neutron\.yaml"):
         load_overrides(tmp_path)
 
 

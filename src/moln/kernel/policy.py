@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
+from moln.kernel.errors import Invalid
 from moln.kernel.policy_checks import Check, always, compile_check, never
 
 SERVICES = ("keystone", "glance", "placement", "nova", "neutron", "cinder")
@@ -155,7 +156,7 @@ def _read_rules(text: str) -> dict[str, Rule]:
 
 
 def load_overrides(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read an operator's ``SERVICE.yaml`` or ``SERVICE.json`` files. Raises: ValueError naming a bad file."""
+    """Read an operator's ``SERVICE.yaml`` or ``SERVICE.json`` files. Raises: Invalid, naming a bad file."""
     overrides = {}
     for service in SERVICES:
         for path in (folder / f"{service}.yaml", folder / f"{service}.json"):
@@ -165,8 +166,8 @@ def load_overrides(folder: Path) -> dict[str, dict[str, Any]]:
             try:
                 rules = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
             except (ValueError, yaml.YAMLError) as why:
-                raise ValueError(f"{path} cannot be read: {why}") from why
+                raise Invalid(f"{path} cannot be read: {why}") from why
             if not isinstance(rules or {}, dict):
-                raise ValueError(f"{path} must map rule names to checks")
+                raise Invalid(f"{path} must map rule names to checks")
             overrides[service] = rules or {}
     return overrides

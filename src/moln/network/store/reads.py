@@ -12,7 +12,7 @@ from moln.kernel.db import INT, Query, Reader, Statement, Transaction, in_list
 from moln.kernel.db.listing import Listing
 
 T = TypeVar("T", bound=Struct)
-CHUNK = 500                                        # ids in one IN list
+CHUNK = 500  # ids in one IN list
 
 
 class Table(Generic[T]):
@@ -71,10 +71,11 @@ class Table(Generic[T]):
             found += await db.all(query, values=wanted[start : start + CHUNK])
         return found
 
-    async def add(self, tx: Transaction, thing: T) -> None:
-        """Raises: Duplicate."""
+    async def add(self, tx: Transaction, thing: T, *, if_absent: bool = False) -> bool:
+        """False: something that must be unique was there (if_absent). Raises: Duplicate."""
         values = {field: getattr(thing, field) for field in thing.__struct_fields__}
-        await tx.insert(self.table, values | {name: function(thing) for name, function in self.computed.items()})
+        values |= {name: function(thing) for name, function in self.computed.items()}
+        return await tx.insert(self.table, values, if_absent=if_absent)
 
     async def save(self, tx: Transaction, thing: T, now_us: int, **changes: Any) -> T:
         """Write changed fields; the revision goes up by one whoever else wrote meanwhile."""

@@ -213,9 +213,7 @@ class Tagged(Struct, frozen=True):
     tag: str
 
 
-TAGS = Query(
-    sa.select(t.tags.c.resource_id, t.tags.c.tag).where(in_list(t.tags.c.resource_id, "ids")).order_by(t.tags.c.tag), Tagged
-)
+TAGS = Query(sa.select(t.tags.c.resource_id, t.tags.c.tag).where(in_list(t.tags.c.resource_id, "ids")).order_by(t.tags.c.tag), Tagged)
 
 
 async def tags_of(db: Reader, ids: Iterable[str]) -> dict[str, list[str]]:

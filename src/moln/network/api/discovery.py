@@ -1,0 +1,96 @@
+"""Version documents, and the extensions that are really served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moln.kernel.context import RequestContext
+from moln.kernel.errors import NotFound
+from moln.kernel.http.routes import Params
+from moln.network.api.service import routes
+
+EXTENSIONS = {                                     # alias: (name, what it adds)
+    "agent": ("agent", "The agent management extension."),
+    "allowed-address-pairs": ("Allowed Address Pairs", "Provides allowed address pairs"),
+    "availability_zone": ("Availability Zone", "The availability zone extension."),
+    "binding": ("Port Binding", "Expose port bindings of a virtual port to external application"),
+    "dns-integration": ("DNS Integration", "Provides integration with DNS."),
+    "empty-string-filtering": ("Empty String Filtering Extension", "Allow filtering by attributes with empty string value"),
+    "ext-gw-mode": ("Neutron L3 Configurable external gateway mode", "Extension of the router abstraction for specifying whether SNAT should occur on the external gateway"),
+    "external-net": ("Neutron external network", "Adds external network attribute to network resource."),
+    "extra_dhcp_opt": ("Neutron Extra DHCP options", "Extra options configuration for DHCP."),
+    "extraroute": ("Neutron Extra Route", "Extra routes configuration for L3 router"),
+    "extraroute-atomic": ("Atomically add/remove extra routes", "Edit extra routes of a router on server side by atomically adding/removing extra routes"),
+    "filter-validation": ("Filter parameters validation", "Provides validation on filter parameters."),
+    "fip-port-details": ("Floating IP Port Details Extension", "Add port_details attribute to Floating IP resource"),
+    "ip-substring-filtering": ("IP address substring filtering", "Provides IP address substring filtering when listing ports"),
+    "net-mtu": ("Network MTU", "Provides MTU attribute for a network resource."),
+    "net-mtu-writable": ("Network MTU (writable)", "Provides a writable MTU attribute for a network resource."),
+    "network_availability_zone": ("Network Availability Zone", "Availability zone support for network."),
+    "network-ip-availability": ("Network IP Availability", "Provides IP availability data for each network and subnet."),
+    "pagination": ("Pagination support", "Extension that indicates that pagination is enabled."),
+    "port-mac-address-regenerate": ("Neutron Port MAC address regenerate", "Network port MAC address regenerate"),
+    "port-security": ("Port Security", "Provides port security"),
+    "port-security-groups-filtering": ("Port filtering on security groups", "Provides security groups filtering when listing ports"),
+    "project-id": ("project_id field enabled", "Extension that indicates that project_id field is enabled."),
+    "provider": ("Provider Network", "Expose mapping of virtual networks to physical networks"),
+    "quota_details": ("Quota details management support", "Expose functions for quotas usage statistics per project"),
+    "quotas": ("Quota management support", "Expose functions for quotas management per project"),
+    "revision-if-match": ("If-Match constraints based on revision_number", "Extension indicating that If-Match based on revision_number is supported."),
+    "router": ("Neutron L3 Router", "Router abstraction for basic L3 forwarding between L2 Neutron networks and access to external networks via a NAT gateway."),
+    "router_availability_zone": ("Router Availability Zone", "Availability zone support for router."),
+    "security-group": ("security-group", "The security groups extension."),
+    "security-groups-normalized-cidr": ("Normalized CIDR field for security group rules", "Add new field with normalized remote_ip_prefix cidr in SG rule"),
+    "security-groups-rules-belongs-to-default-sg": ("Security group rule belongs to the project's default security group", "Flag to determine if the security group rule belongs to the project's default security group"),
+    "sorting": ("Sorting support", "Extension that indicates that sorting is enabled."),
+    "standard-attr-description": ("standard-attr-description", "Extension to add descriptions to standard attributes"),
+    "standard-attr-revisions": ("Resource revision numbers", "This extension will display the revision number of neutron resources with standard attributes."),
+    "standard-attr-tag": ("Tag support for resources with standard attribute: network, subnet, port, router, floatingip, security_group", "Enables to set tag on resources with standard attribute."),
+    "standard-attr-timestamp": ("Resource timestamps", "Adds created_at and updated_at fields to all Neutron resources that have Neutron standard attributes."),
+    "stateful-security-group": ("Stateful security group", "Indicates if the security group is stateful or not"),
+    "subnet-external-network": ("Subnet belongs to an external network", "Informs if the subnet belongs to an external network"),
+    "subnet-service-types": ("Subnet service types", "Provides ability to set the subnet service_types field"),
+    "tag-creation": ("Tag creation extension", "Allow to create tags when creating the resources"),
+}  # fmt: skip
+UPDATED = "2026-11-22T00:00:00-00:00"
+RESOURCES = (
+    "networks", "subnets", "ports", "routers", "floatingips", "security-groups", "security-group-rules", "quotas", "agents",
+    "availability_zones", "extensions", "network-ip-availabilities",
+)  # fmt: skip
+
+
+def _extension(alias: str) -> dict[str, Any]:
+    name, description = EXTENSIONS[alias]
+    return {"alias": alias, "name": name, "description": description, "updated": UPDATED, "links": []}
+
+
+def _version(ctx: RequestContext) -> dict[str, Any]:
+    return {"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": f"{ctx.settings.public_url}/network/v2.0/"}]}
+
+
+@routes.get("/", public=True)
+async def versions(ctx: RequestContext) -> dict[str, Any]:
+    return {"versions": [_version(ctx)]}
+
+
+@routes.get("/v2.0", public=True)
+async def resources(ctx: RequestContext) -> dict[str, Any]:
+    base = f"{ctx.settings.public_url}/network/v2.0"
+    return {
+        "resources": [
+            {"name": name.rstrip("s"), "collection": name, "links": [{"rel": "self", "href": f"{base}/{name}"}]} for name in RESOURCES
+        ]
+    }
+
+
+@routes.get("/v2.0/extensions")
+async def extensions(query: Params) -> dict[str, Any]:
+    wanted = query.get("alias", list(EXTENSIONS))
+    return {"extensions": [_extension(alias) for alias in EXTENSIONS if alias in wanted]}
+
+
+@routes.get("/v2.0/extensions/{alias}")
+async def extension(alias: str) -> dict[str, Any]:
+    if alias not in EXTENSIONS:
+        raise NotFound(f"Extension with alias {alias} does not exist", type="HTTPNotFound")
+    return {"extension": _extension(alias)}

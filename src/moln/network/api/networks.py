@@ -1,0 +1,159 @@
+"""/v2.0/networks and /v2.0/subnets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET
+
+from moln.kernel.errors import Invalid
+from moln.network.api import attributes as a
+from moln.network.api import views
+from moln.network.api.attributes import ADMIN_STATE, NAME, Attribute, Schema, bad_value
+from moln.network.api.resources import Resource, parse_tags, publish
+from moln.network.api.service import routes
+from moln.network.model.addresses import Pool, parse_address
+from moln.network.model.subnets import Route
+from moln.network.ops import networks as network_ops
+from moln.network.ops import subnets as subnet_ops
+from moln.network.store import rows
+
+TAGS = Attribute(name="tags", post=True, default=None, parse=parse_tags)
+ZONE_HINTS = Attribute(
+    name="availability_zone_hints", field="availability_zone_hints", post=True, put=True, default=(), parse=a.list_of(a.text())
+)
+
+
+def _domain(value: Any, name: str) -> str:
+    """A DNS domain that ends in a dot, or nothing (SEC-32: labels only)."""
+    text = a.text_or_none()(value, name)
+    if not text:
+        return ""
+    labels = text.rstrip(".").split(".")
+    if not text.endswith("."):
+        raise bad_value(name, f"'{text}' not a valid PQDN or FQDN. Reason: An FQDN must end with a dot")
+    if any(not 0 < len(label) < 64 or not label.replace("-", "").isalnum() or not label.isascii() or label[0] == "-" for label in labels):
+        raise bad_value(name, f"'{text}' not a valid PQDN or FQDN. Reason: each label must be 1-63 letters, digits and hyphens")
+    return text
+
+
+def _always(value: str) -> Any:
+    """A filter on something that is the same for all: other values find nothing."""
+    return lambda values: [] if value in values else [("id", "in", [])]
+
+
+NETWORKS = Resource(
+    Schema(
+        "network",
+        "networks",
+        [
+            NAME,
+            ADMIN_STATE,
+            TAGS,
+            ZONE_HINTS,
+            Attribute(name="status", filter=_always("ACTIVE"), sort=False),
+            Attribute(name="subnets"),
+            Attribute(name="availability_zones"),
+            Attribute(name="shared", field="shared", post=True, put=True, default=False, parse=a.boolean, filter=a.truths("shared"), sort=True),
+            Attribute(
+                name="router:external", field="external", post=True, put=True, default=False, parse=a.boolean, filter=a.truths("external"),
+            ),
+            Attribute(name="is_default", field="is_default", post=True, put=True, default=False, parse=a.boolean, filter=a.truths("is_default")),
+            Attribute(
+                name="mtu", field="mtu", post=True, put=True, default=None, parse=a.optional(a.whole(0)), filter=a.numbers("mtu"), sort=True
+            ),
+            Attribute(
+                name="provider:network_type", field="network_type", post=True, put=True, parse=a.optional(a.text(32)), filter="network_type",
+                sort=True,
+            ),
+            Attribute(
+                name="provider:physical_network", field="physical_network", post=True, put=True, parse=a.optional(a.text(64)),
+                filter="physical_network", sort=True,
+            ),
+            Attribute(
+                name="provider:segmentation_id", field="segmentation_id", post=True, put=True, parse=a.optional(a.whole(0)),
+                filter=a.numbers("segmentation_id"), sort=True,
+            ),
+            Attribute(
+                name="port_security_enabled", field="port_security_enabled", post=True, put=True, default=True, parse=a.boolean,
+                filter=a.truths("port_security_enabled"), sort=True,
+            ),
+            Attribute(name="dns_domain", field="dns_domain", post=True, put=True, default="", parse=_domain, filter="dns_domain"),
+        ],
+    ),
+    "networks",
+    rows.networks,
+    views.networks,
+    create=network_ops.create_in,
+    update=network_ops.update_in,
+    delete=network_ops.delete_in,
+)  # fmt: skip
+
+
+def _pools(value: Any, name: str) -> tuple[Pool, ...] | None:
+    if value is None:
+        return None
+    shape = a.object_of({"start": a.address, "end": a.address}, required=("start", "end"))
+    return tuple(Pool(**item) for item in a.list_of(shape)([*value] if isinstance(value, list) else value, name))
+
+
+def parse_routes(value: Any, name: str) -> tuple[Route, ...]:
+    """`[{"destination", "nexthop"}]`, no two alike, each of one IP version."""
+    shape = a.object_of({"destination": a.cidr, "nexthop": a.address}, required=("destination", "nexthop"))
+    found = tuple(Route(**item) for item in a.list_of(shape)(value, name))
+    if len(set(found)) != len(found):
+        raise bad_value(name, "Duplicate hostroute")
+    return found
+
+
+def _servers(value: Any, name: str) -> tuple[str, ...]:
+    return a.list_of(a.address, unique=True)(value, name)
+
+
+def _gateway(value: Any, name: str) -> str | None:
+    return None if value is None else str(parse_address(value, field=name))
+
+
+def _no_pool(value: Any, name: str) -> None:
+    """Subnet pools are not served: only null is taken."""
+    if value is not None:
+        raise Invalid("Subnet pools are not supported: give the subnet its cidr.", field=name)
+
+
+IPV6_MODES = a.optional(a.one_of("dhcpv6-stateful", "dhcpv6-stateless", "slaac"))
+
+SUBNETS = Resource(
+    Schema(
+        "subnet",
+        "subnets",
+        [
+            NAME,
+            TAGS,
+            Attribute(name="ip_version", field="ip_version", post=True, required=True, parse=a.whole(4, 6), filter=a.numbers("ip_version"), sort=True),
+            Attribute(name="network_id", field="network_id", post=True, required=True, parse=a.uuid, filter="network_id", sort=True),
+            Attribute(name="subnetpool_id", post=True, default=UNSET, parse=_no_pool, filter=lambda values: [("id", "in", [])]),
+            Attribute(name="cidr", field="cidr", post=True, required=True, filter="cidr", sort=True),
+            Attribute(name="gateway_ip", field="gateway_ip", post=True, put=True, default="", parse=_gateway, filter="gateway_ip", sort=True),
+            Attribute(name="allocation_pools", field="allocation_pools", post=True, put=True, default=None, parse=_pools),
+            Attribute(name="dns_nameservers", field="dns_nameservers", post=True, put=True, default=(), parse=_servers),
+            Attribute(name="host_routes", field="host_routes", post=True, put=True, default=(), parse=parse_routes),
+            Attribute(
+                name="enable_dhcp", field="enable_dhcp", post=True, put=True, default=True, parse=a.boolean, filter=a.truths("enable_dhcp"), sort=True
+            ),
+            Attribute(name="ipv6_ra_mode", field="ipv6_ra_mode", post=True, default=None, parse=IPV6_MODES, filter="ipv6_ra_mode"),
+            Attribute(name="ipv6_address_mode", field="ipv6_address_mode", post=True, default=None, parse=IPV6_MODES, filter="ipv6_address_mode"),
+            Attribute(name="service_types", field="service_types", post=True, put=True, default=(), parse=a.list_of(a.text(), unique=True)),
+            Attribute(name="shared", filter=a.truths("net_shared")),
+            Attribute(name="router:external", filter=a.truths("net_external")),
+        ],
+    ),
+    "subnets",
+    rows.subnets,
+    views.subnets,
+    create=subnet_ops.create_in,
+    update=subnet_ops.update_in,
+    delete=subnet_ops.delete_in,
+)
+
+publish(routes, NETWORKS)
+publish(routes, SUBNETS)

@@ -1,0 +1,83 @@
+"""The network area as app.py takes it."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+
+
+from moln.kernel.cloud import Cloud
+from moln.kernel.module import Module
+from moln.network.api import agents, discovery, networks, ports, quotas, routers, security_groups
+from moln.network.api.service import routes
+from moln.network.drivers.base import EngineSettings, NetworkDriver
+from moln.network.drivers.fake import FakeDriver
+from moln.network.drivers.ovn import OvnDriver
+from moln.network.model.topology import Chassis
+from moln.network.settings import NetworkSettings
+from moln.network.work.engine import Engine
+from moln.network.work.invariants import invariants
+
+PARTS = (agents, discovery, networks, ports, quotas, routers, security_groups)  # each adds its operations to `routes`
+
+
+def module(settings: Any) -> Module:
+    """`cloud.areas["network"]` is the Engine; its driver is OVN's, or the fake one in a simulated cloud."""
+    own: NetworkSettings = settings.network
+    engine = Engine(own.recompute_s)
+
+    async def setup(cloud: Cloud) -> None:
+        engine.begin(cloud, _driver(cloud, settings))
+        cloud.areas["network"] = engine
+
+    async def close(cloud: Cloud) -> None:
+        await engine.end()
+
+    return Module(
+        "network", routes=(routes,), reconcilers=(engine.reconciler(),), invariants=invariants(engine), setup=setup, close=close
+    )
+
+
+def _driver(cloud: Cloud, settings: Any) -> NetworkDriver:
+    own: NetworkSettings = settings.network
+    rows = EngineSettings(
+        dns_servers=own.dns_servers or resolvers(Path("/etc/resolv.conf")),
+        dns_domain=own.dns_domain,
+        distributed_floating_ips=own.distributed_floating_ips,
+    )
+    if settings.simulate:
+        return _simulated(cloud, FakeDriver(rows), own)
+    tls = (own.ovn_key, own.ovn_certificate, own.ovn_ca) if own.ovn_key else None
+    home = cloud.home / "ovn"
+    return OvnDriver(own.northbound or f"unix:{home}/nb.sock", own.southbound or f"unix:{home}/sb.sock", rows, tls=tls)
+
+
+def _simulated(cloud: Cloud, driver: FakeDriver, own: NetworkSettings) -> FakeDriver:
+    """Each node that reports itself is a chassis with every physical network."""
+
+    async def node_up(node: str, raw: bytes) -> None:
+        driver.add_chassis(Chassis(name=node, hostname=node, physical_networks=own.physical_networks, tunnel_types=("geneve",)))
+
+    cloud.links.on_report("node.up", node_up)
+    return driver
+
+
+def resolvers(file: Path) -> tuple[str, ...]:
+    """The host's own resolvers that guests can reach too: not those on its loopback (systemd-resolved's stub)."""
+    found = []
+    try:
+        lines = file.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ()
+    for line in lines:
+        word, _, rest = line.strip().partition(" ")
+        try:
+            address = ipaddress.ip_address(rest.strip().partition("%")[0])
+        except ValueError:
+            continue
+        if word == "nameserver" and not address.is_loopback and not address.is_link_local:
+            found.append(str(address))
+    return tuple(found[:3])
+
+

@@ -1,0 +1,59 @@
+"""Neutron's policy: a rule for the action, one for each guarded attribute that was set, and what a caller may know of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from moln.kernel.context import POLICIES, RequestContext
+from moln.kernel.errors import Forbidden, NotFound
+from moln.network.model.networks import Network
+from moln.network.model.security_groups import SecurityGroup
+
+Target = dict[str, Any]
+
+
+def knows(ctx: RequestContext, rule: str) -> bool:
+    """Whether there is such a rule; attributes without one are free."""
+    return ctx.cloud.policy.knows(POLICIES["network"], rule)
+
+
+def require(ctx: RequestContext, action: str, target: Target, attributes: Iterable[str] = ()) -> None:
+    """Allow the action, and setting each attribute ("binding:host_id", "fixed_ips:ip_address"). Raises: Forbidden.
+
+    For what exists already (not `create_…`) a caller who may not even see it learns nothing. Raises then: NotFound.
+    """
+    rules = [action, *(rule for name in attributes if knows(ctx, rule := f"{action}:{name}"))]
+    if all(ctx.allows("network", rule, target) for rule in rules):
+        return
+    verb, _, resource = action.partition("_")
+    if verb != "create" and not ctx.allows("network", f"get_{resource}", target):
+        raise NotFound("The resource could not be found.", type="HTTPNotFound")
+    said = " and ".join(f"rule:{rule}" for rule in rules)
+    raise Forbidden(f"{f'({said})' if len(rules) > 1 else said} is disallowed by policy", type="PolicyNotAuthorized")
+
+
+def sees(ctx: RequestContext, resource: str, target: Target) -> bool:
+    """Whether the caller may know of it."""
+    return ctx.allows("network", f"get_{resource}", target)
+
+
+def of_project(project_id: str, **more: Any) -> Target:
+    """A target that belongs to a project."""
+    return {"project_id": project_id, "tenant_id": project_id, **more}
+
+
+def of_network(network: Network, **more: Any) -> Target:
+    """A network as policy sees it."""
+    return of_project(network.project_id, **{"id": network.id, "shared": network.shared, "router:external": network.external, **more})
+
+
+def on_network(project_id: str, network: Network, **more: Any) -> Target:
+    """A subnet or port as policy sees it: with its network's owner."""
+    parent = {"network_id": network.id, "network:project_id": network.project_id, "network:tenant_id": network.project_id}
+    return of_project(project_id, **parent, **{"network:shared": network.shared, "router:external": network.external, **more})
+
+
+def in_group(project_id: str, group: SecurityGroup) -> Target:
+    """A rule as policy sees it: with its group's owner."""
+    return of_project(project_id, **{"security_group:project_id": group.project_id, "security_group:tenant_id": group.project_id})

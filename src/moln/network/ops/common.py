@@ -1,0 +1,78 @@
+"""What several operations share: Neutron's faults, quotas, and telling the engine."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from moln.kernel.db import Reader, Transaction
+from moln.kernel.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from moln.kernel.quota import Quota
+from moln.network.store.reads import Table
+
+T = TypeVar("T")
+
+QUOTA = Quota(
+    "network",
+    {"network": 100, "subnet": 100, "port": 500, "router": 10, "floatingip": 50, "security_group": 10, "security_group_rule": 100},
+)
+ENGINE = "network-engine"  # topic and reconciler: what the engine has to look at
+PORTS = "ports"  # topic: ports whose status, addresses or binding changed, for upper areas
+
+_MISSING = {
+    "network": ("NetworkNotFound", "Network {} could not be found."),
+    "subnet": ("SubnetNotFound", "Subnet {} could not be found."),
+    "port": ("PortNotFound", "Port {} could not be found."),
+    "router": ("RouterNotFound", "Router {} could not be found"),
+    "floatingip": ("FloatingIPNotFound", "Floating IP {} could not be found"),
+    "security_group": ("SecurityGroupNotFound", "Security group {} does not exist"),
+    "security_group_rule": ("SecurityGroupRuleNotFound", "Security group rule {} does not exist"),
+    "agent": ("AgentNotFound", "Agent {} could not be found."),
+}
+
+
+def missing(resource: str, id: str) -> NotFound:
+    """Neutron's word for a thing that is not there."""
+    kind, text = _MISSING[resource]
+    return NotFound(text.format(id), type=kind)
+
+
+def bad(resource: str, message: str) -> Invalid:
+    """Neutron's BadRequest."""
+    return Invalid(f"Bad {resource} request: {message}.", type="BadRequest")
+
+
+def invalid(message: str) -> Invalid:
+    """Neutron's InvalidInput."""
+    return Invalid(f"Invalid input for operation: {message}.", type="InvalidInput")
+
+
+def conflict(kind: str, message: str) -> Conflict:
+    return Conflict(message, type=kind)
+
+
+async def get(db: Reader, table: Table[T], resource: str, id: str) -> T:  # type: ignore[type-var]
+    """The thing. Raises: NotFound."""
+    found = await table.find(db, id)
+    if found is None:
+        raise missing(resource, id)
+    return found
+
+
+def look_at(tx: Transaction, kind: str, id: str) -> None:
+    """The engine's rows of this thing may have to change."""
+    tx.changed(ENGINE, f"{kind}:{id}")
+    tx.wake(ENGINE, "engine")
+
+
+def check_revision(revision: int, expected: int | None) -> None:
+    """If-Match: revision_number=N. Raises: PreconditionFailed."""
+    if expected is not None and expected != revision:
+        raise PreconditionFailed(f"Constrained to {expected}, but current revision is {revision}", type="RevisionNumberConstraintFailed")
+
+
+def plain(value: Any) -> Any:
+    """Structs inside as what JSON makes of them, for comparing and showing."""
+    import msgspec
+
+    return json.loads(msgspec.json.encode(value))

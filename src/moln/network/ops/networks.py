@@ -1,0 +1,167 @@
+"""Networks: what a caller may do to them (network v2.0 api-ref, "Networks")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moln.kernel.context import RequestContext
+from moln.kernel.db import Reader, Transaction
+from moln.kernel.errors import Conflict
+from moln.network.model.networks import LOWEST_MTU, Network, highest_mtu
+from moln.network.model.ports import AUTO_DELETED, Owner
+from moln.network.ops import authority
+from moln.network.ops.addressing import random_int
+from moln.network.ops.common import QUOTA, check_revision, conflict, get, invalid, look_at, missing
+from moln.network.store import rows
+
+HIGHEST_VNI = (1 << 24) - 1
+
+
+async def find(db: Reader, network_id: str) -> Network | None:
+    """The network, whoever asks."""
+    return await rows.networks.find(db, network_id)
+
+
+async def get_visible(db: Reader, ctx: RequestContext, network_id: str) -> Network:
+    """The network, if the caller may know of it. Raises: NotFound."""
+    found = await rows.networks.find(db, network_id)
+    if found is None or not authority.sees(ctx, "network", authority.of_network(found)):
+        raise missing("network", network_id)
+    return found
+
+
+async def visible(db: Reader, ctx: RequestContext) -> list[Network]:
+    """Networks that a server of the caller's project may be put on: the project's own, and shared ones."""
+    own = [n for n in await rows.networks.by(db, "project_id", ctx.project_id or "") if not n.external or n.shared]
+    shared = [n for n in await rows.networks.by(db, "shared", 1) if n.project_id != ctx.project_id]
+    return own + shared
+
+
+async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, set_: frozenset[str] = frozenset(), **fields: Any) -> Network:
+    """Record a network. fields: of Network; `set_`: attributes (wire names) the caller gave. Raises: Invalid, Forbidden, OverQuota."""
+    target = authority.of_project(project_id, shared=fields.get("shared", False), **{"router:external": fields.get("external", False)})
+    authority.require(ctx, "create_network", target, set_)
+    await QUOTA.charge(tx, project_id, network=1)
+    kind, physical, number = fields.pop("network_type", None), fields.pop("physical_network", None), fields.pop("segmentation_id", None)
+    segment = await _segment(tx, ctx, kind, physical, number)
+    mtu = _mtu(ctx, segment["network_type"], fields.pop("mtu", None))
+    now = ctx.now_us
+    network = Network(id=ctx.new_id(), project_id=project_id, mtu=mtu, created_at=now, updated_at=now, **segment, **fields)
+    await rows.networks.add(tx, network)
+    look_at(tx, "network", network.id)
+    return network
+
+
+def _mtu(ctx: RequestContext, network_type: Any, asked: int | None) -> int:
+    most = highest_mtu(network_type, ctx.settings.network.underlay_mtu)
+    if not asked:
+        return most
+    if asked > most:
+        raise invalid(f"Requested MTU is too big, maximum is {most}")
+    if asked < LOWEST_MTU[4]:
+        raise invalid(f"Requested MTU is too small, minimum is {LOWEST_MTU[4]}")
+    return asked
+
+
+async def _segment(tx: Transaction, ctx: RequestContext, kind: str | None, physical: str | None, number: int | None) -> dict[str, Any]:
+    """What carries the network: checked, and chosen where the caller left it open."""
+    settings = ctx.settings.network
+    if kind is None and (physical is not None or number is not None):
+        raise invalid("provider:network_type required")
+    kind = kind or "geneve"
+    if kind not in ("geneve", "vlan", "flat"):
+        raise invalid(f"provider:network_type {kind} is not supported")
+    if kind == "geneve":
+        if physical is not None:
+            raise invalid("provider:physical_network specified for geneve network")
+        low, high = 1, HIGHEST_VNI
+    else:
+        if physical is None:
+            raise invalid(f"physical_network required for {kind} provider network")
+        if physical not in settings.physical_networks:
+            raise invalid(f"physical_network '{physical}' unknown for {kind} provider network")
+        low, high = (int(part) for part in settings.vlans.split(":"))
+    if kind == "flat":
+        if number is not None:
+            raise invalid("segmentation_id specified for flat provider network")
+    elif number is None:
+        number = await _free_number(tx, ctx, kind, physical, low, min(high, 65535) if kind == "geneve" else high)
+    elif not low <= number <= high:
+        raise invalid(f"segmentation_id out of range ({low} through {high})")
+    network = Network(id="", project_id="", network_type=kind, physical_network=physical, segmentation_id=number)  # type: ignore[arg-type]
+    if await rows.has_segment(tx, rows.segment(network)):
+        raise _taken(kind, physical, number)
+    return {"network_type": kind, "physical_network": physical, "segmentation_id": number}
+
+
+def _taken(kind: str, physical: str | None, number: int | None) -> Conflict:
+    if kind == "flat":
+        return conflict("FlatNetworkInUse", f"Unable to create the flat network. Physical network {physical} is in use.")
+    if kind == "vlan":
+        return conflict("VlanIdInUse", f"Unable to create the network. The VLAN {number} on physical network {physical} is in use.")
+    return conflict("TunnelIdInUse", f"Unable to create the network. The tunnel ID {number} is in use.")
+
+
+async def _free_number(tx: Transaction, ctx: RequestContext, kind: str, physical: str | None, low: int, high: int) -> int:
+    for attempt in range(high - low + 1):
+        number = low + (random_int(ctx) % (high - low + 1) if attempt < 16 else attempt - 16)
+        if not await rows.has_segment(tx, f"{kind}:{physical or ''}:{number}"):
+            return number
+    raise conflict("NoNetworkAvailable", "Unable to create the network. No project network is available for allocation.")
+
+
+async def update_in(
+    tx: Transaction, ctx: RequestContext, id: str, *, set_: frozenset[str], revision: int | None = None, **changes: Any
+) -> Network:
+    """Change what the caller gave. Raises: NotFound, Forbidden, Invalid, Conflict, PreconditionFailed."""
+    network = await get(tx, rows.networks, "network", id)
+    authority.require(ctx, "update_network", authority.of_network(network), set_)
+    check_revision(network.revision_number, revision)
+    if provider := {"network_type", "physical_network", "segmentation_id"} & changes.keys():
+        same = all(changes[name] == getattr(network, name) for name in provider)
+        if not same:
+            raise invalid("Plugin does not support updating provider attributes")
+        changes = {k: v for k, v in changes.items() if k not in provider}
+    if "mtu" in changes:
+        changes["mtu"] = _mtu(ctx, network.network_type, changes["mtu"])
+    if changes.get("shared") is False and network.shared:
+        ports = await rows.ports.by(tx, "network_id", id)
+        if any(
+            p.project_id not in (network.project_id, "") and p.device_owner not in (Owner.ROUTER_GATEWAY, Owner.FLOATING_IP) for p in ports
+        ):
+            raise conflict(
+                "InvalidSharedSetting", f"Unable to reconfigure sharing settings for network {id}. Multiple projects are using it."
+            )
+    if changes.get("external") is False and network.external and await rows.routers.by(tx, "gateway_network_id", id):
+        raise conflict(
+            "ExternalNetworkInUse", f"External network {id} cannot be updated to be made non-external, since it has existing gateway ports"
+        )
+    network = await rows.networks.save(tx, network, ctx.now_us, **changes)
+    look_at(tx, "network", id)
+    return network
+
+
+async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: int | None = None) -> None:
+    """Remove a network, its subnets and its own ports. Raises: NotFound, Forbidden, Conflict while other ports use it."""
+    from moln.network.ops import ports, subnets
+
+    network = await get(tx, rows.networks, "network", id)
+    authority.require(ctx, "delete_network", authority.of_network(network))
+    check_revision(network.revision_number, revision)
+    on_it = await rows.ports.by(tx, "network_id", id)
+    using = [p for p in on_it if p.device_owner not in AUTO_DELETED]
+    if using:
+        raise conflict(
+            "NetworkInUse",
+            f"Unable to complete operation on network {id}. There are one or more ports still in use on the network, "
+            f"id(s) for these ports is {','.join(p.id for p in using[:10])}.",
+        )
+    for port in on_it:
+        await ports.drop_in(tx, ctx, port)
+    for subnet in await rows.subnets.by(tx, "network_id", id):
+        await subnets.drop_in(tx, subnet)
+    await rows.set_tags(tx, id, ())
+    await rows.networks.remove(tx, id)
+    await QUOTA.refund(tx, network.project_id, network=1)
+    look_at(tx, "network", id)
+    look_at(tx, "names", id)

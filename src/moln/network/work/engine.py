@@ -1,0 +1,159 @@
+"""The one writer of the network engine: tells it what changed, everything at start and periodically, and hears what came up.
+
+It is a reconciler of one resource, the engine. What is to be looked at lives in memory only: losing it costs a period, never a row.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from moln.kernel.cloud import Cloud
+from moln.kernel.db import Reader
+from moln.kernel.errors import BackendUnreachable
+from moln.kernel.work import Reconciler, Work
+from moln.network.drivers.base import ChassisChanged, Event, Fenced, NetworkDriver, PortUp
+from moln.network.model.ports import PortStatus
+from moln.network.model.topology import Change, Desired
+from moln.network.ops import ports as port_ops
+from moln.network.ops.common import ENGINE
+from moln.network.store import rows
+from moln.network.work.topology import everything, expand, partial
+
+log = logging.getLogger("moln.network")
+ROUNDS = 4                                         # applies of one pass that wait for each other, at most
+
+
+class Pass(Struct, frozen=True):
+    """The engine has something to do."""
+
+    id: str = "engine"
+
+
+class Engine:
+    """What the writer knows: the driver, what changed since the last pass, and which ports came or went."""
+
+    def __init__(self, recompute_s: float):
+        self.recompute_s = recompute_s
+        self.driver: NetworkDriver | None = None
+        self.changed: set[Change] = set()
+        self.heard: dict[str, bool] = {}
+        self.whole = True                          # everything is to be compared
+        self.whole_at = 0.0                        # monotonic seconds of the last time
+        self.connected = False
+        self.passive = False                       # a newer writer has taken over
+        self._cloud: Cloud | None = None
+        self._stops: list[Callable[[], None]] = []
+
+    @property
+    def cloud(self) -> Cloud:
+        if self._cloud is None:
+            raise RuntimeError("the network area is not set up")
+        return self._cloud
+
+    def begin(self, cloud: Cloud, driver: NetworkDriver) -> None:
+        """Listen to the change feed and to the driver."""
+        self._cloud, self.driver = cloud, driver
+        self._stops = [cloud.db.feed.subscribe(ENGINE, self._note), driver.listen(self._hear)]
+
+    async def end(self) -> None:
+        """Let go of both."""
+        for stop in self._stops:
+            stop()
+        if self.driver is not None:
+            await self.driver.stop()
+
+    def _note(self, keys: list[str]) -> None:
+        for key in keys:
+            kind, _, id = key.partition(":")
+            self.changed.add(Change(kind, id))
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, PortUp):
+            self.heard[event.port_id] = event.up
+        elif isinstance(event, ChassisChanged):
+            self.whole = True
+        self.cloud.db.feed.publish([(f"wake.{ENGINE}", "engine")])
+
+    def lost(self) -> None:
+        """Look at everything again."""
+        self.whole = True
+
+    async def find(self, db: Reader, now_us: int) -> list[Pass]:
+        """The engine, if there is anything to do."""
+        if self._cloud is None or self.passive:
+            return []
+        due = self.cloud.clock.monotonic() - self.whole_at >= self.recompute_s
+        return [Pass()] if self.whole or self.changed or self.heard or due else []
+
+    async def settle(self, work: Work, _: Pass) -> None:
+        """One pass. Raises: BackendUnreachable; what was to be done stays to be done."""
+        driver = self.driver
+        if driver is None:
+            return
+        try:
+            await self._connect(work, driver)
+            if self.whole or work.cloud.clock.monotonic() - self.whole_at >= self.recompute_s:
+                await self._everything(work, driver)
+            else:
+                await self._changes(work, driver)
+            await self._statuses(work)
+        except Fenced as fenced:
+            log.warning("another writer of the network has taken over: %s", fenced.message)
+            self.passive, self.connected = True, False
+        except BackendUnreachable:
+            self.whole, self.connected = True, False
+            raise
+
+    async def _connect(self, work: Work, driver: NetworkDriver) -> None:
+        if not self.connected:
+            epoch = await work.write(rows.next_epoch, work.now_us // 1_000_000)
+            await driver.start(epoch)
+            self.connected, self.whole = True, True
+
+    async def _everything(self, work: Work, driver: NetworkDriver) -> None:
+        self.changed.clear()
+        self.whole, self.whole_at = False, work.cloud.clock.monotonic()
+        topology = await work.db.read(everything)
+        applied = await driver.apply(Desired(topology=topology, complete=True))
+        if applied.written:
+            log.info("the network engine was brought up to date: %d rows", applied.written)
+        carried = await driver.ups()
+        for port in topology.ports.values():
+            if port.status != PortStatus.NOT_APPLICABLE and (port.status == PortStatus.ACTIVE) != (port.id in carried and port.admin_state_up):
+                self.heard.setdefault(port.id, port.id in carried)
+
+    async def _changes(self, work: Work, driver: NetworkDriver) -> None:
+        changes, self.changed = self.changed, set()
+        try:
+            for _ in range(ROUNDS):
+                if not changes:
+                    return
+                wanted = await work.db.read(expand, frozenset(changes))
+                topology = await work.db.read(partial, wanted)
+                applied = await driver.apply(Desired(topology=topology, changes=wanted))
+                if not applied.missing:
+                    return
+                changes |= applied.missing
+            self.whole = True                      # something it refers to never came: compare everything
+        except BaseException:
+            self.changed |= changes
+            raise
+
+    async def _statuses(self, work: Work) -> None:
+        heard, self.heard = self.heard, {}
+        if heard:
+            await work.write(port_ops.heard_in, work.now_us, heard)
+
+    async def fail(self, work: Work, _: Pass, reason: str) -> None:
+        """Never given up: the engine comes back."""
+
+    def reconciler(self) -> Reconciler[Any]:
+        return Reconciler(
+            ENGINE, find=self.find, settle=self.settle, fail=self.fail, every_s=self.recompute_s, at_once=1, deadline=lambda _: None
+        )
+
+

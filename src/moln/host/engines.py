@@ -30,6 +30,9 @@ FOR_GUESTS = ["virtlogd", "ovsdb-vswitch", "ovs-vswitchd"]
 """What guests that keep running after `down` go on needing: their console logs and their network."""
 
 
+MOST_TRIES = 3
+
+
 def plan(places: Places, settings: HostSettings, chosen: Ovs, more: list[Engine]) -> Plan:
     """more: Moln's own processes; they start when the engines that they need are ready."""
     engines = ovn.engines(places, chosen, settings, ovn.chassis_name()) + libvirt.engines(places)
@@ -59,12 +62,29 @@ def start(places: Places, wanted: Plan, steps: Steps, *, timeout_s: float) -> bo
                     steps.note(f"{engine['name']} is ready (pid {engine['pid']})")
 
     names = {e.name for e in wanted.engines}
+    before: dict[str, int] = {}
+
+    def good(state: control.State) -> bool:
+        for engine in state["engines"]:
+            tries = engine["starts"] - before.setdefault(engine["name"], engine["starts"])
+            if engine["state"] == "backoff" and tries >= MOST_TRIES:
+                raise HostError(f"{engine['name']} {engine['reason']}: {last_words(places, engine['name'])}\n"
+                                f"It is tried again and again; see: moln logs {engine['name']} --home {places.home}")
+        return {e["name"] for e in state["engines"]} == names and control.all_ready(state)
+
     try:
-        control.wait_until(places, lambda s: {e["name"] for e in s["engines"]} == names and control.all_ready(s),
-                           timeout_s=timeout_s, each=tell)
+        control.wait_until(places, good, timeout_s=timeout_s, each=tell)
     except TimeoutError as error:
         raise HostError(str(error)) from error
     return changed
+
+
+def last_words(places: Places, engine: str) -> str:
+    """The last line of its log."""
+    with contextlib.suppress(OSError):
+        lines = (places.log / f"{engine}.log").read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+    return "it said nothing"
 
 
 def down(places: Places, steps: Steps) -> list[str]:

@@ -239,7 +239,7 @@ class Supervisor:
             if changed and keeper.pidfd is not None:
                 keeper.stop("its command changed")
             elif keeper.state == kept.BACKOFF:
-                keeper.due = 0.0          # whoever asks now has perhaps mended it
+                keeper.due, keeper.failures = 0.0, 0     # whoever asks now has perhaps mended it
             self.kept[engine.name] = keeper
         for name, keeper in old.items():
             keeper.stop("not in the plan any more")

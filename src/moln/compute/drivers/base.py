@@ -11,6 +11,8 @@ from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from moln.compute.model.facts import HostFacts
+
 Power = Literal["running", "paused", "stopped", "crashed"]
 WantedPower = Literal["running", "paused", "stopped"]
 Bus = Literal["virtio", "scsi", "sata"]
@@ -75,28 +77,6 @@ class DiskFile(Struct, frozen=True):
     id: str
     path: str
     size_bytes: int
-
-
-class HostFacts(Struct, frozen=True):
-    """What a hypervisor offers. vcpus: logical CPUs; ram_mib and disk_gib: in all; used_*: taken by anybody at all.
-
-    version: an integer as Nova shows it (7.2.22 is 7002022). cpu_info: libvirt's model, vendor, topology and features.
-    """
-
-    hostname: str
-    hypervisor_type: str
-    version: int
-    arch: str
-    vcpus: int
-    ram_mib: int
-    ram_used_mib: int
-    disk_gib: int
-    disk_free_gib: int
-    cpu_info: dict[str, object]
-    accelerated: bool
-    uptime_s: int
-    load: tuple[float, float, float]
-    reflink: bool
 
 
 class Inventory(Struct, frozen=True):

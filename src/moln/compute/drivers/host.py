@@ -10,7 +10,7 @@ from xml.etree.ElementTree import fromstring
 
 import libvirt
 
-from moln.compute.drivers.base import HostFacts
+from moln.compute.model.facts import HostFacts
 from moln.kernel import files
 
 GIB = 1 << 30

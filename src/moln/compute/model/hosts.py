@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from moln.compute.drivers.base import HostFacts
+from moln.compute.model.facts import HostFacts
 from moln.compute.settings import ComputeSettings
 from moln.placement.model.names import DISK_GB, MEMORY_MB, STANDARD_TRAITS, VCPU
 from moln.placement.model.providers import Amounts

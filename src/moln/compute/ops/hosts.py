@@ -10,7 +10,7 @@ import logging
 import msgspec
 from msgspec import Struct
 
-from moln.compute.drivers.base import HostFacts
+from moln.compute.model.facts import HostFacts
 from moln.compute.model.hosts import ComputeHost, lasting, offer, traits
 from moln.compute.model.scheduling import Host
 from moln.compute.store import hosts as store

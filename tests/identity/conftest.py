@@ -58,6 +58,7 @@ class Keystone:
         self._transport = transport
         self.anonymous = self.client()
         self.admin = self.anonymous
+        self.expected_violations: list[Any] = []
         self.password = (cloud.home / "admin.password").read_text().strip()
 
     def client(self, token: str | None = None) -> httpx.AsyncClient:
@@ -115,6 +116,7 @@ async def keystone(tmp_path: Path) -> AsyncIterator[Keystone]:
     keystone = Keystone(cloud, httpx.ASGITransport(asgi, raise_app_exceptions=False))
     keystone.admin = keystone.client(await keystone.token("admin", keystone.password, on_project("admin")))
     yield keystone
+    assert [v for invariant in module.invariants for v in await invariant.check(cloud)] == keystone.expected_violations
     await module.close(cloud)
     await db.close()
 

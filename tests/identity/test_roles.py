@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from tests.identity.conftest import Keystone, Someone, password_auth
+
+from moln.identity.model.roles import Grant
+from moln.identity.ops.grants import create_in
+from moln.kernel.errors import NotFound
 
 
 async def roles_of(keystone: Keystone, alice: Someone, project_id: str) -> list[str]:
@@ -159,3 +164,10 @@ async def test_members_give_nobody_anything(keystone: Keystone, alice: Someone) 
         assert (await own.put(f"/v3/{where}/users/{alice.id}/roles/{admin}")).status_code == 403
     assert (await own.get("/v3/role_assignments")).status_code == 403
     assert (await own.post("/v3/roles", json={"role": {"name": "x"}})).status_code == 403
+
+
+@pytest.mark.parametrize("gone", ["actor_id", "target_id", "role_id"])
+async def test_nothing_is_given_on_what_vanished_meanwhile(keystone: Keystone, alice: Someone, gone: str) -> None:
+    grant = Grant("user", alice.id, "project", alice.project_id, await keystone.role_id("reader"))
+    with pytest.raises(NotFound):
+        await keystone.cloud.db.write(create_in, replace(grant, **{gone: "gone"}))

@@ -18,6 +18,7 @@ from moln.identity.api import (  # noqa: F401 (each declares its routes)
 )
 from moln.identity.api.service import at_root, routes
 from moln.identity.ops.bootstrap import bootstrap
+from moln.identity.ops.invariants import INVARIANTS
 from moln.identity.ops.state import State, of
 from moln.identity.ops.tokens import authenticate
 from moln.identity.settings import of as settings_of
@@ -51,6 +52,7 @@ def module(settings: Settings) -> Module:
         NAME,
         routes=(routes, at_root()),
         periodics=(Periodic("identity.keys", _rotate_keys, every_s=3600.0),),
+        invariants=INVARIANTS,
         setup=_set_up,
         close=_close,
     )

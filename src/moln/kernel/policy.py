@@ -162,8 +162,8 @@ def load_overrides(folder: Path) -> dict[str, dict[str, Any]]:
         for path in (folder / f"{service}.yaml", folder / f"{service}.json"):
             if not path.is_file():
                 continue
-            text = path.read_text("utf-8")
             try:
+                text = path.read_text("utf-8")
                 rules = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
             except (ValueError, yaml.YAMLError) as why:
                 raise Invalid(f"{path} cannot be read: {why}") from why

@@ -7,15 +7,16 @@ from typing import Any
 from msgspec.structs import replace
 
 from moln.identity.model.projects import Project
-from moln.identity.ops import groups, users
+from moln.identity.ops import groups, roles, users
 from moln.identity.ops.access import immutable, missing, require
 from moln.identity.ops.projects import remove_in
 from moln.identity.ops.state import people_changed
 from moln.identity.store import groups as group_store
 from moln.identity.store import projects as store
+from moln.identity.store import roles as role_store
 from moln.identity.store import users as user_store
+from moln.identity.store.holding import hold
 from moln.identity.store.projects import PROJECTS
-from moln.identity.store.roles import ROLES
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Duplicate, Transaction
 from moln.kernel.errors import Conflict, Forbidden
@@ -82,6 +83,7 @@ async def delete(ctx: RequestContext, domain_id: str) -> None:
 
 
 async def _delete_in(tx: Transaction, domain_id: str) -> None:
+    await hold(tx, PROJECTS, domain_id)
     domain = await store.find_domain(tx, domain_id)
     if domain is None:
         raise missing("domain", domain_id)
@@ -95,6 +97,7 @@ async def _delete_in(tx: Transaction, domain_id: str) -> None:
         await groups.remove_in(tx, group.id)
     for project in await store.in_domain(tx, domain_id):
         await remove_in(tx, project.id)
-    await tx.delete(ROLES, domain_id=domain_id)
+    for role in await role_store.in_domain(tx, domain_id):
+        await roles.remove_in(tx, role.id)
     await remove_in(tx, domain_id)
     people_changed(tx)

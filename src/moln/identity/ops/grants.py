@@ -13,7 +13,11 @@ from moln.identity.store import groups as group_store
 from moln.identity.store import projects as project_store
 from moln.identity.store import roles as store
 from moln.identity.store import users as user_store
-from moln.identity.store.roles import GRANTS
+from moln.identity.store.groups import GROUPS
+from moln.identity.store.holding import hold
+from moln.identity.store.projects import PROJECTS
+from moln.identity.store.roles import GRANTS, ROLES
+from moln.identity.store.users import USERS
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Forbidden, NotFound
@@ -72,7 +76,13 @@ async def create(ctx: RequestContext, grant: Grant) -> None:
 
 
 async def create_in(tx: Transaction, grant: Grant) -> None:
-    """The same inside a caller's transaction."""
+    """The same inside a caller's transaction. Raises: NotFound."""
+    held = [("role", ROLES, grant.role_id), (grant.actor_kind, USERS if grant.actor_kind == "user" else GROUPS, grant.actor_id)]
+    if grant.target_kind != SYSTEM:
+        held.append((grant.target_kind, PROJECTS, grant.target_id))
+    for kind, table, id_ in held:
+        if not await hold(tx, table, id_):
+            raise missing(kind, id_)
     await tx.insert(GRANTS, grant, if_absent=True)
     people_changed(tx, grant.actor_id if grant.actor_kind == "user" else "")
 

@@ -14,7 +14,10 @@ from moln.identity.store import groups as store
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as user_store
 from moln.identity.store.groups import GROUPS, MEMBERSHIPS
+from moln.identity.store.holding import hold
+from moln.identity.store.projects import PROJECTS
 from moln.identity.store.roles import GRANTS
+from moln.identity.store.users import USERS
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Duplicate, Transaction
 from moln.kernel.errors import Invalid, NotFound
@@ -40,7 +43,7 @@ async def create(ctx: RequestContext, values: dict[str, Any]) -> Group:
 
 
 async def _create_in(tx: Transaction, group: Group) -> None:
-    if await project_store.find_domain(tx, group.domain_id) is None:
+    if not await hold(tx, PROJECTS, group.domain_id) or await project_store.find_domain(tx, group.domain_id) is None:
         raise missing("domain", group.domain_id)
     try:
         await tx.insert(GROUPS, group)
@@ -79,6 +82,7 @@ async def delete(ctx: RequestContext, group_id: str) -> None:
 
 async def remove_in(tx: Transaction, group_id: str) -> None:
     """Remove a group with its memberships and assignments."""
+    await hold(tx, GROUPS, group_id)
     await tx.delete(MEMBERSHIPS, group_id=group_id)
     await tx.delete(GRANTS, actor_id=group_id)
     await tx.delete(GROUPS, id=group_id)
@@ -116,6 +120,10 @@ async def add(ctx: RequestContext, group_id: str, user_id: str) -> None:
 
 
 async def _add_in(tx: Transaction, group_id: str, user_id: str) -> None:
+    if not await hold(tx, GROUPS, group_id):
+        raise missing("group", group_id)
+    if not await hold(tx, USERS, user_id):
+        raise missing("user", user_id)
     await tx.insert(MEMBERSHIPS, {"group_id": group_id, "user_id": user_id}, if_absent=True)
     people_changed(tx, user_id)
 

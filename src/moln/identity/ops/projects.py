@@ -10,6 +10,7 @@ from moln.identity.model.projects import MAX_DEPTH, MAX_TAGS, Project
 from moln.identity.ops.access import immutable, missing, require
 from moln.identity.ops.state import people_changed
 from moln.identity.store import projects as store
+from moln.identity.store.holding import hold
 from moln.identity.store.projects import PROJECTS
 from moln.identity.store.roles import GRANTS
 from moln.identity.store.users import USERS
@@ -76,11 +77,12 @@ def _twin(project: Project) -> Conflict:
 
 async def _check_place(tx: Transaction, project: Project) -> None:
     """The domain and the parent must be there, fit each other, be enabled and not too deep."""
-    domain = await store.find_domain(tx, project.domain_id or "")
-    if domain is None:
+    held = await hold(tx, PROJECTS, project.domain_id or "")
+    if not held or await store.find_domain(tx, project.domain_id or "") is None:
         raise Invalid(f"Could not find domain: {project.domain_id}.", field="domain_id")
+    held = await hold(tx, PROJECTS, project.parent_id or "")
     parent = await store.find(tx, project.parent_id or "")
-    if parent is None:
+    if not held or parent is None:
         raise Invalid(f"Could not find project: {project.parent_id}.", field="parent_id")
     if (parent.id if parent.is_domain else parent.domain_id) != project.domain_id:
         raise Invalid(f"Cannot create project, since it specifies its domain_id {project.domain_id}, but specifies a parent "
@@ -133,6 +135,7 @@ async def delete(ctx: RequestContext, project_id: str) -> None:
 
 
 async def _delete_in(tx: Transaction, project_id: str) -> None:
+    await hold(tx, PROJECTS, project_id)
     project = await store.find(tx, project_id)
     if project is None:
         raise missing("project", project_id)

@@ -11,6 +11,8 @@ from moln.identity.ops.access import immutable, missing, require, taken
 from moln.identity.ops.state import of, people_changed
 from moln.identity.store import projects as project_store
 from moln.identity.store import roles as store
+from moln.identity.store.holding import hold
+from moln.identity.store.projects import PROJECTS
 from moln.identity.store.roles import GRANTS, IMPLIED, ROLES
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Duplicate, Transaction
@@ -37,6 +39,8 @@ async def create(ctx: RequestContext, values: dict[str, Any]) -> Role:
 
 async def create_in(tx: Transaction, role: Role) -> None:
     """Raises: NotFound, Conflict."""
+    if role.domain_id is not None and not await hold(tx, PROJECTS, role.domain_id):
+        raise missing("domain", role.domain_id)
     if role.domain_id is not None and await project_store.find_domain(tx, role.domain_id) is None:
         raise missing("domain", role.domain_id)
     try:
@@ -82,11 +86,17 @@ async def _delete_in(tx: Transaction, role_id: str) -> None:
         raise missing("role", role_id)
     if role.immutable:
         raise immutable("role", role_id, "delete")
+    await remove_in(tx, role_id)
+    people_changed(tx)
+
+
+async def remove_in(tx: Transaction, role_id: str) -> None:
+    """Remove a role with its assignments and implications."""
+    await hold(tx, ROLES, role_id)
     await tx.delete(GRANTS, role_id=role_id)
     await tx.delete(IMPLIED, prior_id=role_id)
     await tx.delete(IMPLIED, implied_id=role_id)
     await tx.delete(ROLES, id=role_id)
-    people_changed(tx)
 
 
 async def implications(ctx: RequestContext) -> list[tuple[Role, list[Role]]]:
@@ -131,6 +141,9 @@ async def imply(ctx: RequestContext, prior_id: str, implied_id: str) -> tuple[Ro
 
 async def imply_in(tx: Transaction, prior_id: str, implied_id: str) -> None:
     """Raises: Invalid, for a circle."""
+    for role_id in sorted((prior_id, implied_id)):
+        if not await hold(tx, ROLES, role_id):
+            raise missing("role", role_id)
     if prior_id in implied([implied_id], await store.implications(tx)):
         raise Invalid(f"Role {implied_id} implies {prior_id} already: a circle is not allowed.")
     await tx.insert(IMPLIED, {"prior_id": prior_id, "implied_id": implied_id}, if_absent=True)

@@ -11,6 +11,7 @@ from moln.identity.ops.access import missing, require
 from moln.identity.ops.state import catalog_changed
 from moln.identity.store import catalog as store
 from moln.identity.store.catalog import ENDPOINTS, REGIONS, SERVICES
+from moln.identity.store.holding import hold
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Duplicate, Transaction
 from moln.kernel.errors import Conflict, Forbidden, Invalid
@@ -62,6 +63,7 @@ async def delete_service(ctx: RequestContext, service_id: str) -> None:
 
 
 async def _delete_service_in(tx: Transaction, service_id: str) -> None:
+    await hold(tx, SERVICES, service_id)
     await tx.delete(ENDPOINTS, service_id=service_id)
     await tx.delete(SERVICES, id=service_id)
     catalog_changed(tx)
@@ -94,7 +96,7 @@ async def _create_endpoint_in(tx: Transaction, endpoint: Endpoint, region: str |
 async def _check_endpoint(tx: Transaction, endpoint: Endpoint, region: str | None) -> None:
     if not url_is_sound(endpoint.url):
         raise Invalid(f"Cannot create an endpoint with an invalid URL: {endpoint.url}.", field="url")
-    if await store.find_service(tx, endpoint.service_id) is None:
+    if not await hold(tx, SERVICES, endpoint.service_id):
         raise Invalid(f"Could not find service: {endpoint.service_id}.", field="service_id")
     if endpoint.region_id is not None and await store.find_region(tx, endpoint.region_id) is None:
         if region != endpoint.region_id:

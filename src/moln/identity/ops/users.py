@@ -15,6 +15,8 @@ from moln.identity.ops.tokens import unauthorized
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as store
 from moln.identity.store.groups import MEMBERSHIPS
+from moln.identity.store.holding import hold
+from moln.identity.store.projects import PROJECTS
 from moln.identity.store.roles import GRANTS
 from moln.identity.store.users import USERS
 from moln.kernel.context import RequestContext
@@ -52,7 +54,7 @@ async def _hash(ctx: RequestContext, password: str | None) -> str | None:
 
 async def create_in(tx: Transaction, user: User, password_hash: str | None) -> None:
     """Raises: NotFound, Invalid, Conflict."""
-    if await project_store.find_domain(tx, user.domain_id) is None:
+    if not await hold(tx, PROJECTS, user.domain_id) or await project_store.find_domain(tx, user.domain_id) is None:
         raise missing("domain", user.domain_id)
     await _check_default_project(tx, user.default_project_id)
     try:
@@ -120,6 +122,7 @@ async def delete(ctx: RequestContext, user_id: str) -> None:
 
 async def remove_in(tx: Transaction, user_id: str) -> None:
     """Remove a user with their memberships and assignments."""
+    await hold(tx, USERS, user_id)
     await tx.delete(MEMBERSHIPS, user_id=user_id)
     await tx.delete(GRANTS, actor_id=user_id)
     await tx.delete(USERS, id=user_id)

@@ -39,6 +39,7 @@ _I, _G = IMPLIED.c, GRANTS.c
 _ALL = sa.select(*[c for c in ROLES.columns if c.name != "rowid"])
 LISTING = Listing(_ALL, Role, ROLES)
 _GET = Query(_ALL.where(_R.id == sa.bindparam("id")), Role)
+_IN_DOMAIN = Query(_ALL.where(_R.domain_id == sa.bindparam("id")), Role)
 _EVERY = Query(_ALL.order_by(_R.rowid), Role)
 _IMPLICATIONS = Query(sa.select(_I.prior_id, _I.implied_id).order_by(_I.rowid), dict)
 _GRANT = sa.select(*[c for c in GRANTS.columns if c.name != "rowid"])
@@ -49,6 +50,10 @@ GRANT_LISTING = Listing(_GRANT, Grant, GRANTS)
 
 async def find(db: Reader, role_id: str) -> Role | None:
     return await db.one(_GET, id=role_id)
+
+
+async def in_domain(db: Reader, domain_id: str) -> list[Role]:
+    return await db.all(_IN_DOMAIN, id=domain_id)
 
 
 async def every(db: Reader) -> list[Role]:

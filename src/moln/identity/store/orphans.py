@@ -1,0 +1,45 @@
+"""What points at nothing: there should be none of it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from moln.identity.store.catalog import ENDPOINTS, REGIONS, SERVICES
+from moln.identity.store.groups import GROUPS, MEMBERSHIPS
+from moln.identity.store.projects import PROJECTS
+from moln.identity.store.roles import GRANTS, IMPLIED, ROLES
+from moln.identity.store.users import USERS
+from moln.kernel.db import Query, Reader
+
+MOST = 100
+_POINTERS = (  # a column, what it names, which rows
+    (USERS.c.domain_id, PROJECTS, sa.true()),
+    (GROUPS.c.domain_id, PROJECTS, sa.true()),
+    (PROJECTS.c.domain_id, PROJECTS, sa.true()),
+    (PROJECTS.c.parent_id, PROJECTS, sa.true()),
+    (ROLES.c.domain_id, PROJECTS, sa.true()),
+    (MEMBERSHIPS.c.group_id, GROUPS, sa.true()),
+    (MEMBERSHIPS.c.user_id, USERS, sa.true()),
+    (GRANTS.c.actor_id, USERS, GRANTS.c.actor_kind == "user"),
+    (GRANTS.c.actor_id, GROUPS, GRANTS.c.actor_kind == "group"),
+    (GRANTS.c.target_id, PROJECTS, GRANTS.c.target_kind != "system"),
+    (GRANTS.c.role_id, ROLES, sa.true()),
+    (IMPLIED.c.prior_id, ROLES, sa.true()),
+    (IMPLIED.c.implied_id, ROLES, sa.true()),
+    (ENDPOINTS.c.service_id, SERVICES, sa.true()),
+    (ENDPOINTS.c.region_id, REGIONS, sa.true()),
+)
+
+
+def _query(column: sa.Column[str], target: sa.Table, which: sa.ColumnElement[bool]) -> Query[str]:
+    named = sa.alias(target)
+    there = sa.select(named.c.id).where(named.c.id == column).correlate(column.table).exists()
+    return Query(sa.select(column).where(column.is_not(None), which, ~there).limit(MOST), str)
+
+
+_QUERIES = [(f"{c.table.name}.{c.name}", target.name, _query(c, target, which)) for c, target, which in _POINTERS]
+
+
+async def find(db: Reader) -> list[tuple[str, str, str]]:
+    """(column, the table it should find the id in, the id), for each that finds nothing."""
+    return [(column, table, id_) for column, table, query in _QUERIES for id_ in await db.all(query)]

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from moln.kernel.errors import BackendRefused
 from moln.volume.drivers.base import ImageExport, Snapshots, VolumeDriver
-from moln.volume.drivers.fake import FakeDriver
+from moln.volume.drivers.fake import FakeVolumes
 from moln.volume.drivers.pool import PoolDriver
 
 pytestmark = pytest.mark.asyncio
@@ -21,7 +21,7 @@ IMAGE = str(uuid.UUID(int=1))
 @pytest_asyncio.fixture(params=["fake", "pool"])
 async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VolumeDriver]:
     if request.param == "fake":
-        yield FakeDriver(images={IMAGE: 1})
+        yield FakeVolumes(images={IMAGE: 1})
         return
     for name in ("base", "incoming"):
         (tmp_path / "images" / name).mkdir(parents=True)

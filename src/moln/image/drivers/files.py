@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from moln.image.drivers.base import Inventory, Stored
-from moln.image.model.formats import MAY_HOLD, PLAIN_CONTAINERS, QEMU_NAME
 from moln.image.drivers.sandbox import Sandbox
+from moln.image.model.formats import MAY_HOLD, PLAIN_CONTAINERS, QEMU_NAME
 from moln.kernel import files
 from moln.kernel.errors import NotFound, TooLarge, Unavailable, UnsupportedMedia
 

@@ -36,12 +36,10 @@ class Inventory(Struct, frozen=True):
     snapshots: list[str]
 
 
-class VolumeDriver(Protocol):
-    """Volumes, and how a guest reaches them."""
+class Volumes(Protocol):
+    """Volumes, and how a guest reaches them: what every backend does."""
 
-    async def ensure_volume(
-        self, volume_id: str, size_gib: int, source: SourceKind = "blank", source_id: str = ""
-    ) -> None:
+    async def ensure_volume(self, volume_id: str, size_gib: int, source: SourceKind = "blank", source_id: str = "") -> None:
         """There is a volume of at least `size_gib`, begun as a copy of its source; one that is there is left as it is.
 
         Raises: BackendRefused when the source does not exist or does not fit.
@@ -83,3 +81,7 @@ class ImageExport(Protocol):
 
     async def ensure_image_data(self, image_id: str, volume_id: str) -> None:
         """The image store's incoming folder holds the volume's present bytes as `image_id` (raw)."""
+
+
+class VolumeDriver(Volumes, Snapshots, ImageExport, Protocol):
+    """Everything at once: what a node offers under the name `volume`. A backend without an ability refuses its verbs."""

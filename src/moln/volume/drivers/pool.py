@@ -32,7 +32,7 @@ READ_ONLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class PoolDriver:
-    """VolumeDriver, Snapshots and ImageExport on local files. reserve_gib: space never promised to volumes."""
+    """VolumeDriver on local files. reserve_gib: space never promised to volumes."""
 
     def __init__(self, root: Path, images: Path, *, reserve_gib: int = 1):
         self.volumes = root / "volumes"
@@ -63,9 +63,7 @@ class PoolDriver:
         self.stopping = True
         self.threads.shutdown(wait=False, cancel_futures=True)
 
-    async def ensure_volume(
-        self, volume_id: str, size_gib: int, source: SourceKind = "blank", source_id: str = ""
-    ) -> None:
+    async def ensure_volume(self, volume_id: str, size_gib: int, source: SourceKind = "blank", source_id: str = "") -> None:
         path = self.volumes / known(volume_id)
         if size_gib < 1:
             raise BackendRefused("A volume has at least 1 GiB.")
@@ -158,9 +156,7 @@ class PoolDriver:
 
     def copy(self, origin: Path, target: int, *, most: int | None = None) -> None:
         """Fill `target` from a regular file; most: bytes that may come. Raises: BackendRefused."""
-        source = os.open(
-            origin, READ_ONLY
-        )  # O_NOFOLLOW, O_NONBLOCK: the images folder belongs to a user less trusted than root
+        source = os.open(origin, READ_ONLY)  # O_NOFOLLOW, O_NONBLOCK: the images folder belongs to a user less trusted than root
         try:
             size = os.fstat(source).st_size
             if not os.path.isfile(f"/proc/self/fd/{source}"):

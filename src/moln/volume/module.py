@@ -1,0 +1,46 @@
+"""The volume area as app.py takes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moln.kernel.cloud import Cloud
+from moln.kernel.module import Module
+from moln.volume.api import actions, attachments, discovery, messages, quotas, services, snapshots, types, volumes
+from moln.volume.model.types import DEFAULT_TYPE
+from moln.volume.ops.pools import pools_of
+from moln.volume.ops.quotas import QUOTA
+from moln.volume.ops.types import ensure_default
+from moln.volume.store import types as types_store
+from moln.volume.work.pools import INVARIANTS, POOLS, look_at
+from moln.volume.work.snapshots import SNAPSHOTS
+from moln.volume.work.volumes import VOLUMES
+
+
+def module(settings: Any) -> Module:
+    """settings: the whole cloud's; ours is `settings.volume`."""
+
+    async def setup(cloud: Cloud) -> None:
+        QUOTA.defaults |= {
+            "volumes": settings.volume.quota_volumes,
+            "snapshots": settings.volume.quota_snapshots,
+            "gigabytes": settings.volume.quota_gigabytes,
+            "per_volume_gigabytes": settings.volume.per_volume_gib,
+        }
+        pools_of(cloud)
+        if not await types_store.find_named(cloud.db, DEFAULT_TYPE):
+            await cloud.db.write(ensure_default, cloud.ids.uuid(), cloud.clock.now_us())
+
+        async def node_up(node: str, facts: bytes) -> None:
+            await look_at(cloud, node)
+
+        cloud.links.on_report("node.up", node_up)
+
+    return Module(
+        "volume",
+        routes=tuple(a.routes for a in (discovery, volumes, actions, snapshots, types, attachments, quotas, services, messages)),
+        reconcilers=(VOLUMES, SNAPSHOTS),
+        periodics=(POOLS,),
+        invariants=INVARIANTS,
+        setup=setup,
+    )

@@ -1,0 +1,29 @@
+"""Which node holds a new volume: the pools as they last told of themselves, in memory only."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from moln.kernel.cloud import Cloud
+from moln.volume.drivers.base import Pool
+
+
+class Pools(Struct):
+    """The nodes' pools as last seen. seen: by node; at: µs UTC when each was asked."""
+
+    seen: dict[str, Pool] = {}
+    at: dict[str, int] = {}
+
+
+def pools_of(cloud: Cloud) -> Pools:
+    """The volume area's memory."""
+    found: Pools = cloud.areas.setdefault("volume", Pools())
+    return found
+
+
+def pick(cloud: Cloud, size_gib: int) -> str | None:
+    """The node that is there and has most room for so many GiB; one that has not told yet counts as empty. None: no node fits."""
+    seen = pools_of(cloud).seen
+    free = {node: seen[node].free_gib if node in seen else float("inf") for node in cloud.links.nodes}
+    fitting = {node: gib for node, gib in free.items() if gib >= 1}  # thin: a volume may promise more than there is now
+    return max(sorted(fitting), key=lambda node: fitting[node]) if fitting else None

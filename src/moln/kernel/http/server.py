@@ -353,7 +353,7 @@ def build_app(cloud: Cloud, routes: Iterable[Route]) -> falcon.asgi.App[Any, Any
 def _paths(route: Route) -> list[str]:
     service = route.service
     full = service.prefix + route.path
-    below_root = route.path.startswith(service.root + "/")
+    below_root = route.path.startswith(service.root + "/") and route.path != service.root + "/"
     if not service.project_in_path or not below_root or route.path.startswith(service.root + "/{project_id}"):
         return [full]
     return [full, f"{service.prefix}{service.root}/{{project_id}}{route.path[len(service.root):]}"]

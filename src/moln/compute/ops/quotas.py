@@ -59,3 +59,12 @@ async def update_class(ctx: RequestContext, values: dict[str, int]) -> dict[str,
     ctx.require("compute", "os_compute_api:os-quota-class-sets:update", {})
     await ctx.db.write(QUOTA.set_limits, DEFAULT_CLASS, values)
     return await QUOTA.limits(ctx.db, DEFAULT_CLASS)
+
+
+async def limits(ctx: RequestContext, project_id: str | None) -> tuple[dict[str, int], dict[str, int]]:
+    """(limits, use) of the caller's project; another project's for administrators. Raises: Forbidden."""
+    ctx.require("compute", "os_compute_api:limits", {})
+    if project_id is not None:
+        ctx.require("compute", "os_compute_api:limits:other_project", {})
+    project = project_id or ctx.project_id or ""
+    return await QUOTA.limits(ctx.db, project), await QUOTA.used(ctx.db, project)

@@ -1,0 +1,113 @@
+"""Hosts as administrators see them, zones, quotas, limits and version documents, over HTTP."""
+
+from __future__ import annotations
+
+from tests.compute.test_flavors import call
+
+from moln.compute.ops import hosts
+
+
+async def test_the_version_documents(api):
+    root = await api.anonymous.get("/compute/")
+    assert [(v["id"], v["min_version"], v["version"]) for v in root.json()["versions"]] == [("v2.1", "2.1", "2.104")]
+    shown = (await api.anonymous.get("/compute/v2.1/")).json()["version"]
+    assert shown["links"][0]["href"].endswith("/compute/v2.1/")
+    assert (await call(api.member, "GET", "/flavors", at="2.105")).status_code == 406
+    assert (await call(api.member, "GET", "/flavors", at="2.x")).status_code == 400
+    latest = await call(api.member, "GET", "/flavors", at="latest")
+    assert latest.headers["openstack-api-version"] == "compute 2.104"
+    old = await api.member.get("/compute/v2.1/flavors", headers={"X-OpenStack-Nova-API-Version": "2.5"})
+    assert old.headers["x-openstack-nova-api-version"] == "2.5"
+
+
+async def test_each_host_is_a_service_and_a_hypervisor(api):
+    (service,) = (await call(api.admin, "GET", "/os-services")).json()["services"]
+    assert (service["host"], service["binary"], service["state"], service["status"]) == ("sim-1", "nova-compute", "up", "enabled")
+    (brief,) = (await call(api.admin, "GET", "/os-hypervisors")).json()["hypervisors"]
+    assert (brief["hypervisor_hostname"], brief["state"]) == ("sim-1", "up")
+    full = (await call(api.admin, "GET", f"/os-hypervisors/{brief['id']}")).json()["hypervisor"]
+    assert full["service"]["id"] == service["id"] and "vcpus" not in full and "uptime" in full
+    old = (await call(api.admin, "GET", "/os-hypervisors/1", at="2.1")).json()["hypervisor"]
+    assert old["vcpus"] > 0 and old["vcpus_used"] == 0 and isinstance(old["cpu_info"], str) and old["free_ram_mb"] < old["memory_mb"]
+    stats = (await call(api.admin, "GET", "/os-hypervisors/statistics", at="2.87")).json()["hypervisor_statistics"]
+    assert (stats["count"], stats["vcpus"]) == (1, old["vcpus"])
+    assert (await call(api.admin, "GET", "/os-hypervisors/statistics")).status_code == 404
+    assert len((await call(api.admin, "GET", "/os-hypervisors/detail?hypervisor_hostname_pattern=SIM")).json()["hypervisors"]) == 1
+    assert (await call(api.admin, "GET", "/os-hypervisors?hypervisor_hostname_pattern=nope")).status_code == 404
+    with_servers = (await call(api.admin, "GET", "/os-hypervisors?with_servers=true")).json()["hypervisors"][0]
+    assert with_servers["servers"] == []
+    assert (await call(api.admin, "GET", "/os-hypervisors/sim-1/search", at="2.52")).json()["hypervisors"][0]["id"] == 1
+    assert (await call(api.admin, "GET", "/os-hypervisors/nope")).status_code == 400
+    assert (await call(api.member, "GET", "/os-hypervisors")).status_code == 403
+    assert (await call(api.member, "GET", "/os-services")).status_code == 403
+    providers = (await api.admin.get("/placement/resource_providers")).json()["resource_providers"]
+    assert [(p["uuid"], p["name"]) for p in providers] == [(brief["id"], "sim-1")]
+
+
+async def test_a_disabled_host_takes_no_servers(api):
+    (service,) = (await call(api.admin, "GET", "/os-services")).json()["services"]
+    url = f"/os-services/{service['id']}"
+    off = await call(api.admin, "PUT", url, {"status": "disabled", "disabled_reason": "mending"})
+    assert (off.json()["service"]["status"], off.json()["service"]["disabled_reason"]) == ("disabled", "mending")
+    await hosts.catch_up(api.cloud)
+    assert hosts.table(api.cloud).ready == []
+    (zone,) = (await call(api.member, "GET", "/os-availability-zone")).json()["availabilityZoneInfo"]
+    assert zone == {"zoneName": "nova", "zoneState": {"available": False}, "hosts": None}
+    for bad in ({}, {"status": "off"}, {"status": "enabled", "disabled_reason": "x"}, {"wrong": 1}):
+        assert (await call(api.admin, "PUT", url, bad)).status_code == 400, bad
+    old = await call(api.admin, "PUT", "/os-services/enable", {"host": "sim-1", "binary": "nova-compute"}, at="2.1")
+    assert old.json() == {"service": {"host": "sim-1", "binary": "nova-compute", "status": "enabled"}}
+    await hosts.catch_up(api.cloud)
+    assert len(hosts.table(api.cloud).ready) == 1
+    assert (await call(api.admin, "PUT", url, {"forced_down": True})).json()["service"]["state"] == "down"
+    await hosts.catch_up(api.cloud)
+    assert hosts.table(api.cloud).ready == []
+    assert (await call(api.admin, "PUT", url, {"forced_down": False})).status_code == 200
+    detail = (await call(api.admin, "GET", "/os-availability-zone/detail")).json()["availabilityZoneInfo"]
+    assert list(detail[0]["hosts"]) == ["sim-1"]
+    assert (await call(api.member, "GET", "/os-availability-zone/detail")).status_code == 403
+
+
+async def test_a_lost_host_is_down_and_may_be_forgotten(api):
+    (service,) = (await call(api.admin, "GET", "/os-services")).json()["services"]
+    await api.cloud.links.leave("sim-1")
+    assert (await call(api.admin, "GET", "/os-services")).json()["services"][0]["state"] == "down"
+    assert (await call(api.admin, "DELETE", f"/os-services/{service['id']}")).status_code == 204
+    await hosts.catch_up(api.cloud)
+    assert hosts.table(api.cloud).hosts == {}
+    assert (await api.admin.get("/placement/resource_providers")).json()["resource_providers"] == []
+
+
+async def test_quotas_are_set_shown_and_reset(api):
+    projects = (await api.admin.get("/identity/v3/projects")).json()["projects"]
+    demo = next(p["id"] for p in projects if p["name"] == "demo")
+    url = f"/os-quota-sets/{demo}"
+    assert (await call(api.member, "GET", url)).json()["quota_set"] == {
+        "id": demo, "instances": 10, "cores": 20, "ram": 51200, "metadata_items": 128, "key_pairs": 100, "server_groups": 10,
+        "server_group_members": 10}  # fmt: skip
+    assert (await call(api.admin, "PUT", url, {"quota_set": {"cores": "30", "ram": -1}})).json()["quota_set"]["cores"] == 30
+    limits = (await call(api.member, "GET", "/limits")).json()["limits"]["absolute"]
+    assert (limits["maxTotalCores"], limits["maxTotalRAMSize"], limits["totalCoresUsed"]) == (30, -1, 0)
+    assert "maxImageMeta" not in limits and "maxImageMeta" in (
+        await call(api.member, "GET", "/limits", at="2.38")).json()["limits"]["absolute"]  # fmt: skip
+    detail = (await call(api.member, "GET", f"{url}/detail")).json()["quota_set"]["cores"]
+    assert detail == {"limit": 30, "in_use": 0, "reserved": 0}
+    for bad in ({"cores": -2}, {"cores": "x"}, {"nope": 1}, {"fixed_ips": 1}, {"injected_files": 1}):
+        assert (await call(api.admin, "PUT", url, {"quota_set": bad})).status_code == 400, bad
+    assert (await call(api.admin, "DELETE", url)).status_code == 202
+    assert (await call(api.member, "GET", url)).json()["quota_set"]["cores"] == 20
+    assert (await call(api.admin, "PUT", "/os-quota-class-sets/default", {"quota_class_set": {"cores": 7}})).status_code == 200
+    assert (await call(api.member, "GET", url)).json()["quota_set"]["cores"] == 7
+    assert (await call(api.member, "GET", f"{url}/defaults")).json()["quota_set"]["cores"] == 7
+    assert (await call(api.member, "PUT", url, {"quota_set": {"cores": 99}})).status_code == 403
+    other = next(p["id"] for p in projects if p["name"] == "admin")
+    assert (await call(api.member, "GET", f"/os-quota-sets/{other}")).status_code == 403
+    assert (await call(api.member, "GET", f"/limits?tenant_id={other}")).status_code == 403
+    assert (await call(api.admin, "GET", "/os-quota-sets/nobody")).status_code == 400
+    assert "fixed_ips" in (await call(api.member, "GET", url, at="2.35")).json()["quota_set"]
+
+
+async def test_extensions_are_those_that_work(api):
+    found = (await call(api.member, "GET", "/extensions")).json()["extensions"]
+    assert "os-keypairs" in {e["alias"] for e in found} and "os-shelve" not in {e["alias"] for e in found}
+    assert (await call(api.member, "GET", "/extensions/os-nope")).status_code == 404

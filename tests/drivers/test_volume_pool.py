@@ -98,7 +98,7 @@ async def test_two_at_once_make_one_volume_and_never_overwrite(pool: PoolDriver)
     with open(pool.volumes / volume, "r+b") as file:
         file.write(b"guest data")
     await pool.ensure_volume(volume, 1)
-    assert open(pool.volumes / volume, "rb").read(10) == b"guest data"
+    assert (pool.volumes / volume).read_bytes()[:10] == b"guest data"
     assert os.listdir(pool.volumes) == [volume]
     assert pool.turns == {}
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 from msgspec import field
+from tests.wire.areas import AreaApi, areas
 
 import moln.image.module as image
 from moln.image.settings import ImageSettings
 from moln.kernel import config
-from tests.wire.areas import AreaApi, areas
 
 
 class Settings(config.Settings, frozen=True):

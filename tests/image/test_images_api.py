@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.wire.areas import AreaApi, authenticate
 
 from moln.image.ops.data import begin_in
 from moln.kernel.context import RequestContext
-from tests.wire.areas import AreaApi, authenticate
 
 Client = httpx.AsyncClient
 PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from msgspec import field
+from tests.wire.areas import AreaApi, areas
 
 import moln.image.module as image
 import moln.volume.module as volume
@@ -18,7 +19,6 @@ from moln.kernel.link import InProcessLinks, MemoryFences, Verbs
 from moln.volume.drivers.base import VolumeDriver
 from moln.volume.drivers.fake import FakeVolumes
 from moln.volume.settings import VolumeSettings
-from tests.wire.areas import AreaApi, areas
 
 
 class Settings(config.Settings, frozen=True):

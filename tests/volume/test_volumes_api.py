@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.wire.areas import AreaApi, authenticate
 
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.volume.ops import for_compute
-from tests.wire.areas import AreaApi, authenticate
 
 Client = httpx.AsyncClient
 NOWHERE = str(uuid.uuid4())

@@ -80,7 +80,7 @@ def to_change(item: Any, *, old: bool) -> Change:
             raise Invalid('Operation objects must contain exactly one member named "add", "remove", or "replace".')
         op, path = found[0], item[found[0]]
     else:
-        op, path = item.get("op"), item.get("path")
+        op, path = str(item.get("op")), item.get("path")
         if op not in ("add", "remove", "replace"):
             raise Invalid(f"Invalid operation: `{str(op)[:40]}`. It must be one of the following: add, remove, replace.")
         if "path" not in item:

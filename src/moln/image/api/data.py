@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import falcon.asgi
 
@@ -30,9 +31,9 @@ async def pieces(request: falcon.asgi.Request) -> AsyncIterator[bytes]:
     left = False
     receive = request._receive
 
-    async def watched() -> dict[str, object]:
+    async def watched() -> Any:
         nonlocal left
-        event: dict[str, object] = await receive()
+        event = await receive()
         left |= event["type"] == "http.disconnect"
         return event
 

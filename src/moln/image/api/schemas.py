@@ -107,7 +107,7 @@ def refuse(value: Any, why: str, name: str) -> Invalid:
 
 def check(name: str, value: Any) -> None:
     """Whether a property may have this value. Raises: Invalid."""
-    schema = IMAGE_PROPERTIES.get(name)
+    schema: Schema | None = IMAGE_PROPERTIES.get(name)
     if schema is None:
         if not isinstance(value, str):
             raise refuse(value, "is not of type 'string'", name)
@@ -117,7 +117,7 @@ def check(name: str, value: Any) -> None:
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     if value is None and "null" in kinds:
         return
-    python = {"string": str, "integer": int, "boolean": bool, "array": list}[kinds[-1]]
+    python: Any = {"string": str, "integer": int, "boolean": bool, "array": list}[kinds[-1]]
     if not isinstance(value, python) or (python is int and isinstance(value, bool)):
         raise refuse(value, f"is not of type {', '.join(map(repr, kinds))}", name)
     if python is int and not 0 <= value <= MAX_INT:
@@ -126,7 +126,7 @@ def check(name: str, value: Any) -> None:
         for item in value:
             if not isinstance(item, str) or len(item) > 255:
                 raise refuse(item, "is not a string of at most 255 characters", name)
-    if len(value) > schema["maxLength"] if "maxLength" in schema else False:
+    if "maxLength" in schema and len(value) > schema["maxLength"]:
         raise refuse(value, "is too long", name)
     if "enum" in schema and value not in schema["enum"]:
         raise refuse(value, f"is not one of {schema['enum']}", name)

@@ -17,7 +17,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from moln.image.drivers.base import Inventory, Stored
 from moln.image.drivers.sandbox import Sandbox
@@ -192,7 +192,7 @@ class FileUpload:
         self.received = 0
         self.written = 0
         self.pending = bytearray()
-        self.busy: asyncio.Future[list[None]] | None = None
+        self.busy: asyncio.Future[Any] | None = None
         self.md5, self.sha512 = hashlib.md5(usedforsecurity=False), hashlib.sha512()
 
     async def write(self, chunk: bytes) -> None:

@@ -32,7 +32,7 @@ def visible_with(*statuses: str) -> Any:
     """The images that a project may know of: its own, those of all, and those shared with it (members of these statuses)."""
 
     def clause(param: str) -> Any:
-        me = sa.bindparam(param)
+        me: Any = sa.bindparam(param)
         wanted = sa.or_(*(image_members.c.status == status for status in statuses))
         shared = sa.select(image_members.c.image_id).where(image_members.c.member_id == me, wanted)
         return sa.or_(

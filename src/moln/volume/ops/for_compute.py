@@ -16,10 +16,11 @@ from moln.volume.model.volumes import Volume, VolumeStatus
 from moln.volume.ops import attachments, volumes
 from moln.volume.store import attachments as attachment_store
 from moln.volume.store import snapshots as snapshot_store
+from moln.volume.store import tables
 from moln.volume.store import types as type_store
 from moln.volume.store import volumes as store
 
-HELD_BY_SERVERS = Query(sa.select(*attachment_store.COLUMNS).where(attachment_store.attachments.c.by_compute == 1), Attachment)
+HELD_BY_SERVERS = Query(sa.select(*attachment_store.COLUMNS).where(tables.attachments.c.by_compute == 1), Attachment)
 
 
 async def find_volume(db: Reader, volume_id: str) -> Volume | None:

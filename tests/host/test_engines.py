@@ -71,7 +71,9 @@ def machine() -> Iterator[Machine]:
     home.chmod(0o755)
     with made.shared() as record:      # what the machine's clouds share stays, whatever this test purges
         record.homes.append(str(home / "keep"))
-    (home / "log").mkdir()
+    for folder in ("log", "host"):
+        (home / folder).mkdir()
+    (home / "keep").mkdir()
     install_packages(packages.here(), Places(home), Silent())
     subprocess.run(["ip", "netns", "add", NETNS], check=True, timeout=10)
     subprocess.run(["ip", "-n", NETNS, "link", "set", "lo", "up"], check=True, timeout=10)

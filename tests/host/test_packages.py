@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from moln.host import packages
-from moln.host.ovs import mirror
+from moln.host.ovs import PREFIX, Ovs, choose, mirror
 from moln.host.run import HostError
 
 RELEASES = [
@@ -42,6 +42,15 @@ def test_each_row_names_every_engine(row: packages.Distribution) -> None:
 def test_the_distributions_own_ovs_is_left_alone_where_the_prefix_is_used() -> None:
     row = packages.distribution(packages.os_release('ID=debian\nVERSION_ID="12"'))
     assert not any("openvswitch" in n or "ovn" in n for n in packages.wanted(row, own_ovs=False))
+
+
+@pytest.mark.parametrize(("kernel", "alone", "datapath", "root"), [
+    (True, True, "system", Path("/")), (True, False, "netdev", PREFIX), (False, True, "netdev", PREFIX)])
+def test_the_kernels_datapath_is_taken_when_nobody_else_uses_it(kernel: bool, alone: bool, datapath: str, root: Path) -> None:
+    debian_12 = packages.distribution(packages.os_release('ID=debian\nVERSION_ID="12"'))
+    assert choose(debian_12, kernel=kernel, alone=alone) == Ovs(datapath, root)
+    debian_13 = packages.distribution(packages.os_release('ID=debian\nVERSION_ID="13"'))
+    assert choose(debian_13, kernel=kernel, alone=alone) == Ovs(datapath, Path("/"))
 
 
 @pytest.mark.parametrize(("sources", "url"), [

@@ -137,7 +137,7 @@ def leave_shared(places: Places) -> None:
     if os.geteuid() != 0 or not SHARED.is_dir():
         return
     with made.shared() as record:
-        record.homes = [h for h in record.homes if h != str(places.home)]
+        record.homes = [h for h in record.homes if h != str(places.home) and Path(h).exists()]
         if record.homes:
             return
         users.remove_users(record.users)

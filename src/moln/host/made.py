@@ -16,12 +16,14 @@ class Made(msgspec.Struct, kw_only=True):
 
     ip_forward: what it was before we set it; None: not ours. mounts: directories that we mount. links: network
     devices outside OVS. nft: whether our table exists. blackholes: ranges below which we laid a blackhole route.
+    datapath: OVS's, chosen at the first start and kept.
     """
 
     mounts: list[str] = []
     links: list[str] = []
     ip_forward: int | None = None
     nft: bool = False
+    datapath: str = ""
     blackholes: list[str] = []
 
 

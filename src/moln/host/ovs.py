@@ -8,6 +8,7 @@ halves are of one age. docs/adr/0023-engines.md
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -65,11 +66,26 @@ def kernel_has_openvswitch() -> bool:
                                                         and succeeds("modprobe", "openvswitch"))
 
 
-def choose(row: Distribution) -> Ovs:
-    """What this machine is to run, installed or not."""
-    if kernel_has_openvswitch():
+def choose(row: Distribution, *, kernel: bool, alone: bool) -> Ovs:
+    """What this machine is to run, installed or not. kernel: it has openvswitch. alone: no other ovs-vswitchd runs here;
+    two would take each other's ports and flows out of the kernel's one datapath."""
+    if kernel and alone:
         return Ovs("system", Path("/"))
     return Ovs("netdev", PREFIX if row.prefix_suite else Path("/"))
+
+
+def others(own: Path) -> list[str]:
+    """Command lines of ovs-vswitchd in our network namespace whose sockets do not lie in `own`."""
+    mine, found = os.stat("/proc/self/ns/net").st_ino, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            here = os.stat(folder / "ns/net").st_ino == mine
+        except OSError:
+            continue
+        if here and any(w.rpartition("/")[2] == "ovs-vswitchd" for w in words[:4]) and str(own) not in " ".join(words):
+            found.append(" ".join(words).strip())
+    return found
 
 
 def installed(ovs: Ovs) -> bool:

@@ -28,6 +28,10 @@ DEBIAN_BASE = {
 DEBIAN_OVS = ["openvswitch-switch", "ovn-central", "ovn-host", "ovn-common"]
 
 
+ENGINE_PACKAGES = {*DEBIAN_OVS, "libvirt-daemon", "libvirt-daemon-log"}
+"""Those that bring services of their own."""
+
+
 class Distribution(Struct, frozen=True):
     """id, version: of /etc/os-release. packages: by what they are for. ovs: the distribution's own OVS and OVN.
 
@@ -124,6 +128,12 @@ def install(row: Distribution, names: list[str], log: Path) -> None:
     with nothing_started():
         run("apt-get", *options, "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", "install",
             *names, timeout_s=1800, env=env, log=log)
+    # Nor at the next boot: Moln starts what it needs itself.
+    for name in ENGINE_PACKAGES.intersection(names):
+        units = [Path(line).name for line in run("dpkg", "-L", name).splitlines()
+                 if "/systemd/system/" in line and line.endswith((".service", ".socket"))]
+        if units and have("systemctl"):
+            succeeds("systemctl", "disable", *[u for u in units if "@" not in u])
 
 
 @contextlib.contextmanager

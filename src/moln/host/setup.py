@@ -51,7 +51,7 @@ def prepare(places: Places, settings: HostSettings, steps: Steps) -> ovs.Ovs:
 def install_packages(row: packages.Distribution, places: Places, steps: Steps) -> ovs.Ovs:
     """The distribution's, then newer OVS where the kernel has none. The log is log/setup.log."""
     log = places.log / "setup.log"
-    chosen = ovs.choose(row)
+    chosen = choose_ovs(row, places)
     absent = packages.missing(row, packages.wanted(row, own_ovs=chosen.root == Path("/")))
     if absent:
         steps.note(f"installing {' '.join(absent)}")
@@ -64,6 +64,19 @@ def install_packages(row: packages.Distribution, places: Places, steps: Steps) -
                 assert row.prefix_suite
                 steps.note(f"unpacking Open vSwitch and OVN of Debian {row.prefix_suite} into {ovs.PREFIX}")
                 ovs.install_prefix(row.prefix_suite, log)
+    return chosen
+
+
+def choose_ovs(row: packages.Distribution, places: Places) -> ovs.Ovs:
+    """As the first start chose, while the kernel still allows. Raises: HostError, when another cloud has our bridges."""
+    strangers = ovs.others(places.ovs)
+    if clouds := [line for line in strangers if line.partition("/host/ovs/")[1]]:
+        raise HostError(f"Another Moln runs guests on this machine ({clouds[0].rpartition('unix:')[2]}); there can be one.")
+    record, kernel = made.read(places), ovs.kernel_has_openvswitch()
+    alone = record.datapath == "system" or (not record.datapath and not strangers)
+    chosen = ovs.choose(row, kernel=kernel, alone=alone)
+    record.datapath = chosen.datapath
+    made.write(places, record)
     return chosen
 
 

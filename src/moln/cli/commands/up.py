@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from moln.cli import admin, credentials
 from moln.cli.progress import Progress
-from moln.host import engines, processes
+from moln.host import engines, packages, processes
 from moln.host.control import NotRunning
 from moln.host.places import Places, default_home
 from moln.host.processes import Choices
@@ -117,16 +117,25 @@ def wait_for_node(places: Places, timeout_s: float = FIRST_NODE_S) -> dict[str, 
     raise HostError(f"after {timeout_s:g} s {reason}")
 
 
-def tell_demo(places: Places, url: str, settings: Settings, steps: Callable[[str], Any]) -> None:
+def tell_demo(places: Places, url: str, settings: Settings, steps: Progress) -> None:
     """Raises: HostError, with what did not work."""
     from moln.demo.client import Client, DemoError
     from moln.demo.story import tell
+    from moln.guest.build import HOST_PACKAGES
 
+    with steps("Packages that build the demo's guest"):
+        row = packages.here()
+        if row.tool != "apt":
+            raise HostError("the demo's guest image is built from Debian packages: it needs a host with apt")
+        if absent := packages.missing(row, list(HOST_PACKAGES)):
+            steps.note(f"installing {' '.join(absent)}")
+            packages.install(row, absent, places.log / "setup.log")
     try:
         client = Client(url, user="admin", password=places.admin_password.read_text().strip(), project="admin")
         said = tell(client, places.home, settings.host.provider, steps)
-    except DemoError as error:
-        raise HostError(f"the demo failed: {error}") from error
+    except (DemoError, OSError, subprocess.SubprocessError) as error:
+        more = getattr(error, "stderr", None) or ""
+        raise HostError(f"the demo failed: {error} {more}".strip()) from error
     print(f"The guest says:\n{said}\n", flush=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,11 @@ async def test_console_output_of_a_server_that_never_ran_is_empty(driver: Comput
 
 
 async def test_a_reboot_starts_it_again(driver: ComputeDriver, server: ServerSpec) -> None:
+    server = replace(server, config_drive=True)
+    metadata = json.dumps({"uuid": server.id, "hostname": "one"}).encode()
+    await driver.ensure_config_drive(server.id, {"openstack/latest/meta_data.json": metadata})
     await driver.ensure_server(server, "running")
-    await console_says(driver, server.id, "READY")
+    assert "source=configdrive" in await console_says(driver, server.id, "READY")
     await driver.reboot_server(replace(server, generation=2), grace_s=60)
     assert await driver.find_server(server.id) == ServerState(server.id, "running", 2)
     await console_says(driver, server.id, "READY", 2)

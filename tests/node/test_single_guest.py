@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from msgspec import Struct
 from msgspec.structs import replace
+from tests.node import bench
 
 from moln.compute.drivers.base import Card, ComputeDriver, Disk, ServerSpec, ServerState
 from moln.guest import GUEST_LOGIN
@@ -22,7 +23,6 @@ from moln.kernel.errors import StaleGeneration
 from moln.kernel.link.frames import unpack
 from moln.network.drivers.node import MetadataPort, NodeNetworkDriver
 from moln.volume.drivers.base import VolumeDriver
-from tests.node import bench
 
 pytestmark = [pytest.mark.engines, pytest.mark.asyncio(loop_scope="module")]
 

@@ -13,9 +13,7 @@ TRAILER = "TRAILER!!!"
 def write_initramfs(root: Path, target: Path) -> None:
     """Pack the tree `root`, owned by root and in a fixed order, into `target`."""
     with gzip.GzipFile(target, "wb", compresslevel=9, mtime=0) as out:
-        inode = 0
-        for path in sorted(root.rglob("*")):
-            inode += 1
+        for inode, path in enumerate(sorted(root.rglob("*")), 1):
             out.write(_entry(str(path.relative_to(root)), inode, path.lstat().st_mode, _content(path)))
         out.write(_entry(TRAILER, 0, 0, b""))
 

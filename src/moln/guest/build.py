@@ -22,15 +22,21 @@ GUEST_LOGIN = "moln"
 HOST_PACKAGES = ("kmod", "e2fsprogs", "extlinux", "dropbear-bin", "qemu-utils", "binutils")
 
 _KERNEL_META = ("linux-image-cloud-amd64", "linux-image-virtual")  # Debian, Ubuntu
-_BOOT_MODULES = "virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod sr_mod ata_piix ahci isofs virtio-rng".split()
+_BOOT_MODULES = (
+    "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_scsi", "sd_mod", "sr_mod", "ata_piix", "ahci", "isofs", "virtio-rng",
+)  # fmt: skip
 _ROOT_MODULES = (
-    "virtio_net virtio_balloon virtio_console evdev button nfs nfsv3 nfsv4 virtiofs 9p 9pnet_virtio vfat nls_ascii "
-    "nls_cp437 nls_utf8 xfs 8021q loop e1000 qemu_fw_cfg"
-).split()
-_IN_SBIN = set(
-    "init getty modprobe insmod lsmod ip ifconfig route reboot poweroff halt udhcpc mdev switch_root depmod rmmod acpid "
-    "swapon swapoff losetup sulogin".split()
-)
+    "virtio_net", "virtio_balloon", "virtio_console", "evdev", "button", "nfs", "nfsv3", "nfsv4", "virtiofs", "9p",
+    "9pnet_virtio", "vfat", "nls_ascii", "nls_cp437", "nls_utf8", "xfs", "8021q", "loop", "e1000", "qemu_fw_cfg",
+)  # fmt: skip
+_IN_SBIN = frozenset((
+    "init", "getty", "modprobe", "insmod", "lsmod", "ip", "ifconfig", "route", "reboot", "poweroff", "halt", "udhcpc", "mdev",
+    "switch_root", "depmod", "rmmod", "acpid", "swapon", "swapoff", "losetup", "sulogin",
+))  # fmt: skip
+_FOLDERS = (
+    "bin", "sbin", "usr/bin", "usr/sbin", "etc/dropbear", "proc", "sys", "dev", "run", "tmp", "mnt", "root", "home/moln",
+    "var/lib/cloud", "var/log", "lib/modules", "lib64", "boot",
+)  # fmt: skip
 _STEP_S = 300.0
 _SIZE_MIB = 64
 
@@ -135,10 +141,7 @@ def _uncompressed(source: Path, target: Path) -> Path:
 
 
 def _fill_root(root: Path, busybox: Path) -> None:
-    for folder in (
-        "bin sbin usr/bin usr/sbin etc/dropbear proc sys dev run tmp mnt root home/moln var/lib/cloud var/log "
-        "lib/modules lib64 boot"
-    ).split():
+    for folder in _FOLDERS:
         (root / folder).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
     (root / "root").chmod(0o700)

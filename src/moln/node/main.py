@@ -52,6 +52,14 @@ async def read_switchboard(ovsdb: Ovsdb) -> Switchboard | None:
     return None
 
 
+async def find_switchboard(ovsdb: Ovsdb) -> Switchboard:
+    """Ask until it is there: the database tells nobody who is not connected."""
+    while True:
+        if board := await read_switchboard(ovsdb):
+            return board
+        await asyncio.sleep(RETRY_S)
+
+
 class Node:
     """One node of the cloud. home: the cloud's folder on this host."""
 
@@ -67,8 +75,7 @@ class Node:
         """Until cancelled."""
         self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         ovsdb = Ovsdb(self.places.ovs_socket)
-        while (board := await read_switchboard(ovsdb)) is None:
-            await asyncio.sleep(RETRY_S)
+        board = await find_switchboard(ovsdb)
         switch = Switch(ovsdb, INTEGRATION_BRIDGE)
         self.compute = LibvirtDriver(self.libvirt_settings(board), switch)
         self.volumes = PoolDriver(self.places.pool, self.places.pool / "images")

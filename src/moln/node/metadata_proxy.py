@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 HEAD_BYTES = 16 << 10
 BODY_BYTES = 1 << 20
@@ -89,7 +89,7 @@ class Proxy:
                 await asyncio.start_server(handler, sock=made, limit=HEAD_BYTES) for made in sockets
             ]
 
-    def handler(self, network_id: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]:
+    def handler(self, network_id: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if self.busy.get(network_id, 0) >= AT_ONCE_PER_NETWORK or sum(self.busy.values()) >= AT_ONCE:
                 writer.transport.abort()

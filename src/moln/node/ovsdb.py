@@ -61,7 +61,7 @@ def pairs(values: dict[str, str]) -> list[Any]:
 
 
 def from_pairs(value: list[Any]) -> dict[str, str]:
-    return {key: item for key, item in value[1]}
+    return dict(value[1])
 
 
 def from_set(value: Any) -> list[Any]:

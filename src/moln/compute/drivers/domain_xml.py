@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Literal
 from xml.etree.ElementTree import Element, SubElement, fromstring, register_namespace, tostring
 
 from msgspec import Struct
@@ -65,13 +66,13 @@ def domain_xml(spec: ServerSpec, look: Look, console_log: str, config_drive: str
     for index in range(1, ROOT_PORTS + 1):
         SubElement(devices, "controller", type="pci", index=str(index), model="pcie-root-port")
     SubElement(devices, "controller", type="usb", model="none")
-    if any(disk.bus == "scsi" for disk in spec.disks):
+    media_bus = "sata" if spec.properties.get("hw_cdrom_bus") in ("sata", "ide") else "scsi"
+    if media_bus == "scsi" or any(disk.bus == "scsi" for disk in spec.disks):
         SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
     for disk in spec.disks:
         devices.append(disk_element(disk, look))
     if config_drive is not None:
-        medium = Disk("config", config_drive, "sdz", bus="sata", read_only=True, medium="cdrom")
-        devices.append(disk_element(medium, look))
+        devices.append(_config_drive(config_drive, media_bus, look))
     for card in spec.cards:
         devices.append(card_element(card, look))
     _fixed_devices(devices, console_log, spec.properties)
@@ -142,6 +143,14 @@ def disk_element(disk: Disk, look: Look) -> Element:
     return element
 
 
+def _config_drive(path: str, bus: Literal["sata", "scsi"], look: Look) -> Element:
+    """A CD on virtio-scsi, for Debian's cloud kernels have no AHCI; apart from the disks, which fill target 0."""
+    element = disk_element(Disk("config", path, "sdz", bus=bus, read_only=True, medium="cdrom"), look)
+    if bus == "scsi":
+        SubElement(element, "address", type="drive", controller="0", bus="0", target="1", unit="0")
+    return element
+
+
 def card_element(card: Card, look: Look) -> Element:
     """One `<interface>` on a tap that is there already, is ours, and stays when QEMU dies."""
     element = Element("interface", type="ethernet")
@@ -150,7 +159,7 @@ def card_element(card: Card, look: Look) -> Element:
     SubElement(element, "model", type=card.model)
     if card.model == "virtio" and not look.offloads:
         driver = SubElement(element, "driver", name="qemu")
-        SubElement(driver, "host", {name: "off" for name in OFFLOADS})
+        SubElement(driver, "host", dict.fromkeys(OFFLOADS, "off"))
         SubElement(driver, "guest", {name: "off" for name in OFFLOADS if name != "gso"})
     if card.mtu:
         SubElement(element, "mtu", size=str(card.mtu))

@@ -184,7 +184,8 @@ class FakeCompute:
 
     def _boot(self, server_id: str) -> None:
         server = self.kept.servers[server_id]
-        line = f"GUEST: {server_id} boot {server.boots + 1}\nGUEST: READY\n"
+        source = "configdrive" if server.spec.config_drive and server_id in self.kept.drives else "http"
+        line = f"GUEST: boot {server.boots + 1}\nGUEST: metadata source={source} uuid={server_id}\nGUEST: READY\n"
         self.kept.put("server", server_id, replace(server, boots=server.boots + 1))
         self.write_console(server_id, line)
 

@@ -7,11 +7,11 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
-from xml.etree.ElementTree import tostring
+from xml.etree.ElementTree import Element, fromstring, tostring
 
 import libvirt
 from msgspec import Struct
@@ -302,11 +302,11 @@ class LibvirtDriver:
         await self.plugger.ensure_plugged(card.port_id, card.mtu)
         await self.link.call(self.plug, server_id, "cards", card.port_id, card_element(card, self.look))
 
-    def plug(self, connection: libvirt.virConnect, server_id: str, kind: str, id: str, element: object) -> None:
+    def plug(self, connection: libvirt.virConnect, server_id: str, kind: str, id: str, element: Element) -> None:
         domain = find_domain(connection, server_id)
         if domain is None:
             raise BackendRefused("There is no such server on this host.")
-        xml = tostring(element, encoding="unicode")  # type: ignore[arg-type]
+        xml = tostring(element, encoding="unicode")
         if id not in getattr(read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)), kind):
             domain.attachDeviceFlags(xml, CONFIG)
         if domain.isActive() and id not in getattr(read_domain(domain.XMLDesc()), kind):
@@ -421,8 +421,8 @@ class LibvirtDriver:
                     marker.unlink(missing_ok=True)
                 await self.tell(state.id)
 
-    def spawn(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -523,7 +523,5 @@ def list_states(connection: libvirt.virConnect) -> list[ServerState]:
 
 
 def target_of(disk_xml: str | None) -> str | None:
-    from xml.etree.ElementTree import fromstring
-
     target = fromstring(disk_xml).find("target") if disk_xml else None
     return target.get("dev") if target is not None else None

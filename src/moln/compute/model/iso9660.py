@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 SECTOR = 2048
 SYSTEM_SECTORS = 16
+PAD_SECTORS = 150  # as mkisofs -pad: probes (busybox's findfs, kernel read-ahead) look beyond the end of a tiny medium
 MOST_BYTES = 64 << 20
 NO_TIME = b"0" * 16 + b"\0"
 RECORD_TIME = bytes([126, 1, 1, 0, 0, 0, 0])  # 2026-01-01: the image is a function of its files alone
@@ -64,6 +65,7 @@ def iso_image(files: dict[str, bytes], label: str) -> bytes:
     for node in _files(folders):
         node.extents = [(at, len(node.content))] * 2
         at += _sectors(len(node.content))
+    at += PAD_SECTORS
 
     image = bytearray(at * SECTOR)
 

@@ -1,0 +1,90 @@
+"""What libvirt is told of a server: nothing of a user's is ever taken for XML, a format or a device."""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element, fromstring
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from moln.compute.drivers.base import Card, Disk, ServerSpec
+from moln.compute.drivers.domain_xml import ROOT_PORTS, Look, domain_xml, read_domain, tap_name
+from moln.kernel.errors import BackendRefused
+
+EMULATED = Look(kvm=False, emulator="/usr/bin/qemu-system-x86_64", offloads=False)
+SERVER, DISK, PORT = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
+SPEC = ServerSpec(
+    SERVER, "one", 3, vcpus=2, ram_mib=512,
+    disks=(Disk(DISK, "/pool/disks/x", "vda", serial="s", boot_index=0),),
+    cards=(Card(PORT, "fa:16:3e:00:00:01", "net", 1442),),
+)  # fmt: skip
+
+
+def tree(spec: ServerSpec = SPEC, look: Look = EMULATED, drive: str | None = None) -> Element:
+    return fromstring(domain_xml(spec, look, "/console.log", drive))
+
+
+@given(st.text())
+def test_any_name_makes_a_well_formed_domain_with_the_same_devices(name: str) -> None:
+    plain, odd = tree(), tree(replace(SPEC, name=name))
+    assert [e.tag for e in odd.iter()] == [e.tag for e in plain.iter()]
+    assert odd.findtext("name") == f"moln-{SERVER}"
+
+
+def test_what_is_plugged_in_is_read_back_with_its_generation() -> None:
+    held = read_domain(domain_xml(SPEC, EMULATED, "/console.log", "/config.iso"))
+    assert held.generation == 3
+    assert set(held.disks) == {DISK, "config"}
+    assert set(held.cards) == {PORT}
+
+
+def test_every_disk_names_raw_as_its_format() -> None:
+    domain = tree(drive="/config.iso")
+    assert [driver.get("type") for driver in domain.iterfind("devices/disk/driver")] == ["raw", "raw"]
+
+
+def test_a_config_drive_is_read_only() -> None:
+    cd = tree(drive="/config.iso").findall("devices/disk")[-1]
+    assert cd.get("device") == "cdrom"
+    assert cd.find("readonly") is not None
+
+
+def test_there_is_room_for_devices_that_come_later() -> None:
+    ports = [c for c in tree().iterfind("devices/controller") if c.get("model") == "pcie-root-port"]
+    assert len(ports) == ROOT_PORTS >= 12
+
+
+def test_taps_are_ours_and_stay_when_qemu_dies() -> None:
+    target = tree().find("devices/interface/target")
+    assert target is not None
+    assert target.attrib == {"dev": tap_name(PORT), "managed": "no"}
+    assert len(tap_name(PORT)) <= 15
+
+
+def test_cards_compute_their_own_checksums_on_the_userspace_datapath_only() -> None:
+    assert tree().find("devices/interface/driver/host[@csum='off']") is not None
+    assert tree(look=replace(EMULATED, offloads=True)).find("devices/interface/driver") is None
+
+
+def test_the_screen_listens_on_loopback_only() -> None:
+    listening = tree().find("devices/graphics/listen")
+    assert listening is not None
+    assert listening.get("address") == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("kvm", "kind"), [(True, "kvm"), (False, "qemu")])
+def test_hardware_is_used_where_it_works(kvm: bool, kind: str) -> None:
+    assert tree(look=replace(EMULATED, kvm=kvm)).get("type") == kind
+
+
+def test_a_machine_that_is_not_ours_is_refused() -> None:
+    with pytest.raises(BackendRefused):
+        tree(replace(SPEC, properties={"hw_machine_type": "q35' accel='kvm"}))
+
+
+def test_a_block_device_is_opened_as_one() -> None:
+    disk = tree(replace(SPEC, disks=(Disk(DISK, "/dev/vg/lv", "vda"),))).find("devices/disk")
+    assert disk is not None
+    assert disk.get("type") == "block"

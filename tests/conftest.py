@@ -26,7 +26,10 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
 
 
 class Api:
-    """The whole app over HTTP without a socket. admin, member, reader: clients with a token in a project of their role."""
+    """The whole app over HTTP without a socket. admin, member, reader: clients with a token in a project of their role.
+
+    nodes: the simulated hypervisors by name.
+    """
 
     def __init__(self, app, home: Path):  # noqa: ANN001 (moln.app is imported late)
         self.app = app
@@ -73,8 +76,9 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 
     app = compose(tmp_path, load_settings(tmp_path, simulate=True), simulated_links)
     await app.set_up()
-    await start_nodes(app.cloud, 1)
+    nodes = await start_nodes(app.cloud, 1)
     api = Api(app, tmp_path)
+    api.nodes = nodes
     await api.sign_in()
     api.member = await api.add_user("alice", project="demo")
     yield api

@@ -6,7 +6,7 @@ from msgspec import structs
 
 from moln.compute.model import server_states
 from moln.compute.model.server_requests import NetworkRequest, ServerRequest
-from moln.compute.model.servers import Nic, Server
+from moln.compute.model.servers import Nic
 from moln.compute.ops import server_networks
 from moln.compute.ops.servers import get_for, may_override
 from moln.compute.store import instance_actions
@@ -106,6 +106,7 @@ async def set_group_in(tx: Transaction, ctx: RequestContext, server_id: str, nam
             await store.save(tx, server, None, nics=nics)
 
 
-async def groups(ctx: RequestContext, server_id: str) -> Server:
-    """The server, whose groups are asked for. Raises: NotFound, Forbidden."""
-    return await get_for(ctx.db, ctx, server_id, "os_compute_api:os-security-groups:list")
+async def groups(ctx: RequestContext, server_id: str) -> list[dict[str, object]]:
+    """The security groups of the server's ports, by id and name. Raises: NotFound, Forbidden."""
+    server = await get_for(ctx.db, ctx, server_id, "os_compute_api:os-security-groups:list")
+    return await server_networks.groups_of(ctx.db, server)

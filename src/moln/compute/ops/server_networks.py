@@ -226,3 +226,11 @@ async def regroup_in(tx: Transaction, ctx: RequestContext, server: Server, name:
     if not changed and not present:
         raise NotFound(f"Security group {name} not associated with the instance {server.id}")
     return changed
+
+
+async def groups_of(db: Reader, server: Server) -> list[dict[str, object]]:
+    """Security groups of a server's ports, as Nova's os-security-groups shows them."""
+    names = await group_names(db, await ports.of_device(db, server.id))
+    return [
+        {"id": id, "name": name, "description": "", "tenant_id": server.project_id, "rules": []} for id, name in sorted(names.items())
+    ]

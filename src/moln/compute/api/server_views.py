@@ -1,0 +1,269 @@
+"""A server as clients see it, at every microversion (nova.api.openstack.compute.views.servers)."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import Annotated, Any
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from moln.compute.model.servers import WITH_PROGRESS, FixedAddress, Flavor, Server, VmState
+from moln.compute.ops import hosts
+from moln.compute.ops.servers import SERVICE
+from moln.compute.store import servers as store
+from moln.kernel.clock import iso
+from moln.kernel.context import RequestContext
+from moln.kernel.http import View, since
+from moln.kernel.http.bodies import _fields
+
+Either = str | None | UnsetType
+
+
+class Link(Struct, frozen=True):
+    rel: str
+    href: str
+
+
+class FlavorRef(Struct, frozen=True):
+    """Before 2.47."""
+
+    id: str
+    links: tuple[Link, ...]
+
+
+class BareFlavor(Struct, frozen=True):
+    """The flavor for those who may not see its extra specs."""
+
+    vcpus: int
+    ram: int
+    disk: int
+    ephemeral: int
+    swap: int
+    original_name: str
+
+
+class ImageRef(Struct, frozen=True):
+    id: str
+    links: tuple[Link, ...]
+    properties: dict[str, str] | UnsetType = UNSET
+
+
+class FaultView(Struct, frozen=True):
+    code: int
+    created: str
+    message: str
+    details: str | UnsetType = UNSET
+
+
+class VolumeRef(Struct, frozen=True):
+    id: str
+    delete_on_termination: bool | UnsetType = UNSET
+
+
+class GroupRef(Struct, frozen=True):
+    name: str
+
+
+class Basic(Struct, frozen=True):
+    """A server in a short list."""
+
+    id: str
+    name: str
+    links: tuple[Link, ...]
+
+
+class ServerView(View):
+    """A server in full. Which fields there are depends on the microversion and on who looks."""
+
+    id: str
+    name: str
+    status: str
+    tenant_id: str
+    user_id: str
+    metadata: dict[str, str]
+    hostId: str
+    image: ImageRef | str
+    flavor: Flavor | BareFlavor | FlavorRef
+    created: str
+    updated: str
+    addresses: dict[str, list[FixedAddress]]
+    accessIPv4: str
+    accessIPv6: str
+    links: tuple[Link, ...]
+    disk_config: str = field(name="OS-DCF:diskConfig")
+    zone: str = field(name="OS-EXT-AZ:availability_zone")
+    config_drive: str
+    key_name: str | None
+    launched_at: str | None = field(name="OS-SRV-USG:launched_at")
+    terminated_at: str | None = field(name="OS-SRV-USG:terminated_at")
+    task_state: str | None = field(name="OS-EXT-STS:task_state")
+    vm_state: str = field(name="OS-EXT-STS:vm_state")
+    power_state: int = field(name="OS-EXT-STS:power_state")
+    volumes: list[VolumeRef] = field(name="os-extended-volumes:volumes_attached")
+    progress: int | UnsetType = UNSET
+    fault: FaultView | UnsetType = UNSET
+    security_groups: list[GroupRef] | UnsetType = UNSET
+    host: Either = field(name="OS-EXT-SRV-ATTR:host", default=UNSET)
+    instance_name: Either = field(name="OS-EXT-SRV-ATTR:instance_name", default=UNSET)
+    hypervisor_hostname: Either = field(name="OS-EXT-SRV-ATTR:hypervisor_hostname", default=UNSET)
+    hostname: Either = field(name="OS-EXT-SRV-ATTR:hostname", default=UNSET)
+    kernel_id: Annotated[Either, since("2.3")] = field(name="OS-EXT-SRV-ATTR:kernel_id", default=UNSET)
+    launch_index: Annotated[int | UnsetType, since("2.3")] = field(name="OS-EXT-SRV-ATTR:launch_index", default=UNSET)
+    ramdisk_id: Annotated[Either, since("2.3")] = field(name="OS-EXT-SRV-ATTR:ramdisk_id", default=UNSET)
+    reservation_id: Annotated[Either, since("2.3")] = field(name="OS-EXT-SRV-ATTR:reservation_id", default=UNSET)
+    root_device_name: Annotated[Either, since("2.3")] = field(name="OS-EXT-SRV-ATTR:root_device_name", default=UNSET)
+    user_data: Annotated[Either, since("2.3")] = field(name="OS-EXT-SRV-ATTR:user_data", default=UNSET)
+    locked: Annotated[bool | UnsetType, since("2.9")] = UNSET
+    host_status: Annotated[str | UnsetType, since("2.16")] = UNSET
+    description: Annotated[Either, since("2.19")] = UNSET
+    tags: Annotated[tuple[str, ...] | UnsetType, since("2.26")] = UNSET
+    trusted_image_certificates: Annotated[list[str] | None | UnsetType, since("2.63")] = UNSET
+    server_groups: Annotated[list[str] | UnsetType, since("2.71")] = UNSET
+    locked_reason: Annotated[Either, since("2.73")] = UNSET
+    pinned_availability_zone: Annotated[Either, since("2.96")] = UNSET
+    scheduler_hints: Annotated[dict[str, Any] | UnsetType, since("2.100")] = UNSET
+
+
+class Look(Struct, frozen=True):
+    """What one answer shows, found out once: by the microversion and by who asks. absent: fields that the microversion lacks."""
+
+    base: str
+    absent: tuple[str, ...]
+    bare: bool
+    specs: bool
+    attributes: bool
+    host_status: bool
+    delete_on_termination: bool
+    properties: bool
+    hostname: bool
+    groups: bool
+    admin: bool
+
+
+def look(ctx: RequestContext, *, one: bool = False) -> Look:
+    """one: a single server, shown with its server groups."""
+    versioned, _ = _fields(ServerView)
+    own = {"project_id": ctx.project_id, "user_id": ctx.user_id}
+    return Look(
+        base=f"{ctx.settings.public_url}/compute",
+        absent=tuple(f.attribute for f in versioned if not f.since <= ctx.version <= f.until),
+        bare=ctx.version < (2, 47), specs=ctx.allows(SERVICE, "os_compute_api:servers:show:flavor-extra-specs", own),
+        attributes=ctx.allows(SERVICE, "os_compute_api:os-extended-server-attributes", own),
+        host_status=ctx.version >= (2, 16) and ctx.allows(SERVICE, "os_compute_api:servers:show:host_status", own),
+        delete_on_termination=ctx.version >= (2, 3), properties=ctx.version >= (2, 98), hostname=ctx.version >= (2, 90),
+        groups=one and ctx.version >= (2, 71), admin=ctx.is_admin,
+    )  # fmt: skip
+
+
+def links(base: str, server_id: str) -> tuple[Link, ...]:
+    return Link("self", f"{base}/v2.1/servers/{server_id}"), Link("bookmark", f"{base}/servers/{server_id}")
+
+
+def basic(base: str, server: Server) -> Basic:
+    return Basic(server.id, server.name, links(base, server.id))
+
+
+def show(ctx: RequestContext, server: Server, seen: Look, user_data: str | None = None) -> ServerView:
+    """user_data: in base64, for those who see the extended attributes."""
+    base, status, host = seen.base, server.status, server.host
+    if server.image_id is None:
+        image: ImageRef | str = ""
+    else:
+        properties = {k: v for k, v in server.image_properties.items() if k.startswith(("hw_", "os_", "img_"))} if seen.properties else UNSET
+        image = ImageRef(server.image_id, _bookmark(base, "images", server.image_id), properties)
+    flavor: Flavor | BareFlavor | FlavorRef = server.flavor
+    if seen.bare:
+        flavor = FlavorRef(server.flavor_id, _bookmark(base, "flavors", server.flavor_id))
+    elif not seen.specs:
+        f = server.flavor
+        flavor = BareFlavor(f.vcpus, f.ram, f.disk, f.ephemeral, f.swap, f.original_name)
+    view = ServerView(
+        id=server.id, name=server.name, status=status, tenant_id=server.project_id, user_id=server.user_id, metadata=server.metadata,
+        hostId=host_id(server.project_id, host) if host else "", image=image, flavor=flavor, created=iso(server.created_at),
+        updated=iso(server.updated_at), addresses={} if server.vm_state is VmState.BUILDING else server.addresses,
+        accessIPv4=server.access_ip_v4 or "", accessIPv6=server.access_ip_v6 or "", links=links(base, server.id),
+        disk_config=server.disk_config, zone=server.az, config_drive="True" if server.config_drive else "", key_name=server.key_name,
+        launched_at=_usage(server.launched_at), terminated_at=_usage(server.terminated_at), task_state=server.task_state,
+        vm_state=server.vm_state, power_state=server.power_state,
+        volumes=[VolumeRef(v.volume_id, v.delete_on_termination if seen.delete_on_termination else UNSET) for v in server.volumes],
+        locked=server.locked, description=server.description, tags=server.tags, trusted_image_certificates=None,
+        locked_reason=server.locked_reason, pinned_availability_zone=server.pinned_az, scheduler_hints=server.scheduler_hints,
+    )  # fmt: skip
+    if status in WITH_PROGRESS:
+        view.progress = 0
+    if server.fault is not None and status in ("ERROR", "DELETED"):
+        f_ = server.fault
+        details = f_.details if f_.details and (seen.admin or f_.code != 500) else UNSET
+        view.fault = FaultView(f_.code, iso(f_.created_at), f_.message, details)
+    names = {g: None for n in server.nics for g in n.groups}
+    if names:
+        view.security_groups = [GroupRef(g) for g in names]
+    if seen.attributes:
+        view.host = view.hypervisor_hostname = host
+        view.instance_name = instance_name(server.id)
+        view.kernel_id = view.ramdisk_id = ""
+        view.launch_index = server.launch_index
+        view.reservation_id = server.reservation_id
+        view.root_device_name = server.root_device
+        view.user_data = user_data
+        if ctx.version >= (2, 3):
+            view.hostname = server.hostname
+    elif seen.hostname:
+        view.hostname = server.hostname
+    if seen.host_status:
+        view.host_status = host_status(ctx, host)
+    if seen.groups:
+        view.server_groups = []
+    for attribute in seen.absent:
+        setattr(view, attribute, UNSET)
+    return view
+
+
+async def show_all(ctx: RequestContext, servers: list[Server]) -> list[ServerView]:
+    """A page of servers in full, with what they need looked up together."""
+    seen = look(ctx)
+    texts: dict[str, str] = {}
+    if seen.attributes and ctx.version >= (2, 3):
+        texts = await store.user_data_of(ctx.db, [s.id for s in servers])
+    return [show(ctx, s, seen, texts.get(s.id)) for s in servers]
+
+
+async def show_one(ctx: RequestContext, server: Server) -> ServerView:
+    seen = look(ctx, one=True)
+    text = await store.user_data(ctx.db, server.id) if seen.attributes and ctx.version >= (2, 3) else None
+    return show(ctx, server, seen, text)
+
+
+@lru_cache(4096)
+def _bookmark(base: str, kind: str, id: str) -> tuple[Link, ...]:
+    return (Link("bookmark", f"{base}/{kind}/{id}"),)
+
+
+@lru_cache(4096)
+def host_id(project_id: str, host: str) -> str:
+    """The host as a project may know it: the same for its own servers there, of no use to others."""
+    return hashlib.sha224((project_id + host).encode()).hexdigest()
+
+
+def instance_name(server_id: str) -> str:
+    """The name of the domain on its host."""
+    return f"moln-{server_id}"
+
+
+def host_status(ctx: RequestContext, host: str | None) -> str:
+    """UP, DOWN (forced), MAINTENANCE (disabled) or UNKNOWN (silent); "" without a host."""
+    if host is None:
+        return ""
+    found = hosts.table(ctx.cloud).hosts.get(host)
+    if found is None or not found.up:
+        return "UNKNOWN"
+    return "MAINTENANCE" if found.disabled else "UP"
+
+
+def _usage(us: int | None) -> str | None:
+    """Nova writes these two without a zone and with microseconds."""
+    return None if us is None else f"{iso(us, suffix='')}.000000"
+
+
+__all__ = ["Basic", "ServerView", "basic", "links", "look", "show", "show_all", "show_one"]

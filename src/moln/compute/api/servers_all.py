@@ -1,0 +1,5 @@
+"""Every operation on servers, declared by one import."""
+
+from moln.compute.api import instance_actions, server_actions, server_devices, server_parts, servers
+
+__all__ = ["instance_actions", "server_actions", "server_devices", "server_parts", "servers"]

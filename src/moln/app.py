@@ -31,6 +31,7 @@ from moln.kernel.policy import Policy, load_overrides
 from moln.kernel.work import Workers
 from moln.kernel.work.housekeeping import HOUSEKEEPING
 from moln.network.settings import NetworkSettings
+from moln.node.settings import NodeSettings
 from moln.placement.settings import PlacementSettings
 from moln.volume.settings import VolumeSettings
 
@@ -47,6 +48,7 @@ class Settings(config.Settings, frozen=True, forbid_unknown_fields=True):
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     volume: VolumeSettings = field(default_factory=VolumeSettings)
+    node: NodeSettings = field(default_factory=NodeSettings)
 
 
 def load_settings(home: Path, **overrides: Any) -> Settings:

@@ -25,7 +25,7 @@ from moln.node.fences import DiskFences
 from moln.node.metadata import MetadataService
 from moln.node.ovsdb import Ovsdb, from_pairs
 from moln.node.plug import Switch
-from moln.volume.drivers import base as volumes
+from moln.volume.drivers.base import VolumeDriver
 from moln.volume.drivers.pool import PoolDriver
 
 log = logging.getLogger("moln.node")
@@ -123,9 +123,7 @@ class Node:
                 "compute": (ComputeDriver, self.compute),
                 "compute-snapshots": (Snapshots, self.compute),
                 "network": (NodeNetworkDriver, self.metadata),
-                "volume": (volumes.VolumeDriver, self.volumes),
-                "volume-snapshots": (volumes.Snapshots, self.volumes),
-                "volume-images": (volumes.ImageExport, self.volumes),
+                "volume": (VolumeDriver, self.volumes),
             },
             fences,
             self.clock.now_us,

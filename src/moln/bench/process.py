@@ -1,0 +1,65 @@
+"""A measured process: started, asked how much processor time it took, ended."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+READY_S = 120.0
+
+
+class Measured:
+    """A child process and the clock of its processor time (all its threads)."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int):
+        self.pid = process.pid
+        self.port = port
+        self._clock = (~process.pid << 3) | 2  # clock_getcpuclockid(3)
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time since it began."""
+        return time.clock_gettime(self._clock)
+
+    def pss_mib(self) -> float:
+        """Proportional set size, MiB: its own pages, and its share of those it shares."""
+        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+        raise OSError("this kernel tells no Pss")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def measured(what: str, *arguments: str, log: Path) -> Iterator[Measured]:
+    """A process of moln.bench.serving, ready. Raises: RuntimeError, when it does not begin; `log` says why."""
+    port = free_port()
+    command = [sys.executable, "-m", "moln.bench.serving", what, "--port", str(port), *arguments]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with log.open("ab") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env)
+    try:
+        assert process.stdout
+        ready, _, _ = select.select([process.stdout], [], [], READY_S)
+        if not ready or process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"{what} does not begin; see {log}")
+        yield Measured(process, port)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,29 @@
+"""A budget and what was measured of it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Row(Struct, frozen=True):
+    """One line of the table. unit: "x" is a ratio to the bare handler. value: None, when it could not be measured; note says why."""
+
+    name: str
+    limit: float
+    unit: str
+    value: float | None = None
+    note: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.value is not None and self.value <= self.limit
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as text, a line each."""
+    lines = [f"{'operation':<58} {'measured':>12} {'budget':>10}  "]
+    for row in rows:
+        value = "not measured" if row.value is None else f"{row.value:.2f} {row.unit}"
+        verdict = "ok" if row.met else "-" if row.value is None else "MISSED"
+        lines.append(f"{row.name:<58} {value:>12} {f'{row.limit:g} {row.unit}':>10}  {verdict:<7}{row.note}".rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,74 @@
+"""A process to be measured: `python -m moln.bench.serving bare|cloud …`. Both serve by the controller's own server on uvloop.
+
+`cloud` is the simulated controller; with `--no-work` its reconcilers rest, so that a POST is all that it does.
+It prints a line when it listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import Any
+
+import falcon.asgi
+import uvloop
+
+from moln.kernel import log
+from moln.kernel.http.serve import http_server
+
+
+class Bare:
+    """The handler that everything is compared with."""
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        resp.data = b'{"version": {"id": "v1"}}'
+
+
+async def bare(port: int) -> None:
+    app = falcon.asgi.App()
+    app.add_route("/bare", Bare())
+    await _serve(app, port)
+
+
+async def cloud(home: Path, port: int, nodes: int, *, work: bool) -> None:
+    from moln.app import compose, load_settings
+    from moln.simulation import simulated_links, start_nodes
+
+    settings = load_settings(home, simulate=True, port=port, public_url=f"http://127.0.0.1:{port}")
+    log.configure(settings.log_level)
+    app = compose(home, settings, simulated_links)
+    await (app.start() if work else app.set_up())
+    await start_nodes(app.cloud, nodes)
+    if not work:
+        await app.workers.settle()
+    await _serve(app.asgi, port)
+    await app.stop()
+
+
+async def _serve(app: Any, port: int) -> None:
+    server = http_server(app, host="127.0.0.1", port=port)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, setattr, server, "should_exit", True)
+    serving = asyncio.create_task(server.serve())
+    while not server.started and not serving.done():
+        await asyncio.wait([serving], timeout=0.01)
+    print("ready", flush=True)
+    await serving
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("bare", "cloud"))
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--no-work", action="store_true")
+    args = parser.parse_args()
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(bare(args.port) if args.what == "bare" else cloud(args.home, args.port, args.nodes, work=not args.no_work))
+
+
+if __name__ == "__main__":
+    main()

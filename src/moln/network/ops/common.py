@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from moln.kernel.quota import Quota
+from moln.network.model.ports import Port
 from moln.network.store.reads import Table
 
 T = TypeVar("T")
@@ -18,6 +19,7 @@ QUOTA = Quota(
 )
 ENGINE = "network-engine"  # topic and reconciler: what the engine has to look at
 PORTS = "ports"  # topic: ports whose status, addresses or binding changed, for upper areas
+DEVICES = "port-devices"  # topic: the devices (servers) of such ports
 
 _MISSING = {
     "network": ("NetworkNotFound", "Network {} could not be found."),
@@ -63,6 +65,13 @@ def look_at(tx: Transaction, kind: str, id: str) -> None:
     """The engine's rows of this thing may have to change."""
     tx.changed(ENGINE, f"{kind}:{id}")
     tx.wake(ENGINE, "engine")
+
+
+def changed(tx: Transaction, port: Port) -> None:
+    """Upper areas may have to look at a port, and at the device that has it."""
+    tx.changed(PORTS, port.id)
+    if port.device_id:
+        tx.changed(DEVICES, port.device_id)
 
 
 def check_revision(revision: int, expected: int | None) -> None:

@@ -12,7 +12,7 @@ from moln.network.model import addresses
 from moln.network.model.ports import Owner, Port, PortStatus
 from moln.network.model.routers import FloatingIp
 from moln.network.ops import addressing, authority, ports
-from moln.network.ops.common import PORTS, QUOTA, bad, check_revision, conflict, get, look_at, missing
+from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
 
 
@@ -127,11 +127,11 @@ async def _associate(tx: Transaction, ctx: RequestContext, fip: FloatingIp, port
                 f"Cannot associate floating IP {fip.floating_ip_address} ({fip.id}) with port {port_id} using fixed IP "
                 f"{inner[0].ip_address}, as that fixed IP already has a floating IP on external network {fip.floating_network_id}.",
             )
-    _told(tx, fip)
+    await _told(tx, fip)
     fip = await rows.floating_ips.save(
         tx, fip, ctx.now_us, port_id=port_id, fixed_ip_address=inner[0].ip_address, router_id=router_id, status="ACTIVE"
     )
-    _told(tx, fip)
+    await _told(tx, fip)
     return fip
 
 
@@ -154,15 +154,17 @@ async def _router_for(tx: Transaction, subnet_id: str, network_id: str, port_id:
     return found[0]
 
 
-def _told(tx: Transaction, fip: FloatingIp) -> None:
+async def _told(tx: Transaction, fip: FloatingIp) -> None:
     if fip.router_id is not None:
         look_at(tx, "router", fip.router_id)
     if fip.port_id is not None:
-        tx.changed(PORTS, fip.port_id)
+        port = await rows.ports.find(tx, fip.port_id)
+        if port is not None:
+            changed(tx, port)
 
 
 async def _loosen(tx: Transaction, ctx: RequestContext, fip: FloatingIp) -> FloatingIp:
-    _told(tx, fip)
+    await _told(tx, fip)
     return await rows.floating_ips.save(tx, fip, ctx.now_us, port_id=None, fixed_ip_address=None, router_id=None, status="DOWN")
 
 
@@ -177,7 +179,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
     fip = await get(tx, rows.floating_ips, "floatingip", id)
     authority.require(ctx, "delete_floatingip", authority.of_project(fip.project_id))
     check_revision(fip.revision_number, revision)
-    _told(tx, fip)
+    await _told(tx, fip)
     await rows.set_tags(tx, id, ())
     await rows.floating_ips.remove(tx, id)
     await QUOTA.refund(tx, fip.project_id, floatingip=1)

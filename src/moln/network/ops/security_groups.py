@@ -9,7 +9,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
 from moln.network.ops import authority
-from moln.network.ops.common import QUOTA, check_revision, conflict, get, look_at, missing
+from moln.network.ops.common import QUOTA, changed, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
 
 DEFAULT_DESCRIPTION = "Default security group"
@@ -106,6 +106,9 @@ async def update_in(
         raise conflict("SecurityGroupDefaultAlreadyExists", "Default security group already exists.")
     if changes.get("stateful", group.stateful) != group.stateful and await rows.is_worn(tx, id):
         raise conflict("SecurityGroupInUse", f"Security Group {id} in use.")
+    if changes.get("name", group.name) != group.name:
+        for port in await rows.ports.listing.page(tx, [("in_group", "eq", [id])]):
+            changed(tx, port)
     group = await rows.groups.save(tx, group, ctx.now_us, **changes)
     look_at(tx, "group", id)
     return group

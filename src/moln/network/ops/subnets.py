@@ -17,7 +17,7 @@ from moln.network.model.networks import LOWEST_MTU
 from moln.network.model.ports import AUTO_DELETED, METADATA_DEVICE, ROUTER_OWNERS, FixedIp, Owner, Port
 from moln.network.model.subnets import MOST_HOST_ROUTES, MOST_NAMESERVERS, Route, Subnet, check_ipv6_modes
 from moln.network.ops import addressing, authority
-from moln.network.ops.common import PORTS, QUOTA, check_revision, conflict, get, invalid, look_at
+from moln.network.ops.common import QUOTA, changed, check_revision, conflict, get, invalid, look_at
 from moln.network.store import rows
 
 
@@ -121,7 +121,7 @@ async def _give_auto_addresses(tx: Transaction, ctx: RequestContext, subnet: Sub
         ip = await addressing.this_one(tx, subnet, addresses.eui64(subnet.cidr, port.mac_address), port.id)
         await rows.ports.save(tx, port, ctx.now_us, fixed_ips=(*port.fixed_ips, ip))
         look_at(tx, "port", port.id)
-        tx.changed(PORTS, port.id)
+        changed(tx, port)
 
 
 async def settle_metadata(tx: Transaction, ctx: RequestContext, subnet: Subnet) -> None:
@@ -140,7 +140,7 @@ async def settle_metadata(tx: Transaction, ctx: RequestContext, subnet: Subnet) 
         port = await _metadata_port(tx, ctx, network.id, network.project_id)
     ips = tuple(ip for ip in port.fixed_ips if ip.subnet_id != subnet.id)
     if subnet.enable_dhcp:
-        ip = await addressing.any_of(tx, ctx, subnet, port.id)
+        ip = await addressing.any_of(tx, ctx, subnet, port.id, lowest=True)
         ips += (ip,) if ip is not None else ()
     else:
         for gone in set(port.fixed_ips) - set(ips):
@@ -217,7 +217,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
         kept: tuple[FixedIp, ...] = tuple(ip for ip in port.fixed_ips if ip.subnet_id != id)
         await rows.ports.save(tx, port, ctx.now_us, fixed_ips=kept)
         look_at(tx, "port", port.id)
-        tx.changed(PORTS, port.id)
+        changed(tx, port)
     await drop_in(tx, subnet)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import falcon.asgi
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from moln.identity.api import views
 from moln.identity.api.bodies import convert
 from moln.identity.api.service import base, routes
-from moln.identity.model.catalog import CatalogEntry
 from moln.identity.model.tokens import METHODS, OpenToken, Ref
 from moln.identity.ops import authentication, catalog, scopes, tokens
 from moln.identity.ops.access import lacking, require
@@ -47,7 +46,7 @@ class _TokenView(Struct, frozen=True):
     project: _Within | UnsetType = UNSET
     is_domain: bool | UnsetType = UNSET
     roles: tuple[Ref, ...] | UnsetType = UNSET
-    catalog: list[CatalogEntry] | UnsetType = UNSET
+    catalog: Raw | UnsetType = UNSET
 
 
 class TokenReply(Struct, frozen=True):
@@ -61,7 +60,7 @@ async def _view(ctx: RequestContext, of: OpenToken, with_catalog: bool) -> Token
         return made
     payload = of.payload
     scoped = bool(payload.scope.project_id or payload.scope.domain_id or payload.scope.system)
-    entries: list[CatalogEntry] | UnsetType = UNSET
+    entries: Raw | UnsetType = UNSET
     if with_catalog and scoped:
         entries = await catalog.entries(ctx, payload.user_id, payload.scope.project_id)
     view = _TokenView(

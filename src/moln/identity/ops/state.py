@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from moln.identity.model.catalog import CatalogEntry
+from msgspec import Raw
+
 from moln.identity.model.roles import Role
 from moln.identity.model.tokens import OpenToken
 from moln.identity.ops.keys import Keyring
@@ -23,7 +24,7 @@ class State:
         self.passwords = Passwords()
         self.generation = 0
         self.catalog_generation = 0
-        self.catalogs: dict[tuple[str, str | None], list[CatalogEntry]] = {}
+        self.catalogs: dict[tuple[str, str | None], Raw] = {}
         self._tokens: dict[str, OpenToken] = {}
         self._of_user: dict[str, set[str]] = {}
         self._roles: tuple[dict[str, Role], dict[str, list[str]]] | None = None

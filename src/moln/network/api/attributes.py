@@ -107,6 +107,11 @@ def one_of(*values: Any) -> Parse:
     return parse
 
 
+def ip_version(value: Any, name: str) -> int:
+    """4 or 6."""
+    return int(one_of(4, 6)(whole()(value, name), name))
+
+
 def address(value: Any, name: str) -> str:
     """An IP address in its canonical form."""
     try:

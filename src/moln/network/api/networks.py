@@ -129,7 +129,7 @@ SUBNETS = Resource(
         [
             NAME,
             TAGS,
-            Attribute(name="ip_version", field="ip_version", post=True, required=True, parse=a.whole(4, 6), filter=a.numbers("ip_version"), sort=True),
+            Attribute(name="ip_version", field="ip_version", post=True, required=True, parse=a.ip_version, filter=a.numbers("ip_version"), sort=True),
             Attribute(name="network_id", field="network_id", post=True, required=True, parse=a.uuid, filter="network_id", sort=True),
             Attribute(name="subnetpool_id", post=True, default=UNSET, parse=_no_pool, filter=lambda values: [("id", "in", [])]),
             Attribute(name="cidr", field="cidr", post=True, required=True, filter="cidr", sort=True),

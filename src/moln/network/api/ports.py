@@ -60,7 +60,7 @@ def _option_text(value: Any, name: str) -> str:
 
 def _dhcp_options(value: Any, name: str) -> tuple[DhcpOption, ...]:
     shape = a.object_of(
-        {"opt_name": _option_text, "opt_value": a.optional(_option_text), "ip_version": a.whole(4, 6)}, required=("opt_name", "opt_value")
+        {"opt_name": _option_text, "opt_value": a.optional(_option_text), "ip_version": a.ip_version}, required=("opt_name", "opt_value")
     )
     found = a.list_of(shape)(value, name)
     return tuple(DhcpOption(o["opt_name"], o["opt_value"], o.get("ip_version", 4)) for o in found if o["opt_value"] is not None)

@@ -6,7 +6,7 @@ from typing import Any
 
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
-from moln.kernel.errors import Invalid
+from moln.kernel.errors import Forbidden, Invalid
 from moln.network.api.attributes import whole
 from moln.network.api.service import routes
 from moln.network.ops import authority
@@ -17,7 +17,8 @@ LIMIT = whole(-1)
 
 
 def _may(ctx: RequestContext, action: str, project_id: str) -> None:
-    authority.require(ctx, f"{action}_quota", authority.of_project(project_id))
+    if not ctx.allows("network", f"{action}_quota", authority.of_project(project_id)):
+        raise Forbidden(f"rule:{action}_quota is disallowed by policy", type="PolicyNotAuthorized")
 
 
 def _sees_own(ctx: RequestContext, project_id: str) -> None:

@@ -33,20 +33,11 @@ def serving(subnets: Sequence[Subnet], device_owner: str) -> list[Subnet]:
     return [s for s in subnets if not s.service_types or device_owner in s.service_types]
 
 
-async def any_of(tx: Transaction, ctx: RequestContext, subnet: Subnet, port_id: str) -> FixedIp | None:
-    """Take some free address of the subnet's pools; None when there is none."""
+async def any_of(tx: Transaction, ctx: RequestContext, subnet: Subnet, port_id: str, *, lowest: bool = False) -> FixedIp | None:
+    """Take some free address of the subnet's pools (the lowest, if told so); None when there is none."""
     total = addresses.size(subnet.allocation_pools)
-    if total == 0:
-        return None
-    for _ in range(min(TRIES, total)):
-        place = random_int(ctx) % total
-        for pool in subnet.allocation_pools:
-            length = addresses.size([pool])
-            if place < length:
-                start = ipaddress.ip_address(pool.start)
-                ip = FixedIp(subnet.id, str(start + place))
-                break
-            place -= length
+    for _ in range(0 if lowest else min(TRIES, total)):
+        ip = FixedIp(subnet.id, _nth(subnet, random_int(ctx) % total))
         if await rows.hold(tx, port_id, ip):
             return ip
     taken = {held.ip_address for held in await rows.held_in(tx, subnet.id)}
@@ -55,6 +46,14 @@ async def any_of(tx: Transaction, ctx: RequestContext, subnet: Subnet, port_id: 
         if await rows.hold(tx, port_id, ip):
             return ip
     return None
+
+
+def _nth(subnet: Subnet, place: int) -> str:
+    for pool in subnet.allocation_pools:
+        if place < (length := addresses.size([pool])):
+            return str(ipaddress.ip_address(pool.start) + place)
+        place -= length
+    raise ValueError(place)
 
 
 async def this_one(tx: Transaction, subnet: Subnet, address: str, port_id: str) -> FixedIp:

@@ -9,12 +9,21 @@ from msgspec import structs
 
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
-from moln.kernel.errors import Invalid
+from moln.kernel.errors import Forbidden, Invalid
 from moln.network.model import addresses
 from moln.network.model.networks import Network
-from moln.network.model.ports import MOST_ADDRESS_PAIRS, AddressPair, FixedIp, Owner, Port, PortStatus
+from moln.network.model.ports import (
+    MOST_ADDRESS_PAIRS,
+    OWN_OWNERS,
+    AddressPair,
+    FixedIp,
+    Owner,
+    Port,
+    PortStatus,
+    is_network_owner,
+)
 from moln.network.ops import addressing, authority, security_groups
-from moln.network.ops.common import PORTS, QUOTA, bad, check_revision, conflict, get, look_at, missing
+from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
 
 Fixed = Sequence[Mapping[str, Any]]
@@ -85,6 +94,7 @@ async def create_in(
         raise missing("network", network_id)
     owner = fields.get("device_owner", "")
     authority.require(ctx, "create_port", authority.on_network(project, network, device_owner=owner), set_)
+    _check_owner(ctx, owner)
     secured = network.port_security_enabled if port_security_enabled is None else port_security_enabled
     now = ctx.now_us
     port = Port(
@@ -119,6 +129,19 @@ async def add_in(
     await rows.wear(tx, port.id, worn)
     _told(tx, port)
     return port
+
+
+def _check_owner(ctx: RequestContext, owner: str) -> None:
+    """Nobody poses as the network (SEC-29): tenants with no `network:` owner, administrators with none that the cloud makes itself.
+
+    Neutron lets a network's owner do so; Moln does not. Raises: Forbidden, Invalid.
+    """
+    if not is_network_owner(owner):
+        return
+    if not ctx.is_admin and "service" not in ctx.roles:
+        raise Forbidden("rule:create_port:device_owner is disallowed by policy", type="PolicyNotAuthorized")
+    if owner in OWN_OWNERS:
+        raise Invalid(f"Invalid input for device_owner. Reason: ports of {owner} are made by the cloud itself.", field="device_owner")
 
 
 async def tx_update(tx: Transaction, port: Port, **changes: Any) -> None:
@@ -168,7 +191,7 @@ def _told(tx: Transaction, port: Port) -> None:
     look_at(tx, "port", port.id)
     if port.dns_name:
         look_at(tx, "names", port.network_id)
-    tx.changed(PORTS, port.id)
+    changed(tx, port)
 
 
 async def update_in(
@@ -183,7 +206,9 @@ async def update_in(
     wanted = target(port, network) | {k: changes[k] for k in ("device_owner", "device_id") if k in changes}
     authority.require(ctx, "update_port", wanted, set_)
     check_revision(port.revision_number, revision)
-    if port.device_owner == Owner.ROUTER_INTERFACE and {"device_id", "device_owner"} & changes.keys():
+    if changes.get("device_owner", port.device_owner) != port.device_owner:
+        _check_owner(ctx, changes["device_owner"])
+    if port.device_owner in OWN_OWNERS and {"device_id", "device_owner"} & changes.keys():
         raise conflict(
             "UnsupportedPortDeviceOwner", f"Operation update is not supported for device_owner {port.device_owner} on port {id}."
         )
@@ -225,6 +250,7 @@ async def change_in(tx: Transaction, ctx: RequestContext, network: Network, port
         changes["status"] = PortStatus.DOWN
     if port.dns_name and "dns_name" in changes:
         look_at(tx, "names", port.network_id)
+    changed(tx, port)
     port = await rows.ports.save(tx, port, ctx.now_us, **changes)
     _told(tx, port)
     return port
@@ -329,4 +355,4 @@ async def heard_in(tx: Transaction, now_us: int, ups: Mapping[str, bool]) -> Non
         if port.status in (PortStatus.NOT_APPLICABLE, status):
             continue
         await rows.ports.save(tx, port, now_us, status=status)
-        tx.changed(PORTS, port.id)
+        changed(tx, port)

@@ -1,0 +1,83 @@
+"""Versions, extensions, quotas, agents: what clients ask before they do anything."""
+
+from __future__ import annotations
+
+from tests.wire.areas import AreaApi
+from tests.wire.network.conftest import Client, Inside
+
+
+async def test_versions_need_no_token(neutron: AreaApi) -> None:
+    http = neutron.client(None, "")
+    answer = (await http.get("/network/")).json()
+    assert answer["versions"][0]["id"] == "v2.0" and answer["versions"][0]["links"][0]["href"].endswith("/network/v2.0/")
+    assert (await http.get("/network/v2.0")).status_code == 200
+    refused = await http.get("/network/v2.0/networks")
+    assert refused.status_code == 401 and "error" in refused.json()
+
+
+async def test_only_extensions_that_work_are_told(alice: Client) -> None:
+    told = {e["alias"] for e in await alice.list("extensions")}
+    assert {"router", "security-group", "external-net", "provider", "binding", "standard-attr-tag"} <= told
+    assert not {"qos", "trunk", "subnet_allocation", "rbac-policies", "dvr", "address-group"} & told
+    await alice.call("GET", "/extensions/router", 200)
+    await alice.call("GET", "/extensions/qos", 404)
+
+
+async def test_quotas_are_shown_set_and_reset(alice: Client, admin: Client) -> None:
+    quota = (await alice.call("GET", "/quotas/red", 200))["quota"]
+    assert quota["network"] == 100 and quota["floatingip"] == 50
+    await alice.call("GET", "/quotas/blue", 403)
+    await alice.call("PUT", "/quotas/red", 403, {"quota": {"network": 1}})
+    changed = await admin.call("PUT", "/quotas/red", 200, {"quota": {"network": 1, "port": -1}})
+    assert changed["quota"]["network"] == 1 and changed["quota"]["port"] == -1
+    await alice.make("networks")
+    assert (await alice.refused(409, "networks"))["type"] == "OverQuota"
+    details = (await alice.call("GET", "/quotas/red/details", 200))["quota"]
+    assert details["network"] == {"limit": 1, "used": 1, "reserved": 0}
+    assert [q["project_id"] for q in (await admin.call("GET", "/quotas", 200))["quotas"]] == ["red"]
+    for bad in ({"nonsense": 1}, {"network": "x"}, {"network": -2}):
+        await admin.call("PUT", "/quotas/red", 400, {"quota": bad})
+    await admin.call("DELETE", "/quotas/red", 204)
+    await alice.make("networks")
+
+
+async def test_agents_are_the_engines_nodes(alice: Client, admin: Client) -> None:
+    assert await alice.list("agents") == []
+    agents = await admin.list("agents")
+    assert {(a["binary"], a["host"], a["alive"]) for a in agents} == {("ovn-controller", "node-1", True), ("moln-metadata", "node-1", True)}
+    shown = (await admin.call("GET", f"/agents/{agents[0]['id']}", 200))["agent"]
+    assert shown["configurations"]["bridge-mappings"] == "public"
+    assert len(await admin.list("agents", binary="ovn-controller")) == 1
+    await admin.call("GET", "/agents/none", 404)
+
+
+async def test_zones_and_address_use_are_told(alice: Client, admin: Client, inside: Inside) -> None:
+    assert {z["resource"] for z in await alice.list("availability_zones")} == {"network", "router"}
+    answer = await admin.call("GET", f"/network-ip-availabilities/{inside.network['id']}", 200)
+    assert answer["network_ip_availability"]["total_ips"] == 253 and answer["network_ip_availability"]["used_ips"] == 2
+
+
+async def test_what_is_not_served_is_absent(admin: Client) -> None:
+    for path in ("/trunks", "/qos/policies", "/subnetpools", "/rbac-policies", "/networks/x/y/z", "/nonsense"):
+        error = (await admin.call("GET", path, 404))["NeutronError"]
+        assert error["type"] == "HTTPNotFound"
+
+
+async def test_no_odd_body_is_a_500(alice: Client) -> None:
+    bodies = [[], "x", 5, None, {"network": []}, {"network": None}, {"networks": {}}, {"networks": [1]}, {"network": {"name": {"a": 1}}},
+              {"network": {"tags": "x"}}, {"network": {"mtu": 10**30}}, {"network": {"mtu": True}}, {"x": {}}, {},
+              {"network": {"availability_zone_hints": 5}}, {"network": {"project_id": 5}}, {"network": {"project_id": "other"}}]  # fmt: skip
+    for body in bodies:
+        await alice.call("POST", "/networks", 400, body)
+    for raw in (b"{", b"\xff", b'{"network": {"name": "\\u0000"}}', b"[" * 1000):
+        answer = await alice.http.post("/network/v2.0/networks", content=raw)
+        assert answer.status_code == 400, raw
+    assert await alice.list("networks") == []
+
+
+async def test_readers_read_and_write_nothing(neutron: AreaApi, alice: Client) -> None:
+    net = await alice.make("networks")
+    reader = Client(neutron.client("red/reader", ""))
+    assert len(await reader.list("networks")) == 1
+    assert (await reader.refused(403, "networks"))["type"] == "PolicyNotAuthorized"
+    assert (await reader.remove("networks", net["id"], 403))["type"] == "PolicyNotAuthorized"

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from msgspec import structs
+from tests.network import cases, lab
+from tests.network.cases import FIP, GROUP, NET, ONE, ROUTER, TWO, rule, small_cloud
 
 from moln.network.drivers.base import EngineSettings, Fenced, NetworkDriver, PortUp
 from moln.network.drivers.fake import FakeDriver, FakeEngine
 from moln.network.drivers.ovn import OvnDriver
 from moln.network.model.topology import Change, Desired, Topology
-from tests.network import cases, lab
-from tests.network.cases import FIP, GROUP, NET, ONE, ROUTER, TWO, rule, small_cloud
 
 SETTINGS = EngineSettings(dns_servers=("192.0.2.53",))
 
@@ -103,9 +103,7 @@ async def test_a_part_need_not_know_the_rest(driver: NetworkDriver) -> None:
     cloud = small_cloud()
     await driver.apply(whole(cloud))
     port = structs.replace(cloud.ports[TWO], admin_state_up=False)
-    little = Topology(
-        networks=cloud.networks, subnets=cloud.subnets, ports={TWO: port, cases.META: cloud.ports[cases.META]}
-    )
+    little = Topology(networks=cloud.networks, subnets=cloud.subnets, ports={TWO: port, cases.META: cloud.ports[cases.META]})
     assert (await driver.apply(part(little, ("port", TWO)))).written == 1
     assert await driver.check(whole(structs.replace(cloud, ports={**cloud.ports, TWO: port}))) == []
 

@@ -18,9 +18,7 @@ OVN_SCHEMAS, OVS_SCHEMAS = Path("/usr/share/ovn"), Path("/usr/share/openvswitch"
 
 def available() -> bool:
     """Whether this machine can hold a lab."""
-    return os.geteuid() == 0 and all(
-        shutil.which(p) for p in ("ovn-northd", "ovsdb-server", "ovs-vswitchd", "ovn-controller", "ip")
-    )
+    return os.geteuid() == 0 and all(shutil.which(p) for p in ("ovn-northd", "ovsdb-server", "ovs-vswitchd", "ovn-controller", "ip"))
 
 
 def run(*command: str, timeout_s: float = 30, check: bool = True, env: dict[str, str] | None = None) -> str:
@@ -51,9 +49,7 @@ class Central:
         self.nbctl("init")
         self.daemon("ovn-northd", "northd", f"--ovnnb-db={self.northbound}", f"--ovnsb-db={self.southbound}")
 
-    def daemon(
-        self, program: str, name: str, *arguments: str, netns: str | None = None, env: dict[str, str] | None = None
-    ) -> None:
+    def daemon(self, program: str, name: str, *arguments: str, netns: str | None = None, env: dict[str, str] | None = None) -> None:
         """Start one, and remember its pid file."""
         pidfile = self.dir / f"{name}.pid"
         prefix = ("ip", "netns", "exec", netns) if netns else ()
@@ -125,9 +121,7 @@ class Lab(Central):
         run("ip", "netns", "exec", ns, "ethtool", "-K", device, "tx", "off")
 
     def vsctl(self, node: str, *arguments: str) -> str:
-        return run(
-            "ovs-vsctl", "--timeout=20", f"--db=unix:{self.dir}/{node}.db.sock", *arguments, env=self.env
-        ).strip()
+        return run("ovs-vsctl", "--timeout=20", f"--db=unix:{self.dir}/{node}.db.sock", *arguments, env=self.env).strip()
 
     def _node(self, number: int) -> str:
         node, address = self._netns(f"hv{number}"), f"192.0.2.{number}"

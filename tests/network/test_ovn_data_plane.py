@@ -120,9 +120,7 @@ def test_a_forged_source_is_dropped_until_it_is_allowed(cloud: Cloud) -> None:
     pair = structs.replace(two, allowed_address_pairs=(AddressPair("10.1.0.77", two.mac_address),))
     cloud.apply(structs.replace(before, ports={**before.ports, TWO: pair}), ("port", TWO))
     run(cloud.one, "ip", "neigh", "flush", "all")
-    assert cloud.lab.reaches(cloud.two, "10.1.0.11", "-I", "10.1.0.77") is False, (
-        "its group's address set does not hold the pair"
-    )
+    assert cloud.lab.reaches(cloud.two, "10.1.0.11", "-I", "10.1.0.77") is False, "its group's address set does not hold the pair"
     opened = rule(8, protocol="icmp", remote_ip_prefix="10.1.0.0/24")
     cloud.apply(structs.replace(cloud.topology, rules={**before.rules, opened.id: opened}), ("group", GROUP))
     assert cloud.lab.reaches(cloud.two, "10.1.0.11", "-I", "10.1.0.77")

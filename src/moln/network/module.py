@@ -6,7 +6,6 @@ import ipaddress
 from pathlib import Path
 from typing import Any
 
-
 from moln.kernel.cloud import Cloud
 from moln.kernel.module import Module
 from moln.network.api import agents, discovery, networks, ports, quotas, routers, security_groups
@@ -18,6 +17,7 @@ from moln.network.model.topology import Chassis
 from moln.network.settings import NetworkSettings
 from moln.network.work.engine import Engine
 from moln.network.work.invariants import invariants
+from moln.network.work.node_metadata import NodeMetadata
 
 PARTS = (agents, discovery, networks, ports, quotas, routers, security_groups)  # each adds its operations to `routes`
 
@@ -25,17 +25,24 @@ PARTS = (agents, discovery, networks, ports, quotas, routers, security_groups)  
 def module(settings: Any) -> Module:
     """`cloud.areas["network"]` is the Engine; its driver is OVN's, or the fake one in a simulated cloud."""
     own: NetworkSettings = settings.network
-    engine = Engine(own.recompute_s)
+    engine, metadata = Engine(own.recompute_s), NodeMetadata()
 
     async def setup(cloud: Cloud) -> None:
         engine.begin(cloud, _driver(cloud, settings))
+        metadata.begin(cloud)
         cloud.areas["network"] = engine
 
     async def close(cloud: Cloud) -> None:
+        metadata.end()
         await engine.end()
 
     return Module(
-        "network", routes=(routes,), reconcilers=(engine.reconciler(),), invariants=invariants(engine), setup=setup, close=close
+        "network",
+        routes=(routes,),
+        reconcilers=(engine.reconciler(), metadata.reconciler()),
+        invariants=invariants(engine),
+        setup=setup,
+        close=close,
     )
 
 
@@ -79,5 +86,3 @@ def resolvers(file: Path) -> tuple[str, ...]:
         if word == "nameserver" and not address.is_loopback and not address.is_link_local:
             found.append(str(address))
     return tuple(found[:3])
-
-

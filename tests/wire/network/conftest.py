@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 from msgspec import field
+from tests.wire.areas import AreaApi, areas
 
 import moln.network.module as network
 from moln.kernel import config
 from moln.network.model.topology import Chassis
 from moln.network.settings import NetworkSettings
-from tests.wire.areas import AreaApi, areas
 
 
 class Settings(config.Settings, frozen=True):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from moln.network.model import addresses
 from tests.wire.areas import AreaApi
 from tests.wire.network.conftest import Client, Inside, Outside
+
+from moln.network.model import addresses
 
 
 @pytest.fixture
@@ -74,7 +75,11 @@ async def test_nobody_poses_as_the_network_on_their_own_either(alice: Client, ad
         ({"allowed_address_pairs": [{"ip_address": "0.0.0.0/0"}]}, 400, "HTTPBadRequest"),
         ({"allowed_address_pairs": [{"mac_address": "fa:16:3e:00:00:01"}]}, 400, "AddressPairMissingIP"),
         ({"allowed_address_pairs": [{"ip_address": "10.0.0.8"}] * 2}, 400, "DuplicateAddressPairInRequest"),
-        ({"allowed_address_pairs": [{"ip_address": "10.0.0.8"}], "port_security_enabled": False}, 409, "AddressPairAndPortSecurityRequired"),
+        (
+            {"allowed_address_pairs": [{"ip_address": "10.0.0.8"}], "port_security_enabled": False},
+            409,
+            "AddressPairAndPortSecurityRequired",
+        ),
         ({"extra_dhcp_opts": [{"opt_name": "mtu", "opt_value": "1\n2"}]}, 400, "HTTPBadRequest"),
         ({"dns_name": "a b"}, 400, "HTTPBadRequest"),
         ({"status": "ACTIVE"}, 400, "HTTPBadRequest"),
@@ -87,7 +92,9 @@ async def test_a_port_that_cannot_be_is_refused(alice: Client, net: str, fields:
 
 async def test_no_two_ports_share_an_address_or_a_mac(alice: Client, net: str) -> None:
     port = await alice.make("ports", network_id=net, fixed_ips=[{"ip_address": "10.0.0.77"}], mac_address="fa:16:3e:aa:aa:aa")
-    assert (await alice.refused(409, "ports", network_id=net, fixed_ips=[{"ip_address": "10.0.0.77"}]))["type"] == "IpAddressAlreadyAllocated"
+    assert (await alice.refused(409, "ports", network_id=net, fixed_ips=[{"ip_address": "10.0.0.77"}]))[
+        "type"
+    ] == "IpAddressAlreadyAllocated"
     assert (await alice.refused(409, "ports", network_id=net, mac_address="fa:16:3e:aa:aa:aa"))["type"] == "MacAddressInUse"
     await alice.remove("ports", port["id"])
     await alice.make("ports", network_id=net, fixed_ips=[{"ip_address": "10.0.0.77"}], mac_address="fa:16:3e:aa:aa:aa")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from moln.network.model import addresses
 from tests.wire.areas import AreaApi
 from tests.wire.network.conftest import Client, Inside, Outside
+
+from moln.network.model import addresses
 
 
 async def test_a_router_with_a_gateway_has_an_outer_address(alice: Client, outside: Outside) -> None:
@@ -81,7 +82,9 @@ async def test_another_projects_subnet_cannot_be_plugged(alice: Client, bob: Cli
     subnet = await admin.make("subnets", network_id=shared["id"], ip_version=4, cidr="10.8.0.0/24")
     error = (await bob.call("PUT", path, 400, {"subnet_id": subnet["id"]}))["NeutronError"]
     assert "is not owned by project" in error["message"]
-    theirs = (await bob.call("PUT", f"/routers/{inside.router['id']}/add_router_interface", 404, {"subnet_id": subnet["id"]}))["NeutronError"]
+    theirs = (await bob.call("PUT", f"/routers/{inside.router['id']}/add_router_interface", 404, {"subnet_id": subnet["id"]}))[
+        "NeutronError"
+    ]
     assert theirs["type"] == "RouterNotFound"
 
 

@@ -11,7 +11,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid
 from moln.network.model import addresses
 
-Parse = Callable[[Any, str], Any]                  # (value, attribute name) to the value as model and ops take it
+Parse = Callable[[Any, str], Any]  # (value, attribute name) to the value as model and ops take it
 
 
 class Attribute(Struct, frozen=True, kw_only=True):
@@ -247,9 +247,7 @@ def _take_project(ctx: RequestContext, body: dict[str, Any]) -> tuple[dict[str, 
     if not isinstance(asked, str) or len(asked) > 255:
         raise bad_value("project_id", f"'{asked}' is not a valid string")
     if asked != ctx.project_id and not ctx.is_admin and "advsvc" not in ctx.roles:
-        raise Invalid(
-            "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin privileges"
-        )
+        raise Invalid("Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin privileges")
     return rest, asked
 
 
@@ -274,7 +272,9 @@ def truths(column: str) -> Callable[[list[str]], list[tuple[str, str, Any]]]:
 
 STANDARD = [
     Attribute(name="id", field="id", filter="id", sort=True),
-    Attribute(name="description", field="description", post=True, put=True, default="", parse=text_or_none(), filter="description", sort=True),
+    Attribute(
+        name="description", field="description", post=True, put=True, default="", parse=text_or_none(), filter="description", sort=True
+    ),
     Attribute(name="created_at"),
     Attribute(name="updated_at"),
     Attribute(name="revision_number", filter=numbers("revision_number"), sort=True),
@@ -283,5 +283,12 @@ STANDARD = [
 ]
 NAME = Attribute(name="name", field="name", post=True, put=True, default="", parse=text(), filter="name", sort=True)
 ADMIN_STATE = Attribute(
-    name="admin_state_up", field="admin_state_up", post=True, put=True, default=True, parse=boolean, filter=truths("admin_state_up"), sort=True
+    name="admin_state_up",
+    field="admin_state_up",
+    post=True,
+    put=True,
+    default=True,
+    parse=boolean,
+    filter=truths("admin_state_up"),
+    sort=True,
 )

@@ -8,7 +8,7 @@ from moln.kernel import errors
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Failure
 
-TYPES: dict[type[Failure], str] = {                # for failures that name no Neutron exception
+TYPES: dict[type[Failure], str] = {  # for failures that name no Neutron exception
     errors.Invalid: "HTTPBadRequest",
     errors.Forbidden: "PolicyNotAuthorized",
     errors.NotFound: "HTTPNotFound",

@@ -15,7 +15,7 @@ from moln.network.api.attributes import Schema
 Where = list[tuple[str, str, Any]]
 NOT_FILTERS = {"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir", "verbose"}
 TAG_FILTERS = {"tags", "tags-any", "not-tags", "not-tags-any"}
-MOST = 10_000                                      # rows of a list without a limit: asked for in pages beyond
+MOST = 10_000  # rows of a list without a limit: asked for in pages beyond
 
 
 class Asked(Struct, frozen=True):

@@ -129,19 +129,38 @@ SUBNETS = Resource(
         [
             NAME,
             TAGS,
-            Attribute(name="ip_version", field="ip_version", post=True, required=True, parse=a.ip_version, filter=a.numbers("ip_version"), sort=True),
+            Attribute(
+                name="ip_version",
+                field="ip_version",
+                post=True,
+                required=True,
+                parse=a.ip_version,
+                filter=a.numbers("ip_version"),
+                sort=True,
+            ),
             Attribute(name="network_id", field="network_id", post=True, required=True, parse=a.uuid, filter="network_id", sort=True),
             Attribute(name="subnetpool_id", post=True, default=UNSET, parse=_no_pool, filter=lambda values: [("id", "in", [])]),
             Attribute(name="cidr", field="cidr", post=True, required=True, filter="cidr", sort=True),
-            Attribute(name="gateway_ip", field="gateway_ip", post=True, put=True, default="", parse=_gateway, filter="gateway_ip", sort=True),
+            Attribute(
+                name="gateway_ip", field="gateway_ip", post=True, put=True, default="", parse=_gateway, filter="gateway_ip", sort=True
+            ),
             Attribute(name="allocation_pools", field="allocation_pools", post=True, put=True, default=None, parse=_pools),
             Attribute(name="dns_nameservers", field="dns_nameservers", post=True, put=True, default=(), parse=_servers),
             Attribute(name="host_routes", field="host_routes", post=True, put=True, default=(), parse=parse_routes),
             Attribute(
-                name="enable_dhcp", field="enable_dhcp", post=True, put=True, default=True, parse=a.boolean, filter=a.truths("enable_dhcp"), sort=True
+                name="enable_dhcp",
+                field="enable_dhcp",
+                post=True,
+                put=True,
+                default=True,
+                parse=a.boolean,
+                filter=a.truths("enable_dhcp"),
+                sort=True,
             ),
             Attribute(name="ipv6_ra_mode", field="ipv6_ra_mode", post=True, default=None, parse=IPV6_MODES, filter="ipv6_ra_mode"),
-            Attribute(name="ipv6_address_mode", field="ipv6_address_mode", post=True, default=None, parse=IPV6_MODES, filter="ipv6_address_mode"),
+            Attribute(
+                name="ipv6_address_mode", field="ipv6_address_mode", post=True, default=None, parse=IPV6_MODES, filter="ipv6_address_mode"
+            ),
             Attribute(name="service_types", field="service_types", post=True, put=True, default=(), parse=a.list_of(a.text(), unique=True)),
             Attribute(name="shared", filter=a.truths("net_shared")),
             Attribute(name="router:external", filter=a.truths("net_external")),

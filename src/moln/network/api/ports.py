@@ -88,7 +88,9 @@ def _by_address(values: list[str]) -> list[tuple[str, str, Any]]:
     for value in values:
         key, _, rest = value.partition("=")
         if key not in ("ip_address", "subnet_id", "subnet", "ip_address_substr") or not rest:
-            raise Invalid(f"Invalid input for fixed_ips. Reason: '{value}' is not in the form ip_address=…, subnet_id=….", field="fixed_ips")
+            raise Invalid(
+                f"Invalid input for fixed_ips. Reason: '{value}' is not in the form ip_address=…, subnet_id=….", field="fixed_ips"
+            )
         if key == "ip_address":
             rest = a.address(rest, "ip_address")
         wanted.setdefault("subnet_id" if key == "subnet" else key, []).append(rest)

@@ -38,7 +38,7 @@ async def list_(ctx: RequestContext) -> dict[str, Any]:
 
 @routes.get("/v2.0/quotas/{project_id}")
 async def show(ctx: RequestContext, project_id: str) -> dict[str, Any]:
-    if project_id in ("tenant", "project"):        # whose token is this
+    if project_id in ("tenant", "project"):  # whose token is this
         return {project_id: {f"{project_id}_id": ctx.project_id}}
     _sees_own(ctx, project_id)
     return {"quota": await QUOTA.limits(ctx.db, project_id)}

@@ -20,7 +20,7 @@ from moln.network.ops.common import missing
 from moln.network.store import rows
 from moln.network.store.reads import Table
 
-BULK = 200                                         # things in one POST, at most
+BULK = 200  # things in one POST, at most
 Targeted = tuple[dict[str, Any], authority.Target]  # a view, and what policy is asked about it
 Views = Callable[[Reader, RequestContext, list[Any]], Awaitable[list[Targeted]]]
 Write = Callable[..., Awaitable[Any]]
@@ -77,7 +77,9 @@ class Resource:
         if isinstance(body.get(many), list) and body[many]:
             if len(body[many]) > BULK:
                 raise Invalid(f"At most {BULK} {many} may be created at once.")
-            found = await self._create(ctx, [self._object(item.get(single, item) if isinstance(item, dict) else item) for item in body[many]])
+            found = await self._create(
+                ctx, [self._object(item.get(single, item) if isinstance(item, dict) else item) for item in body[many]]
+            )
             return {many: found}
         if single not in body:
             raise Invalid("Resource body required")

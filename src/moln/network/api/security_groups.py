@@ -38,7 +38,16 @@ GROUPS = Resource(
         [
             NAME,
             TAGS,
-            Attribute(name="stateful", field="stateful", post=True, put=True, default=True, parse=a.boolean, filter=a.truths("stateful"), sort=True),
+            Attribute(
+                name="stateful",
+                field="stateful",
+                post=True,
+                put=True,
+                default=True,
+                parse=a.boolean,
+                filter=a.truths("stateful"),
+                sort=True,
+            ),
             Attribute(name="shared", filter=lambda values: [] if "false" in [v.lower() for v in values] else [("id", "in", [])]),
             Attribute(name="security_group_rules"),
         ],

@@ -12,7 +12,8 @@ from moln.network.model.ports import Port, vif_details
 from moln.network.model.routers import FloatingIp, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
 from moln.network.model.subnets import Subnet
-from moln.network.ops import authority, ports as port_ops
+from moln.network.ops import authority
+from moln.network.ops import ports as port_ops
 from moln.network.store import rows
 
 Found = list[tuple[dict[str, Any], authority.Target]]

@@ -89,18 +89,10 @@ class FakeDriver:
     async def check(self, desired: Desired) -> list[str]:
         """See NetworkDriver."""
         engine = self._here()
-        wanted = {
-            row.key: row for unit in units(desired, list(engine.nodes.values()), self.settings) for row in unit.rows
-        }
-        problems = [
-            f"{row.table} {key} is there and should not be" for key, row in engine.rows.items() if key not in wanted
-        ]
+        wanted = {row.key: row for unit in units(desired, list(engine.nodes.values()), self.settings) for row in unit.rows}
+        problems = [f"{row.table} {key} is there and should not be" for key, row in engine.rows.items() if key not in wanted]
         problems += [f"{row.table} {key} is not there" for key, row in wanted.items() if key not in engine.rows]
-        return problems + [
-            f"{row.table} {key} differs"
-            for key, row in wanted.items()
-            if key in engine.rows and engine.rows[key] != row
-        ]
+        return problems + [f"{row.table} {key} differs" for key, row in wanted.items() if key in engine.rows and engine.rows[key] != row]
 
     def listen(self, heard: Callable[[Event], None]) -> Callable[[], None]:
         """See NetworkDriver."""
@@ -115,11 +107,7 @@ class FakeDriver:
         ups = {}
         for row in self.engine.rows.values():
             options = row.columns.get("options")
-            if (
-                row.table == "Logical_Switch_Port"
-                and row.columns.get("enabled") == (True,)
-                and isinstance(options, dict)
-            ):
+            if row.table == "Logical_Switch_Port" and row.columns.get("enabled") == (True,) and isinstance(options, dict):
                 if host := options.get("requested-chassis"):
                     ups[str(row.columns["name"])] = host
         return ups
@@ -136,10 +124,6 @@ class FakeDriver:
 
 def _refs(row: Row) -> list[str]:
     refs = [
-        item.key
-        for value in row.columns.values()
-        if isinstance(value, tuple)
-        for item in value
-        if isinstance(item, Ref) and item.needed
+        item.key for value in row.columns.values() if isinstance(value, tuple) for item in value if isinstance(item, Ref) and item.needed
     ]
     return [*refs, *row.groups, *([row.holder[0].key] if row.holder else [])]

@@ -68,9 +68,7 @@ class Database:
         except Fenced:
             raise
         except ovsdb_errors.TimeoutException as problem:
-            raise BackendUnreachable(
-                f"OVN did not answer within {self.timeout_s:.0f} s.", detail=str(problem)
-            ) from problem
+            raise BackendUnreachable(f"OVN did not answer within {self.timeout_s:.0f} s.", detail=str(problem)) from problem
         except RuntimeError as problem:  # ovsdbapp's word for an answer of ovsdb-server's
             kind = BackendUnreachable if "timed out" in str(problem) else BackendRefused
             raise kind("OVN refused a change to the network.", detail=str(problem)) from problem
@@ -120,14 +118,10 @@ class OvnDriver:
         try:
             if self._nb is None:
                 tables = (*TABLES, "NB_Global")
-                self._nb = await self._call(
-                    Database, self.northbound, "OVN_Northbound", tables, self._nb_changed, self.timeout_s
-                )
+                self._nb = await self._call(Database, self.northbound, "OVN_Northbound", tables, self._nb_changed, self.timeout_s)
             if self._sb is None:
                 tables = ("Port_Binding", "Chassis", "Encap", "Chassis_Private")
-                self._sb = await self._call(
-                    Database, self.southbound, "OVN_Southbound", tables, self._sb_changed, self.timeout_s
-                )
+                self._sb = await self._call(Database, self.southbound, "OVN_Southbound", tables, self._sb_changed, self.timeout_s)
         except (BackendRefused, BackendUnreachable):
             raise
         except Exception as problem:
@@ -166,9 +160,7 @@ class OvnDriver:
             part = await self._call(nb.commit, Apply(nb.idl, self._index, self._epoch, wanted[start : start + CHUNK]))
             written, missing = written + part.written, missing | part.missing
         present = await self._call(nb.read, self._index.changes)
-        surplus = sorted(
-            present - {unit.change for unit in wanted if unit.rows}, key=lambda change: change.kind != "port"
-        )
+        surplus = sorted(present - {unit.change for unit in wanted if unit.rows}, key=lambda change: change.kind != "port")
         last = await self._call(nb.commit, Apply(nb.idl, self._index, self._epoch, [], surplus))
         members = [unit for unit in wanted if unit.change.kind in ("group", "port")]
         more = await self._call(nb.commit, Apply(nb.idl, self._index, self._epoch, members, memberships=True))

@@ -183,7 +183,7 @@ class Apply:
             for column in HOLDING.get(table, ()):
                 if column in held_by._table.columns:
                     held_by.delvalue(column, row.uuid)
-        if table in ROOTS:                         # others go when nothing holds them
+        if table in ROOTS:  # others go when nothing holds them
             row.delete()
 
     def _members(self) -> None:
@@ -191,11 +191,7 @@ class Apply:
         want: dict[str, set[Any]] = {}
         for unit in self.units:
             for row in unit.rows:
-                if (
-                    row.table == "Logical_Switch_Port"
-                    and (found := self._find(row.key)) is not None
-                    and row.key not in self.made
-                ):
+                if row.table == "Logical_Switch_Port" and (found := self._find(row.key)) is not None and row.key not in self.made:
                     for group in row.groups:
                         want.setdefault(group, set()).add(found.uuid)
         for unit in self.units:
@@ -270,7 +266,5 @@ def differences(idl: Any, index: RowIndex, units: Sequence[Unit]) -> list[str]:
             should = [index.row(idl, i.key) if isinstance(i, Ref) else i for i in items]
             plain = [i for i in should if i is not None] if isinstance(value, tuple) else should[0]
             if _plain(getattr(found, column)) != _plain(plain):
-                problems.append(
-                    f"{row.table} {key}: {column} is {_plain(getattr(found, column))!r}, should be {_plain(plain)!r}"
-                )
+                problems.append(f"{row.table} {key}: {column} is {_plain(getattr(found, column))!r}, should be {_plain(plain)!r}")
     return problems

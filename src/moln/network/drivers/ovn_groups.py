@@ -54,9 +54,7 @@ def _protocol(rule: SecurityGroupRule, ip: str) -> list[str]:
 def group_rows(topology: Topology, group: SecurityGroup) -> tuple[Row, ...]:
     """A port group with an ACL per rule. Rules of one meaning are refused before they get here."""
     key = f"group:{group.id}"
-    rows = [
-        Row("Port_Group", key, {"name": group_name(group.id), "external_ids": {"neutron:security_group_id": group.id}})
-    ]
+    rows = [Row("Port_Group", key, {"name": group_name(group.id), "external_ids": {"neutron:security_group_id": group.id}})]
     for rule in sorted((r for r in topology.rules.values() if r.security_group_id == group.id), key=lambda r: r.id):
         columns: dict[str, Value] = {
             "direction": "to-lport" if rule.direction == "ingress" else "from-lport",

@@ -22,9 +22,7 @@ def gateway_candidates(router_id: str, physical_network: str | None, chassis: Se
 
     Rendezvous hashing: each router has its own order, and a chassis that comes or goes moves only its own share.
     """
-    fit = [
-        c.name for c in chassis if c.gateway and (physical_network is None or physical_network in c.physical_networks)
-    ]
+    fit = [c.name for c in chassis if c.gateway and (physical_network is None or physical_network in c.physical_networks)]
     fit.sort(key=lambda name: hashlib.blake2s(f"{router_id} {name}".encode()).digest())
     return fit[:MOST_GATEWAYS]
 
@@ -53,9 +51,7 @@ def _advertisement(topology: Topology, port: Port) -> dict[str, str]:
     return {}
 
 
-def _port_rows(
-    topology: Topology, router: Router, port: Port, inner: list[Port], chassis: Sequence[Chassis]
-) -> list[Row]:
+def _port_rows(topology: Topology, router: Router, port: Port, inner: list[Port], chassis: Sequence[Chassis]) -> list[Row]:
     network = topology.networks[port.network_id]
     key = f"router:{router.id}/port-{port.id}"
     options: dict[str, str] = {}
@@ -87,9 +83,7 @@ def _port_rows(
     return [Row("Logical_Router_Port", key, columns, holder=(Ref(f"router:{router.id}"), "ports")), *rows]
 
 
-def router_rows(
-    topology: Topology, router: Router, chassis: Sequence[Chassis], settings: EngineSettings
-) -> tuple[Row, ...]:
+def router_rows(topology: Topology, router: Router, chassis: Sequence[Chassis], settings: EngineSettings) -> tuple[Row, ...]:
     """A logical router with its ports, default and extra routes, SNAT and floating addresses.
 
     A router port is a point of a network with an address: one whose subnet is gone is left out.
@@ -145,9 +139,7 @@ def _floating_ips(topology: Topology, router: Router) -> list[FloatingIp]:
     return sorted(fips, key=lambda f: f.id)
 
 
-def _floating_row(
-    topology: Topology, router: Router, fip: FloatingIp, chassis: Sequence[Chassis], settings: EngineSettings
-) -> Row:
+def _floating_row(topology: Topology, router: Router, fip: FloatingIp, chassis: Sequence[Chassis], settings: EngineSettings) -> Row:
     """NAT of one floating address: on the guest's own node where that reaches the outer network, else at the gateway."""
     columns: dict[str, Value] = {
         "type": "dnat_and_snat",
@@ -160,13 +152,7 @@ def _floating_row(
     port = topology.ports.get(fip.port_id or "")
     outside = topology.ports.get(fip.floating_port_id)
     network = topology.networks.get(fip.floating_network_id)
-    if (
-        settings.distributed_floating_ips
-        and port is not None
-        and outside is not None
-        and network is not None
-        and port.host_id
-    ):
+    if settings.distributed_floating_ips and port is not None and outside is not None and network is not None and port.host_id:
         node = next((c for c in chassis if port.host_id in (c.name, c.hostname)), None)
         if node is not None and network.physical_network in node.physical_networks:
             columns["logical_port"] = (port.id,)

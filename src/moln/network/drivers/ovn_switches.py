@@ -92,9 +92,7 @@ def dhcp_options(topology: Topology, subnet: Subnet, settings: EngineSettings) -
     if not subnet.enable_dhcp:
         return None
     server_mac = addresses.mac_of(subnet.id, "dhcp")
-    servers = subnet.dns_nameservers or tuple(
-        s for s in settings.dns_servers if ipaddress.ip_address(s).version == subnet.ip_version
-    )
+    servers = subnet.dns_nameservers or tuple(s for s in settings.dns_servers if ipaddress.ip_address(s).version == subnet.ip_version)
     if subnet.ip_version == 6:
         if subnet.ipv6_address_mode == "slaac":
             return None
@@ -164,9 +162,7 @@ def _extra_options(port: Port, version: int) -> dict[str, str]:
     return known
 
 
-def _dhcp(
-    topology: Topology, port: Port, version: int, settings: EngineSettings
-) -> tuple[tuple[Ref, ...], tuple[Row, ...]]:
+def _dhcp(topology: Topology, port: Port, version: int, settings: EngineSettings) -> tuple[tuple[Ref, ...], tuple[Row, ...]]:
     """What a port's dhcpv4_options or dhcpv6_options refers to, and a row of its own where its options differ."""
     if port.trusted:
         return (), ()
@@ -208,9 +204,7 @@ def port_rows(topology: Topology, port: Port, settings: EngineSettings) -> tuple
             "neutron:project_id": port.project_id,
             "neutron:network_name": switch_name(port.network_id),
             "neutron:mtu": str(network.mtu),
-            "neutron:cidrs": " ".join(
-                f"{ip.ip_address}/{lengths[ip.subnet_id]}" for ip in port.fixed_ips if ip.subnet_id in lengths
-            ),
+            "neutron:cidrs": " ".join(f"{ip.ip_address}/{lengths[ip.subnet_id]}" for ip in port.fixed_ips if ip.subnet_id in lengths),
         },
     }
     extra: tuple[Row, ...] = ()
@@ -262,6 +256,4 @@ def names_rows(topology: Topology, network: Network, settings: EngineSettings) -
     if not records:
         return ()
     answers = {name: " ".join(ips) for name, ips in records.items()} | reverse
-    return (
-        Row("DNS", f"names:{network.id}", {"records": answers}, holder=(Ref(f"network:{network.id}"), "dns_records")),
-    )
+    return (Row("DNS", f"names:{network.id}", {"records": answers}, holder=(Ref(f"network:{network.id}"), "dns_records")),)

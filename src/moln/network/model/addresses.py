@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from moln.kernel.errors import Invalid
+from moln.kernel.errors import Conflict, Invalid
 
 Version = Literal[4, 6]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -102,36 +102,32 @@ def default_pools(cidr: Cidr, gateway: str | None) -> tuple[Pool, ...]:
 
 
 def check_pools(cidr: Cidr, pools: Sequence[Pool], gateway: str | None) -> None:
-    """Refuse ranges that are reversed, outside the CIDR, overlapping, or that hold the gateway. Raises: Invalid."""
+    """Refuse ranges that are reversed, outside the CIDR, overlapping, or that hold the gateway. Raises: Invalid, Conflict."""
     spans: list[tuple[int, int, Pool]] = []
     for pool in pools:
-        start, end = (
-            parse_address(pool.start, field="allocation_pools"),
-            parse_address(pool.end, field="allocation_pools"),
-        )
-        if start.version != cidr.version or end.version != cidr.version or int(start) > int(end):
+        first, last = parse_address(pool.start, field="allocation_pools"), parse_address(pool.end, field="allocation_pools")
+        if first.version != cidr.version or last.version != cidr.version or int(first) > int(last):
             raise Invalid(f"The allocation pool {pool.start}-{pool.end} is not valid.", type="InvalidAllocationPool")
         low, high = int(cidr.network_address), int(cidr.broadcast_address)
         if cidr.version == 4 and cidr.prefixlen < 31:
             low, high = low + 1, high - 1
-        if int(start) < low or int(end) > high:
+        if int(first) < low or int(last) > high:
             raise Invalid(
-                f"The allocation pool {pool.start}-{pool.end} spans beyond the subnet cidr {cidr}.",
-                type="OutOfBoundsAllocationPool",
+                f"The allocation pool {pool.start}-{pool.end} spans beyond the subnet cidr {cidr}.", type="OutOfBoundsAllocationPool"
             )
-        spans.append((int(start), int(end), pool))
+        spans.append((int(first), int(last), pool))
     spans.sort(key=lambda span: span[:2])
     for (_, end, left), (begin, _, right) in zip(spans, spans[1:], strict=False):
         if begin <= end:
-            raise Invalid(
-                f"Found overlapping allocation pools: {left.start}-{left.end}, {right.start}-{right.end} for subnet {cidr}.",
+            raise Conflict(
+                f"Found overlapping allocation pools: {left.start}-{left.end} {right.start}-{right.end} for subnet {cidr}.",
                 type="OverlappingAllocationPools",
             )
     if gateway is not None:
         place = int(ipaddress.ip_address(gateway))
         for begin, end, pool in spans:
             if begin <= place <= end:
-                raise Invalid(
+                raise Conflict(
                     f"Gateway ip {gateway} conflicts with allocation pool {pool.start}-{pool.end}.",
                     type="GatewayConflictWithAllocationPools",
                 )

@@ -15,7 +15,7 @@ class PortStatus(StrEnum):
 
     ACTIVE = "ACTIVE"
     DOWN = "DOWN"
-    NOT_APPLICABLE = "N/A"                         # a port that only holds an address
+    NOT_APPLICABLE = "N/A"  # a port that only holds an address
 
 
 class Owner:

@@ -90,13 +90,7 @@ def parse_protocol(value: object) -> str | None:
     """A protocol as Neutron keeps it: None, a lower-case name, or a number as text. Raises: Invalid."""
     if value is None or value == "any":
         return None
-    if (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        or isinstance(value, str)
-        and value.isdecimal()
-        and value.isascii()
-    ):
+    if isinstance(value, int) and not isinstance(value, bool) or isinstance(value, str) and value.isdecimal() and value.isascii():
         if 0 <= int(value) <= 255:
             return str(int(value))
     elif isinstance(value, str) and value.lower() in PROTOCOLS:
@@ -135,9 +129,7 @@ def parse_prefix(value: object) -> str | None:
             raise ValueError(value)
         interface = ipaddress.ip_interface(value)
     except ValueError:
-        raise Invalid(
-            f"Invalid CIDR {value} given as IP prefix.", type="InvalidCIDR", field="remote_ip_prefix"
-        ) from None
+        raise Invalid(f"Invalid CIDR {value} given as IP prefix.", type="InvalidCIDR", field="remote_ip_prefix") from None
     return str(interface)
 
 
@@ -145,9 +137,7 @@ def parse_port(value: object, field: str) -> int | None:
     """A port number, ICMP type or code: 0–65535, as a number or its digits. Raises: Invalid."""
     if value is None:
         return None
-    if not isinstance(value, bool) and (
-        isinstance(value, int) or isinstance(value, str) and value.isascii() and value.isdecimal()
-    ):
+    if not isinstance(value, bool) and (isinstance(value, int) or isinstance(value, str) and value.isascii() and value.isdecimal()):
         if 0 <= int(value) <= 65535:
             return int(value)
     raise Invalid(f"Invalid value for port {value}", type="SecurityGroupInvalidPortValue", field=field)
@@ -197,16 +187,12 @@ def _check_ports(rule: SecurityGroupRule, proto: int | None) -> None:
     if low is None and high is None:
         return
     if proto is None:
-        raise Invalid(
-            "Must also specify protocol if port range is given.", type="SecurityGroupProtocolRequiredWithPorts"
-        )
+        raise Invalid("Must also specify protocol if port range is given.", type="SecurityGroupProtocolRequiredWithPorts")
     if proto in WITH_PORTS:
         if low == 0 or high == 0:
             raise Invalid("Invalid value for port 0", type="SecurityGroupInvalidPortValue")
         if low is None or high is None or low > high:
-            raise Invalid(
-                "For TCP/UDP protocols, port_range_min must be <= port_range_max", type="SecurityGroupInvalidPortRange"
-            )
+            raise Invalid("For TCP/UDP protocols, port_range_min must be <= port_range_max", type="SecurityGroupInvalidPortRange")
     elif proto in (ICMP, ICMPV6):
         for attribute, meaning, value in (("port_range_min", "type", low), ("port_range_max", "code", high)):
             if value is not None and value > 255:

@@ -51,9 +51,7 @@ class Subnet(Struct, frozen=True, kw_only=True):
         return self.ip_version == 6 and self.ipv6_address_mode in ("slaac", "dhcpv6-stateless")
 
 
-def check_ipv6_modes(
-    version: Version, cidr: Cidr, enable_dhcp: bool, ra_mode: str | None, address_mode: str | None
-) -> None:
+def check_ipv6_modes(version: Version, cidr: Cidr, enable_dhcp: bool, ra_mode: str | None, address_mode: str | None) -> None:
     """Refuse combinations that no router could advertise (Neutron's _validate_ipv6_attributes). Raises: Invalid."""
     if version == 4:
         if ra_mode is not None or address_mode is not None:
@@ -70,9 +68,7 @@ def check_ipv6_modes(
             "Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False.",
             type="InvalidInput",
         )
-    if (
-        ra_mode in ("slaac", "dhcpv6-stateless") or address_mode in ("slaac", "dhcpv6-stateless")
-    ) and cidr.prefixlen != 64:
+    if (ra_mode in ("slaac", "dhcpv6-stateless") or address_mode in ("slaac", "dhcpv6-stateless")) and cidr.prefixlen != 64:
         raise Invalid(
             f"Invalid input for operation: Invalid CIDR {cidr} for IPv6 address mode. OpenStack uses the EUI-64 address format, "
             "which requires the prefix to be /64.",

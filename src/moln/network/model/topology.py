@@ -46,9 +46,7 @@ class Topology(Struct, frozen=True, kw_only=True):
         return [s for s in self.subnets.values() if s.network_id == network_id]
 
     def ports_of_router(self, router_id: str) -> list[Port]:
-        return [
-            p for p in self.ports.values() if p.device_id == router_id and p.device_owner.startswith("network:router_")
-        ]
+        return [p for p in self.ports.values() if p.device_id == router_id and p.device_owner.startswith("network:router_")]
 
 
 class Change(Struct, frozen=True, order=True):

@@ -9,7 +9,7 @@ from moln.kernel.clock import iso
 from moln.kernel.context import RequestContext
 from moln.network.model.topology import Chassis
 
-LIVE_S = 300                                       # an agent that answered so lately is alive; one that never did, too
+LIVE_S = 300  # an agent that answered so lately is alive; one that never did, too
 SPACE = uuid.UUID("7d1f3c1e-9d4c-5b7e-8a55-6d6f6c6e0001")
 
 

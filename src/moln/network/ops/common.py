@@ -17,6 +17,7 @@ QUOTA = Quota(
     "network",
     {"network": 100, "subnet": 100, "port": 500, "router": 10, "floatingip": 50, "security_group": 10, "security_group_rule": 100},
 )
+METADATA = "network-metadata"  # topic and reconciler: nodes whose metadata sockets have to be looked at
 ENGINE = "network-engine"  # topic and reconciler: what the engine has to look at
 PORTS = "ports"  # topic: ports whose status, addresses or binding changed, for upper areas
 DEVICES = "port-devices"  # topic: the devices (servers) of such ports
@@ -72,6 +73,14 @@ def changed(tx: Transaction, port: Port) -> None:
     tx.changed(PORTS, port.id)
     if port.device_id:
         tx.changed(DEVICES, port.device_id)
+    if port.host_id:
+        serve_metadata(tx, port.host_id)
+
+
+def serve_metadata(tx: Transaction, host_id: str = "") -> None:
+    """What metadata a node serves (all nodes: "") may have to change."""
+    tx.changed(METADATA, host_id)
+    tx.wake(METADATA, host_id)
 
 
 def check_revision(revision: int, expected: int | None) -> None:

@@ -17,7 +17,7 @@ from moln.network.model.networks import LOWEST_MTU
 from moln.network.model.ports import AUTO_DELETED, METADATA_DEVICE, ROUTER_OWNERS, FixedIp, Owner, Port
 from moln.network.model.subnets import MOST_HOST_ROUTES, MOST_NAMESERVERS, Route, Subnet, check_ipv6_modes
 from moln.network.ops import addressing, authority
-from moln.network.ops.common import QUOTA, changed, check_revision, conflict, get, invalid, look_at
+from moln.network.ops.common import QUOTA, changed, check_revision, conflict, get, invalid, look_at, serve_metadata
 from moln.network.store import rows
 
 
@@ -147,6 +147,7 @@ async def settle_metadata(tx: Transaction, ctx: RequestContext, subnet: Subnet) 
             await rows.let_go(tx, port.id, gone)
     await rows.ports.save(tx, port, ctx.now_us, fixed_ips=ips)
     look_at(tx, "port", port.id)
+    serve_metadata(tx)
 
 
 async def _metadata_port(tx: Transaction, ctx: RequestContext, network_id: str, project_id: str) -> Port:

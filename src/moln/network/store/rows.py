@@ -177,6 +177,16 @@ async def part(tx: Transaction, port_id: str, subnet_id: str | None = None) -> N
     await tx.delete(t.router_subnets, **by)
 
 
+NETWORKS_ON = Query(
+    sa.select(t.ports.c.network_id).where(t.ports.c.host_id == sa.bindparam("host_id")).distinct().order_by(t.ports.c.network_id), str
+)
+
+
+async def networks_on(db: Reader, host_id: str) -> list[str]:
+    """Ids of networks with a port plugged into the node."""
+    return await db.all(NETWORKS_ON, host_id=host_id)
+
+
 async def wear(tx: Transaction, port_id: str, group_ids: Iterable[str]) -> None:
     """Make a port's groups exactly these."""
     await tx.delete(t.port_groups, port_id=port_id)

@@ -24,7 +24,7 @@ from moln.network.store import rows
 from moln.network.work.topology import everything, expand, partial
 
 log = logging.getLogger("moln.network")
-ROUNDS = 4                                         # applies of one pass that wait for each other, at most
+ROUNDS = 4  # applies of one pass that wait for each other, at most
 
 
 class Pass(Struct, frozen=True):
@@ -41,10 +41,10 @@ class Engine:
         self.driver: NetworkDriver | None = None
         self.changed: set[Change] = set()
         self.heard: dict[str, bool] = {}
-        self.whole = True                          # everything is to be compared
-        self.whole_at = 0.0                        # monotonic seconds of the last time
+        self.whole = True  # everything is to be compared
+        self.whole_at = 0.0  # monotonic seconds of the last time
         self.connected = False
-        self.passive = False                       # a newer writer has taken over
+        self.passive = False  # a newer writer has taken over
         self._cloud: Cloud | None = None
         self._stops: list[Callable[[], None]] = []
 
@@ -123,7 +123,9 @@ class Engine:
             log.info("the network engine was brought up to date: %d rows", applied.written)
         carried = await driver.ups()
         for port in topology.ports.values():
-            if port.status != PortStatus.NOT_APPLICABLE and (port.status == PortStatus.ACTIVE) != (port.id in carried and port.admin_state_up):
+            if port.status != PortStatus.NOT_APPLICABLE and (port.status == PortStatus.ACTIVE) != (
+                port.id in carried and port.admin_state_up
+            ):
                 self.heard.setdefault(port.id, port.id in carried)
 
     async def _changes(self, work: Work, driver: NetworkDriver) -> None:
@@ -138,7 +140,7 @@ class Engine:
                 if not applied.missing:
                     return
                 changes |= applied.missing
-            self.whole = True                      # something it refers to never came: compare everything
+            self.whole = True  # something it refers to never came: compare everything
         except BaseException:
             self.changed |= changes
             raise
@@ -155,5 +157,3 @@ class Engine:
         return Reconciler(
             ENGINE, find=self.find, settle=self.settle, fail=self.fail, every_s=self.recompute_s, at_once=1, deadline=lambda _: None
         )
-
-

@@ -33,9 +33,15 @@ async def addresses_are_the_ports(cloud: Cloud) -> list[Violation]:
     topology = await cloud.db.read(everything)
     held = {(h.subnet_id, h.ip_address): h.port_id for h in await cloud.db.all(rows.HELD_ALL)}
     said = [((ip.subnet_id, ip.ip_address), p.id) for p in topology.ports.values() for ip in p.fixed_ips]
-    found = [Violation(f"port {port} says it has {place[1]}, which {held.get(place)} holds") for place, port in said if held.get(place) != port]
+    found = [
+        Violation(f"port {port} says it has {place[1]}, which {held.get(place)} holds") for place, port in said if held.get(place) != port
+    ]
     mine = dict(said)
-    found += [Violation(f"address {place[1]} is held for {port}, which does not say so") for place, port in held.items() if mine.get(place) != port]
+    found += [
+        Violation(f"address {place[1]} is held for {port}, which does not say so")
+        for place, port in held.items()
+        if mine.get(place) != port
+    ]
     for (subnet_id, address), port in said:
         subnet = topology.subnets.get(subnet_id)
         if subnet is None or not addresses.in_cidr(address, subnet.cidr):

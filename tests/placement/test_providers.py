@@ -34,7 +34,7 @@ async def test_old_versions_know_less(placement):
     assert (await placement("GET", f"/resource_providers/{ROOT}", at="1.15")).headers["cache-control"] == "no-cache"
     created = await placement("POST", "/resource_providers", {"name": "b"}, at="1.19")
     assert (created.status_code, created.content) == (201, b"")
-    assert created.headers["location"].startswith("/placement/resource_providers/")
+    assert created.headers["location"].startswith("http://127.0.0.1:5000/placement/resource_providers/")
     assert (await placement("POST", "/resource_providers", {"name": "c", "parent_provider_uuid": ROOT}, at="1.13")).status_code == 400
     assert (await placement("GET", "/traits", at="1.5")).status_code == 404
     assert (await placement("GET", "/", at="1.40")).status_code == 406

@@ -141,6 +141,8 @@ async def show_usages(ctx: RequestContext, query: Params) -> Reply:
     project_id, user_id = query.get("project_id", [""])[-1], query.get("user_id", [None])[-1]
     if not project_id:
         raise Invalid("Invalid query string parameters: 'project_id' is a required property", field="project_id")
+    if len(project_id) > 255 or (user_id is not None and not 1 <= len(user_id) <= 255):
+        raise Invalid("Invalid query string parameters: an id has 1 to 255 characters", field="user_id")
     used, counts = await ops.usages(ctx, project_id, user_id)
     if ctx.version < (1, 38):
         total: dict[str, int] = {}

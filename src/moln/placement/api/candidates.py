@@ -8,7 +8,7 @@ from typing import Any
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Params, Reply
-from moln.placement.api.routes import answer, as_uuid, check_query, member_of, resources, routes, traits
+from moln.placement.api.routes import answer, check_query, member_of, query_uuid, resources, routes, traits
 from moln.placement.model.candidates import Group, Request
 from moln.placement.ops import candidates as ops
 from moln.placement.store.providers import Landscape
@@ -40,7 +40,7 @@ def _groups(ctx: RequestContext, query: Params, subtrees: tuple[frozenset[str], 
         aggregates, not_aggregates = member_of(ctx, part.get("member_of", []))
         groups.append(Group(
             suffix, resources(part["resources"][-1]) if "resources" in part else {}, needed, forbidden, aggregates, not_aggregates,
-            as_uuid(part["in_tree"][-1].strip(), "in_tree") if "in_tree" in part else None,
+            query_uuid(part, "in_tree"),
         ))  # fmt: skip
     if not any(g.resources for g in groups):
         raise Invalid("At least one request group (`resources` or `resources{$S}`) is required.", type="placement.query.missing_value")

@@ -28,11 +28,11 @@ class InventoryBody(Body):
     step_size: Count = 1
     allocation_ratio: Annotated[float, Meta(le=3.40282e38)] = 1.0
 
-    def amounts(self, ctx: RequestContext, provider_id: str, resource_class: str) -> Amounts:
+    def amounts(self, ctx: RequestContext, provider_id: str, resource_class: str, verb: str = "update") -> Amounts:
         """Raises: Invalid, when nothing is left of it."""
         wanted = Amounts(total=self.total, reserved=self.reserved, min_unit=self.min_unit, max_unit=self.max_unit,
                          step_size=self.step_size, allocation_ratio=self.allocation_ratio)  # fmt: skip
-        ops.check(provider_id, resource_class, wanted, reserved_may_be_total=ctx.version >= (1, 26))
+        ops.check(provider_id, resource_class, wanted, reserved_may_be_total=ctx.version >= (1, 26), verb=verb)
         return wanted
 
 
@@ -80,7 +80,7 @@ async def update_inventories(ctx: RequestContext, uuid: str, body: InventoriesUp
 @routes.post("/resource_providers/{uuid}/inventories")
 async def create_inventory(ctx: RequestContext, uuid: str, body: InventoryCreate) -> Reply:
     name = body.resource_class
-    provider, made = await ops.add(ctx, uuid, name, body.amounts(ctx, uuid, name))
+    provider, made = await ops.add(ctx, uuid, name, body.amounts(ctx, uuid, name, "create"))
     shown = view(made) | {"resource_provider_generation": provider.generation}
     where = f"/placement/resource_providers/{uuid}/inventories/{name}"
     return answer(ctx, shown, status=201, location=where, modified_us=made.updated_at)

@@ -64,7 +64,7 @@ async def list_classes(ctx: RequestContext) -> Reply:
 @routes.post("/resource_classes", status=201, since="1.2")
 async def create_class(ctx: RequestContext, body: ClassBody) -> Reply:
     await ops.create_class(ctx, body.name)
-    return answer(ctx, location=f"/placement/resource_classes/{body.name}")
+    return Reply(headers={"location": f"{ctx.settings.public_url}/placement/resource_classes/{body.name}"})
 
 
 @routes.get("/resource_classes/{name}", since="1.2")
@@ -82,7 +82,7 @@ async def rename_class(ctx: RequestContext, name: str, body: ClassBody) -> Reply
 @routes.put("/resource_classes/{name}", status=204, since="1.7")
 async def update_class(ctx: RequestContext, name: str) -> Reply:
     made = await ops.ensure_class(ctx, name)
-    return answer(ctx, status=201 if made else 204, location=f"/placement/resource_classes/{name}")
+    return Reply(None, 201 if made else 204, {"location": f"{ctx.settings.public_url}/placement/resource_classes/{name}"})
 
 
 @routes.delete("/resource_classes/{name}", since="1.2")

@@ -11,7 +11,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Body, Params, Reply, since
 from moln.kernel.http.bodies import decode
-from moln.placement.api.routes import answer, as_uuid, check_query, member_of, resources, routes, traits
+from moln.placement.api.routes import answer, as_uuid, check_query, member_of, query_uuid, resources, routes, traits
 from moln.placement.model.providers import Provider
 from moln.placement.ops import providers as ops
 from moln.placement.ops.filters import ProviderFilter
@@ -69,8 +69,7 @@ async def list_providers(ctx: RequestContext, query: Params) -> Reply:
     needed, forbidden = traits(ctx, query.get("required", []))
     aggregates, not_aggregates = member_of(ctx, query.get("member_of", []))
     found = await ops.search(ctx, ProviderFilter(
-        id=as_uuid(last["uuid"], "uuid") if "uuid" in last else None, name=last.get("name"),
-        in_tree=as_uuid(last["in_tree"], "in_tree") if "in_tree" in last else None,
+        id=query_uuid(query, "uuid"), name=last.get("name"), in_tree=query_uuid(query, "in_tree"),
         resources=resources(last["resources"]) if "resources" in last else {},
         required=needed, forbidden=forbidden, member_of=aggregates, forbidden_aggregates=not_aggregates,
     ))  # fmt: skip
@@ -133,9 +132,9 @@ def _aggregates(ctx: RequestContext, found: Provider, held: list[str]) -> Reply:
     return answer(ctx, body)
 
 
-def _unique(values: list[str]) -> set[str]:
-    ids = {as_uuid(v, "aggregates") for v in values}
-    if len(ids) < len(values):
+def _unique(values: list[str]) -> list[str]:
+    ids = [as_uuid(v, "aggregates") for v in values]
+    if len(set(ids)) < len(ids):
         raise Invalid("JSON does not validate: aggregates has non-unique elements", field="aggregates")
     return ids
 
@@ -147,6 +146,7 @@ async def list_aggregates(ctx: RequestContext, uuid: str) -> Reply:
 
 @routes.put("/resource_providers/{uuid}/aggregates", since="1.1")
 async def update_aggregates(ctx: RequestContext, uuid: str, body: bytes) -> Reply:
+    await ops.require(ctx, uuid, "aggregates:update")
     if ctx.version >= (1, 19):
         wish = AggregatesUpdate.parse(body)
         return _aggregates(ctx, *await ops.set_aggregates(ctx, uuid, _unique(wish.aggregates), wish.resource_provider_generation))

@@ -24,16 +24,26 @@ def answer(ctx: RequestContext, body: Any = None, *, status: int | None = None, 
     if ctx.version >= (1, 15):
         headers = {"cache-control": "no-cache", "last-modified": formatdate((modified_us or ctx.now_us) // 1_000_000, usegmt=True)}
     if location:
-        headers["location"] = location
+        headers["location"] = ctx.settings.public_url + location
     return Reply(body, status, headers)
 
 
 def as_uuid(text: str, what: str) -> str:
-    """A UUID in its usual form. Raises: Invalid."""
+    """A UUID in its usual form. what: the field. Raises: Invalid."""
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        raise Invalid(f"{what}: {text[:64]!r} is not a 'uuid'", field=what) from None
+        raise Invalid(f"Invalid input for field/attribute {what}: {text[:64]!r} is not a 'uuid'", field=what) from None
+
+
+def query_uuid(query: Params, name: str) -> str | None:
+    """Raises: Invalid."""
+    if name not in query:
+        return None
+    try:
+        return as_uuid(query[name][-1].strip(), name)
+    except Invalid as bad:
+        raise Invalid(f"Invalid query string parameters: {bad.message}", field=name) from None
 
 
 def check_query(ctx: RequestContext, query: Params, known: dict[str, tuple[int, int]]) -> None:

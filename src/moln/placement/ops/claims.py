@@ -68,8 +68,11 @@ async def replace_in(tx: Transaction, consumer_id: str, wanted: Wanted, *, now_u
     for (provider, name), n in asked.items():
         if (provider, name) not in held:
             await tx.insert(allocations, Allocation(consumer_id, provider, name, n, now_us))
-    for provider in sorted({provider for provider, _ in held.keys() | asked.keys()}):
+    gives = {provider for provider, _ in asked}
+    for provider in sorted(gives):
         await providers.raise_generation(tx, provider, now_us)
+    for provider in {provider for provider, _ in held} - gives:  # giving back leaves the generation, as in Placement
+        tx.changed("placement.providers", provider)
     return None
 
 

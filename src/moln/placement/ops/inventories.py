@@ -40,12 +40,12 @@ async def _get(db: Reader, id: str, resource_class: str) -> Inventory:
     return found
 
 
-def check(provider_id: str, resource_class: str, amounts: Amounts, *, reserved_may_be_total: bool) -> None:
+def check(provider_id: str, resource_class: str, amounts: Amounts, *, reserved_may_be_total: bool, verb: str = "update") -> None:
     """Raises: Invalid, when nothing is left of it (microversion 1.26 allows exactly nothing)."""
     if (amounts.total - amounts.reserved) * amounts.allocation_ratio < 0 or (not reserved_may_be_total and amounts.capacity <= 0):
         compared = "greater than" if reserved_may_be_total else "greater than or equal to"
         raise Invalid(
-            f"Unable to update inventory for resource provider {provider_id}: Invalid inventory for '{resource_class}' on "
+            f"Unable to {verb} inventory for resource provider {provider_id}: Invalid inventory for '{resource_class}' on "
             f"resource provider '{provider_id}'. The reserved value is {compared} total.", field="reserved")
 
 

@@ -26,6 +26,12 @@ async def show(ctx: RequestContext, id: str) -> Provider:
     return await store.get(ctx.db, id)
 
 
+async def require(ctx: RequestContext, id: str, rule: str) -> None:
+    """Raises: Forbidden, NotFound."""
+    ctx.require(AREA, f"placement:resource_providers:{rule}")
+    await store.get(ctx.db, id)
+
+
 async def search(ctx: RequestContext, wanted: ProviderFilter) -> list[Provider]:
     """The providers that pass every filter. Raises: Invalid, for unknown traits or classes."""
     ctx.require(AREA, "placement:resource_providers:list")
@@ -219,13 +225,13 @@ async def aggregates(ctx: RequestContext, id: str) -> tuple[Provider, list[str]]
     return await store.get(ctx.db, id), await ctx.db.all(store.AGGREGATES, id=id)
 
 
-async def set_aggregates(ctx: RequestContext, id: str, wanted: set[str], generation: int | None) -> tuple[Provider, list[str]]:
+async def set_aggregates(ctx: RequestContext, id: str, wanted: list[str], generation: int | None) -> tuple[Provider, list[str]]:
     """generation: None before microversion 1.19, which neither checks nor raises it. Raises: NotFound, Conflict."""
     ctx.require(AREA, "placement:resource_providers:aggregates:update")
     return await ctx.db.write(_set_aggregates_in, id, wanted, generation, ctx.now_us)
 
 
-async def _set_aggregates_in(tx: Transaction, id: str, wanted: set[str], generation: int | None, now: int) -> tuple[Provider, list[str]]:
+async def _set_aggregates_in(tx: Transaction, id: str, wanted: list[str], generation: int | None, now: int) -> tuple[Provider, list[str]]:
     found = await store.get(tx, id)
     if generation is not None:
         _same(found, generation)

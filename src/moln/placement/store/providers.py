@@ -28,7 +28,9 @@ RAISE_ANY = Statement(
     sa.update(providers).where(providers.c.id == _id).values(generation=providers.c.generation + 1, updated_at=sa.bindparam("now"))
 )
 TRAITS = Query(sa.select(provider_traits.c.trait).where(provider_traits.c.provider_id == _id).order_by(provider_traits.c.trait), str)
-AGGREGATES = Query(sa.select(provider_aggregates.c.aggregate_id).where(provider_aggregates.c.provider_id == _id), str)
+AGGREGATES = Query(
+    sa.select(provider_aggregates.c.aggregate_id).where(provider_aggregates.c.provider_id == _id).order_by(provider_aggregates.c.rowid), str
+)
 TRAIT_USED = Query(sa.select(provider_traits.c.provider_id).where(provider_traits.c.trait == sa.bindparam("trait")).limit(1), str)
 
 
@@ -68,11 +70,13 @@ async def set_traits(tx: Transaction, id: str, wanted: set[str]) -> bool:
     return held != wanted
 
 
-async def set_aggregates(tx: Transaction, id: str, wanted: set[str]) -> None:
-    held = set(await tx.all(AGGREGATES, id=id))
-    for aggregate in held - wanted:
-        await tx.delete(provider_aggregates, provider_id=id, aggregate_id=aggregate)
-    for aggregate in sorted(wanted - held):
+async def set_aggregates(tx: Transaction, id: str, wanted: list[str]) -> None:
+    """Make it a member of exactly these."""
+    held = await tx.all(AGGREGATES, id=id)
+    for aggregate in held:
+        if aggregate not in wanted:
+            await tx.delete(provider_aggregates, provider_id=id, aggregate_id=aggregate)
+    for aggregate in wanted:
         await tx.insert(provider_aggregates, {"provider_id": id, "aggregate_id": aggregate}, if_absent=True)
 
 

@@ -40,9 +40,11 @@ def qcow2_with_backing(path: Path, backing: str = "/etc/passwd") -> Path:
 
 def qcow2_with_data_file(path: Path, target: str = "/etc/passwd") -> Path:
     """OSSA-2024-001: the guest's clusters lie in another host file."""
-    qemu_img("create", "-f", "qcow2", "-o", "data_file={path}.d,data_file_raw=on", path, "1M")
-    data = path.read_bytes().replace(b"d.raw", target.encode()[:5].ljust(5, b"\0"))
-    path.write_bytes(data)
+    beside = f"{path}.d"
+    qemu_img("create", "-f", "qcow2", "-o", f"data_file={beside},data_file_raw=on", path, "1M")
+    data = path.read_bytes()
+    assert beside.encode() in data
+    path.write_bytes(data.replace(beside.encode(), target.rjust(len(beside), "/").encode()))
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from tests.wire.areas import AreaApi, authenticate
 
 from moln.image.ops.data import begin_in
+from moln.image.ops.quotas import QUOTA
 from moln.kernel.context import RequestContext
 
 Client = httpx.AsyncClient
@@ -380,3 +382,65 @@ async def test_discovery(glance: AreaApi, alice: Client) -> None:
     assert answer.status_code == 404 and "No image found with ID nothing" in answer.text
     evil = await alice.get("/v2/images/<script>")
     assert "<script>" not in evil.text
+
+
+async def test_a_project_stores_no_more_than_its_quota(glance: AreaApi, alice: Client, bob: Client, admin: Client) -> None:
+    """OSSA-2015-003: neither by uploading at once, nor by deleting while uploading."""
+    db = glance.cloud.db
+    await db.write(QUOTA.set_limits, "red", {"image_size_total": 3, "image_count_total": 4})
+    mib = 1 << 20
+    image = await make(alice, data=bytes(2 * mib))
+    other = await make(alice)
+    for announced in (True, False):
+        content: Any = bytes(2 * mib)
+
+        async def unannounced():  # type: ignore[no-untyped-def]
+            yield bytes(2 * mib)
+
+        answer = await alice.put(other["file"], content=content if announced else unannounced(), headers=OCTETS)
+        assert answer.status_code == 413 and "3 MiB" in answer.text
+        assert (await alice.get(other["self"])).json()["status"] == "queued"
+    usage = (await alice.get("/v2/info/usage")).json()["usage"]
+    assert usage["image_size_total"] == {"limit": 3, "usage": 2}
+    for _ in range(2):
+        await make(alice)
+    assert (await alice.post("/v2/images", json={"name": "fifth"})).status_code == 413
+    assert (await alice.delete(image["self"])).status_code == 204
+    assert (await alice.put(other["file"], content=bytes(3 * mib), headers=OCTETS)).status_code == 204
+    change = [{"op": "replace", "path": "/owner", "value": "blue"}]
+    assert (await admin.patch(other["self"], json=change, headers=PATCH)).status_code == 200
+    assert (await alice.get("/v2/info/usage")).json()["usage"]["image_size_total"]["usage"] == 0
+    await glance.settle()
+    assert await glance.doctor() == []
+
+
+async def test_uploads_and_deletes_that_race_leak_nothing(glance: AreaApi, alice: Client) -> None:
+    """OSSA-2015-020, many times over."""
+    await glance.cloud.db.write(QUOTA.set_limits, "red", {"image_size_total": 10, "image_count_total": 20})
+
+    async def once(number: int) -> None:
+        made = await alice.post("/v2/images", json={"name": "x", "disk_format": "raw", "container_format": "ova"})
+        if made.status_code == 413:
+            return
+        image = made.json()
+
+        async def body():  # type: ignore[no-untyped-def]
+            for _ in range(number % 4 + 1):
+                yield bytes(1 << 18)
+                await asyncio.sleep(0)
+
+        upload = asyncio.create_task(alice.put(image["file"], content=body(), headers=OCTETS))
+        for _ in range(number % 7):
+            await asyncio.sleep(0)
+        deleted = await alice.delete(image["self"])
+        assert deleted.status_code in (204, 409), deleted.text
+        assert (await upload).status_code in (204, 404, 409, 410, 413)
+        if deleted.status_code == 409:
+            assert (await alice.delete(image["self"])).status_code == 204
+
+    for batch in range(12):
+        await asyncio.gather(*(once(batch * 8 + i) for i in range(8)))
+    await glance.settle()
+    held = await glance.cloud.areas["image"].inventory()
+    assert (held.data, held.bases, held.arriving) == ([], [], [])
+    assert await glance.doctor() == []

@@ -77,14 +77,13 @@ async def test_an_honest_image_boots_as_raw(store: FileStore, tmp_path: Path, cl
     assert os.stat(store.root / "base" / data_id).st_blocks * 512 < MIB, "the base is sparse"
 
 
-def hostile(tmp_path: Path) -> dict[str, Path]:
-    return {
-        "backing": disks.qcow2_with_backing(tmp_path / "backing"),
-        "data-file": disks.qcow2_with_data_file(tmp_path / "data-file"),
-        "flat": disks.vmdk_descriptor(tmp_path / "flat"),
-        "vmfs": disks.vmdk_descriptor(tmp_path / "vmfs", "vmfs"),
-        "huge": disks.huge_qcow2(tmp_path / "huge"),
-    }
+HOSTILE = {
+    "backing": disks.qcow2_with_backing,
+    "data-file": disks.qcow2_with_data_file,
+    "flat": disks.vmdk_descriptor,
+    "vmfs": lambda path: disks.vmdk_descriptor(path, "vmfs"),
+    "huge": disks.huge_qcow2,
+}
 
 
 @pytest.mark.parametrize("kind", ["backing", "data-file", "flat", "vmfs", "huge"])
@@ -93,7 +92,7 @@ async def test_a_hostile_image_is_refused_under_any_name(store: FileStore, tmp_p
     if claim == "own":
         claim = "vmdk" if kind in ("flat", "vmfs") else "qcow2"
     with pytest.raises(UnsupportedMedia):
-        await put(store, hostile(tmp_path)[kind], claim)
+        await put(store, HOSTILE[kind](tmp_path / kind), claim)
     assert everything(store) == []
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from moln.image.api import data, discovery, images
 from moln.image.drivers.files import FileStore
 from moln.image.drivers.sandbox import Sandbox
-from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS
+from moln.image.ops.quotas import QUOTA
+from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS, QUOTA_MATCHES_ROWS
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import Unavailable
 from moln.kernel.module import Module
@@ -17,15 +18,17 @@ GIB = 1 << 30
 
 
 def module(settings: Any) -> Module:
-    """A simulated cloud looks into nothing and boots nothing real, so that it needs no qemu-img."""
+    """A simulated cloud sniffs what is uploaded as any other; it boots nothing real, so it converts nothing and needs no qemu-img."""
 
     async def setup(cloud: Cloud) -> None:
-        sandbox = None
-        if not settings.simulate:
-            if not shutil.which("qemu-img"):
-                raise Unavailable("qemu-img is missing: install qemu-utils (Debian, Ubuntu) or qemu-img (RHEL).")
-            sandbox = Sandbox(at_once=settings.image.conversions, max_virtual=settings.image.max_virtual_gib * GIB)
-        store = FileStore(cloud.home / settings.image.folder, sandbox)
+        if not settings.simulate and not shutil.which("qemu-img"):
+            raise Unavailable("qemu-img is missing: install qemu-utils (Debian, Ubuntu) or qemu-img (RHEL).")
+        QUOTA.defaults |= {
+            "image_count_total": settings.image.quota_images,
+            "image_size_total": settings.image.quota_size_mib,
+        }
+        sandbox = Sandbox(at_once=settings.image.conversions, max_virtual=settings.image.max_virtual_gib * GIB)
+        store = FileStore(cloud.home / settings.image.folder, sandbox, convert=not settings.simulate)
         await store.start()
         cloud.areas["image"] = store
 
@@ -36,7 +39,7 @@ def module(settings: Any) -> Module:
         "image",
         routes=(discovery.routes, images.routes, data.routes),
         reconcilers=(IMAGE_FILES, LOST_UPLOADS),
-        invariants=(FILES_MATCH_ROWS,),
+        invariants=(FILES_MATCH_ROWS, QUOTA_MATCHES_ROWS),
         setup=setup,
         close=close,
     )

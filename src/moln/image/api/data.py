@@ -23,7 +23,7 @@ STALL_S = 60.0  # an upload may pause for so long between two pieces
 async def upload_image(ctx: RequestContext, image_id: str, request: falcon.asgi.Request) -> None:
     if request.content_type != "application/octet-stream":
         raise UnsupportedMedia("The data of an image is application/octet-stream.")
-    await ops.upload(ctx, image_id, pieces(request))
+    await ops.upload(ctx, image_id, pieces(request), length=request.content_length)
 
 
 async def pieces(request: falcon.asgi.Request) -> AsyncIterator[bytes]:

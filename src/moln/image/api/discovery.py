@@ -6,6 +6,7 @@ from typing import Any
 
 from moln.image.api import schemas
 from moln.image.api.faults import SERVICE
+from moln.image.ops import quotas
 from moln.kernel.context import RequestContext
 from moln.kernel.http import Routes
 
@@ -61,5 +62,5 @@ async def import_info() -> dict[str, Any]:
 
 
 @routes.get("/v2/info/usage")
-async def usage_info() -> dict[str, Any]:
-    return {"usage": {}}
+async def usage_info(ctx: RequestContext) -> dict[str, Any]:
+    return {"usage": await quotas.usage(ctx)}

@@ -32,11 +32,12 @@ FOLDERS = ("uploads", "incoming", "data", "base")
 
 
 class FileStore:
-    """ImageStore in a folder. sandbox: None keeps bytes without looking into them (simulation: nothing ever opens them)."""
+    """ImageStore in a folder. convert: False makes every base a hard link, for a simulation that never reads one."""
 
-    def __init__(self, root: Path, sandbox: Sandbox | None, *, threads: int = 4):
+    def __init__(self, root: Path, sandbox: Sandbox, *, convert: bool = True, threads: int = 4):
         self.root = root
         self.sandbox = sandbox
+        self.convert = convert
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="images")
 
     async def start(self) -> None:
@@ -105,12 +106,9 @@ class FileStore:
         if container_format in PLAIN_CONTAINERS:
             if disk_format not in MAY_HOLD:
                 raise UnsupportedMedia(f"The disk format {disk_format} is not accepted.")
-            virtual_size = size
-            if self.sandbox is not None:
-                await self.run(open_to_nobody, fd, 0o644)
-                content = await self.sandbox.check(fd, disk_format)
-                if content.virtual_size is not None:
-                    virtual_size = content.virtual_size
+            await self.run(open_to_nobody, fd, 0o644)
+            content = await self.sandbox.check(fd, disk_format, ask_qemu=self.convert)
+            virtual_size = size if content.virtual_size is None else content.virtual_size
             await self.make_base(source, fd, data_id, disk_format, virtual_size)
             bootable = True
 
@@ -123,9 +121,9 @@ class FileStore:
         return Stored(size, virtual_size, md5, sha512, bootable)
 
     async def make_base(self, source: Path, fd: int, data_id: str, disk_format: str, virtual_size: int) -> None:
-        """There is base/<data_id>: the disk as raw (without a sandbox: whatever was uploaded, as nothing will read it)."""
-        base, sandbox = self.root / "base" / data_id, self.sandbox
-        if disk_format not in QEMU_NAME or sandbox is None:
+        """There is base/<data_id>: the disk as raw."""
+        base = self.root / "base" / data_id
+        if disk_format not in QEMU_NAME or not self.convert:
 
             def link() -> None:
                 base.unlink(missing_ok=True)
@@ -138,7 +136,7 @@ class FileStore:
             target = await self.run(create, hidden, virtual_size)
             try:
                 await self.run(open_to_nobody, target, 0o666)
-                await sandbox.convert(fd, disk_format, target, virtual_size)
+                await self.sandbox.convert(fd, disk_format, target, virtual_size)
                 await self.run(os.fchmod, target, 0o600)
                 await self.run(os.fsync, target)
             finally:

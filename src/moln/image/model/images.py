@@ -64,6 +64,7 @@ class Image(Struct, frozen=True):
     from_node: bool = False
     bootable: bool = False
     seen_at: int = 0
+    charged_mib: int = 0
     properties: dict[str, str] = {}
     tags: list[str] = []
     generation: int = 1

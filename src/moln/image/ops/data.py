@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator
 
 from moln.image.drivers.base import ImageStore, Stored
 from moln.image.model.images import HASH_ALGORITHM, Image, ImageStatus
+from moln.image.ops import quotas
 from moln.image.ops.access import get_for
 from moln.image.store import images as store
 from moln.kernel.cloud import Cloud
 from moln.kernel.context import RequestContext
-from moln.kernel.db import Reader, Transaction
-from moln.kernel.errors import Conflict, Forbidden, Gone, Invalid, NotFound, UnsupportedMedia
+from moln.kernel.db import Transaction
+from moln.kernel.errors import Conflict, Forbidden, Gone, Invalid, NotFound, OverQuota, UnsupportedMedia
 
 BEAT_S = 10.0  # how often a moving upload says so
 GIB = 1 << 30
+STEP_MIB = 64  # how far ahead of unannounced bytes the quota is charged
 
 
 def store_of(cloud: Cloud) -> ImageStore:
@@ -24,13 +26,14 @@ def store_of(cloud: Cloud) -> ImageStore:
     return found
 
 
-async def upload(ctx: RequestContext, image_id: str, data: AsyncIterator[bytes]) -> None:
+async def upload(ctx: RequestContext, image_id: str, data: AsyncIterator[bytes], *, length: int | None = None) -> None:
     """Take the image's data: hashed on the way, looked into before it counts. It is `saving` meanwhile.
 
-    Raises: NotFound, Forbidden, Conflict, Gone (deleted meanwhile), TooLarge, UnsupportedMedia.
+    length: bytes announced, which the quota is charged for at once; without it, step by step ahead of the bytes.
+    Raises: NotFound, Forbidden, Conflict, Gone (deleted meanwhile), TooLarge, OverQuota, UnsupportedMedia.
     """
     data_id = ctx.new_id()
-    image = await ctx.db.write(begin_in, ctx, image_id, data_id)
+    image = await ctx.db.write(begin_in, ctx, image_id, data_id, length or 0)
     try:
         await receive(ctx, image, data_id, data)
     except BaseException:
@@ -38,15 +41,16 @@ async def upload(ctx: RequestContext, image_id: str, data: AsyncIterator[bytes])
         raise
 
 
-async def begin_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str) -> Image:
+async def begin_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str, length: int = 0) -> Image:
     image = await get_for(tx, ctx, image_id, "upload_image")
     if image.status is not ImageStatus.QUEUED:
         raise Conflict(f"Image status transition from {image.status} to saving is not allowed")
     unset = [name for name in ("disk_format", "container_format") if getattr(image, name) is None]
     if unset:
         raise Invalid(f"Properties {', '.join(unset)} must be set prior to saving data.")
-    now = ctx.now_us
-    return await store.save(tx, image, status=ImageStatus.SAVING, data_id=data_id, seen_at=now, updated_at=now)
+    now, charged = ctx.now_us, quotas.mib(length)
+    await quotas.charge(tx, image.project_id, image_size_total=charged)
+    return await store.save(tx, image, status=ImageStatus.SAVING, data_id=data_id, seen_at=now, charged_mib=charged, updated_at=now)
 
 
 async def receive(ctx: RequestContext, image: Image, data_id: str, data: AsyncIterator[bytes]) -> None:
@@ -57,7 +61,11 @@ async def receive(ctx: RequestContext, image: Image, data_id: str, data: AsyncIt
     beat = clock.monotonic()
     finish: asyncio.Task[Stored] | None = None
     try:
+        charged = image.charged_mib << 20
         async for chunk in data:
+            if incoming.received + len(chunk) > charged:
+                needed = quotas.mib(incoming.received + len(chunk) - charged)
+                charged += await charge_ahead(ctx, image.id, data_id, needed) << 20
             await incoming.write(chunk)
             if clock.monotonic() - beat > BEAT_S:
                 beat = clock.monotonic()
@@ -77,6 +85,31 @@ async def receive(ctx: RequestContext, image: Image, data_id: str, data: AsyncIt
         raise
 
 
+async def charge_ahead(ctx: RequestContext, image_id: str, data_id: str, needed_mib: int) -> int:
+    """MiB that were charged: a step ahead, or at the brim of the quota just what is needed. Raises: Gone, OverQuota."""
+    try:
+        await ctx.db.write(charge_in, ctx, image_id, data_id, STEP_MIB + needed_mib)
+        return STEP_MIB + needed_mib
+    except OverQuota:
+        await ctx.db.write(charge_in, ctx, image_id, data_id, needed_mib)
+        return needed_mib
+
+
+async def charge_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str, more_mib: int) -> None:
+    """Take more of the quota for bytes that are about to come. Raises: Gone, OverQuota."""
+    image = await saving(tx, image_id, data_id)
+    await quotas.charge(tx, image.project_id, image_size_total=more_mib)
+    await store.save(tx, image, charged_mib=image.charged_mib + more_mib, seen_at=ctx.now_us)
+
+
+async def saving(tx: Transaction, image_id: str, data_id: str) -> Image:
+    """The image, while this data is still what it waits for. Raises: Gone."""
+    image = await store.find(tx, image_id)
+    if image is None or image.data_id != data_id or image.status is not ImageStatus.SAVING:
+        raise gone(image_id)
+    return image
+
+
 async def still_wanted(ctx: RequestContext, image_id: str, data_id: str) -> None:
     """Raises: Gone."""
     if not await ctx.db.write(store.touch, image_id, data_id, ctx.now_us):
@@ -88,12 +121,12 @@ def gone(image_id: str) -> Gone:
 
 
 async def finish_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str, stored: Stored) -> Image:
-    """The data is the image's from here on. Raises: Gone."""
-    image = await store.find(tx, image_id)
-    if image is None or image.data_id != data_id or image.status is not ImageStatus.SAVING:
-        raise gone(image_id)
+    """The data is the image's from here on, and charged for what it is. Raises: Gone, OverQuota."""
+    image = await saving(tx, image_id, data_id)
+    charged = quotas.mib(stored.size)
+    await quotas.charge(tx, image.project_id, image_size_total=charged - image.charged_mib)
     return await store.save(
-        tx, image, status=ImageStatus.ACTIVE, size=stored.size, virtual_size=stored.virtual_size, checksum=stored.md5,
+        tx, image, charged_mib=charged, status=ImageStatus.ACTIVE, size=stored.size, virtual_size=stored.virtual_size, checksum=stored.md5,
         os_hash_algo=HASH_ALGORITHM, os_hash_value=stored.sha512, bootable=stored.bootable, updated_at=ctx.now_us,
     )  # fmt: skip
 
@@ -102,19 +135,15 @@ async def give_up_in(tx: Transaction, image_id: str, data_id: str, now_us: int) 
     """Back to `queued`, unless the upload came to its end or the image went."""
     image = await store.find(tx, image_id)
     if image is not None and image.data_id == data_id and image.status is ImageStatus.SAVING:
-        await store.save(tx, image, status=ImageStatus.QUEUED, data_id=None, updated_at=now_us)
+        await quotas.charge(tx, image.project_id, image_size_total=-image.charged_mib)
+        await store.save(tx, image, status=ImageStatus.QUEUED, data_id=None, charged_mib=0, updated_at=now_us)
     tx.wake("image-files")
-
-
-async def find(db: Reader, image_id: str) -> Image | None:
-    """The image, whoever asks: for the areas above, which asked in their user's name before."""
-    return await store.find(db, image_id)
 
 
 async def adopt(ctx: RequestContext, image_id: str) -> Image:
     """Make what a node left under `incoming/<data_id>` the data of an image made with `from_node`. Safe to repeat.
 
-    Raises: NotFound, when image or bytes are not there; UnsupportedMedia, when the content is unsafe: then it is `killed`.
+    Raises: NotFound, when image or bytes are not there; UnsupportedMedia, when the content is unsafe or beyond the quota: then it is `killed`.
     """
     image = await store.find(ctx.db, image_id)
     if image is None or image.data_id is None:
@@ -128,16 +157,17 @@ async def adopt(ctx: RequestContext, image_id: str) -> Image:
     except Gone:
         await store_of(ctx.cloud).remove(image.data_id)
         raise
-    except UnsupportedMedia:
+    except (UnsupportedMedia, OverQuota) as refused:
         await ctx.db.write(fail_in, image_id, ctx.now_us)
-        raise
+        raise UnsupportedMedia(refused.message, detail=refused.detail) from None
 
 
 async def fail_in(tx: Transaction, image_id: str, now_us: int) -> None:
     """A node's data will not come: the image is `killed`. Nothing, when it is not waiting for any."""
     image = await store.find(tx, image_id)
     if image is not None and image.status is ImageStatus.SAVING and image.from_node:
-        await store.save(tx, image, status=ImageStatus.KILLED, data_id=None, updated_at=now_us)
+        await quotas.charge(tx, image.project_id, image_size_total=-image.charged_mib)
+        await store.save(tx, image, status=ImageStatus.KILLED, data_id=None, charged_mib=0, updated_at=now_us)
         tx.wake("image-files")
 
 

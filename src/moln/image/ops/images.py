@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from moln.image.model.images import MAX_PROPERTIES, MAX_TAGS, Image, ImageStatus, target
+from moln.image.ops import quotas
 from moln.image.ops.access import SERVICE, get_for, missing, require
 from moln.image.store import images as store
 from moln.kernel.context import RequestContext
@@ -72,6 +73,7 @@ async def create_in(tx: Transaction, ctx: RequestContext, spec: ImageSpec, *, fr
         tags=list(dict.fromkeys(spec.tags)),
     )
     check_visibility(ctx, image, spec.visibility)
+    await quotas.charge(tx, image.project_id, image_count_total=1)
     try:
         await store.add(tx, image)
     except Duplicate:
@@ -156,6 +158,8 @@ async def update_in(tx: Transaction, ctx: RequestContext, image_id: str, changes
     for change in changes:
         after = apply(ctx, after, change)
     check_bounds(after.properties, after.tags)
+    if after.project_id != image.project_id:
+        await quotas.move(tx, image, after.project_id)
     fields = {f: getattr(after, f) for f in Image.__struct_fields__ if getattr(after, f) != getattr(image, f)}
     return await store.save(tx, image, **fields, updated_at=ctx.now_us)
 
@@ -201,6 +205,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, image_id: str) -> None
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
     await store.remove(tx, image)
+    await quotas.charge(tx, image.project_id, image_count_total=-1, image_size_total=-image.charged_mib)
     tx.wake("image-files")
 
 
@@ -235,6 +240,11 @@ async def set_active_in(tx: Transaction, ctx: RequestContext, image_id: str, *, 
         await store.save(tx, image, status=status, updated_at=ctx.now_us)
 
 
+async def find(db: Reader, image_id: str) -> Image | None:
+    """The image, whoever asks: for the areas above, which asked in their user's name before."""
+    return await store.find(db, image_id)
+
+
 async def for_boot(db: Reader, ctx: RequestContext, image_id: str) -> Image:
     """The image a server or volume is to begin from; its raw base is `data_id` in the store.
 
@@ -248,4 +258,4 @@ async def for_boot(db: Reader, ctx: RequestContext, image_id: str) -> Image:
     return image
 
 
-__all__ = ["Change", "ImageSpec", "Wanted", "create", "create_in", "delete", "for_boot", "index", "show", "update"]
+__all__ = ["Change", "ImageSpec", "Wanted", "create", "create_in", "delete", "find", "for_boot", "index", "show", "update"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import Struct
 from msgspec.structs import replace
 
 from moln.image.model.images import MOVES, Image, ImageStatus, labels
@@ -21,7 +22,26 @@ NAMED = Query(sa.select(images.c.data_id).where(in_list(images.c.data_id, "data_
 KEPT = Query(sa.select(images.c.data_id).where(sa.or_(images.c.status == "active", images.c.status == "deactivated")), str)
 BOOTABLE = Query(sa.select(images.c.data_id).where(images.c.bootable == 1), str)
 ONCE_THERE = Query(sa.select(OLD.c.id).where(OLD.c.id == sa.bindparam("id")).limit(1), str)
-USED = Query(sa.select(sa.func.coalesce(sa.func.sum(images.c.size), 0)).where(images.c.project_id == sa.bindparam("project_id")), int)
+
+
+class Use(Struct, frozen=True):
+    """What a project stores."""
+
+    project_id: str
+    count: int
+    mib: int
+
+
+USE = Query(
+    sa.select(
+        images.c.project_id,
+        sa.func.count().label("count"),
+        sa.func.coalesce(sa.func.sum(images.c.charged_mib), 0).label("mib"),
+    )
+    .where(images.c.project_id.is_not(None))
+    .group_by(images.c.project_id),
+    Use,
+)
 
 
 def labelled(param: str) -> Any:

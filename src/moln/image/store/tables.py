@@ -30,6 +30,7 @@ images = table(
     column("from_node", INT),
     column("bootable", INT),
     column("seen_at", INT),
+    column("charged_mib", INT),
     column("properties"),
     column("tags"),
     column("generation", INT),

@@ -10,6 +10,7 @@ from moln.image.store import images as store
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader
 from moln.kernel.module import Invariant, Violation
+from moln.kernel.quota import ALL_USAGES
 from moln.kernel.work import Later, Reconciler, Work
 
 EVERY_S = 60.0
@@ -77,3 +78,20 @@ async def check_files(cloud: Cloud) -> list[Violation]:
 
 
 FILES_MATCH_ROWS = Invariant("image files match image rows", check_files)
+
+
+async def check_quota(cloud: Cloud) -> list[Violation]:
+    """What the counters say is what the rows count."""
+    counted: dict[tuple[str, str], int] = {}
+    for use in await cloud.db.all(store.USE):
+        counted[use.project_id, "image_count_total"] = use.count
+        counted[use.project_id, "image_size_total"] = use.mib
+    used = {(r["project_id"], r["resource"]): r["used"] for r in await cloud.db.all(ALL_USAGES, service="image")}
+    return [
+        Violation(f"Project {p} is charged for {used.get((p, r), 0)} {r} and has {counted.get((p, r), 0)}.", "Report this as a bug.")
+        for p, r in sorted(used.keys() | counted.keys())
+        if used.get((p, r), 0) != counted.get((p, r), 0)
+    ]
+
+
+QUOTA_MATCHES_ROWS = Invariant("image quota used is what rows count", check_quota)

@@ -54,6 +54,8 @@ class PoolDriver:
                 folder.mkdir(parents=True, exist_ok=True)
                 os.chmod(folder, 0o711)  # QEMU's user passes through, and lists nothing
                 files.sweep(folder)
+            if self.incoming.is_dir():
+                files.sweep(self.incoming)
             return files.supports_reflink(self.volumes)
 
         self.reflink = await self.run("", prepare)

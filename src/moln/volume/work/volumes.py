@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moln.image.ops import data as image_data
+from moln.image.ops import images
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict, Gone, NotFound, StaleGeneration, UnsupportedMedia
 from moln.kernel.work import Later, Reconciler, Work
@@ -100,7 +101,7 @@ async def removed_in(tx: Transaction, volume: Volume) -> None:
 
 async def upload(work: Work, volume: Volume) -> None:
     """Its bytes become an image; an image that was deleted meanwhile ends it well."""
-    image = await image_data.find(work.db, volume.task_id or "")
+    image = await images.find(work.db, volume.task_id or "")
     if image is not None and image.data_id is not None:
         await driver_of(work, volume).ensure_image_data(image.data_id, volume.id)
         try:

@@ -147,7 +147,7 @@ async def test_a_shrunk_host_takes_nothing_more_but_lets_go(placement):
     assert not (await placement.violations())
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([HOST, OTHER]), st.integers(0, 5), st.integers(0, 900)), max_size=12))
 async def test_counters_are_the_sum_of_the_ledger_whatever_happens(placement, moves):
     cloud = placement.cloud

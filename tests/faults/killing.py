@@ -1,0 +1,177 @@
+"""Kill the controller at every point of a piece of work, start it again, and see what is left.
+
+A point is a statement of a transaction or a call to a node; at each the process dies before it and, in another run, after it
+(SIGKILL: nothing is flushed, no `finally` runs). `python -m tests.faults.killing SCENARIO FOLDER [STEP]` does every point of a scenario
+(each STEP-th of them) and prints a JSON object. Processes are forked from one that has everything imported, so that a point costs a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import falcon.asgi
+from tests.faults import scenes
+
+from moln.app import App, load_settings, modules
+from moln.compute.model.servers import VmState
+from moln.compute.store import servers as store
+from moln.kernel.clock import Clock
+from moln.kernel.cloud import Cloud
+from moln.kernel.db.sqlite import SqliteDatabase
+from moln.kernel.errors import BackendUnreachable
+from moln.kernel.link import InProcessLinks
+from moln.kernel.policy import Policy
+from moln.kernel.work import Workers
+from moln.simulation import start_nodes
+
+Hook = Callable[[str, str], None]
+LIMIT_S = 60
+POLICY = Policy.load()
+
+
+class Points:
+    """Counts points once it is armed, and at number `die_at` does `deed`. kinds: of all that passed."""
+
+    def __init__(self, die_at: int = 0, deed: Callable[[], None] | None = None, only: str = ""):
+        self.armed = False
+        self.passed: list[str] = []
+        self._die_at = die_at
+        self._deed = deed
+        self._only = only
+
+    def __call__(self, kind: str, what: str) -> None:
+        if not self.armed or not kind.startswith(self._only):
+            return
+        self.passed.append(f"{kind}: {' '.join(what.split())[:70]}")
+        if len(self.passed) == self._die_at and self._deed:
+            self._deed()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lose() -> None:
+    raise BackendUnreachable("The call was lost on its way, or its answer.")
+
+
+async def start(home: Path, points: Points | None = None) -> App:
+    """A simulated cloud on a home that may have lived before: all but its HTTP, which would take half of the time."""
+    settings, clock = load_settings(home, simulate=True), Clock()
+    areas = modules(settings)
+    db = SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=points)
+    links = InProcessLinks(clock.now_us, points)
+    cloud = Cloud(settings=settings, db=db, policy=POLICY, links=links, home=home, clock=clock)
+    app = App(cloud, areas, Workers(cloud, [r for a in areas for r in a.reconcilers]), falcon.asgi.App())
+    await app.set_up()
+    await start_nodes(cloud, 1)
+    return app
+
+
+async def prepare(home: Path, scene: scenes.Scene) -> None:
+    """What the scenario begins with."""
+    app = await start(home)
+    await scene.prepare(app)
+    await app.workers.settle()
+    assert await problems(app) == []
+    await app.stop()
+
+
+async def act(home: Path, scene: scenes.Scene, points: Points) -> None:
+    """The request and all the work that follows from it."""
+    app = await start(home, points)
+    points.armed = True
+    await scene.act(app)
+    await app.workers.settle()
+    points.armed = False
+    await app.stop()
+
+
+async def afterwards(home: Path) -> None:
+    """Start again, do what is left to do, and look. Raises: AssertionError, with what is wrong."""
+    app = await start(home)
+    for _ in range(3):
+        await app.workers.settle()
+    assert (found := await problems(app)) == [], found
+    await app.stop()
+
+
+async def problems(app: App) -> list[str]:
+    """Broken invariants of every area, and servers that are neither settled nor in ERROR with a reason."""
+    found = []
+    for area in app.areas:
+        for invariant in area.invariants:
+            found += [f"{invariant.name}: {v.message}" for v in await invariant.check(app.cloud)]
+    for server in await app.cloud.db.all(store.ALL):
+        if server.unsettled:
+            found.append(f"server {server.id} is still {server.vm_state} ({server.task_state})")
+        if server.vm_state is VmState.ERROR and not (server.fault and server.fault.message):
+            found.append(f"server {server.id} is in ERROR without a reason")
+    return found
+
+
+def forked(work: Callable[[], Awaitable[Any]], report: Path) -> int:
+    """Run a coroutine in a process of its own; its wait status. What it raised is in `report`."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(LIMIT_S)
+        try:
+            asyncio.run(work())  # type: ignore[arg-type]
+        except BaseException:
+            report.write_text(traceback.format_exc())
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def run(scene: scenes.Scene, folder: Path, step: int = 1) -> dict[str, Any]:
+    """Every point of one scenario: killed before and after it; calls to nodes also lost, themselves or their answers.
+
+    step: only each so many-th of them.
+    """
+    template, home, report = folder / "template", folder / "home", folder / "report"
+    template.mkdir(parents=True)
+    if forked(lambda: prepare(template, scene), report):
+        raise SystemExit(f"{scene.name} cannot begin: {report.read_text()}")
+
+    def fresh() -> None:
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(template, home)
+
+    fresh()
+    points = Points()
+    asyncio.run(act(home, scene, points))  # undisturbed, and here: what it compiles, every fork has
+    asyncio.run(afterwards(home))
+    passed = points.passed
+    failures = []
+    runs = [(n, die, "") for n in range(1, len(passed) + 1)]
+    runs += [(n, lose, "link") for n in range(1, sum(p.startswith("link") for p in passed) + 1)]
+    runs = runs[::step]
+    for number, deed, only in runs:
+        fresh()
+        report.unlink(missing_ok=True)
+        status = forked(lambda n=number, d=deed, o=only: act(home, scene, Points(n, d, o)), report)  # type: ignore[misc]
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        if deed is die and not killed:
+            failures.append({"point": number, "what": "it did not come to this point", "why": report.read_text() if report.exists() else ""})
+            continue
+        if forked(lambda: afterwards(home), report):
+            why = report.read_text() if report.exists() else "it took too long"
+            failures.append({"point": number, "deed": deed.__name__, "what": passed[number - 1] if not only else only, "why": why[-2000:]})
+    kinds: dict[str, int] = {}
+    for p in passed:
+        kinds[p.partition(":")[0]] = kinds.get(p.partition(":")[0], 0) + 1
+    return {"scene": scene.name, "points": len(passed), "runs": len(runs), "kinds": kinds, "failures": failures}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(scenes.BY_NAME[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1)))

@@ -1,0 +1,126 @@
+"""What is done while the controller dies: each a beginning and a request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from moln.app import App
+from moln.compute.model.flavors import Flavor
+from moln.compute.model.server_requests import BlockDevice, NetworkRequest, ServerRequest
+from moln.compute.model.servers import Server
+from moln.compute.ops import create, flavors, interfaces, power, servers, volume_attachments
+from moln.compute.store import servers as store
+from moln.image.ops import data, images
+from moln.image.ops.images import ImageSpec
+from moln.kernel.context import Identity, RequestContext
+from moln.network.ops import networks, subnets
+from moln.volume.ops import volumes
+from moln.volume.ops.volumes import VolumeSpec
+
+PROJECT = "0123456789abcdef0123456789abcdef"
+WHO = Identity(user_id="alice", project_id=PROJECT, project_name="demo", roles=frozenset({"member", "reader", "admin"}))
+
+
+class Scene(Struct, frozen=True):
+    """prepare: before anything dies. act: the request; the work that follows is done by whoever calls."""
+
+    name: str
+    prepare: Callable[[App], Awaitable[None]]
+    act: Callable[[App], Awaitable[None]]
+
+
+def ctx_of(app: App) -> RequestContext:
+    cloud = app.cloud
+    return RequestContext(cloud, "req-" + cloud.ids.uuid(), WHO, (2, 100), cloud.clock.monotonic() + 60)
+
+
+async def world(app: App) -> None:
+    """An image, a network, a flavor."""
+    ctx = ctx_of(app)
+    image = await images.create(ctx, ImageSpec(name="image", disk_format="raw", container_format="bare"))
+
+    async def zeros():  # type: ignore[no-untyped-def]
+        yield b"\0" * 4096
+
+    await data.upload(ctx, image.id, zeros())
+    network = await ctx.db.write(networks.create_in, ctx, project_id=PROJECT, name="net")
+    await ctx.db.write(
+        subnets.create_in, ctx, project_id=PROJECT, network_id=network.id, cidr="10.1.0.0/24", ip_version=4, enable_dhcp=True,
+        ipv6_ra_mode=None, ipv6_address_mode=None,
+    )  # fmt: skip
+    await flavors.create(ctx, Flavor("small", "small", 1, 128, 1, 1, created_at=ctx.now_us))
+
+
+async def only_image(app: App) -> str:
+    found = await images.index(ctx_of(app), images.Wanted(), sort=(), marker=None, limit=1)
+    return found[0].id
+
+
+async def request(app: App) -> ServerRequest:
+    network = (await networks.visible(app.cloud.db, ctx_of(app)))[0]
+    blank = BlockDevice(source="blank", destination="volume", size_gib=1, delete_on_termination=True)
+    kept = BlockDevice(source="blank", destination="volume", size_gib=1)
+    return ServerRequest(
+        name="vm", flavor_ref="small", image_ref=await only_image(app), networks=(NetworkRequest(network.id),) * 2,
+        block_devices=(blank, kept), config_drive=True, user_data="aGVsbG8=", metadata={"a": "b"}, tags=("t",),
+    )  # fmt: skip
+
+
+async def boot(app: App) -> None:
+    await create.create(ctx_of(app), await request(app))
+
+
+async def running(app: App) -> None:
+    """A server that runs, and a volume beside it."""
+    await world(app)
+    await boot(app)
+    await app.workers.settle()
+    await volumes.create(ctx_of(app), VolumeSpec(1, name="spare", host="sim-1"))
+
+
+async def the_server(app: App) -> Server:
+    return (await app.cloud.db.all(store.ALL))[0]
+
+
+async def attach(app: App) -> None:
+    ctx, server = ctx_of(app), await the_server(app)
+    found = await volumes.index(ctx, [("name", "eq", "spare")], sort=(), marker=None, limit=1)
+    await volume_attachments.attach(ctx, server.id, found[0].id)
+
+
+async def attached(app: App) -> None:
+    await running(app)
+    await app.workers.settle()
+    await attach(app)
+
+
+async def detach(app: App) -> None:
+    server = await the_server(app)
+    await volume_attachments.detach(ctx_of(app), server.id, server.volumes[-1].volume_id)
+
+
+async def plug(app: App) -> None:
+    server = await the_server(app)
+    await interfaces.attach(ctx_of(app), server.id, NetworkRequest(server.nics[0].network_id))
+
+
+async def unplug(app: App) -> None:
+    server = await the_server(app)
+    await interfaces.detach(ctx_of(app), server.id, server.nics[-1].port_id)
+
+
+async def reboot(app: App) -> None:
+    await power.ask(ctx_of(app), (await the_server(app)).id, power.HARD_REBOOT)
+
+
+async def delete(app: App) -> None:
+    await servers.delete(ctx_of(app), (await the_server(app)).id)
+
+
+SCENES = (
+    Scene("boot", world, boot), Scene("attach", running, attach), Scene("detach", attached, detach), Scene("plug", running, plug),
+    Scene("unplug", running, unplug), Scene("reboot", running, reboot), Scene("delete", running, delete),
+)  # fmt: skip
+BY_NAME = {s.name: s for s in SCENES}

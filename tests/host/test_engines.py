@@ -154,6 +154,9 @@ def test_a_guest_outlives_down_and_is_found_again(machine: Machine, tmp_path: Pa
 
 def test_purge_leaves_nothing(machine: Machine) -> None:
     home = str(machine.places.home)
+    machine.run("ip", "tuntap", "add", "tap-left", "mode", "tap")      # persistent, as a node makes a guest's
+    machine.run(str(machine.places.bin / "ovs-vsctl"), "--timeout=10", "add-port", "moln-int", "tap-left", "--",
+                "set", "interface", "tap-left", "external_ids:iface-id=left")
     machine.engines("purge")
     assert not machine.places.home.exists()
     assert home not in Path("/proc/mounts").read_text()

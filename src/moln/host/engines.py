@@ -16,7 +16,7 @@ from pathlib import Path
 
 from moln.host import control, libvirt, made, ovn, pool, provider, users
 from moln.host.libvirt import guests
-from moln.host.ovs import Ovs
+from moln.host.ovs import PREFIX, Ovs
 from moln.host.places import SHARED, Places, default_home
 from moln.host.processes import descendants
 from moln.host.run import HostError, run, succeeds
@@ -108,6 +108,7 @@ def purge(places: Places, steps: Steps) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     with steps("Remove devices, routes, rules"):
+        remove_plugged(places)
         provider.remove_provider(places)
     with steps("Remove files and users"):
         for mount in mounts_below(places.home, Path("/proc/self/mounts").read_text()):
@@ -124,6 +125,19 @@ def stop_guests(places: Places) -> None:
     for file in (places.libvirt / "run/qemu").glob("*.pid"):
         if file.stem in guests(places):
             succeeds("kill", "-9", file.read_text().strip())
+
+
+def remove_plugged(places: Places) -> None:
+    """Guests' taps and the like that outlast whoever used them."""
+    if not (places.ovs / "conf.db").exists():
+        return
+    try:
+        names = ovn.plugged(places, Ovs("", PREFIX if (PREFIX / ".complete").exists() else Path("/")))
+    except HostError:
+        return       # a set-up that never got its packages has plugged nothing
+    for name in names:
+        if provider.link_exists(name):
+            succeeds("ip", "link", "delete", name)
 
 
 def mounts_below(folder: Path, mounts: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import socket
 from pathlib import Path
@@ -113,3 +114,10 @@ def chassis_setup(vsctl: str, places: Places, ovs: Ovs, settings: HostSettings, 
 
 def chassis_name() -> str:
     return socket.gethostname()
+
+
+def plugged(places: Places, ovs: Ovs) -> list[str]:
+    """Devices that were given to our integration bridge for a port (they carry an iface-id), OVS running or not."""
+    query = ["Open_vSwitch", {"op": "select", "table": "Interface", "where": [], "columns": ["name", "external_ids"]}]
+    answer = json.loads(run(*ovs.command("ovsdb-tool"), "query", places.ovs / "conf.db", json.dumps(query)))
+    return [row["name"] for row in answer[0]["rows"] if "iface-id" in dict(row["external_ids"][1])]

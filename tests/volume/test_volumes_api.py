@@ -206,6 +206,10 @@ async def test_quota_holds_for_volumes_gigabytes_and_snapshots(cinder: AreaApi, 
     assert (await get(alice, sets, "quota_set"))["volumes"] == 10
     assert (await get(alice, f"{sets}/defaults", "quota_set"))["gigabytes"] == 1000
     assert (await alice.get("/os-quota-sets/blue")).status_code == 403
+    classes = "/os-quota-class-sets/default"
+    assert (await alice.get(classes)).status_code == 403 and (await admin.get("/os-quota-class-sets/x")).status_code == 404
+    assert (await admin.put(classes, json={"quota_class_set": {"volumes": 3}})).json()["quota_class_set"]["volumes"] == 3
+    assert (await get(alice, sets, "quota_set"))["volumes"] == 3
 
 
 async def test_extending(cinder: AreaApi, alice: Client) -> None:

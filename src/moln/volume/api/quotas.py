@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moln.kernel.context import RequestContext
-from moln.kernel.errors import Invalid
+from moln.kernel.errors import Invalid, NotFound
 from moln.kernel.http import Params, Routes
 from moln.volume.api.bodies import truth
 from moln.volume.api.faults import SERVICE
@@ -38,6 +38,13 @@ async def update_quota_set(ctx: RequestContext, target_id: str, body: dict) -> d
         raise Invalid("'quota_set' is a required property", field="quota_set")
     if not 0 < len(target_id) <= 255:
         raise Invalid("quota_set_name is a string of 1 to 255 characters.")
+    await ops.update(ctx, target_id, to_limits(given))
+    found = await ops.show(ctx, target_id)
+    return {"quota_set": {name: limit for name, (limit, _) in found.items()}}
+
+
+def to_limits(given: dict[str, Any]) -> dict[str, int]:
+    """Limits by name. Raises: Invalid."""
     values: dict[str, int] = {}
     for name, value in given.items():
         if name in NOT_QUOTAS:
@@ -45,9 +52,7 @@ async def update_quota_set(ctx: RequestContext, target_id: str, body: dict) -> d
         if name not in ops.QUOTA.defaults:
             raise Invalid(f"Bad key(s) in quota set: {name[:64]}", field=name[:64])
         values[name] = to_limit(name, value)
-    await ops.update(ctx, target_id, values)
-    found = await ops.show(ctx, target_id)
-    return {"quota_set": {name: limit for name, (limit, _) in found.items()}}
+    return values
 
 
 def to_limit(name: str, value: Any) -> int:
@@ -64,6 +69,30 @@ def to_limit(name: str, value: Any) -> int:
 @routes.delete("/v3/os-quota-sets/{target_id}", status=200)
 async def delete_quota_set(ctx: RequestContext, target_id: str) -> None:
     await ops.delete(ctx, target_id)
+
+
+@routes.get("/v3/os-quota-class-sets/{class_name}")
+async def show_quota_class(ctx: RequestContext, class_name: str) -> dict[str, Any]:
+    found = await ops.show_class(ctx)
+    only_default(class_name)
+    return {"quota_class_set": found | {"id": class_name}}
+
+
+@routes.put("/v3/os-quota-class-sets/{class_name}")
+async def update_quota_class(ctx: RequestContext, class_name: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
+    given = body.get("quota_class_set")
+    if not isinstance(given, dict):
+        raise Invalid("'quota_class_set' is a required property", field="quota_class_set")
+    values = to_limits({k: v for k, v in given.items() if k != "class_name"})
+    only_default(class_name)
+    await ops.update_class(ctx, values)
+    return {"quota_class_set": await ops.show_class(ctx)}
+
+
+def only_default(class_name: str) -> None:
+    """There is one class. Raises: NotFound."""
+    if class_name != "default":
+        raise NotFound(f"Quota class {class_name[:64]} could not be found.")
 
 
 @routes.get("/v3/limits")

@@ -90,6 +90,19 @@ async def reset_in(tx: Transaction, project_id: str) -> None:
     await QUOTA.reset(tx, project_id)
 
 
+async def show_class(ctx: RequestContext) -> dict[str, int]:
+    """What projects have by default. Raises: Forbidden."""
+    require(ctx, "volume_extension:quota_classes:get", {"project_id": ctx.project_id})
+    limits = await QUOTA.limits(ctx.db, "")
+    return {name: limits[name] for name in QUOTA.defaults}
+
+
+async def update_class(ctx: RequestContext, values: dict[str, int]) -> None:
+    """Raises: Forbidden."""
+    require(ctx, "volume_extension:quota_classes:update", {"project_id": ctx.project_id})
+    await ctx.db.write(QUOTA.set_limits, "", values)
+
+
 async def absolute(ctx: RequestContext, project_id: str) -> dict[str, Any]:
     """GET /limits: what there may be and what there is."""
     limits, used = await QUOTA.limits(ctx.db, project_id), await QUOTA.used(ctx.db, project_id)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from moln.host import control, libvirt, made, ovn, pool, provider, users
 from moln.host.libvirt import guests
-from moln.host.ovs import PREFIX, Ovs
+from moln.host.ovs import PREFIX, Ovs, others
 from moln.host.places import SHARED, Places, default_home
 from moln.host.processes import descendants
 from moln.host.run import HostError, run, succeeds
@@ -128,9 +128,11 @@ def stop_guests(places: Places) -> None:
 
 
 def remove_plugged(places: Places) -> None:
-    """Guests' taps and the like that outlast whoever used them."""
+    """Guests' taps and the like that outlast whoever used them, and what the userspace datapath leaves behind."""
     if not (places.ovs / "conf.db").exists():
         return
+    if provider.link_exists("ovs-netdev") and not others(places.ovs):
+        succeeds("ip", "link", "delete", "ovs-netdev")
     try:
         names = ovn.plugged(places, Ovs("", PREFIX if (PREFIX / ".complete").exists() else Path("/")))
     except HostError:

@@ -20,9 +20,6 @@ from moln.host.settings import HostSettings
 PEER = GATEWAY_PORT + "-p"
 """The end of the pair that is a port of the provider bridge."""
 
-LEFT_BY_OVS = ("ovs-netdev", INTEGRATION_BRIDGE, PROVIDER_BRIDGE)
-"""Devices that outlast ovs-vswitchd."""
-
 WORST_METRIC = 4294967295
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 TABLE = "moln"
@@ -34,7 +31,7 @@ def ensure_provider(places: Places, settings: HostSettings) -> None:
     check_free(cidr, json.loads(run("ip", "-j", "-4", "address")))
     record = made.read(places)
     record.blackholes = sorted({*record.blackholes, str(cidr)})
-    record.links = sorted({*record.links, GATEWAY_PORT, *(n for n in LEFT_BY_OVS if not link_exists(n))})
+    record.links = [GATEWAY_PORT, INTEGRATION_BRIDGE, PROVIDER_BRIDGE]
     if settings.provider_nat:
         record.nft = True
         if record.ip_forward is None and FORWARD.read_text().strip() == "0":

@@ -1,0 +1,112 @@
+"""Every row of DESIGN's table, measured."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from moln.bench import scale
+from moln.bench.load import Cost, cost, request
+from moln.bench.process import Measured, free_port, measured
+from moln.bench.rows import Row
+from moln.bench.tenant import SERVERS, VERSION, Tenant, quiet
+
+IDLE_S = 15.0
+
+
+def measure(step: Callable[[str], object]) -> list[Row]:
+    """All rows. step: told what is being done. Raises: RuntimeError."""
+    with tempfile.TemporaryDirectory(prefix="moln-bench-") as folder:
+        home = Path(folder)
+        log = home / "log"
+        rows = []
+        with measured("bare", log=log) as bare:
+            step("a cloud of a hundred servers")
+            full = home / "full"
+            full.mkdir()
+            with measured("cloud", "--home", str(full), "--nodes", "4", log=log) as cloud:
+                tenant = Tenant(cloud.port, full)
+                servers = tenant.fill()
+                quiet(cloud)
+                step("tokens, servers, lists")
+                rows += _reads(cloud, bare, tenant, servers)
+            step("creating servers")
+            resting = home / "resting"
+            resting.mkdir()
+            with measured("cloud", "--home", str(resting), "--nodes", "100", "--no-work", log=log) as cloud:
+                rows.append(_creates(cloud, bare, Tenant(cloud.port, resting)))
+        step("a rule among 10,000 ports; a host among 10,000")
+        rows += scale.measure(home)
+        step("an idle controller")
+        rows += _idle(home / "idle")
+    return rows
+
+
+def _row(name: str, limit: float, found: Cost, more: str = "") -> Row:
+    return Row(name, limit, "x", found.ratio, f"{found.cpu_us:.0f} µs to {found.bare_us:.0f} µs; {found.size:,} bytes{more}")
+
+
+def _reads(cloud: Measured, bare: Measured, tenant: Tenant, servers: list[str]) -> list[Row]:
+    token = tenant.token
+    validate = request("GET", "/identity/v3/auth/tokens", X_Auth_Token=token, X_Subject_Token=token)
+    ids = itertools.cycle(servers)
+    detail = request("GET", f"/compute/v2.1/servers/detail?limit={SERVERS}", X_Auth_Token=token, OpenStack_API_Version=VERSION)
+
+    def one() -> bytes:
+        return request("GET", f"/compute/v2.1/servers/{next(ids)}", X_Auth_Token=token, OpenStack_API_Version=VERSION)
+
+    return [
+        _row("validate a token, 10-service catalogue", 2, cost(cloud, bare, lambda: validate, count=400),
+             f"; {tenant.services} services"),
+        _row("GET one server", 3, cost(cloud, bare, one, count=400)),
+        _row("GET /servers/detail, 100 servers", 50, cost(cloud, bare, lambda: detail, count=24)),
+    ]  # fmt: skip
+
+
+def _creates(cloud: Measured, bare: Measured, tenant: Tenant) -> Row:
+    numbers = itertools.count()
+
+    def create() -> bytes:
+        body = json.dumps(tenant.server(f"s{next(numbers)}")).encode()
+        return request("POST", "/compute/v2.1/servers", body, X_Auth_Token=tenant.token, OpenStack_API_Version=VERSION)
+
+    return _row("POST /servers to scheduled and committed", 30, cost(cloud, bare, create, count=40, status=202))
+
+
+def _idle(home: Path) -> list[Row]:
+    """The controller as `moln up --simulate` starts it, the second time: the first made the database."""
+    for _ in range(2):
+        port, began = free_port(), time.monotonic()
+        read, write = os.pipe()
+        command = [sys.executable, "-m", "moln.controller", "--home", str(home), "--port", str(port), "--simulate"]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MOLN_READY_FD": str(write)}
+        home.mkdir(exist_ok=True)
+        with open(home / "log", "ab") as log:
+            process = subprocess.Popen(command, env=env, pass_fds=[write], stderr=log, stdout=log)
+        os.close(write)
+        try:
+            if not os.read(read, 16):
+                raise RuntimeError(f"the controller does not begin; see {home / 'log'}")
+            ready_s = time.monotonic() - began
+            controller = Measured(process, port)
+            quiet(controller)
+            before = controller.cpu_s()
+            time.sleep(IDLE_S)
+            share = 100 * (controller.cpu_s() - before) / IDLE_S
+            pss = controller.pss_mib()
+        finally:
+            os.close(read)
+            process.terminate()
+            process.wait(15)
+    return [
+        Row("controller with all services, idle: memory (PSS)", 100, "MiB", pss),
+        Row("controller, idle: processor", 1, "%", share, f"of one core, over {IDLE_S:g} s"),
+        Row("controller: from start to ready", 2, "s", ready_s),
+    ]

@@ -1,0 +1,33 @@
+"""Measure this machine against the budgets."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import msgspec
+
+from moln.cli.progress import Progress
+from moln.host.run import HostError
+
+HELP = "measure the speed of the control plane against its budgets (docs/bench.md)"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status 1, when a budget is missed or could not be measured."""
+    from moln.bench.budget import measure
+    from moln.bench.rows import table
+
+    progress = Progress()
+    try:
+        rows = measure(progress.note)
+    except (RuntimeError, AssertionError) as error:
+        raise HostError(f"the measurement failed: {error}") from error
+    print(table(rows))
+    if args.json:
+        args.json.write_bytes(msgspec.json.format(msgspec.json.encode([{**msgspec.to_builtins(r), "met": r.met} for r in rows])) + b"\n")
+    return 0 if all(row.met for row in rows) else 1

@@ -1,0 +1,83 @@
+"""A simulated cloud, started as a user would start it, by a user without rights where there is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+NOBODY = 65534
+MOLN = "import sys; from moln.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def unprivileged() -> list[str]:
+    """What runs a command as nobody, if we are root and nobody can read what is to be run."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        return []
+    prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    able = subprocess.run([*prefix, sys.executable, "-c", "import moln.cli"], env={"PYTHONPATH": str(SOURCE)}, capture_output=True, timeout=60)
+    return prefix if able.returncode == 0 else []
+
+
+class Running:
+    """A cloud in a home of its own, and the clients that find it by its clouds.yaml."""
+
+    def __init__(self, home: Path):
+        self.home = home
+        self.port = free_port()
+        self.prefix = unprivileged()
+        self.env = {**os.environ, "PYTHONPATH": str(SOURCE), "HOME": str(home), "OS_CLIENT_CONFIG_FILE": str(home / "clouds.yaml"),
+                    "OS_CLOUD": "moln", "PYTHONWARNINGS": "ignore"}  # fmt: skip
+        for name in list(self.env):
+            if name.startswith("OS_") and name not in ("OS_CLOUD", "OS_CLIENT_CONFIG_FILE"):
+                del self.env[name]
+
+    def moln(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [*self.prefix, sys.executable, "-c", MOLN, arguments[0], "--home", str(self.home), *arguments[1:]]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=180, cwd="/")
+        assert not check or done.returncode == 0, f"moln {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def openstack(self, *arguments: str) -> Any:
+        """The `openstack` command; what it prints as JSON. Raises AssertionError, with what it said."""
+        command = [str(Path(sys.executable).with_name("openstack")), *arguments]
+        quiet = {"delete", "add", "remove", "set", "unset", "stop", "start", "reboot", "pause", "unpause"}
+        if not quiet & set(arguments):
+            command += ["-f", "json"]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=180)
+        assert done.returncode == 0, f"openstack {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout) if done.stdout.lstrip().startswith(("{", "[")) else done.stdout
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Running]:
+    """`moln up --simulate --detach` with two nodes."""
+    folder = Path(tempfile.mkdtemp(prefix="moln-clients-"))
+    home = folder / "home"
+    home.mkdir()
+    cloud = Running(home)
+    if cloud.prefix:
+        os.chown(home, NOBODY, NOBODY)
+        folder.chmod(0o755)
+    cloud.moln("up", "--simulate", "--detach", "--port", str(cloud.port), "--nodes", "2")
+    try:
+        yield cloud
+    finally:
+        cloud.moln("down", check=False)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -11,6 +11,7 @@ import pytest
 
 from moln.compute.drivers.base import HostFacts
 from moln.compute.model.scheduling import Choice, Host, Wanted, choose, explain, refusals
+from moln.compute.model.wishes import wanted
 from moln.compute.ops import hosts, scheduling
 from moln.compute.settings import ComputeSettings
 from moln.kernel.config import Settings
@@ -21,7 +22,7 @@ SMALL = Wanted(1, 512, 1)
 
 
 def host(name, *, up=True, disabled=False, zone="nova", ram=4096, cpus=8, disk=100, **more):
-    return Host(name, name, zone, up, disabled, "x86_64", "QEMU", free_vcpus=cpus, free_ram_mib=ram, free_disk_gib=disk,
+    return Host(name, name, zone, up, disabled, "x86_64", frozenset({"qemu"}), free_vcpus=cpus, free_ram_mib=ram, free_disk_gib=disk,
                 max_vcpus=cpus, max_ram_mib=ram, max_disk_gib=disk, **more)  # fmt: skip
 
 
@@ -73,6 +74,8 @@ def test_equal_hosts_take_turns_by_luck():
     (Wanted(1, 512, 1, availability_zone="east"), {}, "is in another availability zone"),
     (Wanted(1, 512, 1, host="other"), {}, "is not the host asked for"),
     (Wanted(1, 512, 1, arch="aarch64"), {}, "has another architecture"),
+    (Wanted(1, 512, 1, hypervisor="kvm"), {}, "runs another hypervisor"),
+    (Wanted(1, 512, 1, more={"CUSTOM_LICENCE": 1}), {}, "lacks CUSTOM_LICENCE"),
     (Wanted(1, 512, 1, required=frozenset({"HW_CPU_X86_VMX"})), {}, "lacks traits"),
     (Wanted(1, 512, 1, forbidden=frozenset({"CUSTOM_OLD"})), {"traits": frozenset({"CUSTOM_OLD"})}, "has forbidden traits"),
     (Wanted(1, 512, 1, exclude=frozenset({"a"})), {}, "was tried already or is excluded"),
@@ -175,3 +178,19 @@ async def test_the_table_is_the_same_after_a_restart(area, cloud):
     fresh = hosts.HostTable()
     await fresh.load(area.db, area.links.nodes)
     assert msgspec.structs.asdict(fresh.hosts["n1"]) == before
+
+
+def test_a_flavor_and_an_image_say_what_the_host_must_have():
+    wish = wanted(
+        vcpus=4, ram_mib=512, disk_gib=1,
+        extra_specs={"resources:VCPU": "2", "resources:CUSTOM_LICENCE": "1", "trait:HW_CPU_X86_VMX": "required", "hw:cpu_policy": "shared",
+                     "trait:CUSTOM_OLD": "forbidden", "trait:CUSTOM_X": "maybe", "resources:lower": "1", "resources:VGPU": "x"},
+        image_properties={"architecture": "amd64", "img_hv_type": "kvm", "trait:CUSTOM_NEW": "required"},
+    )  # fmt: skip
+    assert wish == Wanted(2, 512, 1, arch="x86_64", hypervisor="kvm", more={"CUSTOM_LICENCE": 1}, forbidden=frozenset({"CUSTOM_OLD"}),
+                          required=frozenset({"HW_CPU_X86_VMX", "CUSTOM_NEW"}))  # fmt: skip
+    assert wanted(vcpus=1, ram_mib=512, disk_gib=1) == SMALL
+
+
+def test_an_i686_image_runs_on_x86_64():
+    assert choose([host("a")], wanted(vcpus=1, ram_mib=1, disk_gib=0, image_properties={"hw_architecture": "i386"}), 0)

@@ -57,6 +57,12 @@ def offer(facts: HostFacts, settings: ComputeSettings) -> dict[str, Amounts]:
     }  # fmt: skip
 
 
+def hypervisors(facts: HostFacts) -> frozenset[str]:
+    """What an image's `img_hv_type` may ask for there: QEMU emulates everywhere, and is KVM where the CPU helps."""
+    kind = facts.hypervisor_type.lower()
+    return frozenset({kind, "kvm"}) if kind == "qemu" and facts.accelerated else frozenset({kind})
+
+
 def traits(facts: HostFacts, *, disabled: bool) -> set[str]:
     """What placement may know of a host: that it runs servers, its architecture, its CPU's features."""
     wanted = {"COMPUTE_NODE", "OWNER_NOVA", "COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_VOLUME_ATTACH_WITH_TAG",

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
+RUNS = {"x86_64": ("x86_64", "i686")}  # the architectures whose guests a host of one can run, where that is more than itself
 SAMPLE = 32  # hosts looked at, while enough of them fit
 
 
 class Wanted(Struct, frozen=True):
     """What a server needs of its host. disk_gib: on the host itself, volumes not counted. host: only this one.
 
-    arch, hypervisor_type: as the image asks. required, forbidden: traits. exclude: hosts not to use.
+    arch, hypervisor: as the image asks, in our words. required, forbidden: traits. exclude: hosts not to use.
+    more: amounts of further resource classes.
     same_as: hosts of the servers to be beside. The caller resolves the hints same_host and (to exclude) different_host.
     """
 
@@ -22,7 +24,8 @@ class Wanted(Struct, frozen=True):
     availability_zone: str | None = None
     host: str | None = None
     arch: str | None = None
-    hypervisor_type: str | None = None
+    hypervisor: str | None = None
+    more: dict[str, int] = {}
     required: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
@@ -32,7 +35,8 @@ class Wanted(Struct, frozen=True):
 class Host(Struct):
     """A host in memory. id: its hypervisor's and provider's. free_*: what can still be claimed; max_vcpus: by one server.
 
-    promised_mib: memory that servers being made may claim; only the order of hosts heeds it.
+    promised_mib: memory that servers being made may claim; only the order of hosts heeds it. hypervisors: what it can be asked for as.
+    free_more: free amounts of other resource classes.
     """
 
     name: str
@@ -41,7 +45,7 @@ class Host(Struct):
     up: bool = False
     disabled: bool = False
     arch: str = ""
-    hypervisor_type: str = ""
+    hypervisors: frozenset[str] = frozenset()
     traits: frozenset[str] = frozenset()
     free_vcpus: int = 0
     free_ram_mib: int = 0
@@ -50,6 +54,7 @@ class Host(Struct):
     max_ram_mib: int = 0
     max_disk_gib: int = 0
     promised_mib: int = 0
+    free_more: dict[str, int] = {}
 
 
 class Refusal(Struct, frozen=True):
@@ -113,7 +118,7 @@ def fits(host: Host, wanted: Wanted) -> bool:
 
 def _special(wanted: Wanted) -> bool:
     w = wanted
-    return bool(w.arch or w.hypervisor_type or w.required or w.forbidden or w.exclude or w.same_as or w.host)
+    return bool(w.arch or w.hypervisor or w.required or w.forbidden or w.exclude or w.same_as or w.host or w.more)
 
 
 def _suits(host: Host, wanted: Wanted) -> bool:
@@ -128,14 +133,17 @@ def why_not_suited(host: Host, wanted: Wanted) -> Refusal | None:
         return Refusal("was tried already or is excluded", "")
     if wanted.same_as and host.name not in wanted.same_as:
         return Refusal("does not run the server to be beside", "")
-    if wanted.arch and wanted.arch != host.arch:
+    if wanted.arch and wanted.arch not in RUNS.get(host.arch, (host.arch,)):
         return Refusal("has another architecture", f"needs {wanted.arch}, has {host.arch}")
-    if wanted.hypervisor_type and wanted.hypervisor_type.lower() != host.hypervisor_type.lower():
-        return Refusal("runs another hypervisor", f"needs {wanted.hypervisor_type}, runs {host.hypervisor_type}")
+    if wanted.hypervisor and wanted.hypervisor not in host.hypervisors:
+        return Refusal("runs another hypervisor", f"needs {wanted.hypervisor}, runs {' and '.join(sorted(host.hypervisors))}")
     if missing := wanted.required - host.traits:
         return Refusal("lacks traits", ", ".join(sorted(missing)), -len(missing))
     if has := wanted.forbidden & host.traits:
         return Refusal("has forbidden traits", ", ".join(sorted(has)), -len(has))
+    for name, needs in wanted.more.items():
+        if needs > (free := host.free_more.get(name, 0)):
+            return Refusal(f"lacks {name}", f"needs {needs}, {max(free, 0)} free", free)
     return None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from moln.compute.model import wishes
 from moln.compute.model.flavors import Flavor
 from moln.compute.model.scheduling import Choice, Wanted
 from moln.compute.model.server_requests import ServerRequest, sanitize_hostname
@@ -90,9 +91,12 @@ async def prepare(ctx: RequestContext, request: ServerRequest) -> Plan:
     networks = await server_networks.plan(ctx, request)
     if request.max_count > 1 and request.hostname and "%" not in request.hostname:
         raise Invalid("Unable to allocate a single hostname to multiple instances", field="hostname")
-    wanted = Wanted(
-        flavor.vcpus, flavor.ram_mib, disks.local_gib, availability_zone=request.zone, host=only_host(request, disks)
-    )
+    avoid, beside = await scheduling.beside(ctx.db, request.scheduler_hints)
+    wanted = wishes.wanted(
+        vcpus=flavor.vcpus, ram_mib=flavor.ram_mib, disk_gib=disks.local_gib, extra_specs=flavor.extra_specs,
+        image_properties=disks.image_properties, availability_zone=request.zone, host=only_host(request, disks), exclude=avoid,
+        same_as=beside,
+    )  # fmt: skip
     ids = tuple(ctx.new_id() for _ in range(request.max_count))
     choices = tuple(scheduling.pick(ctx.cloud, wanted) for _ in ids)
     return Plan(request, flavor, disks, networks, key_data, wanted, ids, choices, f"r-{ctx.new_id()[:8]}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moln.compute.model.scheduling import Wanted
+from moln.compute.model import wishes
 from moln.compute.model.servers import Server
 from moln.compute.ops import scheduling
 from moln.compute.store import servers as store
@@ -25,7 +25,11 @@ async def server(cloud: Cloud, id_or_name: str) -> dict[str, Any]:
         if len(named) > 1:
             raise Conflict(f"Several servers are called {id_or_name!r}; name one by its id.")
         found = named[0]
-    wanted = Wanted(found.flavor.vcpus, found.flavor.ram, sum(d.size_gib for d in found.disks), availability_zone=found.pinned_az)
+    avoid, beside = await scheduling.beside(cloud.db, found.scheduler_hints)
+    wanted = wishes.wanted(
+        vcpus=found.flavor.vcpus, ram_mib=found.flavor.ram, disk_gib=sum(d.size_gib for d in found.disks), exclude=avoid, same_as=beside,
+        extra_specs=found.flavor.extra_specs, image_properties=found.image_properties, availability_zone=found.pinned_az,
+    )  # fmt: skip
     hosts = []
     for host, why in scheduling.explain_all(cloud, wanted):
         verdict = "fits" if why is None else why.kind + (f" ({why.detail})" if why.detail else "")

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from moln.compute.model.facts import HostFacts
-from moln.compute.model.hosts import ComputeHost, lasting, offer, traits
+from moln.compute.model.hosts import ComputeHost, hypervisors, lasting, offer, traits
 from moln.compute.model.scheduling import Host
 from moln.compute.store import hosts as store
 from moln.kernel.cloud import Cloud
@@ -59,7 +59,7 @@ class HostTable:
             host = self.hosts[row.name] = Host(row.name, row.id, row.zone)
         host.id, host.zone = row.id, row.zone
         host.disabled, host.up = row.disabled, row.name in up and not row.forced_down
-        host.arch, host.hypervisor_type = row.facts.arch, row.facts.hypervisor_type
+        host.arch, host.hypervisors = row.facts.arch, hypervisors(row.facts)
         self._by_provider[row.id] = host
         await self.count(db, host)
 
@@ -71,6 +71,7 @@ class HostTable:
             inventory = held.get(name)
             setattr(host, free, inventory.free if inventory else 0)
             setattr(host, most, inventory.max_unit if inventory else 0)
+        host.free_more = {n: i.free for n, i in held.items() if n not in (VCPU, MEMORY_MB, DISK_GB)}
         host.promised_mib = 0
 
     def by_provider(self, id: str) -> Host | None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from moln.compute.model.scheduling import Choice, Host, Refusal, Wanted, choose, explain, fits, refusals
 from moln.compute.ops.hosts import HostTable, table
+from moln.compute.store import servers
 from moln.kernel.cloud import Cloud
-from moln.kernel.db import Transaction
+from moln.kernel.db import Reader, Transaction
+from moln.kernel.errors import Invalid
 from moln.placement.model.names import DISK_GB, MEMORY_MB, VCPU
 from moln.placement.ops import claims, providers
+
+HINTED = 100  # servers that one hint may name
+NOWHERE = ""
 
 
 def pick(cloud: Cloud, wanted: Wanted) -> Choice:
@@ -30,9 +37,28 @@ def _pool(known: HostTable, wanted: Wanted) -> list[Host]:
     return known.ready
 
 
+async def beside(db: Reader, hints: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """(hosts to avoid, hosts to be on) of the hints `different_host` and `same_host`, which name servers.
+
+    A server of `same_host` that is nowhere leaves no host. Raises: Invalid, for too many.
+    """
+    avoid, on = [_servers(hints, name) for name in ("different_host", "same_host")]
+    found = {s: server.host for s in {*avoid, *on} if (server := await servers.find(db, s)) is not None and server.host}
+    where = frozenset(found[s] for s in on if s in found)
+    return frozenset(found[s] for s in avoid if s in found), (where or frozenset({NOWHERE})) if on else where
+
+
+def _servers(hints: dict[str, Any], name: str) -> list[str]:
+    value = hints.get(name) or []
+    ids = [value] if isinstance(value, str) else [v for v in value if isinstance(v, str)] if isinstance(value, list) else []
+    if len(ids) > HINTED:
+        raise Invalid(f"The hint {name} may name {HINTED} servers at most.", field=name)
+    return ids
+
+
 def resources(wanted: Wanted) -> dict[str, int]:
     """What placement is asked for."""
-    return {VCPU: wanted.vcpus, MEMORY_MB: wanted.ram_mib, DISK_GB: wanted.disk_gib}
+    return {**wanted.more, VCPU: wanted.vcpus, MEMORY_MB: wanted.ram_mib, DISK_GB: wanted.disk_gib}
 
 
 async def place_in(tx: Transaction, choice: Choice, *, server_id: str, project_id: str, user_id: str, wanted: Wanted,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.compute.world import World, world  # noqa: F401 (a fixture)
 
 from moln.compute.ops import hosts
 from moln.placement.module import module
 from moln.simulation import start_nodes
-from tests.compute.world import World, world  # noqa: F401 (a fixture)
 
 
 @pytest.fixture

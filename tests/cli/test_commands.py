@@ -145,5 +145,5 @@ def test_without_root_up_says_what_works_without(places: Places, capsys: pytest.
 
 def test_the_fast_tests_leave_out_engines_and_guests() -> None:
     assert selection(fast=False) == []
-    assert selection(fast=True) == ["-m", "not engines", "--ignore=tests/e2e"]
+    assert selection(fast=True) == ["-m", "not engines and not slow", "--ignore=tests/e2e"]
     assert (find_checkout() / "tests" / "cli").is_dir()

@@ -148,8 +148,9 @@ def mounts_below(folder: Path, mounts: str) -> list[str]:
     return sorted((p for p in points if p.startswith(f"{folder}/")), key=len, reverse=True)
 
 
-def leave_shared(places: Places) -> None:
-    """The last cloud of the machine takes with it what they shared: users, newer OVS, the installed copy of Moln."""
+def leave_shared(places: Places, *, program: bool = True) -> None:
+    """The last cloud of the machine takes with it what they shared: users, newer OVS and, with `program`, the installed
+    copy of Moln."""
     if os.geteuid() != 0 or not SHARED.is_dir():
         return
     with made.shared() as record:
@@ -158,7 +159,12 @@ def leave_shared(places: Places) -> None:
             return
         users.remove_users(record.users)
         record.users = []
-    shutil.rmtree(SHARED)
+    shutil.rmtree(PREFIX, ignore_errors=True)
+    made.forget_shared()
+    if program:
+        shutil.rmtree(SHARED / "venv", ignore_errors=True)
+    if not any(SHARED.iterdir()):
+        SHARED.rmdir()
 
 
 def main() -> int:

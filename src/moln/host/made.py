@@ -10,6 +10,8 @@ import msgspec
 
 from moln.host.places import SHARED, Places
 
+FILE = "made.json"
+
 
 class Made(msgspec.Struct, kw_only=True):
     """For one cloud.
@@ -54,7 +56,7 @@ def write(places: Places, made: Made) -> None:
 def shared() -> Iterator[Shared]:
     """The machine's record, under a lock; what the block leaves in it is stored."""
     SHARED.mkdir(mode=0o755, exist_ok=True)
-    with (SHARED / "made.json").open("a+b") as file:
+    with (SHARED / FILE).open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         before = file.read()
@@ -66,3 +68,7 @@ def shared() -> Iterator[Shared]:
             if after != before:
                 file.truncate(0)
                 file.write(after)
+
+
+def forget_shared() -> None:
+    (SHARED / FILE).unlink(missing_ok=True)

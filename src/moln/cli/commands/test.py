@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from moln.cli.progress import Progress
+from moln.host import made
 from moln.host.control import PACKAGE_ROOT
+from moln.host.engines import leave_shared
+from moln.host.places import Places
 from moln.host.run import HostError
 from moln.host.run import run as execute
 
@@ -19,7 +24,7 @@ NEEDED = ["pytest", "pytest_asyncio", "pytest_timeout", "hypothesis", "openstack
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--fast", action="store_true", help="leave out what needs root, engines or guests")
+    parser.add_argument("--fast", action="store_true", help="leave out what needs root, engines or guests, or takes minutes")
     parser.add_argument("pytest", nargs=argparse.REMAINDER, metavar="…", help="arguments for pytest")
 
 
@@ -28,13 +33,32 @@ def run(args: argparse.Namespace) -> int:
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
         with Progress()("Install what the tests need"):
             execute(sys.executable, "-m", "pip", "install", "-q", f"{checkout}[test]", timeout_s=1200)
+    with shared_kept(checkout):
+        return pytest(checkout, args)
+
+
+@contextlib.contextmanager
+def shared_kept(checkout: Path) -> Iterator[None]:
+    """Tests of root's bring clouds up and purge them: what clouds share, this program among it, stays meanwhile."""
+    if os.geteuid() != 0:
+        yield
+        return
+    with made.shared() as record:
+        record.homes = sorted({*record.homes, str(checkout)})
+    try:
+        yield
+    finally:
+        leave_shared(Places(checkout), program=False)
+
+
+def pytest(checkout: Path, args: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "pytest", *selection(args.fast), *[a for a in args.pytest if a != "--"]]
     env = {**os.environ, "PYTHONPATH": str(PACKAGE_ROOT)}
     return subprocess.run(command, cwd=checkout, env=env, check=False).returncode
 
 
 def selection(fast: bool) -> list[str]:
-    return ["-m", "not engines", "--ignore=tests/e2e"] if fast else []
+    return ["-m", "not engines and not slow", "--ignore=tests/e2e"] if fast else []
 
 
 def find_checkout() -> Path:

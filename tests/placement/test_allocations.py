@@ -165,3 +165,27 @@ async def test_counters_are_the_sum_of_the_ledger_whatever_happens(placement, mo
     for consumer in "abcd":
         await cloud.db.write(claims.release_in, consumer, now_us=3)
     assert set((await used(cloud)).values()) | set((await used(cloud, OTHER)).values()) == {0}
+
+
+async def test_inventory_moves_with_what_is_allocated_of_it(placement):
+    await host(placement.cloud)
+    await host(placement.cloud, OTHER, "numa-0")
+    consumer = str(uuid.uuid4())
+    await placement("PUT", f"/allocations/{consumer}", body({"VCPU": 4}))
+    keep = {"MEMORY_MB": {"total": 1000}, "DISK_GB": {"total": 50}}
+    shape = {
+        "inventories": {
+            HOST: {"resource_provider_generation": 2, "inventories": keep},
+            OTHER: {"resource_provider_generation": 1, "inventories": keep | {"VCPU": {"total": 4}}},
+        },
+        "allocations": {consumer: body({"VCPU": 4}, id=OTHER, generation=1)},
+    }
+    assert (await placement("POST", "/reshaper", shape)).status_code == 403  # for services alone
+    stuck = await placement("POST", "/reshaper", shape | {"allocations": {}}, who="service")
+    assert (stuck.status_code, stuck.json()["errors"][0]["code"]) == (409, "placement.inventory.inuse")
+    done = await placement("POST", "/reshaper", shape, who="service")
+    assert done.status_code == 204, done.text
+    assert await used(placement.cloud) == {"MEMORY_MB": 0, "DISK_GB": 0}
+    assert (await used(placement.cloud, OTHER))["VCPU"] == 4
+    assert (await placement("POST", "/reshaper", shape, who="service")).status_code == 409
+    assert not (await placement.violations())

@@ -60,7 +60,7 @@ class AllocationsByConsumer(Body, root="consumers"):
     consumers: dict[str, Allocations] = {}
 
 
-def _assignment(ctx: RequestContext, consumer_id: str, body: Allocations) -> ops.Assignment:
+def assignment(ctx: RequestContext, consumer_id: str, body: Allocations) -> ops.Assignment:
     for name, first in (("consumer_generation", (1, 28)), ("consumer_type", (1, 38))):
         if ctx.version >= first and getattr(body, name) is UNSET:
             raise Invalid(f"JSON does not validate: '{name}' is a required property", field=name)
@@ -107,7 +107,7 @@ async def update_allocations_by_list(ctx: RequestContext, consumer_uuid: str, bo
 async def update_allocations(ctx: RequestContext, consumer_uuid: str, body: Allocations) -> None:
     if not body.allocations and ctx.version < (1, 28):
         raise Invalid("JSON does not validate: {} does not have enough properties", field="allocations")
-    await ops.assign(ctx, [_assignment(ctx, consumer_uuid, body)])
+    await ops.assign(ctx, [assignment(ctx, consumer_uuid, body)])
 
 
 @routes.post("/allocations", status=204, since="1.13")
@@ -115,7 +115,7 @@ async def manage_allocations(ctx: RequestContext, body: bytes) -> None:
     consumers = AllocationsByConsumer.parse(b'{"consumers":{"consumers":' + (body or b"null") + b"}}", ctx.version).consumers
     if not consumers:
         raise Invalid("JSON does not validate: {} does not have enough properties")
-    await ops.assign(ctx, [_assignment(ctx, id, wish) for id, wish in consumers.items()], rule="manage")
+    await ops.assign(ctx, [assignment(ctx, id, wish) for id, wish in consumers.items()], rule="manage")
 
 
 @routes.delete("/allocations/{consumer_uuid}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
-from msgspec import UNSET, Struct, UnsetType, field
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from moln.compute.model.servers import WITH_PROGRESS, FixedAddress, Flavor, Server, VmState
+from moln.compute.model.servers import WITH_PROGRESS, Line, VolumeRef, status_of
 from moln.compute.ops import hosts
 from moln.compute.ops.servers import SERVICE
 from moln.compute.store import servers as store
@@ -18,21 +19,24 @@ from moln.kernel.http import View, since
 from moln.kernel.http.bodies import _fields
 
 Either = str | None | UnsetType
+NOTHING = Raw(b"{}")
+_texts = msgspec.json.Decoder(dict[str, str]).decode
+_volumes = msgspec.json.Decoder(list[VolumeRef]).decode
 
 
-class Link(Struct, frozen=True):
+class Link(Struct, frozen=True, gc=False):
     rel: str
     href: str
 
 
-class FlavorRef(Struct, frozen=True):
+class FlavorRef(Struct, frozen=True, gc=False):
     """Before 2.47."""
 
     id: str
     links: tuple[Link, ...]
 
 
-class BareFlavor(Struct, frozen=True):
+class BareFlavor(Struct, frozen=True, gc=False):
     """The flavor for those who may not see its extra specs."""
 
     vcpus: int
@@ -43,29 +47,26 @@ class BareFlavor(Struct, frozen=True):
     original_name: str
 
 
-class ImageRef(Struct, frozen=True):
+class ImageRef(Struct, frozen=True, gc=False):
     id: str
     links: tuple[Link, ...]
     properties: dict[str, str] | UnsetType = UNSET
 
 
-class FaultView(Struct, frozen=True):
+class FaultView(Struct, frozen=True, gc=False):
     code: int
     created: str
     message: str
     details: str | UnsetType = UNSET
 
 
-class VolumeRef(Struct, frozen=True):
+class OldVolumeRef(Struct, frozen=True, gc=False):
+    """Before 2.3."""
+
     id: str
-    delete_on_termination: bool | UnsetType = UNSET
 
 
-class GroupRef(Struct, frozen=True):
-    name: str
-
-
-class Basic(Struct, frozen=True):
+class Basic(Struct, frozen=True, gc=False):
     """A server in a short list."""
 
     id: str
@@ -73,7 +74,7 @@ class Basic(Struct, frozen=True):
     links: tuple[Link, ...]
 
 
-class ServerView(View):
+class ServerView(View, gc=False):
     """A server in full. Which fields there are depends on the microversion and on who looks."""
 
     id: str
@@ -81,13 +82,13 @@ class ServerView(View):
     status: str
     tenant_id: str
     user_id: str
-    metadata: dict[str, str]
+    metadata: Raw
     hostId: str
     image: ImageRef | str
-    flavor: Flavor | BareFlavor | FlavorRef
+    flavor: Raw | BareFlavor | FlavorRef
     created: str
     updated: str
-    addresses: dict[str, list[FixedAddress]]
+    addresses: Raw
     accessIPv4: str
     accessIPv6: str
     links: tuple[Link, ...]
@@ -100,10 +101,10 @@ class ServerView(View):
     task_state: str | None = field(name="OS-EXT-STS:task_state")
     vm_state: str = field(name="OS-EXT-STS:vm_state")
     power_state: int = field(name="OS-EXT-STS:power_state")
-    volumes: list[VolumeRef] = field(name="os-extended-volumes:volumes_attached")
+    volumes: Raw | list[OldVolumeRef] = field(name="os-extended-volumes:volumes_attached")
     progress: int | UnsetType = UNSET
     fault: FaultView | UnsetType = UNSET
-    security_groups: list[GroupRef] | UnsetType = UNSET
+    security_groups: Raw | UnsetType = UNSET
     host: Either = field(name="OS-EXT-SRV-ATTR:host", default=UNSET)
     instance_name: Either = field(name="OS-EXT-SRV-ATTR:instance_name", default=UNSET)
     hypervisor_hostname: Either = field(name="OS-EXT-SRV-ATTR:hypervisor_hostname", default=UNSET)
@@ -117,15 +118,15 @@ class ServerView(View):
     locked: Annotated[bool | UnsetType, since("2.9")] = UNSET
     host_status: Annotated[str | UnsetType, since("2.16")] = UNSET
     description: Annotated[Either, since("2.19")] = UNSET
-    tags: Annotated[tuple[str, ...] | UnsetType, since("2.26")] = UNSET
+    tags: Annotated[Raw | UnsetType, since("2.26")] = UNSET
     trusted_image_certificates: Annotated[list[str] | None | UnsetType, since("2.63")] = UNSET
     server_groups: Annotated[list[str] | UnsetType, since("2.71")] = UNSET
     locked_reason: Annotated[Either, since("2.73")] = UNSET
     pinned_availability_zone: Annotated[Either, since("2.96")] = UNSET
-    scheduler_hints: Annotated[dict[str, Any] | UnsetType, since("2.100")] = UNSET
+    scheduler_hints: Annotated[Raw | UnsetType, since("2.100")] = UNSET
 
 
-class Look(Struct, frozen=True):
+class Look(Struct, frozen=True, gc=False):
     """What one answer shows, found out once: by the microversion and by who asks. absent: fields that the microversion lacks."""
 
     base: str
@@ -145,14 +146,15 @@ def look(ctx: RequestContext, *, one: bool = False) -> Look:
     """one: a single server, shown with its server groups."""
     versioned, _ = _fields(ServerView)
     own = {"project_id": ctx.project_id, "user_id": ctx.user_id}
+    attributes = ctx.allows(SERVICE, "os_compute_api:os-extended-server-attributes", own)
     return Look(
         base=f"{ctx.settings.public_url}/compute",
         absent=tuple(f.attribute for f in versioned if not f.since <= ctx.version <= f.until),
         bare=ctx.version < (2, 47), specs=ctx.allows(SERVICE, "os_compute_api:servers:show:flavor-extra-specs", own),
-        attributes=ctx.allows(SERVICE, "os_compute_api:os-extended-server-attributes", own),
+        attributes=attributes,
         host_status=ctx.version >= (2, 16) and ctx.allows(SERVICE, "os_compute_api:servers:show:host_status", own),
         delete_on_termination=ctx.version >= (2, 3), properties=ctx.version >= (2, 98), hostname=ctx.version >= (2, 90),
-        groups=one and ctx.version >= (2, 71), admin=ctx.is_admin,
+        groups=one, admin=ctx.is_admin,
     )  # fmt: skip
 
 
@@ -160,79 +162,73 @@ def links(base: str, server_id: str) -> tuple[Link, ...]:
     return Link("self", f"{base}/v2.1/servers/{server_id}"), Link("bookmark", f"{base}/servers/{server_id}")
 
 
-def basic(base: str, server: Server) -> Basic:
+def basic(base: str, server: Line) -> Basic:
     return Basic(server.id, server.name, links(base, server.id))
 
 
-def show(ctx: RequestContext, server: Server, seen: Look, user_data: str | None = None) -> ServerView:
-    """user_data: in base64, for those who see the extended attributes."""
-    base, status, host = seen.base, server.status, server.host
+def _image(server: Line, seen: Look) -> ImageRef | str:
     if server.image_id is None:
-        image: ImageRef | str = ""
-    else:
-        properties = {k: v for k, v in server.image_properties.items() if k.startswith(("hw_", "os_", "img_"))} if seen.properties else UNSET
-        image = ImageRef(server.image_id, _bookmark(base, "images", server.image_id), properties)
-    flavor: Flavor | BareFlavor | FlavorRef = server.flavor
+        return ""
+    if not seen.properties:
+        return ImageRef(server.image_id, _bookmark(seen.base, "images", server.image_id))
+    kept = {k: v for k, v in _texts(server.image_properties).items() if k.startswith(("hw_", "os_", "img_"))}
+    return ImageRef(server.image_id, _bookmark(seen.base, "images", server.image_id), kept)
+
+
+def _flavor(server: Line, seen: Look) -> Raw | BareFlavor | FlavorRef:
     if seen.bare:
-        flavor = FlavorRef(server.flavor_id, _bookmark(base, "flavors", server.flavor_id))
-    elif not seen.specs:
-        f = server.flavor
-        flavor = BareFlavor(f.vcpus, f.ram, f.disk, f.ephemeral, f.swap, f.original_name)
+        return FlavorRef(server.flavor_id, _bookmark(seen.base, "flavors", server.flavor_id))
+    return Raw(server.flavor) if seen.specs else _bare_flavor(server.flavor)
+
+
+def show(ctx: RequestContext, server: Line, seen: Look, user_data: str | None = None) -> ServerView:
+    """user_data: in base64, for those who see the extended attributes."""
+    status, host, attributes = status_of(server.vm_state, server.task_state), server.host, seen.attributes
     view = ServerView(
-        id=server.id, name=server.name, status=status, tenant_id=server.project_id, user_id=server.user_id, metadata=server.metadata,
-        hostId=host_id(server.project_id, host) if host else "", image=image, flavor=flavor, created=iso(server.created_at),
-        updated=iso(server.updated_at), addresses={} if server.vm_state is VmState.BUILDING else server.addresses,
-        accessIPv4=server.access_ip_v4 or "", accessIPv6=server.access_ip_v6 or "", links=links(base, server.id),
+        id=server.id, name=server.name, status=status, tenant_id=server.project_id, user_id=server.user_id, metadata=Raw(server.metadata),
+        hostId=host_id(server.project_id, host) if host else "", image=_image(server, seen), flavor=_flavor(server, seen),
+        created=iso(server.created_at), updated=iso(server.updated_at), addresses=NOTHING if status == "BUILD" else Raw(server.addresses),
+        accessIPv4=server.access_ip_v4 or "", accessIPv6=server.access_ip_v6 or "", links=links(seen.base, server.id),
         disk_config=server.disk_config, zone=server.az, config_drive="True" if server.config_drive else "", key_name=server.key_name,
         launched_at=_usage(server.launched_at), terminated_at=_usage(server.terminated_at), task_state=server.task_state,
         vm_state=server.vm_state, power_state=server.power_state,
-        volumes=[VolumeRef(v.volume_id, v.delete_on_termination if seen.delete_on_termination else UNSET) for v in server.volumes],
-        locked=server.locked, description=server.description, tags=server.tags, trusted_image_certificates=None,
-        locked_reason=server.locked_reason, pinned_availability_zone=server.pinned_az, scheduler_hints=server.scheduler_hints,
+        volumes=Raw(server.attached) if seen.delete_on_termination else [OldVolumeRef(v.id) for v in _volumes(server.attached)],
+        progress=0 if status in WITH_PROGRESS else UNSET,
+        security_groups=Raw(server.groups) if server.groups != "[]" else UNSET,
+        host=host if attributes else UNSET, instance_name=instance_name(server.id) if attributes else UNSET,
+        hypervisor_hostname=host if attributes else UNSET, hostname=server.hostname if seen.hostname else UNSET,
+        kernel_id="" if attributes else UNSET, launch_index=server.launch_index if attributes else UNSET,
+        ramdisk_id="" if attributes else UNSET, reservation_id=server.reservation_id if attributes else UNSET,
+        root_device_name=server.root_device if attributes else UNSET, user_data=user_data if attributes else UNSET,
+        locked=server.locked, host_status=host_status(ctx, host) if seen.host_status else UNSET, description=server.description,
+        tags=Raw(server.tags), trusted_image_certificates=None, server_groups=[] if seen.groups else UNSET,
+        locked_reason=server.locked_reason, pinned_availability_zone=server.pinned_az, scheduler_hints=Raw(server.scheduler_hints),
     )  # fmt: skip
-    if status in WITH_PROGRESS:
-        view.progress = 0
     if server.fault is not None and status in ("ERROR", "DELETED"):
-        f_ = server.fault
-        details = f_.details if f_.details and (seen.admin or f_.code != 500) else UNSET
-        view.fault = FaultView(f_.code, iso(f_.created_at), f_.message, details)
-    names = {g: None for n in server.nics for g in n.groups}
-    if names:
-        view.security_groups = [GroupRef(g) for g in names]
-    if seen.attributes:
-        view.host = view.hypervisor_hostname = host
-        view.instance_name = instance_name(server.id)
-        view.kernel_id = view.ramdisk_id = ""
-        view.launch_index = server.launch_index
-        view.reservation_id = server.reservation_id
-        view.root_device_name = server.root_device
-        view.user_data = user_data
-        if ctx.version >= (2, 3):
-            view.hostname = server.hostname
-    elif seen.hostname:
-        view.hostname = server.hostname
-    if seen.host_status:
-        view.host_status = host_status(ctx, host)
-    if seen.groups:
-        view.server_groups = []
+        f = server.fault
+        details = f.details if f.details and (seen.admin or f.code != 500) else UNSET
+        view.fault = FaultView(f.code, iso(f.created_at), f.message, details)
     for attribute in seen.absent:
         setattr(view, attribute, UNSET)
     return view
 
 
-async def show_all(ctx: RequestContext, servers: list[Server]) -> list[ServerView]:
+async def show_all(ctx: RequestContext, servers: list[Line]) -> list[ServerView]:
     """A page of servers in full, with what they need looked up together."""
     seen = look(ctx)
     texts: dict[str, str] = {}
-    if seen.attributes and ctx.version >= (2, 3):
-        texts = await store.user_data_of(ctx.db, [s.id for s in servers])
+    if seen.attributes and (with_data := [s.id for s in servers if s.has_user_data]):
+        texts = await store.user_data_of(ctx.db, with_data)
     return [show(ctx, s, seen, texts.get(s.id)) for s in servers]
 
 
-async def show_one(ctx: RequestContext, server: Server) -> ServerView:
+async def show_one(ctx: RequestContext, server: Line) -> ServerView:
     seen = look(ctx, one=True)
-    text = await store.user_data(ctx.db, server.id) if seen.attributes and ctx.version >= (2, 3) else None
+    text = await store.user_data(ctx.db, server.id) if seen.attributes and server.has_user_data else None
     return show(ctx, server, seen, text)
+
+
+_bare_flavor = lru_cache(256)(msgspec.json.Decoder(BareFlavor).decode)
 
 
 @lru_cache(4096)

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from moln.compute.api import server_bodies, server_lists, server_views
 from moln.compute.api.routes import routes
 from moln.compute.api.server_bodies import CreateBody, ServerUpdate, truth
-from moln.compute.model.servers import Server
+from moln.compute.model.servers import Line
 from moln.compute.ops import create, servers
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid
@@ -46,7 +46,7 @@ async def list_servers_in_full(ctx: RequestContext, query: Params) -> dict[str, 
     return {"servers": await server_views.show_all(ctx, found), **more}
 
 
-async def _page(ctx: RequestContext, query: Params, *, detail: bool) -> tuple[list[Server], dict[str, Any]]:
+async def _page(ctx: RequestContext, query: Params, *, detail: bool) -> tuple[list[Line], dict[str, Any]]:
     """One page, and the link to the next where there may be one."""
     try:
         wanted = server_lists.wanted(ctx, query)

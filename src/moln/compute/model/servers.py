@@ -62,7 +62,7 @@ OTHER_STATUSES = frozenset({  # Nova's, for states we never enter: a filter by t
 WITH_PROGRESS = frozenset({"ACTIVE", "BUILD"})
 
 
-class Flavor(Struct, frozen=True):
+class Flavor(Struct, frozen=True, gc=False):
     """The flavor as it was when the server was made, on the wire as it is (2.47). ram: MiB; disk, ephemeral: GiB; swap: MiB."""
 
     vcpus: int
@@ -74,7 +74,7 @@ class Flavor(Struct, frozen=True):
     extra_specs: dict[str, str] = {}
 
 
-class Address(Struct, frozen=True):
+class Address(Struct, frozen=True, gc=False):
     """One address of a card. floating: those of floating IPs that stand for it."""
 
     ip: str
@@ -83,7 +83,7 @@ class Address(Struct, frozen=True):
     floating: tuple[str, ...] = ()
 
 
-class Nic(Struct, frozen=True):
+class Nic(Struct, frozen=True, gc=False):
     """A port as the server knows it. created: we made the port, and it goes with the server. state: attached, attaching or detaching."""
 
     port_id: str
@@ -103,7 +103,7 @@ class DiskKind(StrEnum):
     ROOT, EPHEMERAL, SWAP = "root", "ephemeral", "swap"
 
 
-class LocalDisk(Struct, frozen=True):
+class LocalDisk(Struct, frozen=True, gc=False):
     """A disk that lives and dies with the server. image: the name of the base it begins as."""
 
     id: str
@@ -114,7 +114,7 @@ class LocalDisk(Struct, frozen=True):
     boot_index: int | None = None
 
 
-class Attached(Struct, frozen=True):
+class Attached(Struct, frozen=True, gc=False):
     """A volume as the server knows it. device: `/dev/vdb`. state: attached, attaching or detaching. serial: what the guest reads."""
 
     volume_id: str
@@ -127,7 +127,7 @@ class Attached(Struct, frozen=True):
     state: str = "attached"
 
 
-class Fault(Struct, frozen=True):
+class Fault(Struct, frozen=True, gc=False):
     """Why a server is in ERROR. details: for administrators. created_at: µs UTC."""
 
     code: int
@@ -136,7 +136,7 @@ class Fault(Struct, frozen=True):
     details: str = ""
 
 
-class FixedAddress(Struct, frozen=True, rename={"type_": "OS-EXT-IPS:type", "mac": "OS-EXT-IPS-MAC:mac_addr"}):
+class FixedAddress(Struct, frozen=True, gc=False, rename={"type_": "OS-EXT-IPS:type", "mac": "OS-EXT-IPS-MAC:mac_addr"}):
     """An address on the wire."""
 
     version: int
@@ -146,7 +146,7 @@ class FixedAddress(Struct, frozen=True, rename={"type_": "OS-EXT-IPS:type", "mac
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """A virtual machine owned by one project.
+    """A virtual machine owned by one project; Line is how it is shown.
 
     host: the node it was claimed on; None when no host was found. unsettled: something is still to be done. deadline: µs UTC by
     which it is done or the server is in ERROR. snapshot: the image that is being made of it. generation: raised by each write; a write names the one it read.
@@ -220,9 +220,78 @@ class Server(Struct, frozen=True, kw_only=True):
         return tuple(n for n in self.nics if n.state != "detaching")
 
 
-def status_of(vm_state: VmState, task_state: TaskState | None) -> str:
+class Line(Struct, frozen=True, gc=False):
+    """A server's row as lists show it: what is JSON on the wire stays the text that it is in the row.
+
+    groups, attached: `security_groups` and `os-extended-volumes:volumes_attached`. Times: µs UTC.
+    """
+
+    id: str
+    project_id: str
+    user_id: str
+    name: str
+    hostname: str
+    vm_state: str
+    task_state: str | None
+    created_at: int
+    updated_at: int
+    flavor_id: str
+    flavor: str
+    description: str | None
+    power_state: int
+    host: str | None
+    az: str
+    pinned_az: str | None
+    image_id: str | None
+    image_properties: str
+    key_name: str | None
+    config_drive: int
+    metadata: str
+    tags: str
+    locked: bool
+    locked_reason: str | None
+    access_ip_v4: str | None
+    access_ip_v6: str | None
+    disk_config: str
+    reservation_id: str
+    launch_index: int
+    root_device: str | None
+    scheduler_hints: str
+    launched_at: int | None
+    terminated_at: int | None
+    fault: Fault | None
+    addresses: str
+    groups: str
+    attached: str
+    has_user_data: int
+
+
+class GroupRef(Struct, frozen=True, gc=False):
+    """A security group on the wire."""
+
+    name: str
+
+
+class VolumeRef(Struct, frozen=True, gc=False):
+    """An attached volume on the wire (2.3)."""
+
+    id: str
+    delete_on_termination: bool
+
+
+def groups_of(nics: tuple[Nic, ...]) -> list[GroupRef]:
+    """`security_groups` on the wire."""
+    return [GroupRef(g) for g in dict.fromkeys(g for n in nics for g in n.groups)]
+
+
+def volumes_of(volumes: tuple[Attached, ...]) -> list[VolumeRef]:
+    """`os-extended-volumes:volumes_attached` on the wire."""
+    return [VolumeRef(v.volume_id, v.delete_on_termination) for v in volumes]
+
+
+def status_of(vm_state: str, task_state: str | None) -> str:
     """What clients see as `status`."""
-    return STATUSES.get((vm_state, task_state)) or SETTLED[vm_state]  # type: ignore[arg-type]
+    return STATUSES.get((vm_state, task_state)) or SETTLED[vm_state]  # type: ignore[call-overload,index,no-any-return]
 
 
 def states_of(statuses: list[str]) -> tuple[set[VmState], set[str] | None] | None:
@@ -261,6 +330,6 @@ def free_device(server_volumes: tuple[Attached, ...], disks: tuple[LocalDisk, ..
 
 __all__ = [
     "BUILD_TASKS", "DISK_CONFIGS", "HARD_REBOOTS", "MOST_TAGS", "MOST_USER_DATA", "OTHER_STATUSES", "SETTLED", "SOFT_REBOOTS",
-    "WITH_PROGRESS", "Address", "Attached", "DiskKind", "Fault", "FixedAddress", "Flavor", "LocalDisk", "Nic", "PowerState", "Server",
+    "WITH_PROGRESS", "Address", "Attached", "GroupRef", "Line", "VolumeRef", "groups_of", "volumes_of", "DiskKind", "Fault", "FixedAddress", "Flavor", "LocalDisk", "Nic", "PowerState", "Server",
     "TaskState", "VmState", "addresses_of", "free_device", "states_of", "status_of",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moln.compute.model import server_states
-from moln.compute.model.servers import Server, TaskState, VmState
+from moln.compute.model.servers import Line, Server, TaskState, VmState
 from moln.compute.store import instance_actions, server_lists
 from moln.compute.store import servers as store
 from moln.kernel.context import RequestContext
@@ -16,7 +16,7 @@ SERVICE = "compute"
 DELETE_PATIENCE_S = 900
 
 
-def target(server: Server) -> dict[str, str]:
+def target(server: Server | Line) -> dict[str, str]:
     """The server as policy rules see it."""
     return {"project_id": server.project_id, "user_id": server.user_id}
 
@@ -30,12 +30,16 @@ async def get_for(db: Reader, ctx: RequestContext, server_id: str, rule: str) ->
     return server
 
 
-async def show(ctx: RequestContext, server_id: str) -> Server:
+async def show(ctx: RequestContext, server_id: str) -> Line:
     """Raises: NotFound, Forbidden."""
-    return await get_for(ctx.db, ctx, server_id, "os_compute_api:servers:show")
+    server = await store.find_line(ctx.db, server_id)
+    if server is None or server.project_id != ctx.project_id and not ctx.is_admin and ctx.system_scope is None:
+        raise store.missing(server_id)
+    ctx.require(SERVICE, "os_compute_api:servers:show", target(server))
+    return server
 
 
-async def index(ctx: RequestContext, wanted: server_lists.Wanted, *, detail: bool) -> list[Server]:
+async def index(ctx: RequestContext, wanted: server_lists.Wanted, *, detail: bool) -> list[Line]:
     """One page of servers. Raises: Forbidden, Invalid."""
     kind = "detail" if detail else "index"
     ctx.require(SERVICE, f"os_compute_api:servers:{kind}", {"project_id": ctx.project_id, "user_id": ctx.user_id})
@@ -47,9 +51,13 @@ async def index(ctx: RequestContext, wanted: server_lists.Wanted, *, detail: boo
     return await server_lists.page(ctx.db, wanted)
 
 
-async def update(ctx: RequestContext, server_id: str, changes: dict[str, Any]) -> Server:
+async def update(ctx: RequestContext, server_id: str, changes: dict[str, Any]) -> Line:
     """Change what a name, a description or the like is. Raises: NotFound, Forbidden, Conflict."""
-    return await ctx.db.write(update_in, ctx, server_id, changes)
+    await ctx.db.write(update_in, ctx, server_id, changes)
+    found = await store.find_line(ctx.db, server_id)
+    if found is None:
+        raise store.missing(server_id)
+    return found
 
 
 async def update_in(tx: Transaction, ctx: RequestContext, server_id: str, changes: dict[str, Any]) -> Server:

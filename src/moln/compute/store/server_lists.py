@@ -7,15 +7,15 @@ from typing import Any
 import sqlalchemy as sa
 from msgspec import Struct, field
 
-from moln.compute.model.servers import Server
+from moln.compute.model.servers import Line
 from moln.compute.store.server_tables import servers
 from moln.kernel.db import Listing, Reader, history_of
 from moln.kernel.db.listing import Where
 
-FIELDS = Server.__struct_fields__
+FIELDS = Line.__struct_fields__
 OLD = history_of(servers)
 EVERY = sa.union_all(
-    sa.select(servers.c.rowid, *[servers.c[f] for f in FIELDS]), sa.select(-OLD.c.rowid, *[OLD.c[f] for f in FIELDS])
+    sa.select(*servers.c), sa.select((-OLD.c.rowid).label("rowid"), *[OLD.c[c.name] for c in servers.c if c.name != "rowid"])
 ).subquery("every_server")  # fmt: skip
 
 
@@ -49,11 +49,11 @@ def _extra(table: Any) -> dict[str, Any]:
     }
 
 
-LIVE = Listing(sa.select(*[servers.c[f] for f in FIELDS]), Server, servers, extra=_extra(servers))
-WITH_DELETED = Listing(sa.select(*[EVERY.c[f] for f in FIELDS]), Server, EVERY, extra=_extra(EVERY))  # type: ignore[arg-type]
+LIVE = Listing(sa.select(*[servers.c[f] for f in FIELDS]), Line, servers, extra=_extra(servers))
+WITH_DELETED = Listing(sa.select(*[EVERY.c[f] for f in FIELDS]), Line, EVERY, extra=_extra(EVERY))  # type: ignore[arg-type]
 
 
-async def page(db: Reader, wanted: Wanted) -> list[Server]:
+async def page(db: Reader, wanted: Wanted) -> list[Line]:
     """Raises: Invalid, when no server has the marker's id."""
     listing = WITH_DELETED if wanted.with_deleted else LIVE
     return await listing.page(db, wanted.where, sort=wanted.sort, marker=wanted.marker, limit=wanted.limit)

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from msgspec import structs
 
-from moln.compute.model.servers import Server, VmState, addresses_of
+from moln.compute.model.servers import Line, Server, VmState, addresses_of, groups_of, volumes_of
 from moln.compute.store.server_tables import server_user_data, servers
 from moln.kernel.db import Query, Reader, Transaction, history_of, in_list
 from moln.kernel.errors import Conflict, NotFound
@@ -15,6 +15,7 @@ from moln.kernel.errors import Conflict, NotFound
 COLUMNS = [servers.c[f] for f in Server.__struct_fields__]
 OLD = history_of(servers)
 BY_ID = Query(sa.select(*COLUMNS).where(servers.c.id == sa.bindparam("id")), Server)
+LINE = Query(sa.select(*[servers.c[f] for f in Line.__struct_fields__]).where(servers.c.id == sa.bindparam("id")), Line)
 BY_IDS = Query(sa.select(*COLUMNS).where(in_list(servers.c.id, "ids")), Server)
 DELETED = Query(sa.select(*[OLD.c[f] for f in Server.__struct_fields__]).where(OLD.c.id == sa.bindparam("id")).limit(1), Server)
 UNSETTLED = Query(
@@ -32,6 +33,11 @@ WITH_VOLUME = Query(sa.select(*COLUMNS).where(sa.func.instr(servers.c.volumes, s
 
 async def find(db: Reader, server_id: str) -> Server | None:
     return await db.one(BY_ID, id=server_id)
+
+
+async def find_line(db: Reader, server_id: str) -> Line | None:
+    """The server as it is shown."""
+    return await db.one(LINE, id=server_id)
 
 
 async def get(db: Reader, server_id: str) -> Server:
@@ -75,26 +81,33 @@ async def user_data_of(db: Reader, server_ids: list[str]) -> dict[str, str]:
 
 
 async def add(tx: Transaction, server: Server, user_data: str | None = None) -> None:
-    await tx.insert(servers, server)
+    row = {f: getattr(server, f) for f in server.__struct_fields__}
+    row |= {"groups": groups_of(server.nics), "attached": volumes_of(server.volumes), "has_user_data": bool(user_data)}
+    await tx.insert(servers, row)
     if user_data:
         await tx.insert(server_user_data, {"server_id": server.id, "user_data": user_data})
     tx.changed("servers", server.id)
 
 
 async def save(tx: Transaction, before: Server, now_us: int | None = None, **changes: Any) -> Server:
-    """Write what changed; `addresses` follows `nics`, `unsettled` what is pending. now_us: when `updated_at` is to say so.
+    """Write what changed; what is shown follows `nics` and `volumes`, `unsettled` follows what is pending. now_us: when `updated_at` is to say so.
 
     Raises: Conflict, when another writer came first; the reconciler then looks again.
     """
     if "nics" in changes:
         changes["addresses"] = addresses_of(changes["nics"])
+    shown: dict[str, Any] = {}
+    if "nics" in changes:
+        shown["groups"] = groups_of(changes["nics"])
+    if "volumes" in changes:
+        shown["attached"] = volumes_of(changes["volumes"])
     if now_us is not None:
         changes["updated_at"] = now_us
     changes["generation"] = before.generation + 1
     after = structs.replace(before, **changes)
     if after.pending != before.unsettled:
         changes["unsettled"] = after.pending
-    if not await tx.update(servers, changes, id=before.id, generation=before.generation):
+    if not await tx.update(servers, changes | shown, id=before.id, generation=before.generation):
         raise Conflict(f"Instance {before.id} changed meanwhile; try again.")
     tx.changed("servers", before.id)
     return structs.replace(after, unsettled=after.pending)

@@ -23,11 +23,13 @@ class RowIndex:
     def __init__(self) -> None:
         self._places: dict[str, tuple[str, Any]] = {}
         self._units: dict[Change, set[str]] = {}
+        self.seen: dict[str, Row] = {}  # rows found to be as wanted, until the database tells of a change
 
     def note(self, event: str, row: Any) -> None:
         """Take in one notification."""
         if row._table.name not in TABLES or (key := row.external_ids.get(OWNER)) is None:
             return
+        self.seen.pop(key, None)
         if event == "delete":
             if self._places.get(key) == (row._table.name, row.uuid):
                 del self._places[key]
@@ -144,6 +146,8 @@ class Apply:
 
     def _ensure(self, wanted: Row) -> None:
         row = self._find(wanted.key)
+        if row is not None and self.index.seen.get(wanted.key) == wanted and not self.made:
+            return
         if row is not None and row._table.name != wanted.table:
             self._remove(wanted.key)
             row = None
@@ -167,6 +171,8 @@ class Apply:
             if (found := self._find(group)) is not None:
                 found.delvalue("ports", row.uuid)
         self.written += touched
+        if not touched:
+            self.index.seen[wanted.key] = wanted
 
     def _remove(self, key: str) -> None:
         row = self.index.row(self.idl, key)

@@ -5,10 +5,10 @@ OVN keeps an address set for each port group by itself: `$NAME_ip4` and `$NAME_i
 
 from __future__ import annotations
 
+from moln.network.drivers.lookup import Lookup
 from moln.network.drivers.ovn_switches import DROP
 from moln.network.drivers.rows import Ref, Row, Value
 from moln.network.model.security_groups import ICMP, ICMPV6, SecurityGroup, SecurityGroupRule, number
-from moln.network.model.topology import Topology
 
 ALLOW, REFUSE = 1002, 1001  # Neutron's priorities
 DROP_NAME = "moln_pg_drop"
@@ -51,11 +51,11 @@ def _protocol(rule: SecurityGroupRule, ip: str) -> list[str]:
     return [name, f"{name}.dst >= {low}", f"{name}.dst <= {high}"]
 
 
-def group_rows(topology: Topology, group: SecurityGroup) -> tuple[Row, ...]:
+def group_rows(look: Lookup, group: SecurityGroup) -> tuple[Row, ...]:
     """A port group with an ACL per rule. Rules of one meaning are refused before they get here."""
     key = f"group:{group.id}"
     rows = [Row("Port_Group", key, {"name": group_name(group.id), "external_ids": {"neutron:security_group_id": group.id}})]
-    for rule in sorted((r for r in topology.rules.values() if r.security_group_id == group.id), key=lambda r: r.id):
+    for rule in look.rules.get(group.id, ()):
         columns: dict[str, Value] = {
             "direction": "to-lport" if rule.direction == "ingress" else "from-lport",
             "priority": ALLOW,

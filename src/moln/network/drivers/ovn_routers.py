@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from moln.network.drivers.base import EngineSettings
+from moln.network.drivers.lookup import Lookup
 from moln.network.drivers.ovn_switches import switch_name
 from moln.network.drivers.rows import Ref, Row, Value
 from moln.network.model.ports import Owner, Port
 from moln.network.model.routers import FloatingIp, Router
-from moln.network.model.subnets import Subnet
-from moln.network.model.topology import Chassis, Topology
+from moln.network.model.topology import Chassis
 
 MOST_GATEWAYS = 5  # chassis that stand by for one router (Neutron's MAX_GW_CHASSIS)
 RA_MODES = {"slaac": "slaac", "dhcpv6-stateful": "dhcpv6_stateful", "dhcpv6-stateless": "dhcpv6_stateless"}
@@ -27,22 +26,10 @@ def gateway_candidates(router_id: str, physical_network: str | None, chassis: Se
     return fit[:MOST_GATEWAYS]
 
 
-def _networks(topology: Topology, port: Port) -> tuple[str, ...]:
-    return tuple(
-        f"{ip.ip_address}/{topology.subnets[ip.subnet_id].cidr.partition('/')[2]}"
-        for ip in port.fixed_ips
-        if ip.subnet_id in topology.subnets
-    )
-
-
-def _subnets(topology: Topology, port: Port) -> list[Subnet]:
-    return [topology.subnets[ip.subnet_id] for ip in port.fixed_ips if ip.subnet_id in topology.subnets]
-
-
-def _advertisement(topology: Topology, port: Port) -> dict[str, str]:
+def _advertisement(look: Lookup, port: Port) -> dict[str, str]:
     """Router advertisements, where a subnet of the port asks for them."""
-    network = topology.networks[port.network_id]
-    for subnet in _subnets(topology, port):
+    network = look.topology.networks[port.network_id]
+    for subnet in look.subnets(port):
         if subnet.ipv6_ra_mode or subnet.ipv6_address_mode:
             mode = subnet.ipv6_address_mode or subnet.ipv6_ra_mode or "slaac"
             # An external network's own hosts are not to learn of tenants' routers.
@@ -51,12 +38,13 @@ def _advertisement(topology: Topology, port: Port) -> dict[str, str]:
     return {}
 
 
-def _port_rows(topology: Topology, router: Router, port: Port, inner: list[Port], chassis: Sequence[Chassis]) -> list[Row]:
-    network = topology.networks[port.network_id]
+def _port_rows(look: Lookup, router: Router, port: Port, inner: list[Port]) -> list[Row]:
+    networks = look.topology.networks
+    network = networks[port.network_id]
     key = f"router:{router.id}/port-{port.id}"
     options: dict[str, str] = {}
     if port.device_owner == Owner.ROUTER_GATEWAY:
-        lowest = min([topology.networks[p.network_id].mtu for p in inner] or [network.mtu])
+        lowest = min([networks[p.network_id].mtu for p in inner] or [network.mtu])
         if lowest < network.mtu:  # tell the world to fragment, instead of dropping what does not fit
             options["gateway_mtu"] = str(lowest)
     elif network.physical_network is not None and router.gateway_port_id is not None:
@@ -64,13 +52,13 @@ def _port_rows(topology: Topology, router: Router, port: Port, inner: list[Port]
     columns: dict[str, Value] = {
         "name": f"lrp-{port.id}",
         "mac": port.mac_address,
-        "networks": _networks(topology, port),
+        "networks": look.cidrs(port),
         "options": options,
-        "ipv6_ra_configs": _advertisement(topology, port),
+        "ipv6_ra_configs": _advertisement(look, port),
     }
     rows = []
     if port.device_owner == Owner.ROUTER_GATEWAY:
-        candidates = gateway_candidates(router.id, network.physical_network, chassis)
+        candidates = gateway_candidates(router.id, network.physical_network, look.chassis)
         for place, name in enumerate(candidates):
             rows.append(
                 Row(
@@ -83,7 +71,7 @@ def _port_rows(topology: Topology, router: Router, port: Port, inner: list[Port]
     return [Row("Logical_Router_Port", key, columns, holder=(Ref(f"router:{router.id}"), "ports")), *rows]
 
 
-def router_rows(topology: Topology, router: Router, chassis: Sequence[Chassis], settings: EngineSettings) -> tuple[Row, ...]:
+def router_rows(look: Lookup, router: Router) -> tuple[Row, ...]:
     """A logical router with its ports, default and extra routes, SNAT and floating addresses.
 
     A router port is a point of a network with an address: one whose subnet is gone is left out.
@@ -102,14 +90,14 @@ def router_rows(topology: Topology, router: Router, chassis: Sequence[Chassis], 
             },
         )
     ]
-    ports = sorted((p for p in topology.ports_of_router(router.id) if _networks(topology, p)), key=lambda p: p.id)
+    ports = [p for p in look.router_ports.get(router.id, ()) if look.cidrs(p)]
     gateway = next((p for p in ports if p.device_owner == Owner.ROUTER_GATEWAY), None)
     inner = [p for p in ports if p.device_owner == Owner.ROUTER_INTERFACE]
     for port in ports:
-        rows += _port_rows(topology, router, port, inner, chassis)
+        rows += _port_rows(look, router, port, inner)
     routes = [(route.destination, route.nexthop) for route in router.routes]
     if gateway is not None:
-        for subnet in _subnets(topology, gateway):
+        for subnet in look.subnets(gateway):
             default = "0.0.0.0/0" if subnet.ip_version == 4 else "::/0"
             if subnet.gateway_ip is not None and all(destination != default for destination, _ in routes):
                 routes.append((default, subnet.gateway_ip))
@@ -126,20 +114,15 @@ def router_rows(topology: Topology, router: Router, chassis: Sequence[Chassis], 
     if gateway is not None:
         outer = next((ip.ip_address for ip in gateway.fixed_ips if ":" not in ip.ip_address), None)
         if outer is not None and router.enable_snat:
-            cidrs = {s.cidr for p in inner for s in _subnets(topology, p) if s.ip_version == 4}
+            cidrs = {s.cidr for p in inner for s in look.subnets(p) if s.ip_version == 4}
             for cidr in sorted(cidrs):
                 columns = {"type": "snat", "external_ip": outer, "logical_ip": cidr}
                 rows.append(Row("NAT", f"{key}/snat-{cidr}", columns, holder=(holder, "nat")))
-        rows += [_floating_row(topology, router, fip, chassis, settings) for fip in _floating_ips(topology, router)]
+        rows += [_floating_row(look, router, fip) for fip in look.floating_ips.get(router.id, ())]
     return tuple(rows)
 
 
-def _floating_ips(topology: Topology, router: Router) -> list[FloatingIp]:
-    fips = [f for f in topology.floating_ips.values() if f.router_id == router.id and f.fixed_ip_address is not None]
-    return sorted(fips, key=lambda f: f.id)
-
-
-def _floating_row(topology: Topology, router: Router, fip: FloatingIp, chassis: Sequence[Chassis], settings: EngineSettings) -> Row:
+def _floating_row(look: Lookup, router: Router, fip: FloatingIp) -> Row:
     """NAT of one floating address: on the guest's own node where that reaches the outer network, else at the gateway."""
     columns: dict[str, Value] = {
         "type": "dnat_and_snat",
@@ -149,11 +132,12 @@ def _floating_row(topology: Topology, router: Router, fip: FloatingIp, chassis: 
         "external_mac": (),
         "external_ids": {"neutron:fip_id": fip.id, "neutron:fip_port_id": fip.port_id or ""},
     }
+    topology = look.topology
     port = topology.ports.get(fip.port_id or "")
     outside = topology.ports.get(fip.floating_port_id)
     network = topology.networks.get(fip.floating_network_id)
-    if settings.distributed_floating_ips and port is not None and outside is not None and network is not None and port.host_id:
-        node = next((c for c in chassis if port.host_id in (c.name, c.hostname)), None)
+    if look.settings.distributed_floating_ips and port is not None and outside is not None and network is not None and port.host_id:
+        node = look.node(port.host_id)
         if node is not None and network.physical_network in node.physical_networks:
             columns["logical_port"] = (port.id,)
             columns["external_mac"] = (outside.mac_address,)

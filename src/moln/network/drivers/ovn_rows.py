@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moln.network.drivers.base import EngineSettings
+from moln.network.drivers.lookup import Lookup
 from moln.network.drivers.ovn_groups import drop_rows, group_rows
 from moln.network.drivers.ovn_routers import router_rows
 from moln.network.drivers.ovn_switches import names_rows, network_rows, port_rows, subnet_rows
@@ -22,22 +23,23 @@ def everything(topology: Topology) -> set[Change]:
     return changes | {DROP_GROUP}
 
 
-def _rows(topology: Topology, change: Change, chassis: Sequence[Chassis], settings: EngineSettings) -> tuple[Row, ...]:
+def _rows(look: Lookup, change: Change) -> tuple[Row, ...]:
+    topology = look.topology
     match change.kind:
         case "network" if network := topology.networks.get(change.id):
-            return network_rows(topology, network)
+            return network_rows(network)
         case "names" if network := topology.networks.get(change.id):
-            return names_rows(topology, network, settings)
+            return names_rows(look, network)
         case "subnet" if subnet := topology.subnets.get(change.id):
-            return subnet_rows(topology, subnet, settings)
+            return subnet_rows(look, subnet)
         case "group" if change == DROP_GROUP:
             return drop_rows()
         case "group" if group := topology.groups.get(change.id):
-            return group_rows(topology, group)
+            return group_rows(look, group)
         case "port" if port := topology.ports.get(change.id):
-            return port_rows(topology, port, settings)
+            return port_rows(look, port)
         case "router" if router := topology.routers.get(change.id):
-            return router_rows(topology, router, chassis, settings)
+            return router_rows(look, router)
     return ()
 
 
@@ -46,4 +48,5 @@ def units(desired: Desired, chassis: Sequence[Chassis], settings: EngineSettings
     topology = desired.topology
     changes = everything(topology) if desired.complete else desired.changes
     ordered = sorted(changes, key=lambda c: (RANK[c.kind], c.id))
-    return [Unit(change, _rows(topology, change, chassis, settings)) for change in ordered]
+    look = Lookup(topology, chassis, settings)
+    return [Unit(change, _rows(look, change)) for change in ordered]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
-from moln.network.drivers.base import EngineSettings
+from moln.network.drivers.lookup import Lookup
 from moln.network.drivers.rows import Ref, Row, Value
 from moln.network.model import addresses
 from moln.network.model.networks import Network
 from moln.network.model.ports import METADATA_DEVICE, ROUTER_OWNERS, Owner, Port
 from moln.network.model.subnets import Subnet
-from moln.network.model.topology import Topology
 
 DROP = "group:drop"  # every secured port is in it; what no rule allows ends here
 
@@ -41,7 +41,7 @@ def switch_name(network_id: str) -> str:
     return f"neutron-{network_id}"
 
 
-def network_rows(topology: Topology, network: Network) -> tuple[Row, ...]:
+def network_rows(network: Network) -> tuple[Row, ...]:
     """A logical switch, and where it meets a physical network."""
     key = f"network:{network.id}"
     switch = Row(
@@ -78,59 +78,69 @@ def network_rows(topology: Topology, network: Network) -> tuple[Row, ...]:
     return switch, localnet
 
 
-def metadata_address(topology: Topology, subnet: Subnet) -> str | None:
+def metadata_address(look: Lookup, subnet: Subnet) -> str | None:
     """Where hosts of the subnet reach metadata: the address of the network's distributed port there."""
-    for port in topology.ports.values():
-        if port.network_id == subnet.network_id and port.device_owner == Owner.DISTRIBUTED:
-            return next((ip.ip_address for ip in port.fixed_ips if ip.subnet_id == subnet.id), None)
-    return None
+    port = look.metadata_ports.get(subnet.network_id)
+    return None if port is None else next((ip.ip_address for ip in port.fixed_ips if ip.subnet_id == subnet.id), None)
 
 
-def dhcp_options(topology: Topology, subnet: Subnet, settings: EngineSettings) -> dict[str, str] | None:
+def dhcp_options(look: Lookup, subnet: Subnet) -> dict[str, str] | None:
     """DHCP options all hosts of a subnet get, in OVN's syntax; None when it has no DHCP service."""
-    network = topology.networks[subnet.network_id]
-    if not subnet.enable_dhcp:
+    if subnet.id not in look.dhcp:
+        make = _dhcpv4 if subnet.ip_version == 4 else _dhcpv6
+        look.dhcp[subnet.id] = make(look, subnet) if subnet.enable_dhcp else None
+    return look.dhcp[subnet.id]
+
+
+def _servers(look: Lookup, subnet: Subnet) -> tuple[str, ...]:
+    fallback = (s for s in look.settings.dns_servers if ipaddress.ip_address(s).version == subnet.ip_version)
+    return subnet.dns_nameservers or tuple(fallback)
+
+
+def _set(values: Iterable[str]) -> str:
+    return "{" + ", ".join(values) + "}"
+
+
+def _dhcpv6(look: Lookup, subnet: Subnet) -> dict[str, str] | None:
+    if subnet.ipv6_address_mode == "slaac":
         return None
-    server_mac = addresses.mac_of(subnet.id, "dhcp")
-    servers = subnet.dns_nameservers or tuple(s for s in settings.dns_servers if ipaddress.ip_address(s).version == subnet.ip_version)
-    if subnet.ip_version == 6:
-        if subnet.ipv6_address_mode == "slaac":
-            return None
-        options = {"server_id": server_mac}
-        if servers:
-            options["dns_server"] = "{%s}" % ", ".join(servers)
-        if subnet.ipv6_address_mode == "dhcpv6-stateless":
-            options["dhcpv6_stateless"] = "true"
-        return options
-    metadata = metadata_address(topology, subnet)
+    options = {"server_id": addresses.mac_of(subnet.id, "dhcp")}
+    if servers := _servers(look, subnet):
+        options["dns_server"] = _set(servers)
+    if subnet.ipv6_address_mode == "dhcpv6-stateless":
+        options["dhcpv6_stateless"] = "true"
+    return options
+
+
+def _dhcpv4(look: Lookup, subnet: Subnet) -> dict[str, str] | None:
+    network, metadata = look.topology.networks[subnet.network_id], metadata_address(look, subnet)
     server = subnet.gateway_ip or metadata
     if server is None:
         return None
     options = {
         "server_id": server,
-        "server_mac": server_mac,
-        "lease_time": str(settings.lease_s),
+        "server_mac": addresses.mac_of(subnet.id, "dhcp"),
+        "lease_time": str(look.settings.lease_s),
         "mtu": str(network.mtu),
     }
     if subnet.gateway_ip is not None:
         options["router"] = subnet.gateway_ip
-    if servers:
-        options["dns_server"] = "{%s}" % ", ".join(servers)
-    domain = (network.dns_domain or settings.dns_domain).rstrip(".")
-    if domain:
+    if servers := _servers(look, subnet):
+        options["dns_server"] = _set(servers)
+    if domain := (network.dns_domain or look.settings.dns_domain).rstrip("."):
         options["domain_name"] = f'"{domain}"'
     routes = [f"{addresses.METADATA_V4}/32,{metadata}"] if metadata else []
     routes += [f"{route.destination},{route.nexthop}" for route in subnet.host_routes]
     if routes:  # RFC 3442: a client that takes option 121 ignores option 3
         if subnet.gateway_ip is not None:
             routes.append(f"0.0.0.0/0,{subnet.gateway_ip}")
-        options["classless_static_route"] = "{%s}" % ", ".join(routes)
+        options["classless_static_route"] = _set(routes)
     return options
 
 
-def subnet_rows(topology: Topology, subnet: Subnet, settings: EngineSettings) -> tuple[Row, ...]:
+def subnet_rows(look: Lookup, subnet: Subnet) -> tuple[Row, ...]:
     """The subnet's DHCP service."""
-    options = dhcp_options(topology, subnet, settings)
+    options = dhcp_options(look, subnet)
     if options is None:
         return ()
     return (Row("DHCP_Options", f"subnet:{subnet.id}", {"cidr": subnet.cidr, "options": options}),)
@@ -162,14 +172,13 @@ def _extra_options(port: Port, version: int) -> dict[str, str]:
     return known
 
 
-def _dhcp(topology: Topology, port: Port, version: int, settings: EngineSettings) -> tuple[tuple[Ref, ...], tuple[Row, ...]]:
+def _dhcp(look: Lookup, port: Port, version: int) -> tuple[tuple[Ref, ...], tuple[Row, ...]]:
     """What a port's dhcpv4_options or dhcpv6_options refers to, and a row of its own where its options differ."""
     if port.trusted:
         return (), ()
-    subnets = [topology.subnets[ip.subnet_id] for ip in port.fixed_ips if ip.subnet_id in topology.subnets]
-    subnets = [s for s in subnets if s.ip_version == version]
+    subnets = [s for s in look.subnets(port) if s.ip_version == version]
     subnets.sort(key=lambda s: s.ipv6_address_mode == "dhcpv6-stateless")  # one that hands out addresses first
-    served = [(s, options) for s in subnets if (options := dhcp_options(topology, s, settings)) is not None]
+    served = [(s, options) for s in subnets if (options := dhcp_options(look, s)) is not None]
     if not served:
         return (), ()
     subnet, options = served[0]
@@ -179,16 +188,15 @@ def _dhcp(topology: Topology, port: Port, version: int, settings: EngineSettings
     return (Ref(own.key),), (own,)
 
 
-def port_rows(topology: Topology, port: Port, settings: EngineSettings) -> tuple[Row, ...]:
+def port_rows(look: Lookup, port: Port) -> tuple[Row, ...]:
     """A logical switch port, the groups it is in, and DHCP options of its own.
 
     Floating addresses have no port in the engine: the router answers for them.
     """
     if port.device_owner == Owner.FLOATING_IP:
         return ()
-    network = topology.networks[port.network_id]
+    network = look.topology.networks[port.network_id]
     ips = [ip.ip_address for ip in port.fixed_ips]
-    lengths = {s.id: s.cidr.partition("/")[2] for s in topology.subnets.values()}
     columns: dict[str, Value] = {
         "name": port.id,
         "type": "",
@@ -204,7 +212,7 @@ def port_rows(topology: Topology, port: Port, settings: EngineSettings) -> tuple
             "neutron:project_id": port.project_id,
             "neutron:network_name": switch_name(port.network_id),
             "neutron:mtu": str(network.mtu),
-            "neutron:cidrs": " ".join(f"{ip.ip_address}/{lengths[ip.subnet_id]}" for ip in port.fixed_ips if ip.subnet_id in lengths),
+            "neutron:cidrs": " ".join(look.cidrs(port)),
         },
     }
     extra: tuple[Row, ...] = ()
@@ -221,7 +229,7 @@ def port_rows(topology: Topology, port: Port, settings: EngineSettings) -> tuple
     else:
         if port.host_id:
             columns["options"] = {"requested-chassis": port.host_id}
-        (v4, own4), (v6, own6) = _dhcp(topology, port, 4, settings), _dhcp(topology, port, 6, settings)
+        (v4, own4), (v6, own6) = _dhcp(look, port, 4), _dhcp(look, port, 6)
         columns["dhcpv4_options"], columns["dhcpv6_options"], extra = v4, v6, own4 + own6
         pair_macs = sorted({pair.mac_address for pair in port.allowed_address_pairs} - {port.mac_address})
         columns["addresses"] = (" ".join([port.mac_address, *ips]), *pair_macs)
@@ -239,14 +247,12 @@ def port_rows(topology: Topology, port: Port, settings: EngineSettings) -> tuple
     return (*extra, row)
 
 
-def names_rows(topology: Topology, network: Network, settings: EngineSettings) -> tuple[Row, ...]:
+def names_rows(look: Lookup, network: Network) -> tuple[Row, ...]:
     """DNS answers for the named ports of a network, forward and reverse; OVN gives them without a server."""
-    domain = (network.dns_domain or settings.dns_domain).rstrip(".").lower()
+    domain = (network.dns_domain or look.settings.dns_domain).rstrip(".").lower()
     records: dict[str, list[str]] = {}
     reverse: dict[str, str] = {}
-    for port in sorted(topology.ports.values(), key=lambda p: p.id):
-        if port.network_id != network.id or not port.dns_name or not port.fixed_ips:
-            continue
+    for port in look.named_ports.get(network.id, ()):
         label = port.dns_name.rstrip(".").lower()
         full = f"{label}.{domain}" if domain else label
         for name in dict.fromkeys((label, full)):

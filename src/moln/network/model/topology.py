@@ -42,12 +42,6 @@ class Topology(Struct, frozen=True, kw_only=True):
     groups: Mapping[str, SecurityGroup] = {}
     rules: Mapping[str, SecurityGroupRule] = {}
 
-    def subnets_of(self, network_id: str) -> list[Subnet]:
-        return [s for s in self.subnets.values() if s.network_id == network_id]
-
-    def ports_of_router(self, router_id: str) -> list[Port]:
-        return [p for p in self.ports.values() if p.device_id == router_id and p.device_owner.startswith("network:router_")]
-
 
 class Change(Struct, frozen=True, order=True):
     """One thing that may have changed. kind: network, subnet, group, port, router or names (a network's DNS records)."""

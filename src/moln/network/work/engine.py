@@ -43,6 +43,7 @@ class Engine:
         self.heard: dict[str, bool] = {}
         self.whole = True  # everything is to be compared
         self.whole_at = 0.0  # monotonic seconds of the last time
+        self.period_s = recompute_s  # longer where comparing takes long: it may take a hundredth of a core
         self.connected = False
         self.passive = False  # a newer writer has taken over
         self._cloud: Cloud | None = None
@@ -86,7 +87,7 @@ class Engine:
         """The engine, if there is anything to do."""
         if self._cloud is None or self.passive:
             return []
-        due = self.cloud.clock.monotonic() - self.whole_at >= self.recompute_s
+        due = self.cloud.clock.monotonic() - self.whole_at >= self.period_s
         return [Pass()] if self.whole or self.changed or self.heard or due else []
 
     async def settle(self, work: Work, _: Pass) -> None:
@@ -96,7 +97,7 @@ class Engine:
             return
         try:
             await self._connect(work, driver)
-            if self.whole or work.cloud.clock.monotonic() - self.whole_at >= self.recompute_s:
+            if self.whole or work.cloud.clock.monotonic() - self.whole_at >= self.period_s:
                 await self._everything(work, driver)
             else:
                 await self._changes(work, driver)
@@ -127,6 +128,7 @@ class Engine:
                 port.id in carried and port.admin_state_up
             ):
                 self.heard.setdefault(port.id, port.id in carried)
+        self.period_s = max(self.recompute_s, 100 * (work.cloud.clock.monotonic() - self.whole_at))
 
     async def _changes(self, work: Work, driver: NetworkDriver) -> None:
         changes, self.changed = self.changed, set()

@@ -194,3 +194,14 @@ def test_a_flavor_and_an_image_say_what_the_host_must_have():
 
 def test_an_i686_image_runs_on_x86_64():
     assert choose([host("a")], wanted(vcpus=1, ram_mib=1, disk_gib=0, image_properties={"hw_architecture": "i386"}), 0)
+
+
+async def test_a_controller_that_just_started_gives_its_nodes_time_to_come_back(area):
+    await join(area, "n1")
+    await area.links.leave("n1")
+    await hosts.close(area)
+    await hosts.set_up(area)
+    known = hosts.table(area)
+    assert [h.name for h in known.ready] == ["n1"]
+    known.trust(area.links.nodes)
+    assert known.ready == []

@@ -20,6 +20,7 @@ from moln.placement.model.names import DISK_GB, MEMORY_MB, VCPU
 from moln.placement.ops import providers
 
 RETRY_S = 1.0
+GRACE_S = 10.0  # after the controller's start, in which a known node that has not come back yet may get servers: they wait for it
 _log = logging.getLogger("moln.compute")
 
 
@@ -48,8 +49,21 @@ class HostTable:
         self._by_provider: dict[str, Host] = {}
 
     async def load(self, db: Reader, up: frozenset[str]) -> None:
+        """Every host of the database."""
         for row in await db.all(store.ALL):
             await self.take(db, row, up)
+        self.sort()
+
+    def presume(self, names: frozenset[str]) -> None:
+        """Take these for up until `trust` says otherwise: a controller that starts has not heard of its nodes yet."""
+        for host in self.hosts.values():
+            host.up |= host.name in names
+        self.sort()
+
+    def trust(self, up: frozenset[str]) -> None:
+        """From now on only the links say who is up."""
+        for host in self.hosts.values():
+            host.up &= host.name in up
         self.sort()
 
     async def take(self, db: Reader, row: ComputeHost, up: frozenset[str]) -> None:
@@ -172,12 +186,16 @@ class Area:
         self.recounted: set[str] = set()
         self.wake = asyncio.Event()
         self.keeper: asyncio.Task[None] | None = None
+        self.grace: asyncio.TimerHandle | None = None
 
 
 async def set_up(cloud: Cloud) -> None:
     """Load the table, and keep it: counters by placement's changes, hosts by compute's, liveness by the links."""
     area = cloud.areas["compute"] = Area()
     await area.hosts.load(cloud.db, cloud.links.nodes)
+    rows = await cloud.db.all(store.ALL)
+    area.hosts.presume(frozenset(row.name for row in rows if not row.forced_down))
+    area.grace = asyncio.get_running_loop().call_later(GRACE_S, lambda: area.hosts.trust(cloud.links.nodes))
     for topic, handler in (("node.up", node_up), ("node.down", node_down), ("compute.facts", node_facts)):
         cloud.links.on_report(topic, functools.partial(handler, cloud))
 
@@ -192,6 +210,8 @@ async def set_up(cloud: Cloud) -> None:
 
 async def close(cloud: Cloud) -> None:
     area = cloud.areas.get("compute")
+    if area is not None and area.grace is not None:
+        area.grace.cancel()
     if area is not None and area.keeper is not None:
         area.keeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -40,7 +40,8 @@ async def hypervisors(ctx: RequestContext, rule: str = "list") -> list[ComputeHo
 async def hypervisor(ctx: RequestContext, id: str, rule: str = "show") -> ComputeHost:
     """By its uuid, or its number before 2.53. Raises: NotFound."""
     ctx.require("compute", f"{HYPERVISORS}:{rule}", {})
-    found = await (ctx.db.one(store.BY_ROWID, rowid=int(id)) if id.isdigit() else ctx.db.one(store.BY_ID, id=id))
+    by_number = ctx.version < (2, 53)
+    found = await (ctx.db.one(store.BY_ROWID, rowid=int(id)) if by_number else ctx.db.one(store.BY_ID, id=id))
     if found is None:
         raise NotFound(f"Hypervisor with ID '{id}' could not be found.")
     return found
@@ -59,7 +60,8 @@ async def servers_on(ctx: RequestContext, host: ComputeHost) -> list[tuple[str, 
 
 async def service(ctx: RequestContext, id: str) -> ComputeHost:
     """By its uuid, or its number before 2.53. Raises: NotFound."""
-    found = await (ctx.db.one(store.BY_ROWID, rowid=int(id)) if id.isdigit() else ctx.db.one(store.BY_SERVICE, service_id=id))
+    by_number = ctx.version < (2, 53)
+    found = await (ctx.db.one(store.BY_ROWID, rowid=int(id)) if by_number else ctx.db.one(store.BY_SERVICE, service_id=id))
     if found is None:
         raise NotFound(f"Service {id} could not be found.")
     return found

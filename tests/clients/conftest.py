@@ -42,6 +42,7 @@ class Running:
         self.home = home
         self.port = free_port()
         self.prefix = unprivileged()
+        self.shell: subprocess.Popen[str] | None = None
         self.env = {**os.environ, "PYTHONPATH": str(SOURCE), "HOME": str(home), "OS_CLIENT_CONFIG_FILE": str(home / "clouds.yaml"),
                     "OS_CLOUD": "moln", "PYTHONWARNINGS": "ignore"}  # fmt: skip
         for name in list(self.env):
@@ -55,19 +56,28 @@ class Running:
         return done
 
     def openstack(self, *arguments: str) -> Any:
-        """The `openstack` command; what it prints as JSON. Raises AssertionError, with what it said."""
-        command = [str(Path(sys.executable).with_name("openstack")), *arguments]
+        """An `openstack` command; what it prints as JSON. Raises AssertionError, with what it said."""
         quiet = {"delete", "add", "remove", "set", "unset", "stop", "start", "reboot", "pause", "unpause"}
-        if not quiet & set(arguments):
-            command += ["-f", "json"]
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=180)
-        assert done.returncode == 0, f"openstack {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout) if done.stdout.lstrip().startswith(("{", "[")) else done.stdout
+        command = [*arguments] if quiet & set(arguments) else [*arguments, "-f", "json"]
+        if self.shell is None:
+            script = Path(__file__).with_name("shell.py")
+            self.shell = subprocess.Popen([sys.executable, str(script)], env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.shell.stdin and self.shell.stdout
+        print(json.dumps(command), file=self.shell.stdin, flush=True)
+        status, out, err = json.loads(self.shell.stdout.readline())
+        assert status == 0, f"openstack {' '.join(arguments)}: {status}\n{out}\n{err}"
+        return json.loads(out) if out.lstrip().startswith(("{", "[")) else out
+
+    def end(self) -> None:
+        if self.shell is not None and self.shell.stdin:
+            self.shell.stdin.close()
+            self.shell.wait(30)
+        self.moln("down", check=False)
 
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[Running]:
-    """`moln up --simulate --detach` with two nodes."""
+    """`moln up --simulate --detach` with one node."""
     folder = Path(tempfile.mkdtemp(prefix="moln-clients-"))
     home = folder / "home"
     home.mkdir()
@@ -75,9 +85,9 @@ def running() -> Iterator[Running]:
     if cloud.prefix:
         os.chown(home, NOBODY, NOBODY)
         folder.chmod(0o755)
-    cloud.moln("up", "--simulate", "--detach", "--port", str(cloud.port), "--nodes", "2")
+    cloud.moln("up", "--simulate", "--detach", "--port", str(cloud.port), "--nodes", "1")
     try:
         yield cloud
     finally:
-        cloud.moln("down", check=False)
+        cloud.end()
         shutil.rmtree(folder, ignore_errors=True)

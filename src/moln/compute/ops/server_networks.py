@@ -28,10 +28,10 @@ class Card(Struct, frozen=True):
 
 
 class NetworkPlan(Struct, frozen=True):
-    """groups: security group ids for the ports that are made; None: the project's default group."""
+    """groups: names by id of the security groups of the ports that are made; None: the project's default group."""
 
     cards: tuple[Card, ...] = ()
-    groups: tuple[str, ...] | None = None
+    groups: dict[str, str] | None = None
 
 
 async def plan(ctx: RequestContext, request: ServerRequest) -> NetworkPlan:
@@ -59,20 +59,20 @@ async def plan(ctx: RequestContext, request: ServerRequest) -> NetworkPlan:
     return NetworkPlan(tuple(cards), groups)
 
 
-async def group_ids(ctx: RequestContext, asked: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Security groups by name or id. Raises: Invalid, Conflict."""
+async def group_ids(ctx: RequestContext, asked: Sequence[str] | None) -> dict[str, str] | None:
+    """Names by id of security groups given by either. Raises: Invalid, Conflict."""
     if not asked:
         return None
     project = ctx.project_id or ""
     if "default" in asked:
         await security_groups.ensure_default(ctx, project)
-    out = []
+    out: dict[str, str] = {}
     for name in dict.fromkeys(asked):
         try:
-            out += [i for i, _ in await security_groups.named(ctx.db, project, [name])]
+            out |= dict(await security_groups.named(ctx.db, project, [name]))
         except NotFound:
             raise Invalid(f"Security group {name} not found for project {project}.", field="security_groups") from None
-    return tuple(out)
+    return out
 
 
 async def _implied(ctx: RequestContext, *, auto: bool) -> tuple[Card, ...]:
@@ -115,7 +115,7 @@ async def _check_subnet(db: Reader, at: Network) -> None:
         raise Invalid(f"Network {at.id} requires a subnet in order to boot instances on.", field="networks")
 
 
-async def allocate_in(tx: Transaction, ctx: RequestContext, cards: Sequence[Card], groups: tuple[str, ...] | None, *, server_id: str,
+async def allocate_in(tx: Transaction, ctx: RequestContext, cards: Sequence[Card], groups: dict[str, str] | None, *, server_id: str,
                       host: str, zone: str, hostname: str, project_id: str, state: str = "attached") -> tuple[Nic, ...]:  # fmt: skip
     """Make or take the ports. Raises: Invalid, Conflict, OverQuota."""
     made: list[tuple[Port, Card]] = []
@@ -131,19 +131,23 @@ async def allocate_in(tx: Transaction, ctx: RequestContext, cards: Sequence[Card
             port = await _make(tx, ctx, card, groups, project_id=project_id, device_id=server_id, device_owner=OWNER + zone, host_id=host,
                                dns_name=hostname)  # fmt: skip
         made.append((port, card))
-    names = await group_names(tx, [p for p, _ in made])
+    names = dict(groups or {})
+    if groups is None:
+        names = {g: "default" for p, c in made if c.port_id is None for g in p.security_groups}
+    if taken := [p for p, c in made if c.port_id is not None]:
+        names |= await group_names(tx, taken)
     return tuple(
         _nic(port, card.network, names, tag=card.tag, created=card.port_id is None, state=state, floating={}) for port, card in made
     )
 
 
-async def _make(tx: Transaction, ctx: RequestContext, card: Card, groups: tuple[str, ...] | None, **fields: str) -> Port:
+async def _make(tx: Transaction, ctx: RequestContext, card: Card, groups: dict[str, str] | None, **fields: str) -> Port:
     """Raises: Invalid, Conflict, Forbidden, OverQuota."""
     fixed = [{"ip_address": card.fixed_ip}] if card.fixed_ip else None
     secured = card.network.port_security_enabled
     try:
         return await ports.create_in(
-            tx, ctx, network_id=card.network.id, fixed_ips=fixed, security_groups=groups if secured else (), **fields  # type: ignore[arg-type]
+            tx, ctx, network_id=card.network.id, fixed_ips=fixed, security_groups=(groups and list(groups)) if secured else (), **fields  # type: ignore[arg-type]
         )
     except NotFound as missing:
         raise Invalid(missing.message) from None
@@ -215,7 +219,7 @@ async def regroup_in(tx: Transaction, ctx: RequestContext, server: Server, name:
     except NotFound:
         raise NotFound(f"Security group {name[:64]} not found for project {server.project_id}.") from None
     changed = False
-    for port in await ports.of_device(tx, server.id):
+    for port in await ports.of_device(tx, server.id, project_id=server.project_id):
         if not port.port_security_enabled:
             continue
         held = [g for g in port.security_groups if g != group]
@@ -230,7 +234,7 @@ async def regroup_in(tx: Transaction, ctx: RequestContext, server: Server, name:
 
 async def groups_of(db: Reader, server: Server) -> list[dict[str, object]]:
     """Security groups of a server's ports, as Nova's os-security-groups shows them."""
-    names = await group_names(db, await ports.of_device(db, server.id))
+    names = await group_names(db, await ports.of_device(db, server.id, project_id=server.project_id))
     return [
         {"id": id, "name": name, "description": "", "tenant_id": server.project_id, "rules": []} for id, name in sorted(names.items())
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -135,7 +136,12 @@ def check_pools(cidr: Cidr, pools: Sequence[Pool], gateway: str | None) -> None:
 
 def size(pools: Iterable[Pool]) -> int:
     """How many addresses the ranges hold."""
-    return sum(int(ipaddress.ip_address(p.end)) - int(ipaddress.ip_address(p.start)) + 1 for p in pools)
+    return sum(_size(p) for p in pools)
+
+
+@lru_cache(4096)
+def _size(pool: Pool) -> int:
+    return int(ipaddress.ip_address(pool.end)) - int(ipaddress.ip_address(pool.start)) + 1
 
 
 def free_addresses(pools: Sequence[Pool], taken: frozenset[str] | set[str]) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import TypeVar
 
+from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from moln.kernel.quota import Quota
@@ -83,14 +84,14 @@ def serve_metadata(tx: Transaction, host_id: str = "") -> None:
     tx.wake(METADATA, host_id)
 
 
+def check_zones(ctx: RequestContext, hints: Iterable[str]) -> None:
+    """Refuse a zone there is not. Raises: NotFound."""
+    for zone in hints:
+        if zone != ctx.settings.network.availability_zone:
+            raise NotFound(f"AvailabilityZone {zone} could not be found.", type="AvailabilityZoneNotFound")
+
+
 def check_revision(revision: int, expected: int | None) -> None:
     """If-Match: revision_number=N. Raises: PreconditionFailed."""
     if expected is not None and expected != revision:
         raise PreconditionFailed(f"Constrained to {expected}, but current revision is {revision}", type="RevisionNumberConstraintFailed")
-
-
-def plain(value: Any) -> Any:
-    """Structs inside as what JSON makes of them, for comparing and showing."""
-    import msgspec
-
-    return json.loads(msgspec.json.encode(value))

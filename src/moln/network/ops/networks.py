@@ -11,7 +11,7 @@ from moln.network.model.networks import LOWEST_MTU, Network, highest_mtu
 from moln.network.model.ports import AUTO_DELETED, Owner
 from moln.network.ops import authority
 from moln.network.ops.addressing import random_int
-from moln.network.ops.common import QUOTA, check_revision, conflict, get, invalid, look_at, missing
+from moln.network.ops.common import QUOTA, check_revision, check_zones, conflict, get, invalid, look_at, missing
 from moln.network.store import rows
 
 HIGHEST_VNI = (1 << 24) - 1
@@ -41,6 +41,7 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
     """Record a network. fields: of Network; `set_`: attributes (wire names) the caller gave. Raises: Invalid, Forbidden, OverQuota."""
     target = authority.of_project(project_id, shared=fields.get("shared", False), **{"router:external": fields.get("external", False)})
     authority.require(ctx, "create_network", target, set_)
+    check_zones(ctx, fields.get("availability_zone_hints", ()))
     await QUOTA.charge(tx, project_id, network=1)
     kind, physical, number = fields.pop("network_type", None), fields.pop("physical_network", None), fields.pop("segmentation_id", None)
     segment = await _segment(tx, ctx, kind, physical, number)
@@ -116,6 +117,7 @@ async def update_in(
     """Change what the caller gave. Raises: NotFound, Forbidden, Invalid, Conflict, PreconditionFailed."""
     network = await get(tx, rows.networks, "network", id)
     authority.require(ctx, "update_network", authority.of_network(network), set_)
+    check_zones(ctx, changes.get("availability_zone_hints", ()))
     check_revision(network.revision_number, revision)
     if provider := {"network_type", "physical_network", "segmentation_id"} & changes.keys():
         same = all(changes[name] == getattr(network, name) for name in provider)

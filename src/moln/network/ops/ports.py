@@ -44,9 +44,10 @@ async def get_visible(db: Reader, ctx: RequestContext, port_id: str) -> Port:
     raise missing("port", port_id)
 
 
-async def of_device(db: Reader, device_id: str) -> list[Port]:
-    """Ports of a server or router, in order of creation."""
-    return await rows.ports.by(db, "device_id", device_id)
+async def of_device(db: Reader, device_id: str, *, project_id: str | None = None) -> list[Port]:
+    """Ports of a server or router, in order of creation. project_id: only that project's (as Nova asks: anyone may name any device)."""
+    found = await rows.ports.by(db, "device_id", device_id)
+    return found if project_id is None else [port for port in found if port.project_id == project_id]
 
 
 async def of_devices(db: Reader, device_ids: Iterable[str]) -> list[Port]:

@@ -14,7 +14,7 @@ from moln.network.model.ports import Owner, Port
 from moln.network.model.routers import MOST_ROUTES, Router
 from moln.network.model.subnets import Route
 from moln.network.ops import addressing, authority, ports
-from moln.network.ops.common import QUOTA, bad, check_revision, conflict, get, look_at, missing
+from moln.network.ops.common import QUOTA, bad, check_revision, check_zones, conflict, get, look_at, missing
 from moln.network.store import rows
 
 Gateway = dict[str, Any]  # external_gateway_info: network_id, enable_snat, external_fixed_ips
@@ -31,6 +31,7 @@ async def create_in(
 ) -> Router:
     """Record a router, with its gateway if there is to be one. Raises: NotFound, Invalid, Forbidden, Conflict, OverQuota."""
     authority.require(ctx, "create_router", authority.of_project(project_id), set_)
+    check_zones(ctx, fields.get("availability_zone_hints", ()))
     await QUOTA.charge(tx, project_id, router=1)
     now = ctx.now_us
     router = Router(id=ctx.new_id(), project_id=project_id, created_at=now, updated_at=now, **fields)
@@ -47,6 +48,7 @@ async def update_in(
     """Change what the caller gave; `gateway`: None or {} takes it away. Raises: NotFound, Forbidden, Invalid, Conflict."""
     router = await get(tx, rows.routers, "router", id)
     authority.require(ctx, "update_router", authority.of_project(router.project_id), set_)
+    check_zones(ctx, changes.get("availability_zone_hints", ()))
     check_revision(router.revision_number, revision)
     if "gateway" in changes:
         gateway = changes.pop("gateway")

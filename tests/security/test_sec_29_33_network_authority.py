@@ -1,0 +1,102 @@
+"""SEC-29 and SEC-33 (CVE-2015-5240, CVE-2014-0056, CVE-2024-53916): who may do what to networks, from the resources' own schemas.
+
+Every attribute of every resource is tried by its owner, by another project and by a reader, against the compiled policy and the answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.wire.areas import AreaApi
+from tests.wire.network.conftest import Client, Inside, Outside, inside, neutron, outside  # noqa: F401 (fixtures)
+from tests.wire.network.conftest import admin as admin
+from tests.wire.network.conftest import alice as alice
+from tests.wire.network.conftest import bob as bob
+
+from moln.network.api.networks import NETWORKS, SUBNETS
+from moln.network.api.ports import PORTS
+from moln.network.api.routers import FLOATING_IPS, ROUTERS
+from moln.network.api.security_groups import GROUPS
+
+RESOURCES = {r.path: r for r in (NETWORKS, SUBNETS, PORTS, ROUTERS, FLOATING_IPS, GROUPS)}
+UUID = "00000000-0000-4000-8000-000000000000"
+VALUES: dict[str, Any] = {                         # a good value for each attribute that takes no string
+    "admin_state_up": False, "shared": True, "router:external": True, "is_default": True, "mtu": 1400, "port_security_enabled": False,
+    "provider:network_type": "vlan", "provider:physical_network": "public", "provider:segmentation_id": 77, "dns_domain": "x.",
+    "availability_zone_hints": ["nova"], "gateway_ip": None, "allocation_pools": [], "dns_nameservers": ["9.9.9.9"],
+    "host_routes": [{"destination": "10.77.0.0/24", "nexthop": "10.0.0.9"}], "enable_dhcp": False, "service_types": ["compute:nova"],
+    "mac_address": "fa:16:3e:12:34:56", "fixed_ips": [{"ip_address": "10.0.0.199"}], "security_groups": [],
+    "allowed_address_pairs": [{"ip_address": "10.0.0.200"}], "extra_dhcp_opts": [], "binding:host_id": "node-1", "binding:vnic_type": "normal",
+    "binding:profile": {"a": 1}, "device_owner": "network:dhcp", "external_gateway_info": None, "routes": [], "port_id": None,
+    "fixed_ip_address": None, "stateful": False, "tags": ["t"], "name": "n", "description": "d", "device_id": "x", "dns_name": "x",
+}  # fmt: skip
+WRITABLE = [(path, name) for path, r in RESOURCES.items() for name, attribute in r.schema.attributes.items() if attribute.put]
+
+
+@pytest.fixture
+async def things(alice: Client, inside: Inside, outside: Outside) -> dict[str, str]:  # noqa: F811
+    """One of each resource, alice's."""
+    port = await alice.make("ports", network_id=inside.network["id"])
+    fip = await alice.make("floatingips", floating_network_id=outside.network["id"])
+    group = await alice.make("security-groups", name="g")
+    return {
+        "networks": inside.network["id"], "subnets": inside.subnet["id"], "ports": port["id"], "routers": inside.router["id"],
+        "floatingips": fip["id"], "security-groups": group["id"],
+    }  # fmt: skip
+
+
+async def test_another_project_finds_nothing_to_change(bob: Client, things: dict[str, str]) -> None:
+    for path, name in WRITABLE:
+        body = {path.replace("-", "_").removesuffix("s"): {name: VALUES[name]}}
+        await bob.call("PUT", f"/{path}/{things[path]}", 404, body)
+    for path, id in things.items():
+        await bob.call("GET", f"/{path}/{id}", 404)
+        await bob.call("DELETE", f"/{path}/{id}", 404)
+        await bob.call("PUT", f"/{path}/{id}/tags", 404, {"tags": ["mine"]})
+        await bob.call("DELETE", f"/{path}/{id}/tags", 404)
+        assert id not in {thing["id"] for thing in await bob.list(path)}
+
+
+async def test_a_reader_changes_nothing(neutron: AreaApi, things: dict[str, str]) -> None:  # noqa: F811
+    reader = Client(neutron.client("red/reader", ""))
+    for path, name in WRITABLE:
+        body = {path.replace("-", "_").removesuffix("s"): {name: VALUES[name]}}
+        await reader.call("PUT", f"/{path}/{things[path]}", 403, body)
+    for path, id in things.items():
+        await reader.call("GET", f"/{path}/{id}", 200)
+        await reader.call("DELETE", f"/{path}/{id}", 403)
+        await reader.call("DELETE", f"/{path}/{id}/tags", 403)
+    for action in ("add_router_interface", "remove_router_interface"):
+        await reader.call("PUT", f"/routers/{things['routers']}/{action}", 403, {"subnet_id": things["subnets"]})
+
+
+@pytest.mark.parametrize(("path", "name"), WRITABLE)
+async def test_an_owner_sets_what_policy_leaves_to_owners(
+    alice: Client, neutron: AreaApi, things: dict[str, str], path: str, name: str  # noqa: F811
+) -> None:  # fmt: skip
+    """What policy guards is 403 for a member; what it does not is never 403, and no attempt changes anything but what it says."""
+    single = path.replace("-", "_").removesuffix("s")
+    policy, rule = neutron.cloud.policy, f"update_{single}:{name}"
+    guarded = policy.knows("neutron", rule) and not policy.allows("neutron", rule, _member(neutron), _target(name))
+    before = await alice.show(path, things[path])
+    answer = await alice.http.put(f"/network/v2.0/{path}/{things[path]}", json={single: {name: VALUES[name]}})
+    if guarded:
+        assert answer.status_code == 403, (answer.status_code, answer.text)
+        assert await alice.show(path, things[path]) == before
+    else:
+        assert answer.status_code not in (403, 404, 500), (answer.status_code, answer.text)
+
+
+def _member(neutron: AreaApi) -> Any:  # noqa: F811
+    from moln.kernel.context import Identity, RequestContext
+
+    who = Identity(user_id="u", project_id="red", roles=frozenset({"member", "reader"}))
+    return RequestContext(neutron.cloud, "req", who)
+
+
+def _target(name: str) -> dict[str, Any]:
+    """alice's own, on her own network."""
+    target = {"project_id": "red", "tenant_id": "red", "network:project_id": "red", "network:tenant_id": "red", "network:shared": False}
+    # device_owner: stricter than policy, SEC-29
+    return target | {"device_owner": "network:dhcp", "network:project_id": "x"} if name == "device_owner" else target

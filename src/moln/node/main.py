@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from moln.compute.drivers.base import ComputeDriver, HostFacts, ServerState, Snapshots
+from moln.compute.drivers.base import ComputeDriver, ServerState, Snapshots
 from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
+from moln.compute.model.facts import HostFacts
 from moln.host.places import INTEGRATION_BRIDGE, USER, Places
 from moln.kernel.clock import Clock
 from moln.kernel.errors import Failure

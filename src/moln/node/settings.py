@@ -1,22 +1,14 @@
-"""What an operator may choose about a node: the `[node]` table of moln.toml."""
+"""The `[node]` table of moln.toml, read by the node itself."""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
+from moln.host.settings import NodeSettings
 from moln.kernel.errors import Invalid
-
-
-class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """virt_type: `auto` takes hardware virtualisation where it works. disk_cache: QEMU's; `unsafe` loses data with the host's power."""
-
-    virt_type: Literal["auto", "kvm", "qemu"] = "auto"
-    disk_cache: Literal["none", "writeback", "directsync", "unsafe"] = "none"
 
 
 def load(path: Path) -> NodeSettings:

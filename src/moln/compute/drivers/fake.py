@@ -20,7 +20,6 @@ from moln.compute.drivers.base import (
     Card,
     Disk,
     DiskFile,
-    HostFacts,
     Inventory,
     Power,
     ServerSpec,
@@ -28,6 +27,7 @@ from moln.compute.drivers.base import (
     WantedPower,
 )
 from moln.compute.drivers.disks import known
+from moln.compute.model.facts import HostFacts
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 
 GIB = 1 << 30

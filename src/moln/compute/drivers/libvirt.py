@@ -11,57 +11,33 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
-from xml.etree.ElementTree import Element, fromstring, tostring
 
 import libvirt
 from msgspec import Struct
 
 from moln.compute.drivers import console, host
+from moln.compute.drivers import libvirt_domains as domains
 from moln.compute.drivers.base import (
     Card,
     Disk,
     DiskFile,
-    HostFacts,
     Inventory,
     Plugger,
-    Power,
     ServerSpec,
     ServerState,
     WantedPower,
 )
 from moln.compute.drivers.disks import FULL, DiskFolder, known
-from moln.compute.drivers.domain_xml import (
-    NAME_PREFIX,
-    Held,
-    Look,
-    card_element,
-    disk_element,
-    domain_xml,
-    read_domain,
-)
-from moln.compute.drivers.libvirt_link import LibvirtLink, find_domain
+from moln.compute.drivers.domain_xml import NAME_PREFIX, Look, card_element, disk_element, domain_xml
+from moln.compute.drivers.libvirt_link import LibvirtLink
+from moln.compute.model.facts import HostFacts
 from moln.compute.model.iso9660 import iso_image
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 
 R = TypeVar("R")
-LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
-CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
-POWERS: dict[int, Power] = {
-    libvirt.VIR_DOMAIN_NOSTATE: "running",
-    libvirt.VIR_DOMAIN_RUNNING: "running",
-    libvirt.VIR_DOMAIN_BLOCKED: "running",
-    libvirt.VIR_DOMAIN_SHUTDOWN: "running",
-    libvirt.VIR_DOMAIN_PMSUSPENDED: "running",
-    libvirt.VIR_DOMAIN_PAUSED: "paused",
-    libvirt.VIR_DOMAIN_SHUTOFF: "stopped",
-    libvirt.VIR_DOMAIN_CRASHED: "crashed",
-}
-FELL = {libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_FAILED}
-UNDEFINE = (
-    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-)
+CONFIG_DRIVE = "config"  # the id of a config drive among a server's disks
+HELD = "held"  # a file that says: this guest stands still for a snapshot. Should we die meanwhile, tell_all lets it go on
+COPY_S = 3600.0
 UNPLUG_TRIES = 6  # a guest that is still booting does not hear the first
 UNPLUG_WAIT_S = 5.0
 
@@ -131,7 +107,7 @@ class LibvirtDriver:
 
         def write() -> None:
             image = iso_image(files, "config-2")
-            path.parent.mkdir(mode=0o711, exist_ok=True)
+            self.ensure_folder(server_id)
             hidden = path.with_suffix(".new")
             hidden.write_bytes(image)
             hidden.chmod(0o644)  # QEMU runs as a user of its own
@@ -142,17 +118,17 @@ class LibvirtDriver:
 
     async def ensure_image_data(self, image_id: str, server_id: str, disk_id: str) -> int:
         def still(connection: libvirt.virConnect, copy: Callable[[], None]) -> None:
-            domain = find_domain(connection, server_id)
-            if domain is None or domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
+            """No reflinks here: the guest stands still while its disk is copied."""
+            if not domains.is_running(connection, server_id):
                 copy()
                 return
-            marker = self.folder(server_id) / "held"  # we die here: connected() lets the guest run on
+            marker = self.folder(server_id) / HELD
             marker.touch()
-            domain.suspend()
+            domains.set_paused(connection, server_id, True)
             try:
                 copy()
             finally:
-                domain.resume()
+                domains.set_paused(connection, server_id, False)
                 marker.unlink(missing_ok=True)
 
         def export(connection: libvirt.virConnect) -> int:
@@ -162,24 +138,24 @@ class LibvirtDriver:
                 raise said(error) from error
 
         async with self.turn(server_id):
-            return await self.link.call(export, timeout_s=3600)
+            return await self.link.call(export, timeout_s=COPY_S)
 
     # ---- servers
 
     async def ensure_server(self, spec: ServerSpec, power: WantedPower, grace_s: float = 0) -> None:
         async with self.turn(spec.id):
-            state = await self.link.call(self.look_at, spec.id)
+            state = await self.link.call(domains.find_state, spec.id)
             if state is not None and state.generation > spec.generation:
                 raise BackendRefused("The host knows a newer generation of this server.", detail=str(state.generation))
             if power == "stopped":
-                await self.link.call(self.define, spec)
+                await self.define(spec)
                 await self.power_off(spec.id, grace_s)
             elif state is None or state.power in ("stopped", "crashed"):
                 await self.boot(spec, paused=power == "paused")
             else:
-                await self.link.call(self.define, spec)
+                await self.define(spec)
                 await self.match_devices(spec)
-                await self.link.call(self.set_paused, spec.id, power == "paused")
+                await self.link.call(domains.set_paused, spec.id, power == "paused")
 
     async def reboot_server(self, spec: ServerSpec, grace_s: float = 0) -> None:
         async with self.turn(spec.id):
@@ -187,93 +163,48 @@ class LibvirtDriver:
             await self.boot(spec, paused=False)
 
     async def remove_server(self, server_id: str) -> None:
-        def remove(connection: libvirt.virConnect) -> Held | None:
-            domain = find_domain(connection, server_id)
-            if domain is None:
-                return None
-            held = read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-            if domain.isActive():
-                held.cards.update(read_domain(domain.XMLDesc()).cards)
-                cut(domain)
-            domain.undefineFlags(UNDEFINE)
-            return held
-
         async with self.turn(server_id):
-            cards = self.remembered_cards(server_id)
-            held = await self.link.call(remove)
+            cards = await self.blocking(self.remembered_cards, server_id)
+            held = await self.link.call(domains.remove, server_id)
             for port_id in {*cards, *(held.cards if held else ())}:
                 await self.plugger.ensure_unplugged(port_id)
             await self.blocking(shutil.rmtree, self.folder(server_id), True)
 
+    async def define(self, spec: ServerSpec) -> None:
+        folder = await self.blocking(self.ensure_folder, spec.id)
+        drive = str(self.config_path(spec.id)) if spec.config_drive else None
+        await self.link.call(domains.define, domain_xml(spec, self.look, str(folder / "console.log"), drive))
+
     async def boot(self, spec: ServerSpec, paused: bool) -> None:
         """Taps first, then the domain anew (no stale XML survives a stop), then its start."""
-        await self.blocking(self.remember_cards, spec)
         for card in spec.cards:
+            await self.blocking(self.remember_card, spec.id, card.port_id)
             await self.plugger.ensure_plugged(card.port_id, card.mtu)
-        await self.link.call(self.define, spec)
-
-        def create(connection: libvirt.virConnect) -> None:
-            domain = find_domain(connection, spec.id)
-            if domain is not None and not domain.isActive():
-                domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
-
-        await self.link.call(create)
-
-    def define(self, connection: libvirt.virConnect, spec: ServerSpec) -> None:
-        folder = self.folder(spec.id)
-        folder.mkdir(mode=0o711, exist_ok=True)
-        drive = str(self.config_path(spec.id)) if spec.config_drive else None
-        xml = domain_xml(spec, self.look, str(folder / "console.log"), drive)
-        connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        await self.define(spec)
+        await self.link.call(domains.start, spec.id, paused)
 
     async def power_off(self, server_id: str, grace_s: float) -> None:
         """Ask, wait, cut."""
-
-        def ask(connection: libvirt.virConnect) -> bool:
-            domain = find_domain(connection, server_id)
-            if domain is None or not domain.isActive():
-                return False
-            if grace_s > 0 and domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING:
-                with contextlib.suppress(libvirt.libvirtError):  # no ACPI in the guest: cut below
-                    domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
-            return True
-
-        def off(connection: libvirt.virConnect) -> bool:
-            domain = find_domain(connection, server_id)
-            return domain is None or not domain.isActive()
-
-        def cut_it(connection: libvirt.virConnect) -> None:
-            domain = find_domain(connection, server_id)
-            if domain is not None:
-                cut(domain)
-
-        if await self.link.call(ask) and not (grace_s > 0 and await self.wait(server_id, off, grace_s)):
-            await self.link.call(cut_it)
+        if grace_s > 0:
+            await self.link.call(domains.ask_to_shut_down, server_id)
+            if await self.wait(server_id, grace_s, domains.is_off, server_id):
+                return
+        await self.link.call(domains.cut_power, server_id)
 
     async def match_devices(self, spec: ServerSpec) -> None:
         """Plug in and pull out, until a running server has what its spec names."""
-        live = await self.link.call(self.held, spec.id)
+        live = await self.link.call(domains.held, spec.id)
         for disk in spec.disks:
             if disk.id not in live.disks:
                 await self.plug_disk(spec.id, disk)
         for card in spec.cards:
             if card.port_id not in live.cards:
                 await self.plug_card(spec.id, card)
-        for disk_id in set(live.disks) - {disk.id for disk in spec.disks} - {"config"}:
+        for disk_id in set(live.disks) - {disk.id for disk in spec.disks} - {CONFIG_DRIVE}:
             await self.unplug(spec.id, "disks", disk_id)
         for port_id in set(live.cards) - {card.port_id for card in spec.cards}:
             await self.unplug(spec.id, "cards", port_id)
             await self.plugger.ensure_unplugged(port_id)
-
-    def set_paused(self, connection: libvirt.virConnect, server_id: str, paused: bool) -> None:
-        domain = find_domain(connection, server_id)
-        if domain is None:
-            raise BackendRefused("There is no such server on this host.")
-        state = domain.state()[0]
-        if paused and state == libvirt.VIR_DOMAIN_RUNNING:
-            domain.suspend()
-        elif not paused and state == libvirt.VIR_DOMAIN_PAUSED:
-            domain.resume()
 
     # ---- devices
 
@@ -295,65 +226,26 @@ class LibvirtDriver:
             await self.plugger.ensure_unplugged(port_id)
 
     async def plug_disk(self, server_id: str, disk: Disk) -> None:
-        await self.link.call(self.plug, server_id, "disks", disk.id, disk_element(disk, self.look))
+        await self.link.call(domains.plug, server_id, "disks", disk.id, disk_element(disk, self.look))
 
     async def plug_card(self, server_id: str, card: Card) -> None:
+        await self.link.call(domains.get, server_id)
         await self.blocking(self.remember_card, server_id, card.port_id)
         await self.plugger.ensure_plugged(card.port_id, card.mtu)
-        await self.link.call(self.plug, server_id, "cards", card.port_id, card_element(card, self.look))
+        await self.link.call(domains.plug, server_id, "cards", card.port_id, card_element(card, self.look))
 
-    def plug(self, connection: libvirt.virConnect, server_id: str, kind: str, id: str, element: Element) -> None:
-        domain = find_domain(connection, server_id)
-        if domain is None:
-            raise BackendRefused("There is no such server on this host.")
-        xml = tostring(element, encoding="unicode")
-        if id not in getattr(read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)), kind):
-            domain.attachDeviceFlags(xml, CONFIG)
-        if domain.isActive() and id not in getattr(read_domain(domain.XMLDesc()), kind):
-            domain.attachDeviceFlags(xml, LIVE)
-
-    async def unplug(self, server_id: str, kind: str, id: str) -> None:
+    async def unplug(self, server_id: str, kind: domains.Kind, id: str) -> None:
         """Out of the definition at once; out of the running guest when it lets go. Raises: BackendUnreachable, if it never does."""
-
-        def forget(connection: libvirt.virConnect) -> None:
-            domain = find_domain(connection, server_id)
-            if domain is not None:
-                xml = getattr(read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)), kind).get(id)
-                if xml is not None:
-                    domain.detachDeviceFlags(xml, CONFIG)
-
-        def ask(connection: libvirt.virConnect) -> None:
-            domain = find_domain(connection, server_id)
-            if domain is not None and domain.isActive():
-                xml = getattr(read_domain(domain.XMLDesc()), kind).get(id)
-                if xml is not None:
-                    with contextlib.suppress(libvirt.libvirtError):  # "already in the process of unplug"
-                        domain.detachDeviceFlags(xml, LIVE)
-
-        def gone(connection: libvirt.virConnect) -> bool:
-            domain = find_domain(connection, server_id)
-            if domain is None or not domain.isActive():
-                return True
-            return id not in getattr(read_domain(domain.XMLDesc()), kind)
-
-        await self.link.call(forget)
+        await self.link.call(domains.forget_device, server_id, kind, id)
         for _ in range(UNPLUG_TRIES):
-            await self.link.call(ask)
-            if await self.wait(server_id, gone, UNPLUG_WAIT_S):
+            await self.link.call(domains.ask_to_unplug, server_id, kind, id)
+            if await self.wait(server_id, UNPLUG_WAIT_S, domains.is_unplugged, server_id, kind, id):
                 return
         raise BackendUnreachable("The guest did not let go of the device.", detail=f"{server_id} {kind} {id}")
 
     async def resize_attached_disk(self, server_id: str, disk_id: str, size_bytes: int) -> None:
-        def resize(connection: libvirt.virConnect) -> None:
-            domain = find_domain(connection, server_id)
-            if domain is None or not domain.isActive():
-                return
-            target = target_of(read_domain(domain.XMLDesc()).disks.get(disk_id))
-            if target and domain.blockInfo(target)[0] != size_bytes:
-                domain.blockResize(target, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
-
         async with self.turn(server_id):
-            await self.link.call(resize)
+            await self.link.call(domains.resize_disk, server_id, disk_id, size_bytes)
 
     # ---- looking
 
@@ -361,10 +253,10 @@ class LibvirtDriver:
         return await self.blocking(console.tail, self.folder(server_id) / "console.log", lines)
 
     async def list_servers(self) -> list[ServerState]:
-        return await self.link.call(lambda connection: list_states(connection))
+        return await self.link.call(domains.list_states)
 
     async def find_server(self, server_id: str) -> ServerState | None:
-        return await self.link.call(self.look_at, known(server_id))
+        return await self.link.call(domains.find_state, known(server_id))
 
     async def host_facts(self) -> HostFacts:
         reflink = await self.blocking(host.reflinks, self.settings.pool / "disks")
@@ -380,16 +272,6 @@ class LibvirtDriver:
 
     def on_power_change(self, listener: Callable[[ServerState], None]) -> None:
         self.listeners.append(listener)
-
-    def look_at(self, connection: libvirt.virConnect, server_id: str) -> ServerState | None:
-        domain = find_domain(connection, server_id)
-        return state_of(domain) if domain is not None else None
-
-    def held(self, connection: libvirt.virConnect, server_id: str) -> Held:
-        domain = find_domain(connection, server_id)
-        if domain is None:
-            raise BackendRefused("There is no such server on this host.")
-        return read_domain(domain.XMLDesc())
 
     # ---- news
 
@@ -415,9 +297,9 @@ class LibvirtDriver:
         """After an outage: let go of guests that a snapshot of ours still held, and tell every power state."""
         with contextlib.suppress(BackendUnreachable, BackendRefused):
             for state in await self.list_servers():
-                marker = self.folder(state.id) / "held"
+                marker = self.folder(state.id) / HELD
                 if marker.exists() and state.id not in self.users:
-                    await self.link.call(self.set_paused, state.id, False)
+                    await self.link.call(domains.set_paused, state.id, False)
                     marker.unlink(missing_ok=True)
                 await self.tell(state.id)
 
@@ -441,12 +323,12 @@ class LibvirtDriver:
                 if self.link.connection is not None:
                     self.spawn(self.tell(id))
 
-    async def wait(self, server_id: str, done: Callable[[libvirt.virConnect], bool], timeout_s: float) -> bool:
+    async def wait(self, server_id: str, timeout_s: float, done: Callable[..., bool], *args: object) -> bool:
         """Whether `done` came true in time; asked again at each event of the server (and each second, should one be lost)."""
         news = self.news[server_id] = asyncio.Event()
         end = time.monotonic() + timeout_s
         try:
-            while not await self.link.call(done):
+            while not await self.link.call(done, *args):
                 left = end - time.monotonic()
                 if left <= 0:
                     return False
@@ -462,17 +344,18 @@ class LibvirtDriver:
     def folder(self, server_id: str) -> Path:
         return self.servers / known(server_id)
 
+    def ensure_folder(self, server_id: str) -> Path:
+        folder = self.folder(server_id)
+        folder.mkdir(mode=0o711, exist_ok=True)  # QEMU's user passes through, and lists nothing
+        return folder
+
     def config_path(self, server_id: str) -> Path:
         return self.folder(server_id) / "config.iso"
 
-    def remember_cards(self, spec: ServerSpec) -> None:
-        for card in spec.cards:
-            self.remember_card(spec.id, card.port_id)
-
     def remember_card(self, server_id: str, port_id: str) -> None:
         """Written before the tap is made, so that removing the server finds it whatever happened in between."""
-        ports = self.folder(server_id) / "ports"
-        ports.mkdir(mode=0o711, parents=True, exist_ok=True)
+        ports = self.ensure_folder(server_id) / "ports"
+        ports.mkdir(mode=0o700, exist_ok=True)
         (ports / known(port_id)).touch()
 
     def remembered_cards(self, server_id: str) -> list[str]:
@@ -493,35 +376,3 @@ def said(error: OSError) -> BackendRefused | BackendUnreachable:
     if error.errno in FULL:
         return BackendRefused("The host's disk is full.", detail=str(error))
     return BackendUnreachable("The host's file system failed.", detail=str(error))
-
-
-def cut(domain: libvirt.virDomain) -> None:
-    """Power off; a domain that went by itself meanwhile is off too."""
-    try:
-        domain.destroy()
-    except libvirt.libvirtError as error:
-        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
-            raise
-
-
-def state_of(domain: libvirt.virDomain) -> ServerState:
-    state, reason = domain.state()
-    power = POWERS.get(state, "crashed")
-    if state == libvirt.VIR_DOMAIN_SHUTOFF and reason in FELL:
-        power = "crashed"
-    held = read_domain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-    return ServerState(domain.UUIDString(), power, held.generation)
-
-
-def list_states(connection: libvirt.virConnect) -> list[ServerState]:
-    states = []
-    for domain in connection.listAllDomains():
-        if domain.name().startswith(NAME_PREFIX):
-            with contextlib.suppress(libvirt.libvirtError):  # it went while we looked
-                states.append(state_of(domain))
-    return states
-
-
-def target_of(disk_xml: str | None) -> str | None:
-    target = fromstring(disk_xml).find("target") if disk_xml else None
-    return target.get("dev") if target is not None else None

@@ -34,7 +34,6 @@ UNREACHABLE = {
     libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
     libvirt.VIR_ERR_INTERNAL_ERROR,  # "client socket is closed", "End of file while reading data"
 }
-GONE = {libvirt.VIR_ERR_NO_DOMAIN}
 
 _events_once = threading.Lock()
 _events_running = False
@@ -144,6 +143,7 @@ class LibvirtLink:
                 raise BackendUnreachable("The connection to libvirt broke.", detail=str(error)) from error
             if code == libvirt.VIR_ERR_OPERATION_TIMEOUT:
                 raise BackendUnreachable("The hypervisor is busy with this server.", detail=str(error)) from error
+            log.warning("libvirt refused %s: %s", getattr(work, "__name__", "a call"), error)  # its text may name the host's paths
             raise BackendRefused("The hypervisor refused.", detail=f"{code}: {error}") from error
 
     async def alive(self, connection: libvirt.virConnect) -> bool:
@@ -173,12 +173,3 @@ class LibvirtLink:
     def stuck_s(self) -> float:
         """For how long calls have waited without any having ended; the node's watchdog restarts it."""
         return self.loop.time() - self.last_answer if self.waiting >= AT_ONCE else 0.0
-
-
-def find_domain(connection: libvirt.virConnect, server_id: str) -> libvirt.virDomain | None:
-    try:
-        return connection.lookupByUUIDString(server_id)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() in GONE:
-            return None
-        raise

@@ -27,8 +27,8 @@ async def start_nodes(cloud: Cloud, count: int) -> dict[str, FakeCompute]:
     """Nodes sim-1 … sim-`count` join; what they hold is kept in the home, so that they outlive the process as real ones do."""
     folder = cloud.home / "simulated"
     folder.mkdir(exist_ok=True)
-    volumes = FakeVolumes(state=folder / "volumes.db")  # one pool, as all nodes of a machine have
     images = cloud.home / cloud.settings.image.folder
+    volumes = FakeVolumes(state=folder / "volumes.db", exports=images / "incoming")  # one pool, as all nodes of a machine have
     made = {}
     for number in range(1, count + 1):
         name = f"sim-{number}"

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import falcon.asgi
-from tests.faults import scenes
+from tests.faults import scenes, storage
 
 from moln.app import App, load_settings, modules
 from moln.compute.model.servers import VmState
 from moln.compute.store import servers as store
+from moln.image.store import images
 from moln.kernel.clock import Clock
 from moln.kernel.cloud import Cloud
 from moln.kernel.db.sqlite import SqliteDatabase
@@ -32,6 +33,8 @@ from moln.kernel.link import InProcessLinks
 from moln.kernel.policy import Policy
 from moln.kernel.work import Workers
 from moln.simulation import start_nodes
+from moln.volume.model.volumes import AT_WORK
+from moln.volume.store import snapshots, volumes
 
 Hook = Callable[[str, str], None]
 LIMIT_S = 60
@@ -116,7 +119,16 @@ async def problems(app: App) -> list[str]:
             found.append(f"server {server.id} is still {server.vm_state} ({server.task_state})")
         if server.vm_state is VmState.ERROR and not (server.fault and server.fault.message):
             found.append(f"server {server.id} is in ERROR without a reason")
-    return found
+    return found + await unfinished_storage(app)
+
+
+async def unfinished_storage(app: App) -> list[str]:
+    """Volumes and snapshots to which work is still owed, or that ended in error without having had to."""
+    db = app.cloud.db
+    found = [f"volume {v.id} is {v.status}" for v in await db.all(volumes.ON_HOSTS) if v.status in AT_WORK or "error" in v.status]
+    found += [f"snapshot {s.id} is {s.status}" for s in await db.all(snapshots.ON_HOSTS) if s.status != "available"]
+    waiting = await db.all(images.SAVING, before=app.cloud.clock.now_us())
+    return found + [f"image {i.id} still waits for a node" for i in waiting if i.from_node]
 
 
 def forked(work: Callable[[], Awaitable[Any]], report: Path) -> int:
@@ -166,7 +178,7 @@ def run(scene: scenes.Scene, folder: Path, step: int = 1) -> dict[str, Any]:
             continue
         if forked(lambda: afterwards(home), report):
             why = report.read_text() if report.exists() else "it took too long"
-            failures.append({"point": number, "deed": deed.__name__, "what": passed[number - 1] if not only else only, "why": why[-2000:]})
+            failures.append({"point": number, "deed": deed.__name__, "what": only or passed[number - 1], "why": why[-2000:]})
     kinds: dict[str, int] = {}
     for p in passed:
         kinds[p.partition(":")[0]] = kinds.get(p.partition(":")[0], 0) + 1
@@ -174,4 +186,5 @@ def run(scene: scenes.Scene, folder: Path, step: int = 1) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(scenes.BY_NAME[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1)))
+    known = scenes.BY_NAME | storage.BY_NAME
+    print(json.dumps(run(known[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1)))

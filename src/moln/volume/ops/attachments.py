@@ -130,6 +130,11 @@ async def of_server(db: Reader, server_id: str) -> list[Attachment]:
     return await store.of_server(db, server_id)
 
 
+async def of_volume(db: Reader, volume_id: str) -> list[Attachment]:
+    """A volume's, oldest first (compute's own question)."""
+    return await store.of_volume(db, volume_id)
+
+
 async def connect(ctx: RequestContext, volume: Volume, node: str) -> Connection:
     """How `node` opens the volume: ask just before each use, so that a re-used path is never another's (OSSA-2023-003).
 

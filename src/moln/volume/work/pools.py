@@ -14,6 +14,8 @@ from moln.volume.model.volumes import VolumeStatus
 from moln.volume.ops.attachments import status_between
 from moln.volume.ops.pools import pools_of
 from moln.volume.store import attachments, snapshots, volumes
+from moln.volume.work.snapshots import deadline as snapshot_deadline
+from moln.volume.work.volumes import deadline as volume_deadline
 
 EVERY_S = 30.0
 _log = logging.getLogger("moln.volume")
@@ -104,7 +106,22 @@ async def check_attachments(cloud: Cloud) -> list[Violation]:
     return found
 
 
+async def check_deadlines(cloud: Cloud) -> list[Violation]:
+    """Nothing is under way for longer than its deadline, and a minute."""
+    late = cloud.clock.now_us() - 60_000_000
+    found = []
+    for volume in await volumes.unsettled(cloud.db, 0):
+        if volume_deadline(volume) < late:
+            found.append(Violation(f"Volume {volume.id} is still {volume.status}.", "See the controller's log for `volumes`."))
+    for snapshot in await snapshots.unsettled(cloud.db, 0):
+        if snapshot_deadline(snapshot) < late:
+            mend = "See the controller's log for `volume-snapshots`."
+            found.append(Violation(f"Snapshot {snapshot.id} is still {snapshot.status}.", mend))
+    return found
+
+
 INVARIANTS = (
+    Invariant("no volume or snapshot is past its deadline", check_deadlines),
     Invariant("pools hold what volume and snapshot rows say", check_files),
     Invariant("volume quota used is what rows count", check_quota),
     Invariant("volumes' statuses match their attachments", check_attachments),

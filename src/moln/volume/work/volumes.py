@@ -5,7 +5,7 @@ from __future__ import annotations
 from moln.image.ops import data as image_data
 from moln.image.ops import images
 from moln.kernel.db import Transaction
-from moln.kernel.errors import Conflict, Gone, NotFound, StaleGeneration, UnsupportedMedia
+from moln.kernel.errors import Conflict, Gone, StaleGeneration, UnsupportedMedia
 from moln.kernel.work import Later, Reconciler, Work
 from moln.volume.drivers.base import SourceKind, VolumeDriver
 from moln.volume.model.volumes import Volume, VolumeStatus
@@ -108,8 +108,8 @@ async def upload(work: Work, volume: Volume) -> None:
             await image_data.adopt(work.ctx, image.id)
         except UnsupportedMedia as unsafe:
             await work.write(tell_in, work, volume, f"The volume cannot become an image: {unsafe.message}")
-        except (Gone, NotFound):
-            pass
+        except Gone:
+            pass  # its owner deleted the image meanwhile
     await work.write(rested_in, volume)
 
 

@@ -1,0 +1,84 @@
+"""Scenes of images and volumes: what is done to them while the controller dies."""
+
+from __future__ import annotations
+
+from tests.faults.scenes import Scene, ctx_of, only_image, world
+
+from moln.app import App
+from moln.image.ops import data, images
+from moln.image.ops.images import ImageSpec
+from moln.volume.model.volumes import Volume
+from moln.volume.ops import actions, snapshots, volumes
+from moln.volume.ops.volumes import VolumeSpec
+
+
+async def make(app: App) -> None:
+    await volumes.create(ctx_of(app), VolumeSpec(1, name="made", image_id=await only_image(app), metadata={"a": "b"}))
+
+
+async def made(app: App) -> None:
+    """A volume."""
+    await world(app)
+    await make(app)
+
+
+async def kept(app: App) -> None:
+    """A volume with two snapshots."""
+    await made(app)
+    await app.workers.settle()
+    for _ in range(2):
+        await keep(app)
+
+
+async def the_volume(app: App) -> Volume:
+    return (await volumes.index(ctx_of(app), [("name", "eq", "made")], sort=(), marker=None, limit=1))[0]
+
+
+async def keep(app: App) -> None:
+    await snapshots.create(ctx_of(app), (await the_volume(app)).id, name="kept", metadata={"c": "d"})
+
+
+async def copy(app: App) -> None:
+    (found, *_) = await snapshots.index(ctx_of(app), [], sort=(), marker=None, limit=1)
+    await volumes.create(ctx_of(app), VolumeSpec(None, name="copy", snapshot_id=found.id))
+
+
+async def revert(app: App) -> None:
+    found = await snapshots.index(ctx_of(app), [], sort=[("created_at", "desc")], marker=None, limit=1)
+    await actions.revert(ctx_of(app), (await the_volume(app)).id, found[0].id)
+
+
+async def grow(app: App) -> None:
+    await actions.extend(ctx_of(app), (await the_volume(app)).id, 3, attached=False)
+
+
+async def export(app: App) -> None:
+    volume = await the_volume(app)
+    await actions.upload_image(ctx_of(app), volume.id, name="copy", visibility="private", protected=False, force=False)
+
+
+async def drop(app: App) -> None:
+    await volumes.delete(ctx_of(app), (await the_volume(app)).id, cascade=True)
+
+
+async def upload(app: App) -> None:
+    ctx = ctx_of(app)
+    image = await images.create(ctx, ImageSpec(name="second", disk_format="raw", container_format="bare", tags=["t"]))
+
+    async def bytes_of() -> object:  # an upload of unannounced length
+        for _ in range(3):
+            yield b"\1" * 4096
+
+    await data.upload(ctx, image.id, bytes_of())  # type: ignore[arg-type]
+
+
+async def discard(app: App) -> None:
+    await images.delete(ctx_of(app), await only_image(app))
+
+
+SCENES = (
+    Scene("volume-create", world, make), Scene("volume-snapshot", made, keep), Scene("volume-copy", kept, copy),
+    Scene("volume-revert", kept, revert), Scene("volume-extend", made, grow), Scene("volume-to-image", made, export),
+    Scene("volume-delete", kept, drop), Scene("image-upload", world, upload), Scene("image-delete", world, discard),
+)  # fmt: skip
+BY_NAME = {s.name: s for s in SCENES}

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from msgspec import field
+from tests.network import lab
+from tests.wire.areas import AreaApi, areas
+from tests.wire.network.conftest import Client
 
 import moln.network.module as network
 from moln.kernel import config
 from moln.network.settings import NetworkSettings
-from tests.network import lab
-from tests.wire.areas import AreaApi, areas
-from tests.wire.network.conftest import Client
 
 pytestmark = [pytest.mark.engines, pytest.mark.skipif(not lab.available(), reason="needs root and OVN")]
 
@@ -63,9 +63,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 async def test_a_port_made_by_the_api_carries_a_guest(bench: Bench) -> None:
     alice, admin, host = bench.alice, bench.admin, bench.lab.nodes[0]
-    outer = await admin.make(
-        "networks", router__external=True, provider__network_type="flat", provider__physical_network="physnet1"
-    )
+    outer = await admin.make("networks", router__external=True, provider__network_type="flat", provider__physical_network="physnet1")
     await admin.make("subnets", network_id=outer["id"], ip_version=4, cidr="203.0.113.0/24", enable_dhcp=False)
     net = await alice.make("networks")
     subnet = await alice.make("subnets", network_id=net["id"], ip_version=4, cidr="10.0.0.0/24", dns_nameservers=["192.0.2.53"])

@@ -13,6 +13,7 @@ from tests.network.cases import FIP, GROUP, META, ONE, ROUTER, TWO, rule, small_
 from moln.network.drivers.base import EngineSettings, PortUp
 from moln.network.drivers.ovn import OvnDriver
 from moln.network.model.ports import AddressPair
+from moln.network.model.security_groups import IPV6_ONLY, PROTOCOLS, canonical
 from moln.network.model.topology import Change, Desired, Topology
 
 pytestmark = [pytest.mark.engines, pytest.mark.skipif(not lab.available(), reason="needs root and OVN")]
@@ -179,6 +180,27 @@ def test_metadata_is_reached_on_the_guests_own_node(cloud: Cloud) -> None:
     cloud.lab.sync()
     cloud.lab.inside(cloud.two, "ip", "route", "replace", "169.254.169.254/32", "via", "10.1.0.2")
     assert cloud.lab.reaches(cloud.two, "169.254.169.254")
+
+
+def test_every_kind_of_rule_is_understood_by_the_nodes(cloud: Cloud) -> None:
+    """SEC-30: no rule that the API takes breaks a node's firewall."""
+    before = cloud.topology
+    kinds = [rule(100 + n, protocol=protocol, ethertype=ethertype, direction=direction)
+             for n, (protocol, ethertype, direction) in enumerate(
+                 (p, e, d) for p in [*PROTOCOLS, "0", "255", None] for e in ("IPv4", "IPv6") for d in ("ingress", "egress")
+                 if not (e == "IPv4" and p in IPV6_ONLY))]  # fmt: skip
+    kinds += [
+        rule(900, protocol="tcp", port_range_min=1, port_range_max=65534), rule(901, protocol="udplite", port_range_min=5, port_range_max=9),
+        rule(902, protocol="icmp", port_range_min=8, port_range_max=0), rule(903, protocol="sctp", port_range_min=7, port_range_max=7),
+        rule(904, ethertype="IPv6", protocol="ipv6-icmp", port_range_min=128), rule(905, remote_ip_prefix="10.9.8.7/13"),
+        rule(906, ethertype="IPv6", remote_ip_prefix="fd00::5/7"), rule(907, direction="egress", remote_group_id=GROUP),
+    ]  # fmt: skip
+    cloud.apply(structs.replace(before, rules={**before.rules, **{k.id: canonical(k) for k in kinds}}), ("group", GROUP))
+    for node in cloud.lab.nodes:
+        log = (cloud.lab.dir / f"{node}-oc.log").read_text()
+        assert "pars" not in log.lower().replace("sparse", ""), [line for line in log.splitlines() if "pars" in line.lower()][:3]
+    assert cloud.lab.reaches(cloud.one, "10.1.0.12")
+    cloud.apply(before, ("group", GROUP))
 
 
 def test_a_removed_floating_ip_is_silent(cloud: Cloud) -> None:

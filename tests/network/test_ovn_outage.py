@@ -7,13 +7,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from tests.network import lab
+from tests.network.cases import NET, small_cloud
 
 from moln.kernel.errors import BackendUnreachable
 from moln.network.drivers.base import EngineSettings
 from moln.network.drivers.ovn import OvnDriver
 from moln.network.model.topology import Change, Desired, Topology
-from tests.network import lab
-from tests.network.cases import NET, small_cloud
 
 pytestmark = [pytest.mark.engines, pytest.mark.skipif(not lab.available(), reason="needs root and OVN")]
 

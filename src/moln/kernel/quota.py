@@ -28,8 +28,11 @@ class _Count(Struct, frozen=True):
 
 
 _of: tuple[Any, Any] = (sa.bindparam("service"), sa.bindparam("project_id"))
-LIMITS = Query(
-    sa.select(limits.c.resource, limits.c.limit.label("count")).where(limits.c.service == _of[0], limits.c.project_id == _of[1]), _Count
+LIMITS = Query(  # the reserved project's first
+    sa.select(limits.c.resource, limits.c.limit.label("count"))
+    .where(limits.c.service == _of[0], sa.or_(limits.c.project_id == sa.literal_column("''"), limits.c.project_id == _of[1]))
+    .order_by(limits.c.project_id),
+    _Count,
 )
 USAGES = Query(
     sa.select(usages.c.resource, usages.c.used.label("count")).where(usages.c.service == _of[0], usages.c.project_id == _of[1]), _Count
@@ -86,10 +89,8 @@ class Quota:
 
     async def limits(self, db: Reader, project_id: str) -> dict[str, int]:
         """Every resource's limit for a project."""
-        found = dict(self.defaults)
-        for owner in ("", project_id):
-            found |= {c.resource: c.count for c in await db.all(LIMITS, service=self.service, project_id=owner)}
-        return found
+        own = await db.all(LIMITS, service=self.service, project_id=project_id)
+        return self.defaults | {c.resource: c.count for c in own}
 
     async def used(self, db: Reader, project_id: str) -> dict[str, int]:
         """Every resource's use by a project."""

@@ -14,7 +14,7 @@ from moln.compute.ops import hosts
 from moln.compute.ops.servers import SERVICE
 from moln.compute.store import servers as store
 from moln.kernel.clock import iso
-from moln.kernel.context import RequestContext
+from moln.kernel.context import RequestContext, Version
 from moln.kernel.http import View, since
 from moln.kernel.http.bodies import _fields
 
@@ -142,14 +142,19 @@ class Look(Struct, frozen=True, gc=False):
     admin: bool
 
 
+@lru_cache(256)
+def _absent(version: Version) -> tuple[str, ...]:
+    versioned, _ = _fields(ServerView)
+    return tuple(f.attribute for f in versioned if not f.since <= version <= f.until)
+
+
 def look(ctx: RequestContext, *, one: bool = False) -> Look:
     """one: a single server, shown with its server groups."""
-    versioned, _ = _fields(ServerView)
     own = {"project_id": ctx.project_id, "user_id": ctx.user_id}
     attributes = ctx.allows(SERVICE, "os_compute_api:os-extended-server-attributes", own)
     return Look(
         base=f"{ctx.settings.public_url}/compute",
-        absent=tuple(f.attribute for f in versioned if not f.since <= ctx.version <= f.until),
+        absent=_absent(ctx.version),
         bare=ctx.version < (2, 47), specs=ctx.allows(SERVICE, "os_compute_api:servers:show:flavor-extra-specs", own),
         attributes=attributes,
         host_status=ctx.version >= (2, 16) and ctx.allows(SERVICE, "os_compute_api:servers:show:host_status", own),

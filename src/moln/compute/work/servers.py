@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from moln.compute.drivers.base import ServerState
 from moln.compute.model.servers import BUILD_TASKS, HARD_REBOOTS, SOFT_REBOOTS, Fault, Server, TaskState, VmState
 from moln.compute.ops import power
@@ -11,6 +13,7 @@ from moln.compute.work import server_build, server_devices, server_images, serve
 from moln.compute.work.server_invariants import INVARIANTS
 from moln.compute.work.server_ports import Cards
 from moln.compute.work.server_specs import waiting_for
+from moln.compute.work.server_volumes import Sizes
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Transaction
 from moln.kernel.link.frames import unpack
@@ -72,10 +75,11 @@ class ServersWork:
 
     def __init__(self) -> None:
         self.cards = Cards()
+        self.sizes = Sizes()
         servers = Reconciler(
             "servers", find=store.unsettled, settle=settle, fail=fail, every_s=30, at_once=16, deadline=lambda s: s.deadline
         )
-        self.reconcilers: tuple[Reconciler[Server], ...] = (servers, self.cards.reconciler)
+        self.reconcilers: tuple[Reconciler[Any], ...] = (servers, self.cards.reconciler, self.sizes.reconciler)
         self.periodics = (Periodic("server-power", server_sync.sync_all, 60.0),)
         self.invariants = INVARIANTS
 
@@ -89,7 +93,9 @@ class ServersWork:
             wake([(f"wake.{name}", s) for s in servers for name in ("servers", "server-cards")])
 
         def volumes(keys: list[str]) -> None:
+            self.sizes.moved.update(keys)
             wake([("wake.servers", server) for key in keys for server in waiting_for(key)])
+            wake([("wake.server-volume-sizes", key) for key in keys])
 
         async def power(node: str, raw: bytes) -> None:
             for state in unpack(raw, list[ServerState]):
@@ -97,7 +103,8 @@ class ServersWork:
 
         async def up(node: str, raw: bytes) -> None:
             found = await store.on_host(cloud.db, node)
-            wake([("wake.servers", s.id) for s in found if s.unsettled])
+            self.sizes.moved.update(v.volume_id for s in found for v in s.volumes)
+            wake([("wake.servers", s.id) for s in found if s.unsettled] + [("wake.server-volume-sizes", "")])
             await server_sync.sync_node(Work(cloud), node)
 
         cloud.db.feed.subscribe("port-devices", ports)

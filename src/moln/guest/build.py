@@ -7,6 +7,7 @@ distribution's archive by apt and unpacked here, as is the static busybox; neith
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -42,7 +43,7 @@ _SIZE_MIB = 64
 
 
 def build_guest_image(path: Path, progress: Callable[[str], None] = lambda step: None) -> Path:
-    """Make the qcow2 guest image at `path` unless it is there already; about 10 s. Returns `path`.
+    """Make the qcow2 guest image at `path`, unless one of this recipe is there; about 10 s. Returns `path`.
 
     The guest takes DHCP (with option 121), metadata over HTTP or from a config drive, hostname, ssh keys for
     GUEST_LOGIN and root, user-data scripts, hot-plugged cards and disks, and ACPI shutdown.
@@ -51,10 +52,23 @@ def build_guest_image(path: Path, progress: Callable[[str], None] = lambda step:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two builders at once: the second finds the first one's image
-        if not path.exists():
+        made_from, recipe = path.with_suffix(".recipe"), _recipe()
+        stale = made_from.exists() and made_from.read_text() != recipe  # an image without a recipe was put there by hand
+        if stale or not path.exists():
             with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as work:
                 os.replace(_build(Path(work), progress), path)
+            made_from.write_text(recipe)
     return path
+
+
+def _recipe() -> str:
+    """A digest of this package: what the image depends on, the distribution's packages aside."""
+    digest = hashlib.sha256()
+    package = resources.files("moln.guest")
+    for part in sorted([*package.iterdir(), *package.joinpath("files").iterdir()], key=lambda part: part.name):
+        if part.is_file() and not part.name.endswith(".pyc"):
+            digest.update(part.name.encode() + b"\0" + part.read_bytes())
+    return digest.hexdigest()
 
 
 def _build(work: Path, progress: Callable[[str], None]) -> Path:

@@ -99,9 +99,10 @@ def _machine(domain: Element, spec: ServerSpec, look: Look) -> None:
         cpu = SubElement(domain, "cpu", mode="custom", match="exact", check="none")
         _text(cpu, "model", TCG_CPU, fallback="forbid")
     clock = SubElement(domain, "clock", offset="utc")
-    SubElement(clock, "timer", name="pit", tickpolicy="delay")
-    SubElement(clock, "timer", name="rtc", tickpolicy="catchup")
-    SubElement(clock, "timer", name="hpet", present="no")
+    if look.kvm:  # emulated guests keep all timers: their TSC is often miscalibrated on a busy host
+        SubElement(clock, "timer", name="pit", tickpolicy="delay")
+        SubElement(clock, "timer", name="rtc", tickpolicy="catchup")
+        SubElement(clock, "timer", name="hpet", present="no")
     for event, action in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         _text(domain, event, action)
 

@@ -111,3 +111,38 @@ async def test_extensions_are_those_that_work(api):
     found = (await call(api.member, "GET", "/extensions")).json()["extensions"]
     assert "os-keypairs" in {e["alias"] for e in found} and "os-shelve" not in {e["alias"] for e in found}
     assert (await call(api.member, "GET", "/extensions/os-nope")).status_code == 404
+
+
+async def test_an_aggregate_with_a_zone_moves_its_hosts_there(api):
+    made = (await call(api.admin, "POST", "/os-aggregates", {"aggregate": {"name": "fast", "availability_zone": "east"}})).json()["aggregate"]
+    assert made["availability_zone"] == "east" and "hosts" not in made
+    url = f"/os-aggregates/{made['id']}"
+    added = (await call(api.admin, "POST", f"{url}/action", {"add_host": {"host": "sim-1"}})).json()["aggregate"]
+    assert (added["hosts"], added["metadata"]) == (["sim-1"], {"availability_zone": "east"})
+    assert (await call(api.admin, "POST", f"{url}/action", {"add_host": {"host": "sim-1"}})).status_code == 409
+    assert (await call(api.admin, "POST", f"{url}/action", {"add_host": {"host": "nope"}})).status_code == 404
+    await hosts.catch_up(api.cloud)
+    assert hosts.zones(api.cloud) == {"east": True}
+    assert (await call(api.admin, "GET", "/os-services")).json()["services"][0]["zone"] == "east"
+    (provider,) = (await api.admin.get("/placement/resource_providers")).json()["resource_providers"]
+    grouped = await api.admin.get(f"/placement/resource_providers/{provider['uuid']}/aggregates", headers={"OpenStack-API-Version": "placement 1.19"})
+    assert grouped.json()["aggregates"] == [made["uuid"]]
+    other = (await call(api.admin, "POST", "/os-aggregates", {"aggregate": {"name": "west", "availability_zone": "west"}})).json()["aggregate"]
+    two = await call(api.admin, "POST", f"/os-aggregates/{other['id']}/action", {"add_host": {"host": "sim-1"}})
+    assert "already in availability zone(s)" in two.json()["conflictingRequest"]["message"]
+    assert (await call(api.admin, "DELETE", url)).status_code == 400
+    renamed = await call(api.admin, "PUT", url, {"aggregate": {"availability_zone": "north", "name": "n"}})
+    assert renamed.json()["aggregate"]["availability_zone"] == "north"
+    meta = await call(api.admin, "POST", f"{url}/action", {"set_metadata": {"metadata": {"ssd": "true", "availability_zone": None}}})
+    assert meta.json()["aggregate"]["metadata"] == {"ssd": "true"}
+    await hosts.catch_up(api.cloud)
+    assert hosts.zones(api.cloud) == {"nova": True}
+    await api.cloud.links.leave("sim-1")
+    assert (await call(api.admin, "POST", f"{url}/action", {"remove_host": {"host": "sim-1"}})).json()["aggregate"]["hosts"] == []
+    assert (await call(api.admin, "POST", f"{url}/action", {"remove_host": {"host": "sim-1"}})).status_code == 404
+    assert (await call(api.admin, "DELETE", url)).status_code == 200
+    for bad in ({"name": ""}, {"name": "x", "availability_zone": "a:b"}, {"name": "x", "wrong": 1}, {"name": " x"}):
+        assert (await call(api.admin, "POST", "/os-aggregates", {"aggregate": bad})).status_code == 400, bad
+    assert (await call(api.admin, "POST", "/os-aggregates", {"aggregate": {"name": "west"}})).status_code == 409
+    assert (await call(api.member, "GET", "/os-aggregates")).status_code == 403
+    assert "uuid" not in (await call(api.admin, "GET", "/os-aggregates", at="2.40")).json()["aggregates"][0]

@@ -111,3 +111,14 @@ async def test_a_disabled_host_is_passed_over(two):
     await two.call("DELETE", f"/os-services/{busy['id']}", 409, admin=True)
     shown = (await two.call("GET", "/os-hypervisors/detail?with_servers=true&hypervisor_hostname_pattern=sim-2", 200, admin=True))
     assert len(shown["hypervisors"][0]["servers"]) == 3
+
+
+async def test_a_zone_is_kept_and_a_host_with_servers_stays_in_it(two):
+    made = (await two.call("POST", "/os-aggregates", 200, {"aggregate": {"name": "e", "availability_zone": "east"}}, admin=True))["aggregate"]
+    act = f"/os-aggregates/{made['id']}/action"
+    await two.call("POST", act, 200, {"add_host": {"host": "sim-2"}}, admin=True)
+    await hosts.catch_up(two.cloud)
+    for _ in range(2):
+        server = await two.boot(networks="none", availability_zone="east")
+        assert (await host_of(two, server), server["OS-EXT-AZ:availability_zone"]) == ("sim-2", "east")
+    assert "zone" in (await two.call("POST", act, 409, {"remove_host": {"host": "sim-2"}}, admin=True))["conflictingRequest"]["message"]

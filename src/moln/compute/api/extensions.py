@@ -11,7 +11,7 @@ from moln.kernel.errors import NotFound
 NAMES = {
     "OS-DCF": "DiskConfig", "OS-EXT-AZ": "ExtendedAvailabilityZone", "OS-EXT-IPS": "ExtendedIps", "OS-EXT-IPS-MAC": "ExtendedIpsMac",
     "OS-EXT-SRV-ATTR": "ExtendedServerAttributes", "OS-EXT-STS": "ExtendedStatus", "OS-FLV-EXT-DATA": "FlavorExtraData",
-    "OS-SCH-HNT": "SchedulerHints", "OS-SRV-USG": "ServerUsage", "os-access-ips": "AccessIPs", "os-attach-interfaces": "AttachInterfaces",
+    "os-aggregates": "Aggregates", "OS-SCH-HNT": "SchedulerHints", "OS-SRV-USG": "ServerUsage", "os-access-ips": "AccessIPs", "os-attach-interfaces": "AttachInterfaces",
     "os-availability-zone": "AvailabilityZone", "os-block-device-mapping": "BlockDeviceMapping",
     "os-block-device-mapping-v2-boot": "BlockDeviceMappingV2Boot", "os-config-drive": "ConfigDrive", "os-console-output": "ConsoleOutput",
     "os-extended-volumes": "ExtendedVolumes", "os-flavor-access": "FlavorAccess", "os-flavor-extra-specs": "FlavorExtraSpecs",

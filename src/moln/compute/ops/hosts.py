@@ -13,6 +13,7 @@ from msgspec import Struct
 from moln.compute.model.facts import HostFacts
 from moln.compute.model.hosts import ComputeHost, hypervisors, lasting, offer, traits
 from moln.compute.model.scheduling import Host
+from moln.compute.store import aggregates
 from moln.compute.store import hosts as store
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader, Transaction
@@ -161,13 +162,14 @@ async def ensure_in(tx: Transaction, cloud: Cloud, node: str, facts: HostFacts) 
     settings, now = cloud.settings.compute, cloud.clock.now_us()  # type: ignore[attr-defined]
     row = await store.find(tx, node)
     if row is None:
+        zone = await aggregates.zone_of(tx, node) or settings.zone
         fresh = {
-            "id": cloud.ids.uuid(), "service_id": cloud.ids.uuid(), "name": node, "zone": settings.zone, "facts": lasting(facts),
+            "id": cloud.ids.uuid(), "service_id": cloud.ids.uuid(), "name": node, "zone": zone, "facts": lasting(facts),
             "disabled": False, "disabled_reason": None, "forced_down": False, "created_at": now, "updated_at": now,
         }  # fmt: skip
         await tx.insert(store.hosts, fresh, if_absent=True)
-    elif row.facts != lasting(facts) or row.zone != settings.zone:
-        await tx.update(store.hosts, {"facts": lasting(facts), "zone": settings.zone, "updated_at": now}, name=node)
+    elif row.facts != lasting(facts):
+        await tx.update(store.hosts, {"facts": lasting(facts), "updated_at": now}, name=node)
     row = await store.find(tx, node)
     assert row is not None
     await providers.report_in(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from moln.compute.model.hosts import OFF, ComputeHost
 from moln.compute.ops.hosts import table
+from moln.compute.store import aggregates, servers
 from moln.compute.store import hosts as store
-from moln.compute.store import servers
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict, NotFound
@@ -111,5 +111,6 @@ async def _remove_in(tx: Transaction, host: ComputeHost) -> None:
         raise Conflict("Unable to delete compute service that is hosting instances. Migrate or delete the instances first.")
     if not await tx.delete(store.hosts, name=host.name):
         raise NotFound(f"Service {host.service_id} could not be found.")
+    await tx.delete(aggregates.members, host=host.name)
     await providers.remove_in(tx, host.id)
     tx.changed("compute.hosts", host.name)

@@ -163,6 +163,14 @@ async def mark_in(tx: Transaction, id: str, trait: str, present: bool, now_us: i
         await store.raise_generation(tx, id, now_us)
 
 
+async def group_in(tx: Transaction, id: str, aggregate_id: str, member: bool, now_us: int) -> None:
+    """Make a provider a member of an aggregate, or no longer."""
+    held = await tx.all(store.AGGREGATES, id=id)
+    wanted = [a for a in held if a != aggregate_id] + ([aggregate_id] if member else [])
+    await store.set_aggregates(tx, id, wanted)
+    await store.raise_generation(tx, id, now_us)
+
+
 async def room_in(db: Reader, id: str) -> tuple[dict[str, Inventory], frozenset[str]]:
     """(inventories by class, traits) of a provider; nothing, when there is none."""
     held = await inventories.of_provider(db, id)

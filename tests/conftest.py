@@ -31,7 +31,7 @@ class Api:
     nodes: the simulated hypervisors by name.
     """
 
-    def __init__(self, app, home: Path):  # noqa: ANN001 (moln.app is imported late)
+    def __init__(self, app, home: Path):
         self.app = app
         self.cloud = app.cloud
         self._home = home

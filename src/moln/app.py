@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import moln.network.module as network
 import moln.placement.module as placement
 import moln.volume.module as volume
 from moln.compute.settings import ComputeSettings
-from moln.host.settings import HostSettings
+from moln.host.settings import HostSettings, NodeSettings
 from moln.identity.settings import IdentitySettings
 from moln.image.settings import ImageSettings
 from moln.kernel import config
@@ -31,7 +32,6 @@ from moln.kernel.policy import Policy, load_overrides
 from moln.kernel.work import Workers
 from moln.kernel.work.housekeeping import HOUSEKEEPING
 from moln.network.settings import NetworkSettings
-from moln.node.settings import NodeSettings
 from moln.placement.settings import PlacementSettings
 from moln.volume.settings import VolumeSettings
 
@@ -69,9 +69,18 @@ def modules(settings: Settings) -> list[Module]:
     ]
 
 
+@functools.cache
+def default_policy() -> Policy:
+    """The defaults alone: the same for every cloud of a process."""
+    return Policy.load()
+
+
 def load_policy(home: Path) -> Policy:
     """The defaults with an operator's `policy/<service>.yaml` (or .json) files on top. Raises: Invalid."""
-    policy = Policy.load(overrides=load_overrides(home / "policy"))
+    overrides = load_overrides(home / "policy")
+    if not any(overrides.values()):
+        return default_policy()
+    policy = Policy.load(overrides=overrides)
     if policy.problems:
         raise Invalid("; ".join(policy.problems))
     return policy

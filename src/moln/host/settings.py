@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
+from typing import Literal
 
 from msgspec import Struct
 
@@ -35,3 +36,14 @@ class HostSettings(Struct, frozen=True, kw_only=True):
     def gateway(self) -> IPv4Address:
         """The host's own address on the provider network, guests' way out."""
         return self.provider[1]
+
+
+class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[node]` table of moln.toml.
+
+    virt_type: `auto` takes hardware virtualisation where it works.
+    disk_cache: QEMU's; `unsafe` loses data with the host's power.
+    """
+
+    virt_type: Literal["auto", "kvm", "qemu"] = "auto"
+    disk_cache: Literal["none", "writeback", "directsync", "unsafe"] = "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import queue
@@ -66,14 +67,22 @@ def create_schema(conn: sqlite3.Connection) -> bool:
     """Make every declared table in an empty database. False, when it has a schema already."""
     if conn.execute("SELECT 1 FROM sqlite_master WHERE type='table' LIMIT 1").fetchone():
         return False
-    dialect = DIALECTS["sqlite"]
     conn.execute("BEGIN IMMEDIATE")
-    for made in metadata.sorted_tables:
-        conn.execute(str(CreateTable(made).compile(dialect=dialect)))
-        for index in sorted(made.indexes, key=lambda i: str(i.name)):
-            conn.execute(str(CreateIndex(index).compile(dialect=dialect)))
+    for text in _schema(len(metadata.tables)):
+        conn.execute(text)
     conn.execute("COMMIT")
     return True
+
+
+@functools.cache
+def _schema(tables: int) -> list[str]:
+    """The statements that make `tables` tables (all that are declared by now) and their indexes."""
+    dialect = DIALECTS["sqlite"]
+    texts = []
+    for made in metadata.sorted_tables:
+        texts.append(str(CreateTable(made).compile(dialect=dialect)))
+        texts += [str(CreateIndex(i).compile(dialect=dialect)) for i in sorted(made.indexes, key=lambda i: str(i.name))]
+    return texts
 
 
 def _drive(coroutine: Awaitable[T]) -> T:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +37,7 @@ from moln.compute.model.iso9660 import iso_image
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 
 R = TypeVar("R")
+log = logging.getLogger("moln.compute")
 CONFIG_DRIVE = "config"  # the id of a config drive among a server's disks
 HELD = "held"  # a file that says: this guest stands still for a snapshot. Should we die meanwhile, tell_all lets it go on
 COPY_S = 3600.0
@@ -177,11 +180,17 @@ class LibvirtDriver:
 
     async def boot(self, spec: ServerSpec, paused: bool) -> None:
         """Taps first, then the domain anew (no stale XML survives a stop), then its start."""
+        times = [time.monotonic()]
         for card in spec.cards:
             await self.blocking(self.remember_card, spec.id, card.port_id)
             await self.plugger.ensure_plugged(card.port_id, card.mtu)
+        times.append(time.monotonic())
         await self.define(spec)
+        times.append(time.monotonic())
         await self.link.call(domains.start, spec.id, paused)
+        times.append(time.monotonic())
+        plugged, defined, started = (round((end - begin) * 1000) for begin, end in pairwise(times))
+        log.info("server %s runs: plug %d ms, define %d ms, QEMU %d ms", spec.id, plugged, defined, started)
 
     async def power_off(self, server_id: str, grace_s: float) -> None:
         """Ask, wait, cut."""

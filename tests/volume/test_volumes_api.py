@@ -11,7 +11,9 @@ from tests.wire.areas import AreaApi, authenticate
 
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.volume.drivers.base import Pool
 from moln.volume.ops import for_compute
+from moln.volume.ops.pools import pools_of
 
 Client = httpx.AsyncClient
 NOWHERE = str(uuid.uuid4())
@@ -504,3 +506,18 @@ async def test_no_body_however_odd_breaks_anything(cinder: AreaApi, alice: Clien
         for inner in (None, [], 5, {}, {"x": 1}, {"new_size": None}, {"bootable": "perhaps"}, {"readonly": None}, {"metadata": 5}):
             answer = await admin.post(f"/volumes/{volume['id']}/action", json={action: inner})
             assert answer.status_code == 400, (action, inner, answer.text)
+
+
+async def test_a_volume_is_reached_from_its_own_node_and_from_those_that_share_its_pool(cinder: AreaApi, alice: Client) -> None:
+    volume, cloud = await make(cinder, alice), cinder.cloud
+    pools = pools_of(cloud)
+    assert pools.seen["node-1"].shared == "simulated"
+    pools.seen["node-2"] = pools.seen["node-1"]
+    assert await for_compute.connection(cloud, volume["id"], "node-2") is not None
+    assert for_compute.bound_to(cloud, "node-1") is None
+    for node in pools.seen:
+        pools.seen[node] = Pool(10, 10, True)
+    assert for_compute.bound_to(cloud, "node-1") == "node-1"
+    with pytest.raises(BackendRefused, match="cannot be reached"):
+        await for_compute.connection(cloud, volume["id"], "node-2")
+    assert await for_compute.connection(cloud, volume["id"], "node-1") is not None

@@ -14,7 +14,7 @@ from moln.image.ops import images
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Forbidden, Invalid, NotFound
-from moln.volume.ops import attachments, volumes
+from moln.volume.ops import attachments, for_compute, volumes
 from moln.volume.ops.access import get_snapshot
 from moln.volume.ops.volumes import VolumeSpec
 
@@ -72,8 +72,8 @@ async def plan(ctx: RequestContext, request: ServerRequest, sizes: Sizes) -> Dis
         source = await _check_source(ctx, device)
         if device is root:
             properties = source.properties
-        if source.host is not None:
-            hosts.add(source.host)
+        if (only := for_compute.bound_to(ctx.cloud, source.host)) is not None:
+            hosts.add(only)
     remote = [d for d in devices if d.destination == "volume"]
     if request.max_count > 1 and any(d.source == "volume" for d in remote):
         raise Invalid("Cannot attach one or more volumes to multiple instances")

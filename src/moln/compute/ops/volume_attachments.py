@@ -13,7 +13,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from moln.volume.model.volumes import VolumeStatus
-from moln.volume.ops import attachments, volumes
+from moln.volume.ops import attachments, for_compute, volumes
 
 P = "os_compute_api:os-volumes-attachments"
 PATIENCE_S = 600
@@ -52,7 +52,7 @@ async def attach_in(tx: Transaction, ctx: RequestContext, server_id: str, volume
         raise Invalid(f"Invalid volume: volume {volume_id} already attached")
     if found.status is not VolumeStatus.AVAILABLE:
         raise Invalid(f"Invalid volume: volume '{volume_id}' status must be 'available'. Currently in '{found.status}' status.")
-    if found.host != server.host:
+    if not for_compute.reaches(ctx.cloud, server.host or "", found.host or ""):
         raise Invalid(f"Invalid volume: volume {volume_id} lies on another host than the server and cannot be reached from there.")
     try:
         device = free_device(server.volumes, server.disks)

@@ -14,15 +14,19 @@ SourceKind = Literal["blank", "image", "snapshot", "volume"]
 
 
 class Pool(Struct, frozen=True):
-    """How full a backend is. total_gib, free_gib: GiB; reflink: whether clones share their blocks."""
+    """How full a backend is. total_gib, free_gib: GiB; reflink: whether clones share their blocks.
+
+    shared: the name of a storage that other nodes reach as well (the same name on each), "" when only this node does.
+    """
 
     total_gib: float
     free_gib: float
     reflink: bool
+    shared: str = ""
 
 
 class Connection(Struct, frozen=True):
-    """How a hypervisor on the volume's node opens it. kind: `file` now; path: absolute; format: always named to QEMU."""
+    """How a hypervisor opens it. kind: `file` on the volume's own node, `shared` on all that share its pool; path: absolute; format: always named to QEMU."""
 
     kind: str
     path: str

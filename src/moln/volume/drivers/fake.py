@@ -107,7 +107,7 @@ class FakeVolumes:
     async def pool(self) -> Pool:
         self.act("pool")
         used = self.db.execute("SELECT coalesce(sum(gib), 0) FROM kept WHERE kind = 'volume'").fetchone()[0]
-        return Pool(self.total_gib, self.total_gib - used, True)
+        return Pool(self.total_gib, self.total_gib - used, True, shared="simulated")
 
     async def inventory(self) -> Inventory:
         self.act("inventory")

@@ -14,6 +14,7 @@ from moln.kernel.errors import BackendRefused, Conflict, NotFound
 from moln.volume.drivers.base import Connection, VolumeDriver
 from moln.volume.model.attachments import Attachment, AttachStatus
 from moln.volume.model.volumes import CONNECTED, Volume, VolumeStatus
+from moln.volume.ops import pools
 from moln.volume.ops.access import SERVICE, get_volume, invalid_volume, require
 from moln.volume.ops.actions import resting_status, status_between
 from moln.volume.store import attachments as store
@@ -146,7 +147,7 @@ async def connect(ctx: RequestContext, volume: Volume, node: str) -> Connection:
     found = await driver.find_connection(volume.id)
     if found is None:
         raise BackendRefused(f"The pool of node {volume.host} has no volume {volume.id}.")
-    if found.kind == "file" and volume.host != node:
+    if not pools.reaches(ctx.cloud, node, volume.host):
         raise BackendRefused(f"Volume {volume.id} lies on node {volume.host} and cannot be reached from node {node}.")
     return found
 

@@ -14,6 +14,7 @@ from moln.volume.model.snapshots import Snapshot
 from moln.volume.model.types import VolumeType
 from moln.volume.model.volumes import Volume, VolumeStatus
 from moln.volume.ops import attachments, volumes
+from moln.volume.ops.pools import bound_to, reaches
 from moln.volume.store import attachments as attachment_store
 from moln.volume.store import snapshots as snapshot_store
 from moln.volume.store import tables
@@ -123,3 +124,10 @@ async def connection(cloud: Cloud, volume_id: str, host: str) -> Connection | No
     if volume is None or volume.host is None or volume.status in (VolumeStatus.CREATING, VolumeStatus.REVERTING):
         return None
     return await attachments.connect(cloud.system_context(), volume, host)
+
+
+__all__ = [
+    "abort_detach_in", "attachments_of_server", "begin_attach_in", "begin_detach_in", "bound_to", "connection", "create_volume_in",
+    "delete_volume_in", "end_attach_in", "end_detach_in", "find_snapshot", "find_type", "find_volume", "reaches",
+    "server_attachments",
+]  # fmt: skip

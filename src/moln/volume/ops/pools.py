@@ -27,3 +27,18 @@ def pick(cloud: Cloud, size_gib: int) -> str | None:
     free = {node: seen[node].free_gib if node in seen else float("inf") for node in cloud.links.nodes}
     fitting = {node: gib for node, gib in free.items() if gib >= 1}  # thin: a volume may promise more than there is now
     return max(sorted(fitting), key=lambda node: fitting[node]) if fitting else None
+
+
+def reaches(cloud: Cloud, node: str, holder: str) -> bool:
+    """Whether `node` can open what lies in the pool of `holder`: its own, or one that both share."""
+    if node == holder:
+        return True
+    seen = pools_of(cloud).seen
+    here, there = seen.get(node), seen.get(holder)
+    return here is not None and there is not None and bool(here.shared) and here.shared == there.shared
+
+
+def bound_to(cloud: Cloud, holder: str | None) -> str | None:
+    """The one node that can open what lies in a pool; None where several can, or nothing lies anywhere yet."""
+    seen = pools_of(cloud).seen
+    return None if holder is None or (holder in seen and seen[holder].shared) else holder

@@ -131,6 +131,7 @@ class Kept:
     def _look_ready(self, now: float) -> None:
         ready = self._said_ready()
         if ready:
+            self._close_notice()  # its other end is closed now, which poll would report for ever
             self.hooks = list(self.engine.after)
             self.state, self.due = SETTING_UP, now + self.engine.ready_s
             self._next_hook()

@@ -181,6 +181,21 @@ async def test_a_port_on_the_outer_network_is_the_administrators(admin: Client, 
     assert addresses.in_cidr(port["fixed_ips"][0]["ip_address"], "203.0.113.0/24")
 
 
+async def test_a_port_switched_off_is_down_and_comes_back(alice: Client, admin: Client, net: str, neutron: AreaApi) -> None:
+    port = await alice.make("ports", network_id=net)
+    await admin.change("ports", port["id"], binding__host_id="node-1")
+    for up, status in ((False, "DOWN"), (True, "ACTIVE"), (False, "DOWN")):
+        await alice.change("ports", port["id"], admin_state_up=up)
+        await neutron.settle()
+        assert (await alice.show("ports", port["id"]))["status"] == status
+
+
+async def test_a_zone_there_is_not_is_refused(alice: Client) -> None:
+    error = await alice.refused(404, "networks", availability_zone_hints=["moon"])
+    assert error["type"] == "AvailabilityZoneNotFound"
+    assert (await alice.make("networks", availability_zone_hints=["nova"]))["availability_zone_hints"] == ["nova"]
+
+
 async def test_tags_come_and_go(alice: Client, net: str) -> None:
     port = await alice.make("ports", network_id=net)
     path = f"/ports/{port['id']}/tags"

@@ -39,6 +39,7 @@ async def test_a_gateway_needs_an_external_network(alice: Client) -> None:
 async def test_an_interface_takes_the_subnets_gateway_address(alice: Client, inside: Inside) -> None:
     [port] = await alice.list("ports", device_owner="network:router_interface")
     assert port["fixed_ips"] == [{"subnet_id": inside.subnet["id"], "ip_address": "10.0.0.1"}] and port["device_id"] == inside.router["id"]
+    assert port["status"] == "ACTIVE"
     path = f"/routers/{inside.router['id']}"
     error = await alice.call("PUT", f"{path}/add_router_interface", 400, {"subnet_id": inside.subnet["id"]})
     assert "already has a port on subnet" in error["NeutronError"]["message"]

@@ -56,7 +56,10 @@ class NetworkDriver(Protocol):
         """Call `heard` on the event loop with what happens from now on; the answer ends it. `ups` and `chassis` tell what is."""
 
     async def ups(self) -> dict[str, str]:
-        """Ports that are carried now, and by which chassis."""
+        """Ports that are carried now, and by which chassis: looked up afresh."""
+
+    def carried(self, port_id: str) -> bool:
+        """Whether the port is carried, as far as events have told."""
 
     async def chassis(self) -> list[Chassis]:
         """The nodes the engine knows."""

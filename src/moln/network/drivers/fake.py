@@ -112,6 +112,10 @@ class FakeDriver:
                     ups[str(row.columns["name"])] = host
         return ups
 
+    def carried(self, port_id: str) -> bool:
+        """See NetworkDriver."""
+        return port_id in self._ups()
+
     async def ups(self) -> dict[str, str]:
         """See NetworkDriver."""
         self._here()

@@ -110,6 +110,7 @@ class OvnDriver:
         self._sb: Database | None = None
         self._ears: list[Callable[[Event], None]] = []
         self._epoch = 0
+        self._carried: set[str] = set()
 
     async def start(self, epoch: int) -> None:
         """See NetworkDriver."""
@@ -187,6 +188,10 @@ class OvnDriver:
 
         return await self._call(sb.read, look)
 
+    def carried(self, port_id: str) -> bool:
+        """See NetworkDriver."""
+        return port_id in self._carried
+
     def listen(self, heard: Callable[[Event], None]) -> Callable[[], None]:
         """See NetworkDriver."""
         self._ears.append(heard)
@@ -208,6 +213,8 @@ class OvnDriver:
                 told = PortUp(row.logical_port, bool(row.up and row.up[0]), _chassis_name(row))
         elif row._table.name == "Chassis":
             told = ChassisChanged()
+        if isinstance(told, PortUp):
+            (self._carried.add if told.up else self._carried.discard)(told.port_id)
         if told is not None:
             try:
                 self._loop.call_soon_threadsafe(self._tell, told)

@@ -247,7 +247,7 @@ async def change_in(tx: Transaction, ctx: RequestContext, network: Network, port
         changes["allowed_address_pairs"] = _pairs(new, new.allowed_address_pairs)
         new = structs.replace(new, allowed_address_pairs=changes["allowed_address_pairs"])
     _check_security(new)
-    if not new.host_id and port.host_id:
+    if (not new.host_id and port.host_id or not new.admin_state_up and port.admin_state_up) and not new.trusted:
         changes["status"] = PortStatus.DOWN
     if port.dns_name and "dns_name" in changes:
         look_at(tx, "names", port.network_id)

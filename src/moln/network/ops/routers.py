@@ -10,7 +10,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict, Invalid
 from moln.network.model import addresses
-from moln.network.model.ports import Owner, Port
+from moln.network.model.ports import Owner, Port, PortStatus
 from moln.network.model.routers import MOST_ROUTES, Router
 from moln.network.model.subnets import Route
 from moln.network.ops import addressing, authority, ports
@@ -119,7 +119,7 @@ async def _set_gateway(tx: Transaction, ctx: RequestContext, router: Router, gat
         now = ctx.now_us
         port = Port(
             id=ctx.new_id(), network_id=network_id, project_id="", mac_address=addressing.random_mac(ctx), device_id=router.id,
-            device_owner=Owner.ROUTER_GATEWAY, port_security_enabled=False, created_at=now, updated_at=now,
+            device_owner=Owner.ROUTER_GATEWAY, port_security_enabled=False, status=PortStatus.ACTIVE, created_at=now, updated_at=now,
         )  # fmt: skip
         port = await ports.add_in(tx, ctx, network, port, fixed_ips=wanted or None, groups=())
         if not port.fixed_ips and subnets:
@@ -215,7 +215,7 @@ async def _join_by_subnet(tx: Transaction, ctx: RequestContext, router: Router, 
     now = ctx.now_us
     port = Port(
         id=ctx.new_id(), network_id=network.id, project_id=router.project_id, mac_address=addressing.random_mac(ctx), device_id=router.id,
-        device_owner=Owner.ROUTER_INTERFACE, port_security_enabled=False, created_at=now, updated_at=now,
+        device_owner=Owner.ROUTER_INTERFACE, port_security_enabled=False, status=PortStatus.ACTIVE, created_at=now, updated_at=now,
     )  # fmt: skip
     try:
         return await ports.add_in(tx, ctx, network, port, fixed_ips=[fixed], groups=()), [subnet_id]
@@ -244,7 +244,7 @@ async def _join_by_port(tx: Transaction, ctx: RequestContext, router: Router, po
         await _check_no_overlap(tx, router, subnet.id, subnet.cidr)
     port = await ports.change_in(
         tx, ctx, network, port, device_id=router.id, device_owner=Owner.ROUTER_INTERFACE, security_groups=(), port_security_enabled=False,
-        allowed_address_pairs=(),
+        allowed_address_pairs=(), status=PortStatus.ACTIVE,
     )  # fmt: skip
     return port, [s.id for s in subnets]
 

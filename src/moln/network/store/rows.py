@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from moln.kernel.db import INT, Query, Reader, Statement, Transaction, in_list
+from moln.kernel.errors import Conflict
 from moln.network.model.networks import Network
 from moln.network.model.ports import FixedIp, Port
 from moln.network.model.routers import FloatingIp, Router
@@ -251,17 +252,16 @@ async def has_segment(db: Reader, segment_key: str) -> bool:
 EPOCH = Query(sa.select(t.writers.c.epoch).where(t.writers.c.name == sa.bindparam("name")), int)
 RAISE = Statement(
     sa.update(t.writers)
-    .where(t.writers.c.name == sa.bindparam("writer"))
-    .values(epoch=sa.func.max(t.writers.c.epoch + 1, sa.bindparam("least", type_=INT)))
+    .where(t.writers.c.name == sa.bindparam("writer"), t.writers.c.epoch == sa.bindparam("old", type_=INT))
+    .values(epoch=sa.bindparam("new", type_=INT))
 )
 
 
 async def next_epoch(tx: Transaction, least: int) -> int:
     """A higher number than any before, and at least `least`: the engine may remember more than a new database does."""
     await tx.insert(t.writers, {"name": "ovn", "epoch": 0}, if_absent=True)
-    await tx.run(RAISE, writer="ovn", least=least)
-    return await db_epoch(tx)
-
-
-async def db_epoch(db: Reader) -> int:
-    return await db.one(EPOCH, name="ovn") or 0
+    old = await tx.one(EPOCH, name="ovn") or 0
+    new = max(old + 1, least)
+    if not await tx.run(RAISE, writer="ovn", old=old, new=new):
+        raise Conflict("Another controller takes over the network at this moment.")
+    return new

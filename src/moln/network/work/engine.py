@@ -16,8 +16,8 @@ from moln.kernel.db import Reader
 from moln.kernel.errors import BackendUnreachable
 from moln.kernel.work import Reconciler, Work
 from moln.network.drivers.base import ChassisChanged, Event, Fenced, NetworkDriver, PortUp
-from moln.network.model.ports import PortStatus
-from moln.network.model.topology import Change, Desired
+from moln.network.model.ports import OWN_OWNERS, PortStatus
+from moln.network.model.topology import Change, Desired, Topology
 from moln.network.ops import ports as port_ops
 from moln.network.ops.common import ENGINE
 from moln.network.store import rows
@@ -124,9 +124,7 @@ class Engine:
             log.info("the network engine was brought up to date: %d rows", applied.written)
         carried = await driver.ups()
         for port in topology.ports.values():
-            if port.status != PortStatus.NOT_APPLICABLE and (port.status == PortStatus.ACTIVE) != (
-                port.id in carried and port.admin_state_up
-            ):
+            if port.device_owner not in OWN_OWNERS and (port.status == PortStatus.ACTIVE) != (port.id in carried and port.admin_state_up):
                 self.heard.setdefault(port.id, port.id in carried)
         self.period_s = max(self.recompute_s, 100 * (work.cloud.clock.monotonic() - self.whole_at))
 
@@ -139,6 +137,7 @@ class Engine:
                 wanted = await work.db.read(expand, frozenset(changes))
                 topology = await work.db.read(partial, wanted)
                 applied = await driver.apply(Desired(topology=topology, changes=wanted))
+                self._notice(driver, topology, wanted)
                 if not applied.missing:
                     return
                 changes |= applied.missing
@@ -146,6 +145,13 @@ class Engine:
         except BaseException:
             self.changed |= changes
             raise
+
+    def _notice(self, driver: NetworkDriver, topology: Topology, wanted: frozenset[Change]) -> None:
+        """A port that was enabled again is carried already: no event will tell."""
+        for change in wanted:
+            port = topology.ports.get(change.id) if change.kind == "port" else None
+            if port is not None and port.host_id and port.admin_state_up and port.status == PortStatus.DOWN and driver.carried(port.id):
+                self.heard.setdefault(port.id, True)
 
     async def _statuses(self, work: Work) -> None:
         heard, self.heard = self.heard, {}

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import uvicorn
+import uvloop
 
 from moln.app import App, compose, load_settings
 from moln.kernel import log
@@ -99,8 +99,7 @@ def main(argv: list[str] | None = None) -> int:
                 app = compose(args.home, settings, simulated_links)
             else:
                 app = compose(args.home, settings, lambda clock: SocketLinks(args.home / "run/controller.sock", clock.now_us))
-            uvicorn_loop = uvicorn.Config(app.asgi, loop="uvloop").get_loop_factory()
-            with asyncio.Runner(loop_factory=uvicorn_loop) as runner:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve(app, nodes=args.nodes))
     except Failure as failure:
         print(f"moln.controller: {failure.message}", file=sys.stderr)

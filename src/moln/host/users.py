@@ -5,15 +5,22 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from pathlib import Path
 
 from moln.host import made
 from moln.host.places import GUEST_USER, USER
 from moln.host.run import run, succeeds
 
 
+LIBVIRT_DEFAULT = "libvirt-qemu"
+"""Debian's libvirtd looks this user up before it reads qemu.conf, and ends without it; its packages make it in the half
+that we do not install. Nothing runs as it."""
+
+
 def ensure_users() -> list[str]:
     """Create those that do not exist. Returns the names of the new ones; they are recorded as ours beforehand."""
-    new = [name for name in (USER, GUEST_USER) if not _exists(name)]
+    debian = (LIBVIRT_DEFAULT,) if Path("/etc/debian_version").exists() else ()
+    new = [name for name in (USER, GUEST_USER, *debian) if not _exists(name)]
     if new:
         with made.shared() as record:
             record.users = sorted({*record.users, *new})

@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,20 @@ def _tell_ready() -> None:
             ready.write("ready\n")
 
 
-async def serve(app: App, *, nodes: int = 0) -> None:
+def bind(address: str, port: int) -> socket.socket:
+    """The APIs' socket, bound before anything else begins. Raises: Failure, with what to do."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((address, port))
+    except OSError as error:
+        bound.close()
+        raise Failure(f"{address} port {port} cannot be had ({error.strerror}); choose another with --port or --listen.") from None
+    return bound
+
+
+async def serve(app: App, listener: socket.socket, *, nodes: int = 0) -> None:
     """Run until SIGTERM or SIGINT. nodes: simulated ones to start."""
     cloud, settings = app.cloud, app.cloud.settings
     stopping = asyncio.Event()
@@ -58,12 +72,13 @@ async def serve(app: App, *, nodes: int = 0) -> None:
     else:
         await start_nodes(cloud, nodes)
     run = cloud.home / "run"
+    api = http_server(app.asgi)
     servers = [
-        http_server(app.asgi, host=settings.listen, port=settings.port),
+        api,
         http_server(admin_app(app), uds=str(run / "admin.sock")),
         http_server(metadata_app(app), uds=str(run / "metadata.sock")),
     ]
-    serving = [asyncio.create_task(server.serve()) for server in servers]
+    serving = [asyncio.create_task(s.serve(sockets=[listener] if s is api else None)) for s in servers]
     while not all(server.started for server in servers) and not any(task.done() for task in serving):
         await asyncio.wait(serving, timeout=0.01)
     if all(server.started for server in servers):
@@ -92,23 +107,20 @@ def main(argv: list[str] | None = None) -> int:
     args.home.mkdir(parents=True, exist_ok=True)
     (args.home / "run").mkdir(exist_ok=True)
     try:
-        settings = load_settings(args.home, listen=args.listen, port=args.port, simulate=args.simulate, public_url=_url(args))
+        settings = load_settings(args.home, listen=args.listen, port=args.port, simulate=args.simulate)
         log.configure(settings.log_level)
-        with sole_owner(args.home):
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        with sole_owner(args.home), bind(settings.listen, settings.port) as listener:
             if settings.simulate:
                 app = compose(args.home, settings, simulated_links)
             else:
                 app = compose(args.home, settings, lambda clock: SocketLinks(args.home / "run/controller.sock", clock.now_us))
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(serve(app, nodes=args.nodes))
+                runner.run(serve(app, listener, nodes=args.nodes))
     except Failure as failure:
         print(f"moln.controller: {failure.message}", file=sys.stderr)
         return 1
     return 0
-
-
-def _url(args: argparse.Namespace) -> str | None:
-    return f"http://{args.listen or '127.0.0.1'}:{args.port}" if args.port else None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,29 @@ def load(path: Path, shape: type[Any], **overrides: Any) -> Any:
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What every process of a cloud reads. app.py extends it with a table for each area.
 
-    public_url: what links and the catalogue say; never taken from a request. simulate: fake drivers, no root.
+    public_url: what links and the catalogue say; never taken from a request. Empty: http at the address and port listened on.
+    simulate: fake drivers, no root.
     """
 
-    public_url: str = "http://127.0.0.1:5000"
+    public_url: str = ""
     listen: str = "127.0.0.1"
     port: int = 5000
     region: str = "RegionOne"
     log_level: str = "info"
     simulate: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.public_url:
+            address = own_address() if self.listen in ("0.0.0.0", "::") else self.listen
+            host = f"[{address}]" if ":" in address else address
+            msgspec.structs.force_setattr(self, "public_url", f"http://{host}:{self.port}")
+
+
+def own_address() -> str:
+    """The address that this machine would send from; loopback, when it has no route. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])

@@ -72,11 +72,10 @@ class LibvirtLink:
         self.opened = asyncio.Event()
         self.keeper: asyncio.Task[None] | None = None
         self.waiting = 0
-        self.last_answer = 0.0
+        self.moved_at = 0.0  # loop time of the last answer, or of the moment when all threads became busy
 
     async def start(self) -> None:
         run_event_loop()
-        self.last_answer = asyncio.get_running_loop().time()
         self.keeper = asyncio.create_task(self.keep(), name="libvirt-connection")
 
     async def stop(self) -> None:
@@ -157,6 +156,8 @@ class LibvirtLink:
     async def in_thread(self, work: Callable[..., R], *args: object) -> R:
         self.loop = asyncio.get_running_loop()
         self.waiting += 1
+        if self.waiting == AT_ONCE:
+            self.moved_at = self.loop.time()
 
         def turn() -> R:
             try:
@@ -168,8 +169,8 @@ class LibvirtLink:
 
     def answered(self) -> None:
         self.waiting -= 1
-        self.last_answer = self.loop.time()
+        self.moved_at = self.loop.time()
 
     def stuck_s(self) -> float:
-        """For how long calls have waited without any having ended; the node's watchdog restarts it."""
-        return self.loop.time() - self.last_answer if self.waiting >= AT_ONCE else 0.0
+        """For how long all threads have been busy without any call having ended; the node's watchdog restarts it."""
+        return self.loop.time() - self.moved_at if self.waiting >= AT_ONCE else 0.0

@@ -1,0 +1,53 @@
+"""The connection to libvirt, without a libvirtd: lost, late, and stuck. (tests/node has the real one.)"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from moln.kernel.errors import BackendUnreachable
+
+pytest.importorskip("libvirt")
+from moln.compute.drivers.libvirt_link import AT_ONCE, LibvirtLink
+
+
+def link_to_nowhere(folder: Path, call_s: float = 60) -> LibvirtLink:
+    return LibvirtLink(f"qemu:///system?socket={folder}/none", lambda name: None, lambda: None, call_s)
+
+
+async def test_a_daemon_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
+    link = link_to_nowhere(tmp_path)
+    await link.start()
+    with pytest.raises(BackendUnreachable):
+        await link.call(lambda connection: None)
+    await link.stop()
+
+
+async def test_a_call_that_does_not_end_in_time_is_unreachable(tmp_path: Path) -> None:
+    link = link_to_nowhere(tmp_path, call_s=0.05)
+    link.connection = object()
+    end = threading.Event()
+    with pytest.raises(BackendUnreachable):
+        await link.call(lambda connection: end.wait(10))
+    end.set()
+
+
+async def test_threads_are_stuck_only_when_all_are_busy_and_none_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = link_to_nowhere(tmp_path)
+    link.connection = object()
+    end = threading.Event()
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: begin + 3600.0)  # an idle hour before is not a stuck one
+    calls = [asyncio.create_task(link.call(lambda connection: end.wait(10))) for _ in range(AT_ONCE)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert link.stuck_s() == 0.0
+    monkeypatch.setattr(loop, "time", lambda: begin + 3600.0 + 200.0)
+    assert link.stuck_s() == pytest.approx(200.0)
+    end.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert link.stuck_s() == 0.0

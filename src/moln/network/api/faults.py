@@ -20,7 +20,7 @@ TYPES: dict[type[Failure], str] = {  # for failures that name no Neutron excepti
     errors.NotSupported: "NotImplementedError",
     errors.Unavailable: "ServiceUnavailable",
 }
-STATUSES = {errors.OverQuota: 409}
+STATUSES: dict[type[Failure], int] = {errors.OverQuota: 409}
 
 
 def fault(failure: Failure, status: int, ctx: RequestContext | None) -> tuple[bytes, str]:

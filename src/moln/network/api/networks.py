@@ -26,7 +26,7 @@ ZONE_HINTS = Attribute(
 
 def _domain(value: Any, name: str) -> str:
     """A DNS domain that ends in a dot, or nothing (SEC-32: labels only)."""
-    text = a.text_or_none()(value, name)
+    text: str = a.text_or_none()(value, name)
     if not text:
         return ""
     labels = text.rstrip(".").split(".")
@@ -107,7 +107,7 @@ def parse_routes(value: Any, name: str) -> tuple[Route, ...]:
 
 
 def _servers(value: Any, name: str) -> tuple[str, ...]:
-    return a.list_of(a.address, unique=True)(value, name)
+    return tuple(a.list_of(a.address, unique=True)(value, name))
 
 
 def _gateway(value: Any, name: str) -> str | None:

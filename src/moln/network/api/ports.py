@@ -52,7 +52,7 @@ def _pairs(value: Any, name: str) -> tuple[AddressPair, ...]:
 
 def _option_text(value: Any, name: str) -> str:
     """An option's value: printable, so that it stays one value wherever it goes (SEC-32)."""
-    text = a.text()(value, name)
+    text: str = a.text()(value, name)
     if any(ord(c) < 32 or ord(c) == 127 for c in text):
         raise bad_value(name, "control characters are not allowed")
     return text
@@ -68,7 +68,7 @@ def _dhcp_options(value: Any, name: str) -> tuple[DhcpOption, ...]:
 
 def _host_name(value: Any, name: str) -> str:
     """A DNS label or name without odd characters."""
-    text = a.text_or_none(63)(value, name)
+    text: str = a.text_or_none(63)(value, name)
     if text and not all(label and label.isascii() and label.replace("-", "").isalnum() for label in text.rstrip(".").split(".")):
         raise bad_value(name, f"'{text}' not a valid PQDN or FQDN")
     return text

@@ -52,11 +52,15 @@ async def default(ctx: RequestContext, project_id: str) -> dict[str, Any]:
 
 @routes.get("/v2.0/quotas/{project_id}/details.json")
 async def details_json(ctx: RequestContext, project_id: str) -> dict[str, Any]:
-    return await details(ctx, project_id)
+    return await _details(ctx, project_id)
 
 
 @routes.get("/v2.0/quotas/{project_id}/details")
 async def details(ctx: RequestContext, project_id: str) -> dict[str, Any]:
+    return await _details(ctx, project_id)
+
+
+async def _details(ctx: RequestContext, project_id: str) -> dict[str, Any]:
     _sees_own(ctx, project_id)
     limits, used = await QUOTA.limits(ctx.db, project_id), await QUOTA.used(ctx.db, project_id)
     return {"quota": {name: {"limit": limits[name], "used": used.get(name, 0), "reserved": 0} for name in limits}}

@@ -41,7 +41,7 @@ class Resource:
         self.create_in, self.update_in, self.delete_in = create, update, delete
         self.guarded: list[str] | None = None
 
-    async def list(self, ctx: RequestContext, params: Params) -> dict[str, Any]:
+    async def list_all(self, ctx: RequestContext, params: Params) -> dict[str, Any]:
         if self.first is not None:
             await self.first(ctx)
         query = asked(self.schema, params)
@@ -189,7 +189,7 @@ def publish(routes: Routes, resource: Resource) -> None:
     path = f"/v2.0/{resource.path}"
 
     async def list_(ctx: RequestContext, query: Params) -> dict[str, Any]:
-        return await resource.list(ctx, query)
+        return await resource.list_all(ctx, query)
 
     async def show(ctx: RequestContext, id: str, query: Params) -> dict[str, Any]:
         return await resource.show(ctx, id, query)

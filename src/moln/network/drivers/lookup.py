@@ -64,7 +64,7 @@ class Lookup:
 
 
 def _sorted(things: Iterable[T]) -> list[T]:
-    return sorted(things, key=lambda thing: thing.id)  # type: ignore[attr-defined,no-any-return]
+    return sorted(things, key=lambda thing: thing.id)  # type: ignore[attr-defined]
 
 
 def _by(pairs: Iterable[tuple[str | None, T]]) -> dict[str, list[T]]:

@@ -26,10 +26,11 @@ from moln.network.model.topology import Chassis, Desired
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+WATCHED = ("Port_Binding", "Chassis", "Encap", "Chassis_Private")  # of the southbound database
 CHUNK = 400  # units in one transaction of a complete apply: others' flows come in between
 
 
-class _Idl(ovsdb.OvsdbIdl):
+class _Idl(ovsdb.OvsdbIdl):  # type: ignore[misc]
     """An IDL that tells every row change to one function, in its own thread."""
 
     listener: Callable[[str, Any, Any], None] | None = None
@@ -121,8 +122,7 @@ class OvnDriver:
                 tables = (*TABLES, "NB_Global")
                 self._nb = await self._call(Database, self.northbound, "OVN_Northbound", tables, self._nb_changed, self.timeout_s)
             if self._sb is None:
-                tables = ("Port_Binding", "Chassis", "Encap", "Chassis_Private")
-                self._sb = await self._call(Database, self.southbound, "OVN_Southbound", tables, self._sb_changed, self.timeout_s)
+                self._sb = await self._call(Database, self.southbound, "OVN_Southbound", WATCHED, self._sb_changed, self.timeout_s)
         except (BackendRefused, BackendUnreachable):
             raise
         except Exception as problem:

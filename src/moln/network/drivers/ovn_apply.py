@@ -94,7 +94,9 @@ class Apply:
     def run_idl(self, txn: Any) -> None:
         """Called again from the start when the database changed meanwhile."""
         fence(self.idl, self.epoch)
-        self.txn, self.made, self.gone = txn, {}, set()
+        self.txn = txn
+        self.made: dict[str, Any] = {}
+        self.gone: set[Any] = set()
         self.written, missing = 0, set()
         for unit in self.units:
             try:
@@ -130,7 +132,8 @@ class Apply:
             if self._find(group) is None:
                 raise Waits(unit_of(group))
 
-    def _find(self, key: str) -> Any | None:
+    def _find(self, key: str) -> Any:
+        """The row, None if there is none: as it is inside this transaction."""
         if key in self.made:
             return self.made[key]
         row = self.index.row(self.idl, key)
@@ -152,7 +155,7 @@ class Apply:
             self._remove(wanted.key)
             row = None
         new = row is None
-        before = frozenset() if new else frozenset((row.external_ids.get(GROUPS) or "").split())
+        before: frozenset[str] = frozenset() if new else frozenset((row.external_ids.get(GROUPS) or "").split())
         if new:
             row = self.txn.insert(self.idl.tables[wanted.table])
             self.made[wanted.key] = row
@@ -164,9 +167,9 @@ class Apply:
                 touched = True
         if new and wanted.holder is not None:
             holder, column = wanted.holder
-            self._find(holder.key).addvalue(column, row.uuid)  # type: ignore[union-attr]
+            self._find(holder.key).addvalue(column, row.uuid)
         for group in wanted.groups - before:
-            self._find(group).addvalue("ports", row.uuid)  # type: ignore[union-attr]
+            self._find(group).addvalue("ports", row.uuid)
         for group in before - wanted.groups:
             if (found := self._find(group)) is not None:
                 found.delvalue("ports", row.uuid)
@@ -198,8 +201,8 @@ class Apply:
         for unit in self.units:
             for row in unit.rows:
                 if row.table == "Logical_Switch_Port" and (found := self._find(row.key)) is not None and row.key not in self.made:
-                    for group in row.groups:
-                        want.setdefault(group, set()).add(found.uuid)
+                    for name in row.groups:
+                        want.setdefault(name, set()).add(found.uuid)
         for unit in self.units:
             if unit.change.kind != "group" or not unit.rows or unit.rows[0].key in self.made:
                 continue

@@ -9,21 +9,18 @@ from msgspec import structs
 
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
-from moln.kernel.errors import Forbidden, Invalid
 from moln.network.model import addresses
 from moln.network.model.networks import Network
 from moln.network.model.ports import (
-    MOST_ADDRESS_PAIRS,
     OWN_OWNERS,
-    AddressPair,
     FixedIp,
     Owner,
     Port,
     PortStatus,
-    is_network_owner,
 )
 from moln.network.ops import addressing, authority, security_groups
 from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, look_at, missing
+from moln.network.ops.port_checks import check_owner, check_security, full_pairs, groups_for
 from moln.network.store import rows
 
 Fixed = Sequence[Mapping[str, Any]]
@@ -95,7 +92,7 @@ async def create_in(
         raise missing("network", network_id)
     owner = fields.get("device_owner", "")
     authority.require(ctx, "create_port", authority.on_network(project, network, device_owner=owner), set_)
-    _check_owner(ctx, owner)
+    check_owner(ctx, owner)
     secured = network.port_security_enabled if port_security_enabled is None else port_security_enabled
     now = ctx.now_us
     port = Port(
@@ -122,70 +119,19 @@ async def add_in(
         port = structs.replace(port, mac_address=addressing.random_mac(ctx))
     subnets = await rows.subnets.by(tx, "network_id", network.id)
     ips = await addressing.give(tx, ctx, network, subnets, port, None if fixed_ips is None else [dict(f) for f in fixed_ips])
-    worn = await _groups(tx, ctx, port, ips, groups)
-    pairs = _pairs(port, port.allowed_address_pairs)
+    worn = await groups_for(tx, ctx, port, ips, groups)
+    pairs = full_pairs(port, port.allowed_address_pairs)
     port = structs.replace(port, fixed_ips=ips, security_groups=worn, allowed_address_pairs=pairs)
-    _check_security(port)
+    check_security(port)
     await tx_update(tx, port, fixed_ips=ips, security_groups=worn, allowed_address_pairs=pairs)
     await rows.wear(tx, port.id, worn)
     _told(tx, port)
     return port
 
 
-def _check_owner(ctx: RequestContext, owner: str) -> None:
-    """Nobody poses as the network (SEC-29): tenants with no `network:` owner, administrators with none that the cloud makes itself.
-
-    Neutron lets a network's owner do so; Moln does not. Raises: Forbidden, Invalid.
-    """
-    if not is_network_owner(owner):
-        return
-    if not ctx.is_admin and "service" not in ctx.roles:
-        raise Forbidden("rule:create_port:device_owner is disallowed by policy", type="PolicyNotAuthorized")
-    if owner in OWN_OWNERS:
-        raise Invalid(f"Invalid input for device_owner. Reason: ports of {owner} are made by the cloud itself.", field="device_owner")
-
-
 async def tx_update(tx: Transaction, port: Port, **changes: Any) -> None:
     """Write columns of a port without a new revision: part of what made it."""
     await tx.update(rows.ports.table, changes, id=port.id)
-
-
-async def _groups(
-    tx: Transaction, ctx: RequestContext, port: Port, ips: Sequence[FixedIp], groups: Iterable[str] | None
-) -> tuple[str, ...]:
-    if groups is not None:
-        return await security_groups.existing(tx, ctx, port.project_id, groups)
-    if not port.secured or not port.project_id or not ips or port.device_owner.startswith("network:"):
-        return ()
-    return ((await security_groups.default_in(tx, ctx, port.project_id)).id,)
-
-
-def _pairs(port: Port, pairs: Iterable[AddressPair]) -> tuple[AddressPair, ...]:
-    """Each pair with its MAC filled in. Raises: Invalid for too many or two alike."""
-    full = tuple(structs.replace(pair, mac_address=pair.mac_address or port.mac_address) for pair in pairs)
-    if len(full) > MOST_ADDRESS_PAIRS:
-        raise Invalid(f"The number of allowed address pair exceeds the maximum {MOST_ADDRESS_PAIRS}.", type="AddressPairExhausted")
-    for pair in full:
-        if full.count(pair) > 1:
-            raise Invalid(
-                "Request contains duplicate address pair: "
-                f"mac_address {pair.mac_address} ip_address {pair.ip_address}.", type="DuplicateAddressPairInRequest"
-            )  # fmt: skip
-    return full
-
-
-def _check_security(port: Port) -> None:
-    if port.port_security_enabled:
-        return
-    if port.security_groups:
-        raise conflict(
-            "PortSecurityPortHasSecurityGroup",
-            "Port has security group associated. Cannot disable port security or IP address until security group is removed.",
-        )
-    if port.allowed_address_pairs:
-        raise conflict(
-            "AddressPairAndPortSecurityRequired", "Port Security must be enabled in order to have allowed address pairs on a port."
-        )
 
 
 def _told(tx: Transaction, port: Port) -> None:
@@ -208,7 +154,7 @@ async def update_in(
     authority.require(ctx, "update_port", wanted, set_)
     check_revision(port.revision_number, revision)
     if changes.get("device_owner", port.device_owner) != port.device_owner:
-        _check_owner(ctx, changes["device_owner"])
+        check_owner(ctx, changes["device_owner"])
     if port.device_owner in OWN_OWNERS and {"device_id", "device_owner"} & changes.keys():
         raise conflict(
             "UnsupportedPortDeviceOwner", f"Operation update is not supported for device_owner {port.device_owner} on port {id}."
@@ -244,9 +190,9 @@ async def change_in(tx: Transaction, ctx: RequestContext, network: Network, port
         new = structs.replace(new, security_groups=changes["security_groups"])
         await rows.wear(tx, port.id, new.security_groups)
     if "allowed_address_pairs" in changes:
-        changes["allowed_address_pairs"] = _pairs(new, new.allowed_address_pairs)
+        changes["allowed_address_pairs"] = full_pairs(new, new.allowed_address_pairs)
         new = structs.replace(new, allowed_address_pairs=changes["allowed_address_pairs"])
-    _check_security(new)
+    check_security(new)
     if (not new.host_id and port.host_id or not new.admin_state_up and port.admin_state_up) and not new.trusted:
         changes["status"] = PortStatus.DOWN
     if port.dns_name and "dns_name" in changes:

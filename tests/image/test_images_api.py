@@ -58,6 +58,8 @@ async def test_uploaded_data_is_hashed_and_comes_back(alice: Client) -> None:
     answer = await alice.get(image["file"])
     assert answer.content == data and answer.headers["Content-MD5"] == image["checksum"]
     assert answer.headers["Content-Length"] == str(len(data))
+    head = await alice.head(image["file"])
+    assert (head.status_code, head.content, head.headers["Content-Length"]) == (200, b"", str(len(data)))
     part = await alice.get(image["file"], headers={"Range": "bytes=1000-1009"})
     assert (part.status_code, part.content) == (206, data[1000:1010])
     assert part.headers["Content-Range"] == f"bytes 1000-1009/{len(data)}"

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from moln.image.drivers.base import Inventory, Stored
 from moln.image.drivers.sandbox import Sandbox
-from moln.image.model.formats import MAY_HOLD, PLAIN_CONTAINERS, QEMU_NAME
+from moln.image.model.formats import MAY_HOLD, NO_DISK, PLAIN_CONTAINERS, QEMU_NAME
 from moln.kernel import files
 from moln.kernel.errors import NotFound, TooLarge, Unavailable, UnsupportedMedia
 
@@ -109,8 +109,8 @@ class FileStore:
             await self.run(open_to_nobody, fd, 0o644)
             content = await self.sandbox.check(fd, disk_format, ask_qemu=self.convert)
             virtual_size = size if content.virtual_size is None else content.virtual_size
-            await self.make_base(source, fd, data_id, disk_format, virtual_size)
-            bootable = True
+            if bootable := disk_format not in NO_DISK:
+                await self.make_base(source, fd, data_id, disk_format, virtual_size)
 
         def name_it() -> None:
             os.fsync(fd)

@@ -20,6 +20,9 @@ MAY_HOLD: dict[str, frozenset[str]] = {
 #: disk_format → `qemu-img -f`, for those that are converted to a raw base before anything boots from them.
 QEMU_NAME = {"qcow2": "qcow2", "vmdk": "vmdk", "vhd": "vpc", "vhdx": "vhdx", "vdi": "vdi"}
 
+#: A kernel and a ramdisk by themselves boot nothing.
+NO_DISK = frozenset({"aki", "ari"})
+
 DISK_FORMATS = tuple(MAY_HOLD)
 CONTAINER_FORMATS = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")
 

@@ -21,10 +21,10 @@ View = dict[str, Any]
 
 
 def links(ctx: RequestContext, kind: str, id: str) -> list[dict[str, str]]:
-    base = f"{ctx.settings.public_url}{SERVICE.prefix}"
+    base, mine = f"{ctx.settings.public_url}{SERVICE.prefix}", f"/{ctx.project_id}" if ctx.project_id else ""
     return [
-        {"rel": "self", "href": f"{base}/v3/{ctx.project_id}/{kind}/{id}"},
-        {"rel": "bookmark", "href": f"{base}/{ctx.project_id}/{kind}/{id}"},
+        {"rel": "self", "href": f"{base}/v3{mine}/{kind}/{id}"},
+        {"rel": "bookmark", "href": f"{base}{mine}/{kind}/{id}"},
     ]
 
 
@@ -33,7 +33,8 @@ def next_links(ctx: RequestContext, query: Params, page: Page, path: str, found:
     if not found or len(found) < page.limit:
         return {}
     rest = [(k, v) for k, vs in query.items() if k not in ("marker", "offset") for v in vs]
-    base = f"{ctx.settings.public_url}{SERVICE.prefix}/v3/{ctx.project_id}/{path}"
+    mine = f"/{ctx.project_id}" if ctx.project_id else ""
+    base = f"{ctx.settings.public_url}{SERVICE.prefix}/v3{mine}/{path}"
     return {name: [{"rel": "next", "href": f"{base}?{urlencode([*rest, ('marker', found[-1].id)])}"}]}
 
 

@@ -34,7 +34,7 @@ class Connection(Struct, frozen=True):
 
 
 class Inventory(Struct, frozen=True):
-    """Everything a backend holds, for `moln doctor`. Ids."""
+    """Everything a backend holds, for `moln doctor`. Ids, and names of whatever else lies among them."""
 
     volumes: list[str]
     snapshots: list[str]

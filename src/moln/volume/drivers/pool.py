@@ -151,10 +151,10 @@ class PoolDriver:
         return await self.run("", look)
 
     async def inventory(self) -> Inventory:
-        def ids(folder: Path) -> list[str]:
-            return sorted(name for name in os.listdir(folder) if ID.fullmatch(name))
+        def names(folder: Path) -> list[str]:
+            return sorted(name for name in os.listdir(folder) if not name.startswith(files.TEMP_PREFIX))
 
-        return await self.run("", lambda: Inventory(ids(self.volumes), ids(self.snapshots)))
+        return await self.run("", lambda: Inventory(names(self.volumes), names(self.snapshots)))
 
     def copy(self, origin: Path, target: int, *, most: int | None = None) -> None:
         """Fill `target` from a regular file; most: bytes that may come. Raises: BackendRefused."""

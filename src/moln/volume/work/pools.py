@@ -54,11 +54,11 @@ async def check_files(cloud: Cloud) -> list[Violation]:
         made = {v.id for v in rows.values() if v.host == node and v.status not in UNMADE}
         kept = {s.id for s in taken.values() if s.host == node and s.status == "available"}
         found += [
-            Violation(f"Node {node} holds the volume {i}, which no row names.", f"Remove it from the pool of {node}.")
+            Violation(f"Node {node} holds the volume {i}, which no row names.", f"On {node}: remove pool/volumes/{i} below the home.")
             for i in sorted(set(held.volumes) - rows.keys())
         ]
         found += [
-            Violation(f"Node {node} holds the snapshot {i}, which no row names.", f"Remove it from the pool of {node}.")
+            Violation(f"Node {node} holds the snapshot {i}, which no row names.", f"On {node}: remove pool/snapshots/{i} below the home.")
             for i in sorted(set(held.snapshots) - taken.keys())
         ]
         found += [

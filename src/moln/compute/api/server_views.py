@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
@@ -20,6 +20,7 @@ from moln.kernel.http.bodies import _fields
 
 Either = str | None | UnsetType
 NOTHING = Raw(b"{}")
+MOST_LOOKS = 4096
 _texts = msgspec.json.Decoder(dict[str, str]).decode
 _volumes = msgspec.json.Decoder(list[VolumeRef]).decode
 
@@ -142,6 +143,9 @@ class Look(Struct, frozen=True, gc=False):
     admin: bool
 
 
+_looks: dict[Any, Look] = {}
+
+
 @lru_cache(256)
 def _absent(version: Version) -> tuple[str, ...]:
     versioned, _ = _fields(ServerView)
@@ -149,7 +153,17 @@ def _absent(version: Version) -> tuple[str, ...]:
 
 
 def look(ctx: RequestContext, *, one: bool = False) -> Look:
-    """one: a single server, shown with its server groups."""
+    """one: a single server, shown with its server groups. Worked out once for each caller, microversion and policy."""
+    key = (ctx.who, ctx.version, one, ctx.cloud.policy)
+    found = _looks.get(key)
+    if found is None:
+        if len(_looks) > MOST_LOOKS:
+            _looks.clear()
+        found = _looks[key] = _look(ctx, one)
+    return found
+
+
+def _look(ctx: RequestContext, one: bool) -> Look:
     own = {"project_id": ctx.project_id, "user_id": ctx.user_id}
     attributes = ctx.allows(SERVICE, "os_compute_api:os-extended-server-attributes", own)
     return Look(
@@ -158,13 +172,13 @@ def look(ctx: RequestContext, *, one: bool = False) -> Look:
         bare=ctx.version < (2, 47), specs=ctx.allows(SERVICE, "os_compute_api:servers:show:flavor-extra-specs", own),
         attributes=attributes,
         host_status=ctx.version >= (2, 16) and ctx.allows(SERVICE, "os_compute_api:servers:show:host_status", own),
-        delete_on_termination=ctx.version >= (2, 3), properties=ctx.version >= (2, 98), hostname=ctx.version >= (2, 90),
-        groups=one, admin=ctx.is_admin,
+        delete_on_termination=ctx.version >= (2, 3), properties=ctx.version >= (2, 98),
+        hostname=ctx.version >= (2, 90) or attributes and ctx.version >= (2, 3), groups=one, admin=ctx.is_admin,
     )  # fmt: skip
 
 
 def links(base: str, server_id: str) -> tuple[Link, ...]:
-    return Link("self", f"{base}/v2.1/servers/{server_id}"), Link("bookmark", f"{base}/servers/{server_id}")
+    return (Link("self", f"{base}/v2.1/servers/{server_id}"), Link("bookmark", f"{base}/servers/{server_id}"))
 
 
 def basic(base: str, server: Line) -> Basic:
@@ -195,7 +209,7 @@ def show(ctx: RequestContext, server: Line, seen: Look, user_data: str | None = 
         created=iso(server.created_at), updated=iso(server.updated_at), addresses=NOTHING if status == "BUILD" else Raw(server.addresses),
         accessIPv4=server.access_ip_v4 or "", accessIPv6=server.access_ip_v6 or "", links=links(seen.base, server.id),
         disk_config=server.disk_config, zone=server.az, config_drive="True" if server.config_drive else "", key_name=server.key_name,
-        launched_at=_usage(server.launched_at), terminated_at=_usage(server.terminated_at), task_state=server.task_state,
+        launched_at=_usage(server.launched_at), terminated_at=None if server.terminated_at is None else _usage(server.terminated_at), task_state=server.task_state,
         vm_state=server.vm_state, power_state=server.power_state,
         volumes=Raw(server.attached) if seen.delete_on_termination else [OldVolumeRef(v.id) for v in _volumes(server.attached)],
         progress=0 if status in WITH_PROGRESS else UNSET,

@@ -47,11 +47,11 @@ BUILD_TASKS = frozenset({TaskState.SCHEDULING, TaskState.MAPPING, TaskState.NETW
 SOFT_REBOOTS = frozenset({TaskState.REBOOTING, TaskState.REBOOT_STARTED})
 HARD_REBOOTS = frozenset({TaskState.REBOOTING_HARD, TaskState.REBOOT_STARTED_HARD})
 
-STATUSES = {  # `status` by (vm_state, task_state), then by vm_state alone
+STATUSES: dict[tuple[str, str | None], str] = {  # `status` by (vm_state, task_state), then by vm_state alone
     **{(VmState.ACTIVE, t): "REBOOT" for t in SOFT_REBOOTS},
     **{(VmState.ACTIVE, t): "HARD_REBOOT" for t in HARD_REBOOTS},
 }  # fmt: skip
-SETTLED = {
+SETTLED: dict[str, str] = {
     VmState.BUILDING: "BUILD", VmState.ACTIVE: "ACTIVE", VmState.PAUSED: "PAUSED", VmState.STOPPED: "SHUTOFF",
     VmState.ERROR: "ERROR", VmState.DELETED: "DELETED",
 }  # fmt: skip
@@ -207,7 +207,8 @@ class Server(Struct, frozen=True, kw_only=True):
         """Whether something is still to be done. What failed waits for its owner."""
         if self.task_state is not None or self.vm_state is VmState.BUILDING:
             return True
-        return self.vm_state is not VmState.ERROR and any(p.state != "attached" for p in (*self.volumes, *self.nics))
+        states = [v.state for v in self.volumes] + [n.state for n in self.nics]
+        return self.vm_state is not VmState.ERROR and any(state != "attached" for state in states)
 
     def volume(self, volume_id: str) -> Attached | None:
         return next((v for v in self.volumes if v.volume_id == volume_id), None)
@@ -291,14 +292,14 @@ def volumes_of(volumes: tuple[Attached, ...]) -> list[VolumeRef]:
 
 def status_of(vm_state: str, task_state: str | None) -> str:
     """What clients see as `status`."""
-    return STATUSES.get((vm_state, task_state)) or SETTLED[vm_state]  # type: ignore[call-overload,index,no-any-return]
+    return STATUSES.get((vm_state, task_state)) or SETTLED[vm_state]
 
 
 def states_of(statuses: list[str]) -> tuple[set[VmState], set[str] | None] | None:
     """(vm_states, task_states or None for any) that show as one of these statuses; None when no server ever does."""
     asked = {s.upper() for s in statuses}
-    vm = {v for v, s in SETTLED.items() if s in asked}
-    pairs = [(v, t) for (v, t), s in STATUSES.items() if s in asked]
+    vm = {VmState(v) for v, s in SETTLED.items() if s in asked}
+    pairs = [(VmState(v), t) for (v, t), s in STATUSES.items() if s in asked]
     if vm:
         return vm | {v for v, _ in pairs}, None
     if pairs:

@@ -12,7 +12,7 @@ from moln.compute.model.scheduling import Choice, Wanted
 from moln.compute.model.server_requests import ServerRequest, sanitize_hostname
 from moln.compute.model.servers import Fault, Server, TaskState, VmState, addresses_of
 from moln.compute.model.servers import Flavor as FlavorThen
-from moln.compute.ops import flavors, keypairs, scheduling, server_disks, server_networks
+from moln.compute.ops import flavors, hosts, keypairs, scheduling, server_disks, server_networks
 from moln.compute.ops.quotas import QUOTA
 from moln.compute.ops.server_disks import DiskPlan, Sizes
 from moln.compute.ops.server_networks import NetworkPlan
@@ -80,6 +80,7 @@ async def prepare(ctx: RequestContext, request: ServerRequest) -> Plan:
         flavor = await flavors.for_boot(ctx.db, ctx, request.flavor_ref)
     except NotFound:
         raise Invalid(f"Flavor {request.flavor_ref} could not be found.", field="flavorRef") from None
+    check_place(ctx, request)
     await check_metadata(ctx, request.metadata)
     key_data = None
     if request.key_name is not None:
@@ -100,6 +101,15 @@ async def prepare(ctx: RequestContext, request: ServerRequest) -> Plan:
     ids = tuple(ctx.new_id() for _ in range(request.max_count))
     choices = tuple(scheduling.pick(ctx.cloud, wanted) for _ in ids)
     return Plan(request, flavor, disks, networks, key_data, wanted, ids, choices, f"r-{ctx.new_id()[:8]}")
+
+
+def check_place(ctx: RequestContext, request: ServerRequest) -> None:
+    """Raises: Invalid, for a zone or host that there is not. A forced host is looked for by the scheduler."""
+    if request.zone is not None and not hosts.zones(ctx.cloud).get(request.zone):
+        raise Invalid("The requested availability zone is not available", field="availability_zone")
+    for name in () if request.forced else (request.host, request.node):
+        if name is not None and name not in hosts.table(ctx.cloud).hosts:
+            raise Invalid(f"Compute host {name} could not be found.", field="host")
 
 
 def only_host(request: ServerRequest, disks: DiskPlan) -> str | None:

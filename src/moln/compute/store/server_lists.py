@@ -30,11 +30,12 @@ class Wanted(Struct, kw_only=True):
     limit: int = 1000
 
 
-def _tags(column: Any, param: str) -> Any:
-    """How many of the JSON list in the parameter are among the tags in the column."""
+def _tags(column: Any, param: str, *, missing: bool = False) -> Any:
+    """Whether any of the JSON list in the parameter is among the tags in the column; missing: whether any is not."""
     asked = sa.func.json_each(sa.bindparam(param)).table_valued("value").alias("asked")
     has = sa.func.json_each(column).table_valued("value").alias("has")
-    return sa.select(asked.c.value).where(asked.c.value == sa.select(has.c.value).where(has.c.value == asked.c.value).scalar_subquery())
+    there = sa.select(has.c.value).where(has.c.value == asked.c.value).exists()
+    return sa.select(asked.c.value).where(sa.not_(there) if missing else there).exists()
 
 
 def _extra(table: Any) -> dict[str, Any]:
@@ -42,8 +43,8 @@ def _extra(table: Any) -> dict[str, Any]:
     return {
         "tagged": lambda n: sa.func.instr(c.tags, sa.bindparam(n)) > 0,
         "untagged": lambda n: sa.func.instr(c.tags, sa.bindparam(n)) == 0,
-        "tagged-any": lambda n: _tags(c.tags, n).exists(),
-        "untagged-all": lambda n: sa.not_(_tags(c.tags, n).exists()),
+        "tagged-any": lambda n: _tags(c.tags, n),
+        "untagged-all": lambda n: _tags(c.tags, n, missing=True),
         "ip": lambda n: sa.func.instr(c.nics, sa.bindparam(n)) > 0,
         "not-rebooting": lambda n: sa.or_(sa.bindparam(n) != "ACTIVE", c.task_state.is_(None), c.task_state.not_like("reboot%")),
     }

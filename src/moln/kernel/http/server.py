@@ -208,7 +208,9 @@ def _by_action(routes: list[Route], raw: bytes, version: Version) -> Route:
                 raise errors.Invalid(f"Additional properties are not allowed ({extra[:64]!r} was unexpected)", field=extra)
             return route
     name = next(iter(keys))
-    raise errors.NotFound(f"There is no such action: {name[:64]}")
+    if any(route.action == name for route in routes):
+        raise errors.NotFound(f"This microversion has no action {name[:64]}")
+    raise errors.Invalid(f"There is no such action: {name[:64]}")
 
 
 async def read_body(req: falcon.asgi.Request, bound: int = BODY_BOUND) -> bytes:

@@ -17,6 +17,7 @@ from ovsdbapp.backend.ovs_idl import connection as ovsdb
 from ovsdbapp.backend.ovs_idl import idlutils, transaction
 
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.network.drivers import ovs_json
 from moln.network.drivers.base import Applied, ChassisChanged, EngineSettings, Event, Fenced, PortUp
 from moln.network.drivers.ovn_apply import Apply, RowIndex, TakeOver, differences
 from moln.network.drivers.ovn_rows import units
@@ -24,6 +25,7 @@ from moln.network.drivers.rows import TABLES, Unit
 from moln.network.model.topology import Chassis, Desired
 
 log = logging.getLogger(__name__)
+ovs_json.install()
 T = TypeVar("T")
 
 WATCHED = ("Port_Binding", "Chassis", "Encap", "Chassis_Private")  # of the southbound database
@@ -34,6 +36,9 @@ class _Idl(ovsdb.OvsdbIdl):  # type: ignore[misc]
     """An IDL that tells every row change to one function, in its own thread."""
 
     listener: Callable[[str, Any, Any], None] | None = None
+
+    def cooperative_yield(self) -> None:
+        """Nothing: this is a thread, and a sleep(0) for every row costs a busy machine's whole queue each time."""
 
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
         if self.listener is not None:

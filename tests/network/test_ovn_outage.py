@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.network import lab
-from tests.network.cases import NET, small_cloud
+from tests.network.cases import NET, ONE, small_cloud
 
 from moln.kernel.errors import BackendUnreachable
 from moln.network.drivers.base import EngineSettings
@@ -50,3 +50,23 @@ async def test_no_database_at_all_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(BackendUnreachable):
         await driver.start(1)
     await driver.stop()
+
+
+async def test_one_thing_that_ovn_refuses_keeps_nothing_else_from_being_done() -> None:
+    """SEC-30: here a port whose name somebody else has taken in OVN."""
+    central = lab.Central()
+    driver = OvnDriver(central.northbound, central.southbound, EngineSettings())
+    try:
+        central.nbctl("ls-add", "theirs", "--", "lsp-add", "theirs", ONE)
+        await driver.start(1)
+        cloud = Desired(topology=small_cloud(), complete=True)
+        assert (await driver.apply(cloud)).refused == {Change("port", ONE)}
+        problems = await driver.check(cloud)
+        assert len(problems) == 1 and ONE in problems[0]
+        assert (await driver.apply(cloud)).written == 0
+        central.nbctl("ls-del", "theirs")
+        assert (await driver.apply(cloud)).refused == frozenset()
+        assert await driver.check(cloud) == []
+    finally:
+        await driver.stop()
+        central.close()

@@ -31,10 +31,17 @@ Event = PortUp | ChassisChanged
 
 
 class Applied(Struct, frozen=True):
-    """What one apply did. written: rows made, changed or removed. missing: changes that wait for one that was not named."""
+    """What one apply did. written: rows made, changed or removed. missing: changes that wait for one that was not named.
+
+    refused: changes that the engine itself turns down; the others are in place all the same.
+    """
 
     written: int = 0
     missing: frozenset[Change] = frozenset()
+    refused: frozenset[Change] = frozenset()
+
+    def __add__(self, other: Applied) -> Applied:
+        return Applied(self.written + other.written, self.missing | other.missing, self.refused | other.refused)
 
 
 class NetworkDriver(Protocol):

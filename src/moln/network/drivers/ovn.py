@@ -160,17 +160,30 @@ class OvnDriver:
         nb, _ = self._both()
         wanted = units(desired, await self.chassis(), self.settings)
         if not desired.complete:
-            return await self._call(nb.commit, Apply(nb.idl, self._index, self._epoch, wanted))
-        written, missing = 0, frozenset[Any]()
+            return await self._write(nb, wanted)
+        done = Applied()
         for start in range(0, len(wanted), CHUNK):
-            part = await self._call(nb.commit, Apply(nb.idl, self._index, self._epoch, wanted[start : start + CHUNK]))
-            written, missing = written + part.written, missing | part.missing
+            done += await self._write(nb, wanted[start : start + CHUNK])
         present = await self._call(nb.read, self._index.changes)
         surplus = sorted(present - {unit.change for unit in wanted if unit.rows}, key=lambda change: change.kind != "port")
-        last = await self._call(nb.commit, Apply(nb.idl, self._index, self._epoch, [], surplus))
-        members = [unit for unit in wanted if unit.change.kind in ("group", "port")]
-        more = await self._call(nb.commit, Apply(nb.idl, self._index, self._epoch, members, memberships=True))
-        return Applied(written + last.written + more.written, missing)
+        done += await self._write(nb, [Unit(change) for change in surplus])
+        members = [unit for unit in wanted if unit.change.kind in ("group", "port") and unit.change not in done.refused]
+        return done + await self._call(nb.commit, Apply(nb.idl, self._index, self._epoch, members, memberships=True))
+
+    async def _write(self, nb: Database, wanted: Sequence[Unit]) -> Applied:
+        """One transaction; where OVN refuses it, smaller ones, so that one bad thing keeps nothing else from being done (SEC-30)."""
+        try:
+            return await self._call(nb.commit, Apply(nb.idl, self._index, self._epoch, wanted))
+        except Fenced:
+            raise
+        except BackendRefused as refused:
+            if not wanted:
+                raise
+            if len(wanted) == 1:
+                log.error("OVN refuses %s: %s", wanted[0].change, refused.detail)
+                return Applied(refused=frozenset({wanted[0].change}))
+            half = len(wanted) // 2
+            return await self._write(nb, wanted[:half]) + await self._write(nb, wanted[half:])
 
     async def check(self, desired: Desired) -> list[str]:
         """See NetworkDriver."""

@@ -5,7 +5,7 @@ Everything here runs in the IDL's thread, inside one OVSDB transaction, where no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ovs.db import idl as ovs_idl
@@ -75,7 +75,7 @@ class Waits(Exception):
 class Apply:
     """One transaction's work, as ovsdbapp runs commands. result: an Applied.
 
-    removed: things to remove though no unit names them. memberships: check every group's members, not only what changed.
+    memberships: check every group's members, not only what changed.
     """
 
     def __init__(
@@ -84,11 +84,10 @@ class Apply:
         index: RowIndex,
         epoch: int,
         units: Sequence[Unit],
-        removed: Iterable[Change] = (),
         memberships: bool = False,
     ):
         self.idl, self.index, self.epoch = idl, index, epoch
-        self.units, self.removed, self.memberships = units, list(removed), memberships
+        self.units, self.memberships = units, memberships
         self.result = Applied()
 
     def run_idl(self, txn: Any) -> None:
@@ -103,8 +102,6 @@ class Apply:
                 self._write(unit)
             except Waits as waits:
                 missing.add(waits.change)
-        for change in self.removed:
-            self._write(Unit(change))
         if self.memberships:
             self._members()
         self.result = Applied(self.written, frozenset(missing))

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 from moln.host import control, libvirt, made, ovn, pool, provider, users
@@ -30,7 +31,8 @@ FOR_GUESTS = ["virtlogd", "ovsdb-vswitch", "ovs-vswitchd"]
 """What guests that keep running after `down` go on needing: their console logs and their network."""
 
 
-MOST_TRIES = 3
+MOST_TRIES, PATIENCE_S = 4, 10.0
+"""`up` gives up on an engine that ended so often, so long; the supervisor never does."""
 
 
 def plan(places: Places, settings: HostSettings, chosen: Ovs, more: list[Engine]) -> Plan:
@@ -63,11 +65,12 @@ def start(places: Places, wanted: Plan, steps: Steps, *, timeout_s: float) -> bo
 
     names = {e.name for e in wanted.engines}
     before: dict[str, int] = {}
+    began = time.monotonic()
 
     def good(state: control.State) -> bool:
         for engine in state["engines"]:
             tries = engine["starts"] - before.setdefault(engine["name"], engine["starts"])
-            if engine["state"] == "backoff" and tries >= MOST_TRIES:
+            if engine["state"] == "backoff" and tries >= MOST_TRIES and time.monotonic() - began > PATIENCE_S:
                 raise HostError(f"{engine['name']} {engine['reason']}: {last_words(places, engine['name'])}\n"
                                 f"It is tried again and again; see: moln logs {engine['name']} --home {places.home}")
         return {e["name"] for e in state["engines"]} == names and control.all_ready(state)
@@ -80,10 +83,10 @@ def start(places: Places, wanted: Plan, steps: Steps, *, timeout_s: float) -> bo
 
 
 def last_words(places: Places, engine: str) -> str:
-    """The last line of its log."""
+    """The end of its log."""
     with contextlib.suppress(OSError):
         lines = (places.log / f"{engine}.log").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return "\n".join(lines[-4:]) or "it said nothing"
     return "it said nothing"
 
 

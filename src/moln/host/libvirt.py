@@ -7,6 +7,7 @@ runs. docs/adr/0023-engines.md
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from pathlib import Path
 
@@ -59,6 +60,9 @@ max_backups = 2
 """
 
 
+ANSWERS = "import libvirt, sys; libvirt.open(sys.argv[1]).getType()"
+
+
 def ensure_configuration(places: Places) -> None:
     """libvirt's directories and files, as MOUNTS shows them to it."""
     for folder in MOUNTS:
@@ -97,7 +101,9 @@ def engines(places: Places) -> list[Engine]:
         Engine("virtlogd", inside("/usr/sbin/virtlogd", "--pid-file", "/run/libvirt/virtlogd.pid"), env=env,
                ready_socket=str(run / "virtlogd-sock")),
         Engine("libvirtd", inside("/usr/sbin/libvirtd", "--pid-file", "/run/libvirt/libvirtd.pid"), env=env,
-               needs=["virtlogd", "ovs-vswitchd"], ready_socket=str(run / "libvirt-sock"), ready_s=60),
+               needs=["virtlogd", "ovs-vswitchd"], ready_socket=str(run / "libvirt-sock"), ready_s=60,
+               # The socket accepts before the drivers are there; an answer comes after.
+               after=[[sys.executable, "-c", ANSWERS, places.libvirt_uri]]),
     ]
 
 

@@ -8,9 +8,9 @@ import pytest
 from tests.node import bench
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def engine_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bench.Host]:
-    """Engines below a short path (unix sockets), for as long as the tests run."""
+    """Engines below a short path (unix sockets), for as long as a module of tests runs."""
     if not bench.available():
         pytest.skip("needs root and engines")
     with bench.guests_alone():

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import unquote
 
 from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
@@ -241,14 +242,23 @@ class NodeProcess:
             self.process.wait(20)
 
 
+_turns: list[TextIO] = []  # the lock, held by this process; a fixture within a fixture shares it
+
+
 @contextlib.contextmanager
 def guests_alone() -> Iterator[None]:
     """Emulated guests want the machine for themselves: one test process with guests at a time."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    path = os.environ.get("MOLN_GUEST_LOCK", str(CACHE / "guests.lock"))
-    with open(path, "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    if _turns:
         yield
+        return
+    with open(os.environ.get("MOLN_GUEST_LOCK", str(CACHE / "guests.lock")), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _turns.append(lock)
+        try:
+            yield
+        finally:
+            _turns.clear()
 
 
 def _setns(fd: int) -> None:

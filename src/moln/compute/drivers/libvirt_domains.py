@@ -192,7 +192,7 @@ def resize_disk(connection: libvirt.virConnect, server_id: str, disk_id: str, si
     xml = _device(domain, "disks", disk_id) if domain is not None and domain.isActive() else None
     target = fromstring(xml).find("target") if xml is not None else None
     name = target.get("dev") if target is not None else None
-    if domain is not None and name and domain.blockInfo(name)[0] != size_bytes:
+    if domain is not None and name:  # always: libvirt's own idea of a raw disk's size is the file's, not what the guest was told
         domain.blockResize(name, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
 
 

@@ -239,3 +239,18 @@ def test_the_supervisor_is_small(places: Places) -> None:
         rollup = Path(f"/proc/{identity(places, name).pid}/smaps_rollup").read_text()
         pss_kib = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
         assert pss_kib < 16 * 1024
+
+
+def test_the_supervisor_sleeps_while_nothing_happens(places: Places) -> None:
+    start(places, server(places, "a"), teller("t"))
+
+    def used() -> float:
+        seconds = 0.0
+        for name in ("guardian", "supervisor"):
+            fields = Path(f"/proc/{identity(places, name).pid}/stat").read_text().rpartition(")")[2].split()
+            seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return seconds
+
+    before = used()
+    time.sleep(2)
+    assert used() - before <= 0.02

@@ -11,7 +11,6 @@ from moln.host import made
 from moln.host.places import GUEST_USER, USER
 from moln.host.run import run, succeeds
 
-
 LIBVIRT_DEFAULT = "libvirt-qemu"
 """Debian's libvirtd looks this user up before it reads qemu.conf, and ends without it; its packages make it in the half
 that we do not install. Nothing runs as it."""

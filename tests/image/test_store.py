@@ -86,14 +86,13 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("kind", ["backing", "data-file", "flat", "vmfs", "huge"])
-@pytest.mark.parametrize("claim", ["own", "raw", "iso", "qcow2", "vmdk", "aki"])
-async def test_a_hostile_image_is_refused_under_any_name(store: FileStore, tmp_path: Path, kind: str, claim: str) -> None:
-    if claim == "own":
-        claim = "vmdk" if kind in ("flat", "vmfs") else "qcow2"
-    with pytest.raises(UnsupportedMedia):
-        await put(store, HOSTILE[kind](tmp_path / kind), claim)
-    assert everything(store) == []
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_hostile_image_is_refused_under_any_name(store: FileStore, tmp_path: Path, kind: str) -> None:
+    path = HOSTILE[kind](tmp_path / kind)
+    for claim in ("qcow2", "vmdk", "raw", "iso", "aki"):
+        with pytest.raises(UnsupportedMedia):
+            await put(store, path, claim)
+        assert everything(store) == []
 
 
 @pytest.mark.parametrize("name", ["qcow2", "vmdk", "vpc", "vdi", "vhdx"])

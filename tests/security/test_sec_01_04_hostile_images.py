@@ -42,19 +42,19 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-@pytest.mark.parametrize("claim", ["as what it is", "raw", "iso", "ami", "vdi"])
-async def test_a_hostile_image_is_refused_and_boots_nothing(api: Api, case: str, claim: str) -> None:
+async def test_a_hostile_image_is_refused_and_boots_nothing(api: Api, case: str) -> None:
     """SEC-02: whatever it is called."""
     own, data = HOSTILE[case]
-    body = {"name": "evil", "disk_format": own if claim == "as what it is" else claim, "container_format": "bare"}
-    image = (await api.member.post("/image/v2/images", json=body)).json()
-    put = await api.member.put(f"/image{image['file']}", content=data, headers=OCTETS)
-    assert put.status_code == 415, put.text
-    assert CANARY not in put.content
-    shown = (await api.member.get(f"/image/v2/images/{image['id']}")).json()
-    assert (shown["status"], shown["size"]) == ("queued", None)
-    volume = {"volume": {"size": 1, "imageRef": image["id"]}}
-    assert (await api.member.post("/volume/v3/volumes", json=volume)).status_code == 400
+    for claim in {own, "raw", "iso", "ami", "vdi"}:
+        body = {"name": "evil", "disk_format": claim, "container_format": "bare"}
+        image = (await api.member.post("/image/v2/images", json=body)).json()
+        put = await api.member.put(f"/image{image['file']}", content=data, headers=OCTETS)
+        assert put.status_code == 415, (claim, put.text)
+        assert CANARY not in put.content
+        shown = (await api.member.get(f"/image/v2/images/{image['id']}")).json()
+        assert (shown["status"], shown["size"]) == ("queued", None)
+        volume = {"volume": {"size": 1, "imageRef": image["id"]}}
+        assert (await api.member.post("/volume/v3/volumes", json=volume)).status_code == 400
     held = await api.cloud.areas["image"].inventory()
     assert (held.data, held.bases, held.arriving) == ([], [], [])
 

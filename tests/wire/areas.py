@@ -20,6 +20,7 @@ from moln.kernel.module import Module, Violation
 from moln.kernel.policy import Policy
 from moln.kernel.work import Workers
 
+POLICY = Policy.load()
 IMPLIED = {"admin": "admin manager member reader", "member": "member reader", "reader": "reader", "service": "service"}
 
 
@@ -59,7 +60,7 @@ async def areas(home: Path, settings: Any, modules: list[Module], links: NodeLin
     clock = Clock()
     db = SqliteDatabase(home / "cloud.db", now_us=clock.now_us)
     links = links or InProcessLinks(clock.now_us)
-    cloud = Cloud(settings=settings, db=db, policy=Policy.load(), links=links, home=home, clock=clock)
+    cloud = Cloud(settings=settings, db=db, policy=POLICY, links=links, home=home, clock=clock)
     cloud.authenticate = authenticate
     for module in modules:
         if module.setup:

@@ -157,3 +157,26 @@ async def test_an_unknown_action_is_bad(world: World) -> None:
     server = await world.boot(networks="none")
     await world.act(server, {"dance": None}, 400)
     await world.act(server, {}, 400)
+
+
+async def test_a_guest_is_told_that_its_volume_grew(world: World) -> None:
+    server = await world.boot(networks="none")
+    volume = await world.volume()
+    await world.call("POST", f"/servers/{server['id']}/os-volume_attachments", 200, {"volumeAttachment": {"volumeId": volume}})
+    await world.settle()
+    node = world.api.nodes["sim-1"]
+    node.calls.clear()
+    await world.cinder("POST", f"/volumes/{volume}/action", {"os-extend": {"new_size": 3}})
+    await world.settle()
+    assert "resize_attached_disk" in node.calls
+
+
+async def test_servers_are_placed_beside_and_apart(world: World) -> None:
+    server = await world.boot(networks="none")
+    for hint, status in (("same_host", "ACTIVE"), ("different_host", "ERROR")):
+        body = {"server": {"name": hint, "flavorRef": world.small, "imageRef": world.image, "networks": "none"},
+                "os:scheduler_hints": {hint: [server["id"]]}}  # fmt: skip
+        made = (await world.call("POST", "/servers", 202, body))["server"]
+        await world.settle()
+        seen = await world.show(made)
+        assert (seen["status"], seen["scheduler_hints"]) == (status, {hint: [server["id"]]})

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from moln.compute.model.servers import WITH_PROGRESS, Line, VolumeRef, status_of
+from moln.compute.model.servers import WITH_PROGRESS, FixedAddress, Line, VolumeRef, status_of
 from moln.compute.ops import hosts
 from moln.compute.ops.servers import SERVICE
 from moln.compute.store import servers as store
@@ -22,6 +22,7 @@ Either = str | None | UnsetType
 NOTHING = Raw(b"{}")
 MOST_LOOKS = 4096
 _texts = msgspec.json.Decoder(dict[str, str]).decode
+_addresses = msgspec.json.Decoder(dict[str, list[FixedAddress]]).decode
 _volumes = msgspec.json.Decoder(list[VolumeRef]).decode
 
 
@@ -65,6 +66,11 @@ class OldVolumeRef(Struct, frozen=True, gc=False):
     """Before 2.3."""
 
     id: str
+
+
+class BareAddress(Struct, frozen=True, gc=False):
+    version: int
+    addr: str
 
 
 class Basic(Struct, frozen=True, gc=False):
@@ -230,6 +236,11 @@ def show(ctx: RequestContext, server: Line, seen: Look, user_data: str | None = 
     for attribute in seen.absent:
         setattr(view, attribute, UNSET)
     return view
+
+
+def bare_addresses(addresses: Raw) -> Raw:
+    """Without what was once an extension: the kind of an address, and its MAC."""
+    return Raw(msgspec.json.encode({label: [BareAddress(a.version, a.addr) for a in found] for label, found in _addresses(addresses).items()}))
 
 
 async def show_all(ctx: RequestContext, servers: list[Line]) -> list[ServerView]:

@@ -68,10 +68,11 @@ async def show_server(ctx: RequestContext, server_id: str, query: Params) -> dic
     return {"server": await server_views.show_one(ctx, await servers.show(ctx, server_id))}
 
 
-#: What PUT showed before 2.75: not what was added beside the server by extensions.
+#: What PUT did not show before 2.75: all that was once an extension.
 LATER_IN_PUT = (
-    "hostname", "host", "instance_name", "hypervisor_hostname", "kernel_id", "launch_index", "ramdisk_id", "reservation_id",
-    "root_device_name", "user_data", "security_groups", "host_status",
+    "zone", "power_state", "task_state", "vm_state", "launched_at", "terminated_at", "config_drive", "key_name", "volumes", "hostname",
+    "host", "instance_name", "hypervisor_hostname", "kernel_id", "launch_index", "ramdisk_id", "reservation_id", "root_device_name",
+    "user_data", "security_groups", "host_status",
 )  # fmt: skip
 
 
@@ -82,6 +83,7 @@ async def update_server(ctx: RequestContext, server_id: str, body: ServerUpdate)
     if not ctx.at_least(2, 75):
         for attribute in LATER_IN_PUT:
             setattr(view, attribute, UNSET)
+        view.addresses = server_views.bare_addresses(view.addresses)
     return {"server": view}
 
 

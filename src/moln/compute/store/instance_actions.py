@@ -6,9 +6,9 @@ import sqlalchemy as sa
 
 from moln.compute.model.instance_actions import Event, InstanceAction
 from moln.compute.model.servers import Server
-from moln.compute.store.server_tables import server_actions
+from moln.compute.store.server_tables import server_actions, servers
 from moln.kernel.context import RequestContext
-from moln.kernel.db import Listing, Query, Reader, Transaction
+from moln.kernel.db import Listing, Query, Reader, Statement, Transaction
 
 COLUMNS = [server_actions.c[f] for f in InstanceAction.__struct_fields__]
 BY_REQUEST = Query(
@@ -22,6 +22,11 @@ LATEST = Query(
     .order_by(server_actions.c.rowid.desc()).limit(1),
     InstanceAction,
 )  # fmt: skip
+FORGET = Statement(
+    sa.delete(server_actions).where(
+        server_actions.c.updated_at < sa.bindparam("before"), server_actions.c.server_id.not_in(sa.select(servers.c.id))
+    )
+)
 LISTING = Listing(sa.select(*COLUMNS), InstanceAction, server_actions, id="request_id")
 
 
@@ -50,3 +55,8 @@ async def finish(tx: Transaction, server: Server, action: str, now_us: int, *, e
 
 async def find(db: Reader, server_id: str, request_id: str) -> InstanceAction | None:
     return await db.one(BY_REQUEST, server_id=server_id, request_id=request_id)
+
+
+async def forget_in(tx: Transaction, before_us: int) -> None:
+    """Forget old actions of servers that are gone."""
+    await tx.run(FORGET, before=before_us)

@@ -19,6 +19,8 @@ from moln.kernel.db import Transaction
 from moln.kernel.link.frames import unpack
 from moln.kernel.work import Periodic, Reconciler, Work
 
+ACTIONS_KEPT_US = 30 * 86400 * 1_000_000
+
 
 async def settle(work: Work, server: Server) -> None:
     """Bring one server to what its row asks. Safe to repeat, and to die at any line."""
@@ -70,6 +72,11 @@ def _asked(task: TaskState | None) -> TaskState:
     return task
 
 
+async def forget_actions(work: Work) -> None:
+    """What was done to servers is told for as long as their history is kept."""
+    await work.write(instance_actions.forget_in, work.now_us - ACTIONS_KEPT_US)
+
+
 class ServersWork:
     """What compute's module gives to the workers for servers, and what is listened to."""
 
@@ -80,7 +87,10 @@ class ServersWork:
             "servers", find=store.unsettled, settle=settle, fail=fail, every_s=30, at_once=16, deadline=lambda s: s.deadline
         )
         self.reconcilers: tuple[Reconciler[Any], ...] = (servers, self.cards.reconciler, self.sizes.reconciler)
-        self.periodics = (Periodic("server-power", server_sync.sync_all, 60.0),)
+        self.periodics = (
+            Periodic("server-power", server_sync.sync_all, 60.0),
+            Periodic("server-actions", forget_actions, 3600.0),
+        )
         self.invariants = INVARIANTS
 
     async def setup(self, cloud: Cloud) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.e2e.fixtures import demo, in_order, world  # noqa: F401
+from tests.e2e.fixtures import demo, home_network, in_order, moved, north, one, two, world  # noqa: F401
 from tests.node import bench
 
 

@@ -7,17 +7,22 @@ import hashlib
 import os
 import secrets
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import openstack
+from openstack.config import OpenStackConfig
 from tests.e2e.guests import Guest
 from tests.e2e.waiting import until
 
 from moln.host.places import Places
 
 REPO = Path(__file__).resolve().parents[2]
+MOLN = Path(sys.executable).parent / "moln"
+"""As installed where these tests run; ./moln would look for a newer checkout first, and may want a network for it."""
+
 PASSWORD = "a-Secret-of-tests-1"
 
 
@@ -36,23 +41,22 @@ class World:
         self.story = ""
         self.tenants: dict[str, Tenant] = {}
 
-    def moln(self, *arguments: str, timeout_s: float = 300) -> str:
-        """./moln as a user runs it. Raises: AssertionError, when it does not exit with 0."""
+    def moln(self, *arguments: str, timeout_s: float = 300, program: Path = MOLN) -> str:
+        """What `moln …` printed. Raises: AssertionError, when it does not exit with 0."""
         command, *more = arguments
-        return shell(REPO / "moln", command, "--home", self.places.home, *more, timeout_s=timeout_s)
+        return shell(program, command, "--home", self.places.home, *more, timeout_s=timeout_s)
 
     def openstack(self, *arguments: str) -> str:
         """The unmodified command-line client, as the administrator."""
         env = {**os.environ, "OS_CLIENT_CONFIG_FILE": str(self.places.home / "clouds.yaml"), "OS_CLOUD": "moln"}
-        program = Path(os.sys.executable).parent / "openstack"  # type: ignore[attr-defined]
+        program = Path(sys.executable).parent / "openstack"
         done = subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=120, check=False, env=env)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def connect(self) -> None:
-        self.admin = openstack.connect(
-            cloud="moln", load_yaml_config=True, config_files=[str(self.places.home / "clouds.yaml")], load_envvars=False
-        )
+        found = OpenStackConfig(config_files=[str(self.places.home / "clouds.yaml")], load_envvars=False)
+        self.admin = openstack.connection.Connection(config=found.get_one("moln"))
 
     @property
     def auth_url(self) -> str:
@@ -90,7 +94,7 @@ class World:
         import json
 
         done = subprocess.run(
-            [str(REPO / "moln"), "doctor", "--json", "--home", str(self.places.home)], capture_output=True, text=True, timeout=180, check=False
+            [str(MOLN), "doctor", "--json", "--home", str(self.places.home)], capture_output=True, text=True, timeout=180, check=False
         )  # fmt: skip
         return [f for f in json.loads(done.stdout) if f["level"] == "bad"]
 
@@ -104,6 +108,10 @@ class World:
             return pid if server_id.encode() in Path(f"/proc/{pid}/cmdline").read_bytes() else 0
         except (OSError, ValueError):
             return 0
+
+    def running_guests(self) -> list[str]:
+        """Names of the domains that libvirt runs."""
+        return shell("virsh", "-c", self.places.libvirt_uri, "list", "--name").split()
 
     def nb_rows(self) -> list[str]:
         """Every row of OVN's northbound database, without what counts by itself."""

@@ -80,11 +80,16 @@ class DiskFile(Struct, frozen=True):
 
 
 class Inventory(Struct, frozen=True):
-    """Everything a driver holds, for `moln doctor`. Ids; ports: those whose tap is there."""
+    """Everything a driver holds, for `moln doctor`. Ids; ports: those whose tap is there; folders: servers that have files.
+
+    strays: what lies among ours and bears no id of ours, in words: other domains, taps that no switch port explains, other files.
+    """
 
     servers: tuple[str, ...]
     disks: tuple[str, ...]
     ports: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+    strays: tuple[str, ...] = ()
 
 
 class ComputeDriver(Protocol):

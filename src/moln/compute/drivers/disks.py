@@ -82,6 +82,11 @@ class DiskFolder:
     def ids(self) -> tuple[str, ...]:
         return tuple(sorted(name for name in os.listdir(self.folder) if ID.fullmatch(name)))
 
+    def strays(self) -> list[str]:
+        """Files that are no disks of ours, and no disks in the making."""
+        names = (name for name in os.listdir(self.folder) if not ID.fullmatch(name) and not name.startswith(files.TEMP_PREFIX))
+        return [f"the file {self.folder / name}" for name in names]
+
 
 def known(id: str) -> str:
     """The id, once it is shown to be one (it becomes a file's name). Raises: BackendRefused."""

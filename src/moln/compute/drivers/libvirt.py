@@ -17,7 +17,7 @@ from typing import TypeVar
 import libvirt
 from msgspec import Struct
 
-from moln.compute.drivers import console, host
+from moln.compute.drivers import console, host, strays
 from moln.compute.drivers import libvirt_domains as domains
 from moln.compute.drivers.base import (
     Card,
@@ -277,7 +277,10 @@ class LibvirtDriver:
 
     async def inventory(self) -> Inventory:
         servers = tuple(sorted(state.id for state in await self.list_servers()))
-        return Inventory(servers, await self.blocking(self.files.ids), await self.plugger.plugged())
+        ports = await self.plugger.plugged()
+        found = await self.link.call(strays.domains) + await self.blocking(self.files.strays) + strays.taps(ports)
+        disks, folders = await self.blocking(self.files.ids), await self.blocking(os.listdir, self.servers)
+        return Inventory(servers, disks, ports, tuple(sorted(folders)), tuple(sorted(found)))
 
     def on_power_change(self, listener: Callable[[ServerState], None]) -> None:
         self.listeners.append(listener)

@@ -15,6 +15,8 @@ from moln.network.ops import ports
 from moln.placement.ops import allocations
 from moln.volume.ops import attachments
 
+REMOVE_BY_HAND = "If you did not put it there for a purpose, remove it by hand; the cloud does not touch what is not its own."
+
 
 async def _all(cloud: Cloud) -> list[Server]:
     return await cloud.db.all(store.ALL)
@@ -76,7 +78,7 @@ async def volumes_match(cloud: Cloud) -> list[Violation]:
 
 
 async def hosts_match(cloud: Cloud) -> list[Violation]:
-    """A hypervisor holds no server and no disk that no row names; every row that is ACTIVE has its server there."""
+    """A hypervisor holds no server, disk, tap or file that no row names; every row that is ACTIVE has its server there."""
     rows: dict[str, list[Server]] = {}
     for s in await _all(cloud):
         if s.host is not None:
@@ -89,9 +91,24 @@ async def hosts_match(cloud: Cloud) -> list[Violation]:
             out.append(Violation(f"Host {node} does not answer: {lost.message}"))
             continue
         here = rows.get(node, [])
-        ids, disks = {s.id for s in here}, {d.id for s in here for d in s.disks}
-        out += [Violation(f"Host {node} has the unknown server {i}.", f"virsh undefine {i}") for i in sorted(set(held.servers) - ids)]
-        out += [Violation(f"Host {node} has the unknown disk {i}.", "remove the file") for i in sorted(set(held.disks) - disks)]
+        ids, disks, cards = {s.id for s in here}, {d.id for s in here for d in s.disks}, {n.port_id for s in here for n in s.nics}
+        out += [
+            Violation(f"Host {node} has the unknown server {i}.", f"On {node}: virsh destroy moln-{i}; virsh undefine moln-{i}")
+            for i in sorted(set(held.servers) - ids)
+        ]  # fmt: skip
+        out += [
+            Violation(f"Host {node} has the unknown disk {i}.", f"On {node}: remove pool/disks/{i} below the home.")
+            for i in sorted(set(held.disks) - disks)
+        ]  # fmt: skip
+        out += [
+            Violation(f"Host {node} has a tap for {i}, a port of no server here.", f"On {node}: ovs-vsctl del-port tap{i[:11]}; ip link del tap{i[:11]}")
+            for i in sorted(set(held.ports) - cards)
+        ]  # fmt: skip
+        out += [
+            Violation(f"Host {node} has files of the unknown server {i}.", f"On {node}: remove host/node/servers/{i} below the home.")
+            for i in sorted(set(held.folders) - ids - set(held.servers))
+        ]  # fmt: skip
+        out += [Violation(f"Host {node} has {what}, which is not the cloud's.", REMOVE_BY_HAND) for what in held.strays]
         out += [
             Violation(f"Server {s.id} is active, but not on its host {node}.")
             for s in here if s.vm_state is VmState.ACTIVE and s.id not in held.servers

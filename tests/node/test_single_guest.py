@@ -167,7 +167,7 @@ async def test_metadata_tells_the_controller_network_and_address_and_nothing_els
     assert b"9.9.9.9" not in head
 
 
-async def test_a_volume_comes_and_goes_while_the_guest_runs(guest: Guest) -> None:
+async def test_a_volume_comes_grows_and_goes_while_the_guest_runs(guest: Guest) -> None:
     volumes = guest.controller.links.driver(guest.node, "volume", VolumeDriver)
     id = str(uuid4())
     await volumes.ensure_volume(id, 1)
@@ -177,6 +177,10 @@ async def test_a_volume_comes_and_goes_while_the_guest_runs(guest: Guest) -> Non
     await compute.attach_disk(guest.spec.id, Disk(id, connection.path, "vdb", serial=id))
     seen = "for i in 1 2 3 4 5 6 7 8 9; do cat /sys/block/vdb/serial 2>/dev/null && break; sleep 1; done"
     assert (await guest.ssh(seen)).strip() == id[:20]
+    await volumes.extend_volume(id, 2)
+    await compute.resize_attached_disk(guest.spec.id, id, 2 << 30)
+    grown = "for i in 1 2 3 4 5 6 7 8 9; do [ $(cat /sys/block/vdb/size) = 4194304 ] && break; sleep 1; done; cat /sys/block/vdb/size"
+    assert (await guest.ssh(grown)).strip() == "4194304"
     await compute.detach_disk(guest.spec.id, id)
     assert "vdb" not in await guest.ssh("ls /sys/block")
     await volumes.remove_volume(id)

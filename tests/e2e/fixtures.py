@@ -137,7 +137,7 @@ def processes_of(home: str) -> list[str]:
     return found
 
 
-ORDER = ("demo", "power", "volumes", "images", "rules", "tenants", "first_boot", "addresses", "kills", "leftovers")
+ORDER = ("demo", "speed", "power", "volumes", "images", "rules", "tenants", "first_boot", "addresses", "kills", "leftovers")
 """Files whose tests share servers come in the order in which those are there; others first."""
 
 

@@ -145,9 +145,11 @@ class Tenant:
         self.world = world
         self.name = name
         identity = world.admin.identity
-        self.project = identity.create_project(name=name, domain_id="default")
-        user = identity.create_user(name=name, password=PASSWORD, domain_id="default", default_project_id=self.project.id)
-        identity.assign_project_role_to_user(self.project, user, identity.find_role("member", ignore_missing=False))
+        found = identity.find_project(name)
+        self.project = found or identity.create_project(name=name, domain_id="default")
+        if not found:
+            user = identity.create_user(name=name, password=PASSWORD, domain_id="default", default_project_id=self.project.id)
+            identity.assign_project_role_to_user(self.project, user, identity.find_role("member", ignore_missing=False))
         self.conn = openstack.connect(
             auth_url=world.auth_url, username=name, password=PASSWORD, project_name=name, user_domain_id="default",
             project_domain_id="default", region_name="RegionOne", load_yaml_config=False, load_envvars=False,
@@ -155,6 +157,9 @@ class Tenant:
         self.key = world.places.home / f"demo/{name}-key"
         if not self.key.exists():
             shell("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key)
+        if found:  # a cloud that was kept
+            self.group = self.conn.network.find_security_group("open", ignore_missing=False)
+            return
         self.conn.compute.create_keypair(name="key", public_key=self.key.with_suffix(".pub").read_text().strip())
         self.group = self.conn.network.create_security_group(name="open", description="ssh and ping")
         self.allow(protocol="tcp", port_range_min=22, port_range_max=22)
@@ -192,7 +197,11 @@ class Tenant:
         return str(made.floating_ip_address)
 
     def guest(self, name: str, network: Any, **more: Any) -> Guest:
-        """A server with a floating address. Not waited for: `wait()`."""
+        """A server with a floating address, made unless it is there. Not waited for: `wait()`."""
+        if (there := self.conn.compute.find_server(name)) is not None:
+            (port,) = self.conn.network.ports(device_id=there.id)
+            (address,) = self.conn.network.ips(port_id=port.id)
+            return Guest(self.conn, there.id, address.floating_ip_address, self.key)
         server_id = self.launch(name, network, **more)
         return Guest(self.conn, server_id, self.floating_ip(server_id), self.key)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 import typing
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -67,8 +68,11 @@ class Verbs:
         if call.resource and not self._fences.admit(call.resource, call.generation):
             return Answer(call.id, "stale", message=f"{call.resource} is at a higher generation than {call.generation}.")
         try:
+            began = time.monotonic()
             async with asyncio.timeout((call.not_after - self._now_us()) / 1e6):
                 result = await verb.method(*verb.decode(call.args))
+            if call.resource:  # what changes something; questions come all the time
+                _log.info("%s %s done in %d ms", call.verb, call.resource, (time.monotonic() - began) * 1000)
             return Answer(call.id, "ok", pack(result))
         except Unavailable as error:
             return Answer(call.id, "unreachable", message=error.message)

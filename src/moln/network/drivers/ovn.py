@@ -168,7 +168,8 @@ class OvnDriver:
         surplus = sorted(present - {unit.change for unit in wanted if unit.rows}, key=lambda change: change.kind != "port")
         done += await self._write(nb, [Unit(change) for change in surplus])
         members = [unit for unit in wanted if unit.change.kind in ("group", "port") and unit.change not in done.refused]
-        return done + await self._call(nb.commit, Apply(nb.idl, self._index, self._epoch, members, memberships=True))
+        last: Applied = await self._call(nb.commit, Apply(nb.idl, self._index, self._epoch, members, memberships=True))
+        return done + last
 
     async def _write(self, nb: Database, wanted: Sequence[Unit]) -> Applied:
         """One transaction; where OVN refuses it, smaller ones, so that one bad thing keeps nothing else from being done (SEC-30)."""

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from msgspec import Struct
 
-from moln.kernel.db import INT, Duplicate, Query, Statement, Transaction, column, in_list, table
+from moln.kernel.db import INT, Duplicate, Query, Statement, Transaction, column, in_list, sqlite, table
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import Conflict, Invalid, Unavailable
 
@@ -250,3 +250,25 @@ async def test_only_the_owner_can_read_the_file(db: SqliteDatabase, tmp_path: Pa
     await db.write(add, "a")
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600, path
+
+
+async def test_the_log_stays_bounded_under_reads_and_writes_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "TIDY_ROWS", 50)
+    monkeypatch.setattr(sqlite, "LONG_LOG", 200)
+    db = SqliteDatabase(tmp_path / "cloud.db")
+    log = tmp_path / "cloud.db-wal"
+    for i in range(1500):
+        reading = asyncio.create_task(db.one(BY_ID, id="x"))
+        await db.write(add, f"{i:06}{'x' * 500}")
+        await reading
+        assert await db.one(BY_ID, id=f"{i:06}{'x' * 500}")
+    assert log.stat().st_size < 5 << 20
+    assert len(await db.all(EVERY)) == 1500
+    await db.close()
+
+
+async def test_a_read_sees_what_a_finished_write_wrote(db: SqliteDatabase) -> None:
+    for i in range(50):
+        assert await db.one(BY_ID, id=f"b{i}") is None
+        await db.write(add, f"b{i}")
+        assert (await db.one(BY_ID, id=f"b{i}")) == Box(f"b{i}", 1)

@@ -31,6 +31,8 @@ P = ParamSpec("P")
 Hook = Callable[[str, str], None]
 GROUP = 64  # writes in one commit, at most
 QUEUE = 4096  # writes waiting, at most
+TIDY_ROWS = 2000  # rows written between two checkpoints of the log (WAL)
+LONG_LOG = 8192  # pages (4 KiB) of log, beyond which reads hold no view until it begins anew
 _log = logging.getLogger("moln.db")
 # What ends a whole group: the file, the disk or the memory is at fault, not one write (sqlite.org/rescode.html).
 _LOST = {
@@ -206,9 +208,13 @@ class SqliteDatabase:
         self._now_us = now_us
         self._hook = hook
         self._writer = connect(path)
+        self._writer.execute("PRAGMA wal_autocheckpoint=0")  # _tidy does it, when nobody waits for an answer
         self.created = create_schema(self._writer)
         self._local = connect(path, read_only=True)
         self._reads = _Reads(self._local)
+        self._held = False
+        self._log_is_long = False
+        self._tidied = 0
         self._readers = ThreadPoolExecutor(2, "db-read")
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE)
@@ -217,16 +223,31 @@ class SqliteDatabase:
         self._thread.start()
 
     async def one(self, query: Query[T], **params: Any) -> T | None:
+        if not self._held and not self._log_is_long:
+            self._hold()
         try:
             return await self._reads.one(query, **params)
         except sqlite3.OperationalError as error:
             raise (_unavailable(error) if is_lost(error) else error) from None
 
     async def all(self, query: Query[T], **params: Any) -> list[T]:
+        if not self._held and not self._log_is_long:
+            self._hold()
         try:
             return await self._reads.all(query, **params)
         except sqlite3.OperationalError as error:
             raise (_unavailable(error) if is_lost(error) else error) from None
+
+    def _hold(self) -> None:
+        """Keep one view for the reads up to the next commit: taking and leaving SQLite's lock costs as much as a small read."""
+        self._local.execute("BEGIN")
+        self._held = True
+
+    def _let_go(self) -> None:
+        """See what was committed. Also what lets the log (WAL) be begun anew."""
+        if self._held:
+            self._held = False
+            self._local.execute("ROLLBACK")
 
     async def read(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -266,6 +287,7 @@ class SqliteDatabase:
         self._readers.shutdown()
         while not self._idle.empty():
             self._idle.get_nowait().close()
+        self._let_go()
         self._local.close()
         if not self._thread.is_alive():
             self._writer.close()
@@ -285,6 +307,7 @@ class SqliteDatabase:
                 else:
                     group.append(following)
             self._commit(group)
+            self._tidy()
 
     def _commit(self, group: list[_Job]) -> None:
         """One BEGIN and COMMIT around the group, a savepoint around each; answers only after the commit."""
@@ -326,7 +349,21 @@ class SqliteDatabase:
             self._hook("sql-done", "COMMIT")
         return answers, changes
 
+    def _tidy(self) -> None:
+        """Move the log into the database now and then. It begins anew only when no view of it is held: see `_hold`."""
+        written = self._writer.total_changes
+        if written - self._tidied < TIDY_ROWS:
+            return
+        self._tidied = written
+        try:
+            _, pages, _ = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            _log.warning("the log cannot be moved into the database: %r", error)
+        else:
+            self._log_is_long = pages > LONG_LOG
+
     def _deliver(self, answers: list[_Answer], changes: list[tuple[str, str]]) -> None:
+        self._let_go()
         if changes:
             self.feed.publish(changes)
         for future, result, error in answers:

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 from moln.compute.api.routes import routes
 from moln.compute.api.shapes import PositiveSize, Size, Switch, check_query, links, more, switch
+from moln.compute.model import extra_specs
 from moln.compute.model.flavors import EXTRA_SPEC_KEY, Flavor
 from moln.compute.ops import flavors as ops
 from moln.identity.ops import projects
@@ -192,8 +193,8 @@ async def list_extra_specs(ctx: RequestContext, flavor_id: str) -> dict[str, Any
     return {"extra_specs": await ops.specs(ctx, flavor_id)}
 
 
-def _specs(body: dict[str, Any]) -> dict[str, str]:
-    """Raises: Invalid, for a key or value that cannot be one."""
+def _specs(ctx: RequestContext, body: dict[str, Any]) -> dict[str, str]:
+    """Raises: Invalid, for a key or value that cannot be one, and since 2.86 for what a known key cannot be."""
     found = {}
     for key, value in body.items():
         if not EXTRA_SPEC_KEY.match(key):
@@ -202,6 +203,8 @@ def _specs(body: dict[str, Any]) -> dict[str, str]:
             raise Invalid(f"Invalid input for field/attribute {key}. The value must be a number or a string of at most 255 characters.",
                           field=key)  # fmt: skip
         found[key] = str(value)
+        if ctx.version >= (2, 86):
+            extra_specs.check(key, found[key])
     return found
 
 
@@ -209,7 +212,7 @@ def _specs(body: dict[str, Any]) -> dict[str, str]:
 async def create_extra_specs(ctx: RequestContext, flavor_id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
     if set(body) != {"extra_specs"} or not isinstance(body["extra_specs"], dict):
         raise Invalid("'extra_specs' is a required property, and the only one", field="extra_specs")
-    await ops.set_specs(ctx, flavor_id, _specs(body["extra_specs"]))
+    await ops.set_specs(ctx, flavor_id, _specs(ctx, body["extra_specs"]))
     return body
 
 
@@ -225,7 +228,7 @@ async def show_extra_spec(ctx: RequestContext, flavor_id: str, key: str) -> dict
 async def update_extra_spec(ctx: RequestContext, flavor_id: str, key: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
     if len(body) != 1:
         raise Invalid("The body must have one extra spec.")
-    wanted = _specs(body)
+    wanted = _specs(ctx, body)
     if key not in wanted:
         raise Invalid("Request body and URI mismatch", field=key)
     await ops.set_specs(ctx, flavor_id, wanted, "update")

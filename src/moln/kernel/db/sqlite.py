@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
@@ -144,6 +145,19 @@ class _Reads:
         return [decode(row) for row in cursor.fetchall()]
 
 
+@cache
+def _deleting(name: str, by: tuple[str, ...]) -> tuple[str, str]:
+    """(how the rows move to the table's history, "" when it has none; how they are deleted)."""
+    if not by:
+        raise TypeError("delete needs columns to choose rows by")
+    where = " AND ".join(f'"{column}" = :{column}' for column in by)
+    moving = ""
+    if f"{name}_history" in metadata.tables:
+        names = ", ".join(f'"{c.name}"' for c in metadata.tables[name].columns if c.name != "rowid")
+        moving = f"INSERT INTO {name}_history ({names}, retired_at) SELECT {names}, :_now FROM {name} WHERE {where}"
+    return moving, f"DELETE FROM {name} WHERE {where}"
+
+
 class SqliteTransaction(_Reads):
     """A write in progress, on the writer thread."""
 
@@ -164,15 +178,11 @@ class SqliteTransaction(_Reads):
         return self._execute(updating(table, tuple(values), tuple(by)), params).rowcount
 
     async def delete(self, table: sa.Table, **by: Any) -> int:
-        if not by:
-            raise TypeError("delete needs columns to choose rows by")
-        where = " AND ".join(f'"{k}" = :{k}' for k in by)
+        moving, deleting = _deleting(table.name, tuple(by))
         params = {k: encode(v) for k, v in by.items()}
-        if f"{table.name}_history" in metadata.tables:
-            names = ", ".join(f'"{c.name}"' for c in table.columns if c.name != "rowid")
-            move = f"INSERT INTO {table.name}_history ({names}, retired_at) SELECT {names}, :_now FROM {table.name} WHERE {where}"
-            self._text(move, params | {"_now": self._now_us()})
-        return self._text(f"DELETE FROM {table.name} WHERE {where}", params)
+        if moving:
+            self._text(moving, params | {"_now": self._now_us()})
+        return self._text(deleting, params)
 
     def _text(self, text: str, params: dict[str, Any]) -> int:
         if self._hook:

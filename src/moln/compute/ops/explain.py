@@ -37,12 +37,20 @@ async def server(cloud: Cloud, id_or_name: str) -> dict[str, Any]:
     return {"summary": summary(found), "hosts": sorted(hosts, key=lambda h: h["host"])}
 
 
+def local_gib(found: Server) -> int:
+    """What its own disks take of a host; one that found no host never had any."""
+    if found.host is not None:
+        return sum(d.size_gib for d in found.disks)
+    flavor = found.flavor
+    return (flavor.disk if found.image_id else 0) + flavor.ephemeral + -(-flavor.swap // 1024)
+
+
 def summary(found: Server) -> str:
     flavor = found.flavor
     what = f"Server {found.name} ({found.id}) is {found.status}"
     if found.task_state:
         what += f" ({found.task_state})"
-    what += f"; it wants {flavor.vcpus} vCPU, {flavor.ram} MiB RAM, {sum(d.size_gib for d in found.disks)} GiB disk"
+    what += f"; it wants {flavor.vcpus} vCPU, {flavor.ram} MiB RAM, {local_gib(found)} GiB disk"
     what += f" and is on {found.host}." if found.host else " and is on no host."
     if found.fault:
         what += f" {found.fault.message}"

@@ -47,7 +47,7 @@ def tell(client: Client, home: Path, provider: IPv4Network, step: Step) -> str:
         address = _floating_ip(client, server["id"], public)
         _attach(client, server["id"], volume["id"])
     with step(f"demo: ssh {GUEST_LOGIN}@{address}"):
-        return _ssh(key, address, "hostname; uptime; cat /run/nonce", wanted=(folder / "nonce").read_text().strip())
+        return _ssh(key, address, "hostname; uptime; cat /etc/nonce", wanted=(folder / "nonce").read_text().strip())
 
 
 def _image(client: Client, file: Path) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _server(client: Client, folder: Path, *, image: dict[str, Any], flavor: dict
     nonce = folder / "nonce"
     if not nonce.exists():
         nonce.write_text(secrets.token_hex(16) + "\n")
-    script = f"#!/bin/sh\necho {nonce.read_text().strip()} > /run/nonce\n"
+    script = f"#!/bin/sh\necho {nonce.read_text().strip()} > /etc/nonce\n"
     server = client.ensure("server", f"{COMPUTE}/servers?name=^demo$", "demo", {
         "imageRef": image["id"], "flavorRef": flavor["id"], "networks": [{"uuid": network["id"]}], "key_name": "demo",
         "security_groups": [{"name": group["name"]}], "user_data": base64.b64encode(script.encode()).decode()})  # fmt: skip

@@ -27,7 +27,7 @@ async def server(cloud: Cloud, id_or_name: str) -> dict[str, Any]:
         found = named[0]
     avoid, beside = await scheduling.beside(cloud.db, found.scheduler_hints)
     wanted = wishes.wanted(
-        vcpus=found.flavor.vcpus, ram_mib=found.flavor.ram, disk_gib=sum(d.size_gib for d in found.disks), exclude=avoid, same_as=beside,
+        vcpus=found.flavor.vcpus, ram_mib=found.flavor.ram, disk_gib=local_gib(found), exclude=avoid, same_as=beside,
         extra_specs=found.flavor.extra_specs, image_properties=found.image_properties, availability_zone=found.pinned_az,
     )  # fmt: skip
     hosts = []

@@ -23,8 +23,6 @@ from moln.kernel.db import Transaction
 from moln.kernel.errors import Forbidden, Invalid, NotFound, OverQuota
 
 PATIENCE_S = 900
-MOST_HINTS = 100
-ARCHITECTURES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 P = "os_compute_api:servers:create"
 PASSWORD_LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
@@ -112,25 +110,6 @@ def check_place(ctx: RequestContext, request: ServerRequest) -> None:
     for name in () if request.forced else (request.host, request.node):
         if name is not None and name not in hosts.table(ctx.cloud).hosts:
             raise Invalid(f"Compute host {name} could not be found.", field="host")
-
-
-async def hinted(ctx: RequestContext, hints: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
-    """(hosts to be beside, hosts to avoid), as `same_host` and `different_host` name servers. Raises: Invalid."""
-    out = []
-    for name in ("same_host", "different_host"):
-        value = hints.get(name, [])
-        ids = [value] if isinstance(value, str) else value
-        if not isinstance(ids, list) or len(ids) > MOST_HINTS or not all(isinstance(i, str) for i in ids):
-            raise Invalid(f"Invalid input for field/attribute {name}. It names servers by their ids.", field=name)
-        found = await store.some(ctx.db, ids) if ids else []
-        out.append(frozenset(s.host for s in found if s.host is not None and s.project_id == ctx.project_id))
-    return out[0], out[1]
-
-
-def architecture(properties: dict[str, str]) -> str | None:
-    """What the image was made for, where it says so, in the kernel's word."""
-    asked = properties.get("hw_architecture") or properties.get("architecture")
-    return ARCHITECTURES.get(asked, asked) if asked else None
 
 
 def only_host(request: ServerRequest, disks: DiskPlan) -> str | None:

@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Tempest, as PyPI has it, against a simulated cloud: `python tests/tempest/run.py [--smoke | --regex R]`.
+
+Makes a virtual environment for the suite (kept), starts a cloud (`moln up --simulate`), writes tempest.conf from what that cloud says of
+itself, runs, prints counts and failures, and writes every test's outcome as JSON. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import venv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE.parents[1] / "src"
+sys.path.insert(0, str(HERE))
+
+from configuration import Cloud, make_resources, parse_routes, tempest_conf  # noqa: E402
+
+PACKAGES = ["tempest==47.0.0"]
+MOLN = "import sys; from moln.cli import main; sys.exit(main(sys.argv[1:]))"
+KNOWN = HERE / "known_failures.txt"
+
+
+def suite(folder: Path) -> Path:
+    """The suite's own environment; made once."""
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    if not stamp.exists() or stamp.read_text() != "\n".join(PACKAGES):
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES], check=True, timeout=1200)
+        stamp.write_text("\n".join(PACKAGES))
+    return python
+
+
+def small_image(folder: Path) -> Path:
+    """A real qcow2 of 64 MiB with a little in it."""
+    path = folder / "tempest.qcow2"
+    if not path.exists():
+        raw = folder / "tempest.raw"
+        with raw.open("wb") as file:
+            file.write(bytes(range(256)) * 64)
+            file.truncate(64 << 20)
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path], check=True, timeout=60)
+        raw.unlink()
+    return path
+
+
+def moln(home: Path, *arguments: str) -> str:
+    env = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    command = [sys.executable, "-c", MOLN, arguments[0], "--home", str(home), *arguments[1:]]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, cwd=home)
+    if done.returncode:
+        raise SystemExit(f"moln {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def prepare(python: Path, home: Path, port: int, nodes: int, image: Path, workspace: Path) -> None:
+    """A running cloud with what the suite needs, and a workspace that knows it."""
+    home.mkdir(parents=True, exist_ok=True)
+    moln(home, "up", "--simulate", "--detach", "--port", str(port), "--nodes", str(nodes))
+    cloud = Cloud(f"http://127.0.0.1:{port}", (home / "admin.password").read_text().strip())
+    made = make_resources(cloud, image)
+    if not (workspace / "etc").exists():
+        subprocess.run([python.parent / "tempest", "init", workspace], check=True, capture_output=True, timeout=120)
+    conf = tempest_conf(cloud, parse_routes(moln(home, "routes")), made, image, workspace)
+    path = workspace / "etc" / "tempest.conf"
+    path.touch(mode=0o600)
+    with path.open("w") as file:
+        conf.write(file)
+
+
+def outcomes(python: Path, workspace: Path) -> list[dict[str, Any]]:
+    """Every test of the last run: name, status, reason, seconds."""
+    stream = subprocess.run([python.parent / "stestr", "last", "--subunit"], cwd=workspace, capture_output=True, timeout=300).stdout
+    decoded = subprocess.run([python, HERE / "decode.py"], input=stream, capture_output=True, timeout=300, check=True).stdout
+    found: list[dict[str, Any]] = json.loads(decoded)
+    return found
+
+
+def counts(tests: list[dict[str, Any]]) -> dict[str, Counter[str]]:
+    """By tempest.api.<area>."""
+    made: dict[str, Counter[str]] = {}
+    for test in tests:
+        area = ".".join(test["name"].split(".")[:3])
+        made.setdefault(area, Counter())[test["status"]] += 1
+    return made
+
+
+def report(tests: list[dict[str, Any]], seconds: bool) -> int:
+    """Print it. Returns how many failed that are not written down as known."""
+    known = {line.split("#")[0].strip() for line in KNOWN.read_text().splitlines()} - {""} if KNOWN.exists() else set()
+    print(f"{'':28}{'passed':>8}{'failed':>8}{'skipped':>8}")
+    total: Counter[str] = Counter()
+    for area, seen in sorted(counts(tests).items()):
+        total += seen
+        print(f"{area:28}{seen['success']:8}{seen['fail']:8}{seen['skip']:8}")
+    print(f"{'all':28}{total['success']:8}{total['fail']:8}{total['skip']:8}")
+    failed = [test for test in tests if test["status"] == "fail"]
+    for test in failed:
+        print(f"FAIL {'(known) ' if test['name'] in known else ''}{test['name']}\n     {test['reason'].strip().splitlines()[-1] if test['reason'] else ''}")
+    if seconds:
+        for test in sorted(tests, key=lambda t: -t["seconds"])[:15]:
+            print(f"{test['seconds']:8.1f} s {test['name']}")
+    return sum(test["name"] not in known for test in failed)
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--smoke", action="store_true", help="the tests that Tempest marks so")
+    asked.add_argument("--regex", default="tempest.api.(identity|image|volume|network|compute)")
+    asked.add_argument("--exclude", default="")
+    asked.add_argument("--workers", type=int, default=1)
+    asked.add_argument("--nodes", type=int, default=2)
+    asked.add_argument("--cache", type=Path, default=Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "moln-tempest")
+    asked.add_argument("--home", type=Path, help="keep the cloud's home here, running, to look at afterwards")
+    asked.add_argument("--out", type=Path, default=Path("tempest.json"))
+    asked.add_argument("--timeout-s", type=int, default=5400)
+    options = asked.parse_args()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    python, image = suite(options.cache / "venv"), small_image(options.cache)
+    folder = Path(tempfile.mkdtemp(prefix="moln-tempest-"))
+    home, workspace = options.home or folder / "home", folder / "workspace"
+    try:
+        prepare(python, home, free_port(), options.nodes, image, workspace)
+        command = [python.parent / "tempest", "run", "--concurrency", str(options.workers)]
+        command += ["--smoke"] if options.smoke else ["--regex", options.regex]
+        command += ["--exclude-regex", options.exclude] if options.exclude else []
+        try:
+            subprocess.run(command, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=options.timeout_s)
+        except subprocess.TimeoutExpired:
+            print(f"not done after {options.timeout_s} s; what is below is what had been", file=sys.stderr)
+        tests = outcomes(python, workspace)
+        options.out.write_text(json.dumps({"suite": PACKAGES, "tests": tests}, indent=1))
+        return 1 if report(tests, seconds=False) or not tests else 0
+    finally:
+        if options.home is None:
+            moln(home, "down")
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"left: {home}, {workspace}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

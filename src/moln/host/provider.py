@@ -45,7 +45,11 @@ def ensure_provider(places: Places, settings: HostSettings) -> None:
         run("ethtool", "-K", end, "tx", "off")
         Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6").write_text("1")
         run("ip", "link", "set", end, "up")
-    run("ip", "address", "replace", f"{settings.gateway}/{cidr.prefixlen}", "dev", GATEWAY_PORT)
+    mine = f"{settings.gateway}/{cidr.prefixlen}"
+    run("ip", "address", "replace", mine, "dev", GATEWAY_PORT)
+    for old in addresses(json.loads(run("ip", "-j", "-4", "address", "show", "dev", GATEWAY_PORT))):
+        if old != mine:      # of a range that the settings named before
+            run("ip", "address", "delete", old, "dev", GATEWAY_PORT)
     if settings.provider_nat:
         FORWARD.write_text("1")
         run("nft", "-f", "-", input=rules(settings))
@@ -56,13 +60,18 @@ def link_exists(name: str) -> bool:
     return name in {found for _, found in socket.if_nameindex()}
 
 
+def addresses(links: list[dict[str, object]]) -> list[str]:
+    """ADDRESS/LENGTH of each, out of `ip -j address`."""
+    return [f"{a['local']}/{a['prefixlen']}" for link in links for a in link.get("addr_info", [])]  # type: ignore[attr-defined]
+
+
 def check_free(cidr: ipaddress.IPv4Network, links: list[dict[str, object]]) -> None:
     """links: of `ip -j address`. Raises: HostError, when another interface's network overlaps the range."""
     for link in links:
         if link["ifname"] in (GATEWAY_PORT, PEER):
             continue
-        for address in link.get("addr_info", []):  # type: ignore[attr-defined]
-            found = ipaddress.ip_interface(f"{address['local']}/{address['prefixlen']}").network
+        for address in addresses([link]):
+            found = ipaddress.ip_interface(address).network
             if found.version == 4 and found.overlaps(cidr):
                 raise HostError(f"The floating range {cidr} overlaps {found} on {link['ifname']}; choose another "
                                 "provider_cidr under [host] in moln.toml.")

@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 
 from moln.host import libvirt, made, ovn, ovs, packages, pool, provider, users
+from moln.host.checks import kvm_usable
 from moln.host.control import NotRunning, status
 from moln.host.places import GUEST_USER, USER, Places
 from moln.host.run import HostError, run
@@ -45,6 +46,8 @@ def prepare(places: Places, settings: HostSettings, steps: Steps) -> ovs.Ovs:
         libvirt.ensure_configuration(places)
         if not running(places):
             ovn.ensure_databases(places, chosen)
+            if not kvm_usable():
+                steps.note("no KVM here: guests are emulated, about 10 times slower; `moln doctor` says what would help")
     return chosen
 
 

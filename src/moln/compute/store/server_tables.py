@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from moln.kernel.db import INT, TEXT, column, table
+from moln.kernel.db import INT, TEXT, column, partial_index, table
 
 servers = table(
     "servers",
@@ -58,7 +58,7 @@ servers = table(
     sa.Index("servers_by_project", "project_id", "created_at"),
     sa.Index("servers_by_user", "user_id"),
     sa.Index("servers_by_creation", "created_at"),
-    sa.Index("servers_unsettled", "unsettled", sqlite_where=sa.text("unsettled = 1"), postgresql_where=sa.text("unsettled = 1")),
+    partial_index("servers_unsettled", "unsettled", where=sa.text("unsettled = 1")),
     history=True,
 )
 

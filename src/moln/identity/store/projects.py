@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from moln.identity.model.projects import Project
-from moln.kernel.db import INT, TEXT, Listing, Query, Reader, column, table
+from moln.kernel.db import INT, TEXT, Listing, Query, Reader, column, partial_index, table
 
 PROJECTS = table(
     "identity_projects",
@@ -22,7 +22,7 @@ PROJECTS = table(
     sa.UniqueConstraint("domain_id", "name"),
 )
 _P = PROJECTS.c
-sa.Index("identity_domain_names", _P.name, unique=True, sqlite_where=_P.is_domain == 1, postgresql_where=_P.is_domain == 1)
+partial_index("identity_domain_names", _P.name, unique=True, where=_P.is_domain == 1)
 
 _ALL = sa.select(PROJECTS)
 LISTING = Listing(_ALL, Project, PROJECTS)

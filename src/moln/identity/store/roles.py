@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from moln.identity.model.roles import Grant, Role
-from moln.kernel.db import INT, TEXT, Listing, Query, Reader, column, in_list, table
+from moln.kernel.db import INT, TEXT, Listing, Query, Reader, column, in_list, partial_index, table
 
 ROLES = table(
     "identity_roles",
@@ -18,7 +18,7 @@ ROLES = table(
     sa.UniqueConstraint("domain_id", "name"),
 )
 _R = ROLES.c
-sa.Index("identity_role_names", _R.name, unique=True, sqlite_where=_R.domain_id.is_(None), postgresql_where=_R.domain_id.is_(None))
+partial_index("identity_role_names", _R.name, unique=True, where=_R.domain_id.is_(None))
 IMPLIED = table(
     "identity_implied_roles",
     column("prior_id"),

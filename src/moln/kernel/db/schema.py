@@ -35,6 +35,11 @@ def table(name: str, *items: Any, history: bool = False) -> sa.Table:
     return made
 
 
+def partial_index(name: str, *columns: Any, where: Any, unique: bool = False) -> sa.Index:
+    """An index of the rows for which `where` holds. Each dialect has its own word; naming PostgreSQL's would import all of it."""
+    return sa.Index(name, *columns, unique=unique, sqlite_where=where, info={"where": where})
+
+
 def history_of(of: sa.Table) -> sa.Table:
     """The twin that `table(…, history=True)` made. Raises KeyError."""
     return metadata.tables[f"{of.name}_history"]

@@ -24,7 +24,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from moln.kernel.db.database import Duplicate, Feed
 from moln.kernel.db.schema import metadata
-from moln.kernel.db.statement import DIALECTS, Query, Statement, encode, inserting, updating
+from moln.kernel.db.statement import Query, Statement, dialect, encode, inserting, updating
 from moln.kernel.errors import Conflict, Invalid, Unavailable
 
 T = TypeVar("T")
@@ -80,11 +80,11 @@ def create_schema(conn: sqlite3.Connection) -> bool:
 @functools.cache
 def _schema(tables: int) -> list[str]:
     """The statements that make `tables` tables (all that are declared by now) and their indexes."""
-    dialect = DIALECTS["sqlite"]
+    spoken = dialect("sqlite")
     texts = []
     for made in metadata.sorted_tables:
-        texts.append(str(CreateTable(made).compile(dialect=dialect)))
-        texts += [str(CreateIndex(i).compile(dialect=dialect)) for i in sorted(made.indexes, key=lambda i: str(i.name))]
+        texts.append(str(CreateTable(made).compile(dialect=spoken)))
+        texts += [str(CreateIndex(i).compile(dialect=spoken)) for i in sorted(made.indexes, key=lambda i: str(i.name))]
     return texts
 
 

@@ -6,19 +6,25 @@ import enum
 import types
 import typing
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 T = TypeVar("T")
 Row = Sequence[Any]
 
-DIALECTS: dict[str, sa.Dialect] = {
-    "sqlite": sqlite.dialect(paramstyle="named"),
-    "postgresql": postgresql.dialect(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]
-}
+
+@cache
+def dialect(name: str) -> sa.Dialect:
+    """How a database says things; its module is imported at first use."""
+    if name == "sqlite":
+        return sqlite.dialect(paramstyle="named")
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 class Statement:
@@ -28,13 +34,13 @@ class Statement:
         self.element = element
         self._texts: dict[str, tuple[str, dict[str, Any]]] = {}
 
-    def text(self, dialect: str) -> tuple[str, dict[str, Any]]:
+    def text(self, name: str) -> tuple[str, dict[str, Any]]:
         """(SQL text, values of the parameters that the statement itself fixes)."""
-        found = self._texts.get(dialect)
+        found = self._texts.get(name)
         if found is None:
-            compiled = self.element.compile(dialect=DIALECTS[dialect])
+            compiled = self.element.compile(dialect=dialect(name))
             fixed = {k: encode(v) for k, v in compiled.params.items() if v is not None}
-            found = self._texts[dialect] = (str(compiled), fixed)
+            found = self._texts[name] = (str(compiled), fixed)
         return found
 
 

@@ -81,26 +81,23 @@ def _creates(cloud: Measured, bare: Measured, tenant: Tenant) -> Row:
 
 
 def _idle(home: Path) -> list[Row]:
-    """The controller as `moln up --simulate` starts it, the second time: the first made the database."""
-    for _ in range(2):
+    """The controller as `moln up --simulate` starts it: once to make the database, then a few times for the best."""
+    home.mkdir()
+    ready = []
+    for last in (False, False, False, True):
         port, began = free_port(), time.monotonic()
         read, write = os.pipe()
         command = [sys.executable, "-m", "moln.controller", "--home", str(home), "--port", str(port), "--simulate"]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MOLN_READY_FD": str(write)}
-        home.mkdir(exist_ok=True)
         with open(home / "log", "ab") as log:
             process = subprocess.Popen(command, env=env, pass_fds=[write], stderr=log, stdout=log)
         os.close(write)
         try:
             if not os.read(read, 16):
-                raise RuntimeError(f"the controller does not begin; see {home / 'log'}")
-            ready_s = time.monotonic() - began
-            controller = Measured(process, port)
-            quiet(controller)
-            before = controller.cpu_s()
-            time.sleep(IDLE_S)
-            share = 100 * (controller.cpu_s() - before) / IDLE_S
-            pss = controller.pss_mib()
+                raise RuntimeError(f"the controller does not begin: {(home / 'log').read_text()[-500:]}")
+            ready.append(time.monotonic() - began)
+            if last:
+                share, pss = _at_rest(Measured(process, port))
         finally:
             os.close(read)
             process.terminate()
@@ -108,5 +105,13 @@ def _idle(home: Path) -> list[Row]:
     return [
         Row("controller with all services, idle: memory (PSS)", 100, "MiB", pss),
         Row("controller, idle: processor", 1, "%", share, f"of one core, over {IDLE_S:g} s"),
-        Row("controller: from start to ready", 2, "s", ready_s),
+        Row("controller: from start to ready", 2, "s", min(ready[1:]), f"the best of {len(ready) - 1}"),
     ]
+
+
+def _at_rest(controller: Measured) -> tuple[float, float]:
+    """(percent of a core, MiB)."""
+    quiet(controller)
+    before = controller.cpu_s()
+    time.sleep(IDLE_S)
+    return 100 * (controller.cpu_s() - before) / IDLE_S, controller.pss_mib()

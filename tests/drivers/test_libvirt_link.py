@@ -35,19 +35,18 @@ async def test_a_call_that_does_not_end_in_time_is_unreachable(tmp_path: Path) -
     end.set()
 
 
-async def test_threads_are_stuck_only_when_all_are_busy_and_none_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_threads_are_stuck_only_when_all_are_busy_and_none_moves(tmp_path: Path) -> None:
     link = link_to_nowhere(tmp_path)
     link.connection = object()
+    link.moved_at = -3600.0  # an idle hour before is not a stuck one
     end = threading.Event()
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
-    monkeypatch.setattr(loop, "time", lambda: begin + 3600.0)  # an idle hour before is not a stuck one
-    calls = [asyncio.create_task(link.call(lambda connection: end.wait(10))) for _ in range(AT_ONCE)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert link.stuck_s() == 0.0
-    monkeypatch.setattr(loop, "time", lambda: begin + 3600.0 + 200.0)
-    assert link.stuck_s() == pytest.approx(200.0)
+    calls = [asyncio.create_task(link.call(lambda connection: end.wait(20))) for _ in range(AT_ONCE)]
+    async with asyncio.timeout(10):
+        while link.waiting < AT_ONCE:
+            await asyncio.sleep(0.01)
+    assert link.stuck_s() < 60
+    link.moved_at -= 200
+    assert link.stuck_s() >= 200
     end.set()
-    await asyncio.gather(*calls, return_exceptions=True)
+    await asyncio.gather(*calls)
     assert link.stuck_s() == 0.0

@@ -12,6 +12,7 @@ import re
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -25,7 +26,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from moln.kernel.db.database import Duplicate, Feed
 from moln.kernel.db.schema import metadata
 from moln.kernel.db.statement import Query, Statement, dialect, encode, inserting, updating
-from moln.kernel.errors import Conflict, Invalid, Unavailable
+from moln.kernel.errors import Conflict, Failure, Invalid, Unavailable
+from moln.kernel.metrics import GROUPS, Family, Spread
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -67,12 +69,24 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def create_schema(conn: sqlite3.Connection) -> bool:
-    """Make every declared table in an empty database. False, when it has a schema already."""
+    """Make every declared table in an empty database, stamped (PRAGMA user_version). False, when it has this schema already.
+
+    Raises: Failure, when another version of Moln made it: nothing is touched then.
+    """
+    texts = _schema(len(metadata.tables))
+    stamp = zlib.crc32("".join(texts).encode()) >> 1
     if conn.execute("SELECT 1 FROM sqlite_master WHERE type='table' LIMIT 1").fetchone():
+        found = conn.execute("PRAGMA user_version").fetchone()[0]
+        if found != stamp:
+            raise Failure(
+                f"The database was made by another version of Moln (schema {found:x}, this one has {stamp:x}). "
+                "Run that version, or begin anew with `moln down --purge`."
+            )
         return False
     conn.execute("BEGIN IMMEDIATE")
-    for text in _schema(len(metadata.tables)):
+    for text in texts:
         conn.execute(text)
+    conn.execute(f"PRAGMA user_version = {stamp}")
     conn.execute("COMMIT")
     return True
 
@@ -229,6 +243,7 @@ class SqliteDatabase:
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE)
         self._closed = False
+        self._commits, self._groups = Spread(), Spread(GROUPS)
         self._thread = threading.Thread(target=self._serve, name="db-write", daemon=True)
         self._thread.start()
 
@@ -288,6 +303,14 @@ class SqliteDatabase:
             raise Unavailable("The database has too many writes waiting. Try again soon.") from None
         return await asyncio.shield(future)
 
+    def families(self) -> list[Family]:
+        return [
+            Family("moln_database_commit_duration_seconds", "histogram", "Commits of groups of writes.", [({}, self._commits)]),
+            Family("moln_database_group_writes", "histogram", "Writes that were committed together.", [({}, self._groups)]),
+            Family("moln_database_writes_waiting", "gauge", "Writes in the queue.", [({}, self._jobs.qsize())]),
+            Family("moln_database_file_bytes", "gauge", "Size of the database's file.", [({}, self.path.stat().st_size)]),
+        ]
+
     async def close(self) -> None:
         """Finish the writes that wait, then let go of the file."""
         self._closed = True
@@ -321,6 +344,7 @@ class SqliteDatabase:
 
     def _commit(self, group: list[_Job]) -> None:
         """One BEGIN and COMMIT around the group, a savepoint around each; answers only after the commit."""
+        began = time.monotonic()
         try:
             answers, changes = self._transact(group)
         except BaseException as error:  # whatever it is, this thread goes on and every caller hears of it
@@ -330,6 +354,8 @@ class SqliteDatabase:
                     self._writer.execute("ROLLBACK")
             answers = [(job.future, None, _unavailable(error)) for job in group]
             changes = []
+        self._commits.add(time.monotonic() - began)
+        self._groups.add(len(group))
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
             group[0].future.get_loop().call_soon_threadsafe(self._deliver, answers, changes)
 

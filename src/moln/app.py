@@ -26,7 +26,9 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Route, build_app
+from moln.kernel.http.watching import Metrics, Source, watch
 from moln.kernel.link import NodeLinks
+from moln.kernel.metrics import Family
 from moln.kernel.module import Module
 from moln.kernel.policy import Policy, load_overrides
 from moln.kernel.work import Workers
@@ -93,6 +95,7 @@ class App(Struct):
     areas: list[Module]
     workers: Workers
     asgi: falcon.asgi.App[Any, Any]
+    metrics: Metrics
 
     @property
     def routes(self) -> list[Route]:
@@ -131,4 +134,16 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids)
     periodics = [HOUSEKEEPING, *(p for a in areas for p in a.periodics)]
     workers = Workers(cloud, [r for a in areas for r in a.reconcilers], periodics)
-    return App(cloud, areas, workers, build_app(cloud, all_routes(areas)))
+    asgi = build_app(cloud, all_routes(areas))
+    watch(asgi, cloud, {area.name: area.ready for area in areas if area.ready})
+    metrics = Metrics(cloud, [_own(workers), *(area.measure for area in areas if area.measure)])
+    if settings.metrics:
+        asgi.add_route("/metrics", metrics)
+    return App(cloud, areas, workers, asgi, metrics)
+
+
+def _own(workers: Workers) -> Source:
+    async def source(cloud: Cloud) -> list[Family]:
+        return [*workers.families(), *cloud.links.families(), *cloud.db.families()]
+
+    return source

@@ -1,6 +1,7 @@
 """What only this machine may ask of the controller, on unix sockets in the home: the operator's questions, and guests' metadata.
 
-`run/admin.sock` answers `moln doctor`, `moln explain` and `moln status`; file modes say who may (0600: the user it runs as, and root).
+`run/admin.sock` answers `moln doctor`, `moln explain`, `moln status` and `/metrics`; file modes say who may (0600: the user it runs
+as, and root).
 `run/metadata.sock` answers nodes' metadata proxies, which say the network and the address that a guest asked from.
 """
 
@@ -93,6 +94,7 @@ def admin_app(app: Any) -> falcon.asgi.App[Any, Any]:
     made.add_route("/doctor", _Doctor(app))
     made.add_route("/explain/{server}", _Explain(app))
     made.add_route("/status", _Status(app))
+    made.add_route("/metrics", app.metrics)
     return _faults(made)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moln.compute import api
 from moln.compute.api.routes import routes
-from moln.compute.ops import hosts
+from moln.compute.ops import hosts, measures
 from moln.compute.work.servers import ServersWork
 from moln.kernel.cloud import Cloud
 from moln.kernel.config import Settings
@@ -18,7 +18,8 @@ def module(settings: Settings) -> Module:
         await hosts.set_up(cloud)
         await servers.setup(cloud)
 
-    return Module("compute", (routes,), servers.reconcilers, servers.periodics, servers.invariants, setup, hosts.close)
+    return Module("compute", (routes,), servers.reconcilers, servers.periodics, servers.invariants, setup, hosts.close,
+                  measure=measures.families)  # fmt: skip
 
 
 __all__ = ["api", "module"]

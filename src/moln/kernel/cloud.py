@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from moln.kernel.clock import Clock, Ids
 from moln.kernel.context import Identity, RequestContext
 from moln.kernel.errors import Unauthorized
+from moln.kernel.metrics import Requests
 
 if TYPE_CHECKING:
     from moln.kernel.config import Settings
@@ -27,7 +28,7 @@ class Cloud:
     """Made once by app.py and given to everything that runs.
 
     areas: what an area keeps in memory for itself, by its name (a token cache, a host table).
-    authenticate: from a token to who it proves; identity provides it. limits: from (project, resource) to a quota limit.
+    authenticate: from a token to who it proves; identity provides it. requests: how many were answered, how, and how fast.
     """
 
     def __init__(self, *, settings: Settings, db: Database, policy: Policy, links: NodeLinks, home: Path,
@@ -41,6 +42,7 @@ class Cloud:
         self.ids = ids or Ids()
         self.authenticate: Authenticate = _nobody
         self.areas: dict[str, Any] = {}
+        self.requests = Requests()
 
     def system_context(self, request_id: str = "") -> RequestContext:
         """A context of the cloud itself, for work that no caller asked for: it may do everything.

@@ -33,7 +33,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What every process of a cloud reads. app.py extends it with a table for each area.
 
     public_url: what links and the catalogue say; never taken from a request. Empty: http at the address and port listened on.
-    simulate: fake drivers, no root.
+    listen, port: where the APIs answer. region: the name of the only one. log_level: debug, info, warning or error.
+    simulate: fake drivers, no root. metrics: `/metrics` on the APIs' port too, for whoever reaches it.
     """
 
     public_url: str = ""
@@ -42,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: str = "RegionOne"
     log_level: str = "info"
     simulate: bool = False
+    metrics: bool = False
 
     def __post_init__(self) -> None:
         if not self.public_url:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from moln.kernel.cloud import Cloud
 from moln.kernel.http import Routes
+from moln.kernel.http.watching import Check, Source
 from moln.kernel.work import Periodic, Reconciler
 
 
@@ -29,6 +30,7 @@ class Invariant(Struct, frozen=True):
 class Module(Struct, frozen=True):
     """One area as app.py takes it. setup: run at start, after the database is open and lower areas are set up; it may bootstrap
     rows (once) and put what the area keeps in memory into `cloud.areas[name]`. close: run at the end.
+    ready: why the area's engine cannot be used now. measure: its numbers, asked for by each scrape: cheap.
     """
 
     name: str
@@ -38,3 +40,5 @@ class Module(Struct, frozen=True):
     invariants: tuple[Invariant, ...] = ()
     setup: Callable[[Cloud], Awaitable[None]] | None = None
     close: Callable[[Cloud], Awaitable[None]] | None = None
+    ready: Check | None = None
+    measure: Source | None = None

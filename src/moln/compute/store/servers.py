@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from msgspec import structs
+from msgspec import Struct, structs
 
 from moln.compute.model.servers import Line, Server, VmState, addresses_of, groups_of, volumes_of
 from moln.compute.store.server_tables import server_user_data, servers
@@ -29,6 +29,20 @@ USER_DATA_OF = Query(
     sa.select(server_user_data.c.server_id, server_user_data.c.user_data).where(in_list(server_user_data.c.server_id, "ids")), dict
 )
 WITH_VOLUME = Query(sa.select(*COLUMNS).where(sa.func.instr(servers.c.volumes, sa.bindparam("volume_id")) > 0), Server)
+
+
+class Counted(Struct, frozen=True):
+    """How many servers are in one state."""
+
+    state: str
+    count: int
+
+
+BY_STATE = Query(sa.select(servers.c.vm_state.label("state"), sa.func.count().label("count")).group_by(servers.c.vm_state), Counted)
+
+
+async def by_state(db: Reader) -> list[Counted]:
+    return await db.all(BY_STATE)
 
 
 async def find(db: Reader, server_id: str) -> Server | None:

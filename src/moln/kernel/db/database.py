@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from moln.kernel.db.statement import Query, Statement
 from moln.kernel.errors import Conflict
+from moln.kernel.metrics import Family
 
 _log = logging.getLogger("moln.db")
 T = TypeVar("T")
@@ -100,6 +101,10 @@ class Database(Reader, Protocol):
 
     async def read(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(reader, …)` over one consistent view, in a reader thread: for long reads."""
+        ...
+
+    def families(self) -> list[Family]:
+        """Writes, how many each commit held, and how long commits took."""
         ...
 
     async def close(self) -> None: ...

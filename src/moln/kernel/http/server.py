@@ -13,7 +13,7 @@ import falcon.asgi
 import msgspec
 from falcon import http_status_to_code
 
-from moln.kernel import errors, log
+from moln.kernel import errors, log, metrics
 from moln.kernel.cloud import Cloud
 from moln.kernel.context import RequestContext, Version
 from moln.kernel.errors import Failure
@@ -119,10 +119,12 @@ class Endpoint:
         if "GET" in self.by_method and "HEAD" not in self.by_method:
             self.by_method["HEAD"] = self.by_method["GET"]
         for method, found in self.by_method.items():
-            setattr(self, f"on_{method.lower()}", self._responder(found))
+            setattr(self, f"on_{method.lower()}", self._responder(method, found))
 
-    def _responder(self, routes: list[Route]) -> Callable[..., Awaitable[None]]:
-        cloud, versions = self.cloud, self.versions
+    def _responder(self, method: str, routes: list[Route]) -> Callable[..., Awaitable[None]]:
+        cloud, versions, requests = self.cloud, self.versions, self.cloud.requests
+        answers = requests.of(self.service.name, self.service.prefix + routes[0].path, method)
+        monotonic = cloud.clock.monotonic
         public = routes[0].public
         chosen_by_body = any(r.action for r in routes)
 
@@ -130,6 +132,8 @@ class Endpoint:
             request_id = "req-" + cloud.ids.uuid()
             log.request_id.set(request_id)
             ctx = None
+            began = monotonic()
+            requests.running += 1
             try:
                 if values and not all(values.values()):
                     raise errors.NotFound("The resource could not be found.")
@@ -144,7 +148,7 @@ class Endpoint:
                             raise
                 elif not public:
                     raise errors.Unauthorized("The request you have made requires authentication.")
-                ctx = RequestContext(cloud, request_id, who, version, cloud.clock.monotonic() + REQUEST_S)
+                ctx = RequestContext(cloud, request_id, who, version, began + REQUEST_S)
                 raw = await read_body(req) if chosen_by_body else None
                 route = _by_version(routes, version) if raw is None else _by_action(routes, raw, version)
                 await _answer(route, ctx, req, resp, list(values.values()), raw)
@@ -156,7 +160,11 @@ class Endpoint:
             except Exception:
                 _log.exception("an unforeseen error in %s %s", req.method, req.path)
                 self._fail(Failure(UNFORESEEN), req, resp, ctx, request_id)
-            log.access(req.method, req.path, resp.status_code, ctx.user_id if ctx else None, request_id)
+            finally:
+                requests.running -= 1
+            status = resp.status_code
+            metrics.note(answers, status, monotonic() - began)
+            log.access(req.method, req.path, status, ctx.user_id if ctx else None, request_id)
 
         return respond
 

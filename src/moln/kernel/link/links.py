@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from moln.kernel import log
 from moln.kernel.errors import BackendRefused, BackendUnreachable, StaleGeneration
 from moln.kernel.link.frames import Answer, Call, Frame, Hello, Report, pack, receive, send
 from moln.kernel.link.verbs import Verbs, methods_of, result_of
+from moln.kernel.metrics import Family, Spread
 
 D = TypeVar("D")
 ReportHandler = Callable[[str, bytes], Awaitable[None]]
@@ -67,6 +69,7 @@ class NodeLinks:
         self._hook = hook
         self._ids = itertools.count(1)
         self._handlers: dict[str, list[ReportHandler]] = {}
+        self._took: dict[tuple[str, str], Spread] = {}
 
     def driver(self, node: str, area: str, protocol: type[D], *, resource: str = "", generation: int = 0,
                deadline_s: float = 60.0) -> D:  # fmt: skip
@@ -91,7 +94,12 @@ class NodeLinks:
         call = Call(next(self._ids), verb, args, not_after, resource, generation, log.request_id.get())
         if self._hook:
             self._hook("link", verb)
-        answer = await self._send(node, call, deadline_s)
+        began, outcome = time.monotonic(), "unreachable"
+        try:
+            answer = await self._send(node, call, deadline_s)
+            outcome = answer.kind
+        finally:
+            self._took.setdefault((verb, outcome), Spread()).add(time.monotonic() - began)
         if self._hook:
             self._hook("link-done", verb)
         match answer.kind:
@@ -113,6 +121,14 @@ class NodeLinks:
                 await handler(node, value)
             except Exception:
                 _log.exception("report %s of node %s", topic, node)
+
+    def families(self) -> list[Family]:
+        """Nodes connected; calls by verb and outcome, and how long they took."""
+        return [
+            Family("moln_nodes_connected", "gauge", "Nodes that are connected.", [({}, len(self.nodes))]),
+            Family("moln_link_call_duration_seconds", "histogram", "Calls to nodes, by verb and outcome.",
+                   [({"verb": verb, "outcome": outcome}, took) for (verb, outcome), took in list(self._took.items())]),
+        ]  # fmt: skip
 
     async def close(self) -> None:
         """Let go of every node."""

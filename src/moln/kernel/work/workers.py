@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -13,6 +13,7 @@ from msgspec import Struct
 from moln.kernel import log
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import Conflict, Failure, NotFound, Unavailable
+from moln.kernel.metrics import Family
 from moln.kernel.work.reconciler import Later, Reconciler, Work
 
 _log = logging.getLogger("moln.work")
@@ -66,6 +67,19 @@ class Workers:
                 return
         raise RuntimeError("work does not settle: " + ", ".join([lp.reconciler.name for lp in self._loops if await lp.once()]))
 
+    def families(self) -> list[Family]:
+        """Each reconciler's queue, what it settles now, and how often it settled, waited for a retry, or gave up."""
+        def each(value: Callable[[_Loop], float]) -> list[tuple[Mapping[str, str], Any]]:
+            return [({"reconciler": loop.reconciler.name}, value(loop)) for loop in self._loops]
+
+        return [
+            Family("moln_reconciler_waiting", "gauge", "Resources found unsettled that nothing works on now.", each(_Loop.waiting)),
+            Family("moln_reconciler_running", "gauge", "Resources being settled now.", each(_Loop.running)),
+            Family("moln_reconciler_settled_total", "counter", "Settlings that came to their end.", each(lambda lp: lp.settled)),
+            Family("moln_reconciler_failures_total", "counter", "Settlings that failed and are tried again.", each(lambda lp: lp.failures)),
+            Family("moln_reconciler_given_up_total", "counter", "Resources ended in error.", each(lambda lp: lp.given_up)),
+        ]
+
     async def _repeat(self, periodic: Periodic) -> None:
         while True:
             try:
@@ -84,7 +98,15 @@ class _Loop:
         self._trouble: dict[str, _Trouble] = {}
         self._woken: set[str] = set()
         self._steps: dict[str, tuple[float, int]] = {}
+        self._found = 0  # unsettled, at the last look
+        self.settled = self.failures = self.given_up = 0
         self.unsubscribe = work.db.feed.subscribe(f"wake.{reconciler.name}", self._woke)
+
+    def running(self) -> int:
+        return len(self._running)
+
+    def waiting(self) -> int:
+        return max(0, self._found - len(self._running))
 
     def _woke(self, keys: list[str]) -> None:
         for key in keys:
@@ -128,6 +150,7 @@ class _Loop:
         now = self._work.cloud.clock.monotonic()
         found = await r.find(self._work.db, self._work.now_us)
         keys = {r.key(resource) for resource in found}
+        self._found = len(keys)
         for gone in [k for k in self._trouble if k not in keys and k not in self._running]:
             del self._trouble[gone]
         self._steps = {k: n for k, n in self._steps.items() if k in keys}
@@ -193,6 +216,7 @@ class _Loop:
             _log.exception("%s %s", r.name, key)
             await self._retry(key, resource, f"An internal error ({type(error).__name__}); the log says more.")
         else:
+            self.settled += 1
             self._trouble.pop(key, None)
 
     async def _wait(self, key: str, resource: Any, later: Later) -> None:
@@ -218,6 +242,7 @@ class _Loop:
             trouble.again = now + trouble.pause_s
 
     async def _retry(self, key: str, resource: Any, reason: str, first_s: float = FIRST_PAUSE_S) -> None:
+        self.failures += 1
         self._again(key, first_s)
         if self._expired(key, resource):
             await self._give_up(key, resource, reason)
@@ -227,6 +252,7 @@ class _Loop:
     async def _give_up(self, key: str, resource: Any, reason: str) -> None:
         """End it in error. A pause stays either way: one that is found again all the same is not failed in a busy loop."""
         _log.warning("%s %s ends in error: %s", self.reconciler.name, key, reason)
+        self.given_up += 1
         self._again(key)
         try:
             await self.reconciler.fail(self._work, resource, reason)

@@ -79,6 +79,15 @@ class Engine:
             self.whole = True
         self.cloud.db.feed.publish([(f"wake.{ENGINE}", "engine")])
 
+    async def ready(self, cloud: Cloud) -> str:
+        """Why the engine cannot be used now (Module.ready). Raises: BackendUnreachable."""
+        if self.passive:
+            return "another controller writes the network"
+        if self.driver is None or not self.connected:
+            return "the network engine is not connected"
+        await self.driver.chassis()
+        return ""
+
     def lost(self) -> None:
         """Look at everything again."""
         self.whole = True

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import openstack
 import pytest
 from openstack.connection import Connection
-
 from tests.clients.conftest import Running
 
 

@@ -8,7 +8,8 @@ from msgspec import Struct
 class ComputeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """What hosts offer: Nova's own initial ratios and reserves.
 
-    *_allocation_ratio: how often a unit may be handed out. reserved_*: kept for the host itself. zone: the availability zone of hosts that no aggregate puts in another.
+    *_allocation_ratio: how often a unit may be handed out. reserved_*: kept for the host itself.
+    zone: the availability zone of hosts that no aggregate puts in another.
     """
 
     cpu_allocation_ratio: float = 4.0

@@ -7,10 +7,12 @@ from msgspec import Struct
 
 class NetworkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """northbound, southbound: OVN's databases (unix:PATH, tcp:HOST:PORT, ssl:HOST:PORT), empty for those of this home.
-
+    ovn_key, ovn_certificate, ovn_ca: PEM files for databases reached by ssl.
     underlay_mtu: bytes the network between nodes carries. dns_servers: resolvers for guests, empty for the host's own.
     dns_domain: of guests' names. physical_networks: those that provider networks may name; vlans: tags they may use, `LOW:HIGH`.
-    recompute_s: how often everything is compared with the engine, seconds. metadata: serve 169.254.169.254 on networks with DHCP.
+    availability_zone: of networks and routers. recompute_s: how often everything is compared with the engine, seconds.
+    metadata: serve 169.254.169.254 on networks with DHCP.
+    distributed_floating_ips: traffic of a floating IP leaves from its guest's own node where that reaches the physical network.
     """
 
     northbound: str = ""

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 class VolumeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """folder: the pool of volumes on each node, below its home or absolute. reserve_gib: space of it never promised.
-    availability_zone: the one that there is. quota_*: what a project may have unless an operator says otherwise, -1: no bound.
+    availability_zone: the one that there is. quota_*, per_volume_gib: what a project may have unless an operator says otherwise, -1: no bound.
     """
 
     folder: str = "pool"

@@ -51,6 +51,8 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"block_device_mapping_v2": [{"source_type": "volume", "destination_type": "volume", "uuid": NOWHERE}]}, 400,
      f"failed to get volume {NOWHERE}."),
     ({"block_device_mapping_v2": [{"source_type": "blank", "destination_type": "volume"}]}, 400, "non-zero size"),
+    ({"min_count": 0x7FFFFFFF, "max_count": 0x7FFFFFFF}, 403, "Quota exceeded for cores, instances, ram"),
+    ({"block_device_mapping_v2": [{"source_type": "blank", "destination_type": "volume", "volume_size": 1}] * 30}, 403, "VolumeLimitExceeded"),
     ({"block_device_mapping_v2": [{"source_type": "cloud"}]}, 400, "source_type"),
 ]  # fmt: skip
 

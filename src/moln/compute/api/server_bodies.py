@@ -10,6 +10,7 @@ import unicodedata
 import uuid
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType, field
 
 from moln.compute.model.server_requests import (
@@ -32,6 +33,7 @@ Tag = Annotated[str, Meta(min_length=1, max_length=60, pattern="^[^,/]*$")]
 METADATA_KEY = re.compile(r"^[a-zA-Z0-9-_:. ]{1,255}\Z")
 HOSTNAME = re.compile(r"^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+\Z")
 FQDN = re.compile(r"^[a-zA-Z0-9-._]+\Z")
+MOST_HINTS = 8192  # bytes
 TRUE = frozenset({"1", "on", "true", "yes"})
 FALSE = frozenset({"0", "off", "false", "no"})
 Truth = bool | str | int
@@ -302,6 +304,13 @@ def block_devices(body: ServerCreate, ctx: RequestContext) -> tuple[BlockDevice,
     return tuple(mapping(i, ctx, has_image=bool(given(body.imageRef))) for i in new if not given(i.no_device))
 
 
+def scheduler_hints(hints: dict[str, Any]) -> dict[str, Any]:
+    """They are kept and shown with the server: bounded (SEC-42). Raises: Invalid."""
+    if len(msgspec.json.encode(hints)) > MOST_HINTS:
+        raise Invalid(f"Invalid input for field/attribute os:scheduler_hints. It is larger than {MOST_HINTS} bytes.", field="os:scheduler_hints")
+    return hints
+
+
 def request(ctx: RequestContext, body: CreateBody) -> ServerRequest:
     """POST /servers as ops take it. Raises: Invalid."""
     s = body.server
@@ -337,7 +346,7 @@ def request(ctx: RequestContext, body: CreateBody) -> ServerRequest:
         description=given(s.description) if ctx.at_least(2, 19) else label, tags=tuple(tags),
         hostname=hostname(s.hostname, ctx) if s.hostname is not UNSET else None, disk_config=given(s.disk_config, "MANUAL"),
         access_ip_v4=address(given(s.accessIPv4), "accessIPv4", 4), access_ip_v6=address(given(s.accessIPv6), "accessIPv6", 6),
-        scheduler_hints=given(body.hints) or given(body.old_hints) or {},
+        scheduler_hints=scheduler_hints(given(body.hints) or given(body.old_hints) or {}),
         admin_password=given(s.adminPass) or create.password(ctx),
     )  # fmt: skip
 

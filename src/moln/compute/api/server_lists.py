@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from moln.compute.api.server_bodies import FALSE, TRUE
-from moln.compute.model.servers import OTHER_STATUSES, SETTLED, STATUSES, states_of
+from moln.compute.model.servers import MOST_TAGS, OTHER_STATUSES, SETTLED, STATUSES, states_of
 from moln.compute.store.server_lists import Wanted
 from moln.kernel.clock import parse_iso
 from moln.kernel.context import RequestContext
@@ -116,13 +118,13 @@ def conditions(ctx: RequestContext, name: str, values: list[str]) -> list[Where]
         case "ip" | "ip6":
             return [_ip(value)]
         case "tags":
-            return [("tagged", "eq", f'"{t}"') for t in value.split(",")]
+            return [("tagged", "eq", msgspec.json.encode(t).decode()) for t in _tags(value, name)]
         case "not-tags-any":
-            return [("untagged", "eq", f'"{t}"') for t in value.split(",")]
+            return [("untagged", "eq", msgspec.json.encode(t).decode()) for t in _tags(value, name)]
         case "tags-any":
-            return [("tagged-any", "eq", value.split(","))]
+            return [("tagged-any", "eq", _tags(value, name))]
         case "not-tags":
-            return [("untagged-all", "eq", value.split(","))]
+            return [("untagged-all", "eq", _tags(value, name))]
         case "locked" | "config_drive":
             return [(name, "eq", int(truth(value, name)))]
         case "power_state" | "launch_index":
@@ -132,6 +134,14 @@ def conditions(ctx: RequestContext, name: str, values: list[str]) -> list[Where]
         case _ if name in EQUAL:
             return [(EQUAL[name], "in", values)] if len(values) > 1 else [(EQUAL[name], "eq", value)]
     return []
+
+
+def _tags(text: str, name: str) -> list[str]:
+    """Raises: Invalid, for more than a server can have."""
+    found = text.split(",")
+    if len(found) > MOST_TAGS:
+        raise Invalid(f"Invalid filter field: {name}. There may be {MOST_TAGS} tags at most.", field=name)
+    return found
 
 
 def _status(ctx: RequestContext, values: list[str]) -> list[Where]:

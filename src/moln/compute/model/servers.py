@@ -7,8 +7,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from moln.kernel.errors import Forbidden
+
 MOST_USER_DATA = 65535  # bytes of base64
 MOST_TAGS = 50
+LETTERS = "abcdefghijklmnopqrstuvwxyz"  # of devices
 DISK_CONFIGS = ("AUTO", "MANUAL")
 
 
@@ -321,12 +324,14 @@ def addresses_of(nics: tuple[Nic, ...]) -> dict[str, list[FixedAddress]]:
 
 
 def free_device(server_volumes: tuple[Attached, ...], disks: tuple[LocalDisk, ...]) -> str:
-    """The first device name that is not taken: /dev/vda, /dev/vdb… Raises: ValueError, when all are."""
+    """The first device name that is not taken: /dev/vda, /dev/vdb… Raises: Forbidden, when all are."""
     taken = {v.device for v in server_volumes} | {d.device for d in disks}
-    for letter in "abcdefghijklmnopqrstuvwxyz":
+    for letter in LETTERS:
         if (name := f"/dev/vd{letter}") not in taken:
             return name
-    raise ValueError("no device name is free")
+    raise Forbidden(
+        f"The maximum allowed number of disk devices ({len(LETTERS)}) to attach to a single instance has been exceeded."
+    )
 
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ from moln.kernel.db import Transaction
 from moln.kernel.errors import Forbidden, Invalid, NotFound, OverQuota
 
 PATIENCE_S = 900
+MOST_AT_ONCE = 1000  # servers of one request
 P = "os_compute_api:servers:create"
 PASSWORD_LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
@@ -98,9 +100,38 @@ async def prepare(ctx: RequestContext, request: ServerRequest) -> Plan:
         image_properties=disks.image_properties, availability_zone=request.zone, host=only_host(request, disks), exclude=avoid,
         same_as=beside,
     )  # fmt: skip
-    ids = tuple(ctx.new_id() for _ in range(request.max_count))
+    ids = tuple(ctx.new_id() for _ in range(await count_at_most(ctx, request, flavor)))
     choices = tuple(scheduling.pick(ctx.cloud, wanted) for _ in ids)
     return Plan(request, flavor, disks, networks, key_data, wanted, ids, choices, f"r-{ctx.new_id()[:8]}")
+
+
+async def count_at_most(ctx: RequestContext, request: ServerRequest, flavor: Flavor) -> int:
+    """How many servers to prepare: no more than quota could ever allow, nor than MOST_AT_ONCE. Raises: OverQuota, Invalid."""
+    if request.max_count == 1:
+        return 1
+    project = ctx.project_id or ""
+    limits = await QUOTA.limits(ctx.db, project)
+    most = min([MOST_AT_ONCE, *(limits[r] // n for r, n in demand(flavor).items() if n and limits[r] >= 0)])
+    if request.min_count <= most:
+        return min(request.max_count, most)
+    if request.min_count > MOST_AT_ONCE and most == MOST_AT_ONCE:
+        raise Invalid(f"min_count must be {MOST_AT_ONCE} at most.", field="min_count")
+    over = [r for r, n in demand(flavor).items() if n and 0 <= limits[r] < n * request.min_count]
+    raise over_quota(over, demand(flavor), request.min_count, limits, await QUOTA.used(ctx.db, project))
+
+
+def demand(flavor: Flavor) -> dict[str, int]:
+    """What one server takes of a quota."""
+    return {"instances": 1, "cores": flavor.vcpus, "ram": flavor.ram_mib}
+
+
+def over_quota(over: Sequence[str], each: dict[str, int], count: int, limits: dict[str, int], used: dict[str, int]) -> OverQuota:
+    """In Nova's words."""
+    names = sorted(over)
+    asked, had, most = (", ".join(str(v) for v in vs) for vs in (
+        [each[n] * count for n in names], [used.get(n, 0) for n in names], [limits[n] for n in names]))  # fmt: skip
+    what = ", ".join(names)
+    return OverQuota(f"Quota exceeded for {what}: Requested {asked}, but already used {had} of {most} {what}", resources=tuple(names))
 
 
 def check_place(ctx: RequestContext, request: ServerRequest) -> None:
@@ -141,24 +172,17 @@ async def create_in(tx: Transaction, ctx: RequestContext, plan: Plan) -> Created
 
 async def charge(tx: Transaction, ctx: RequestContext, plan: Plan) -> int:
     """Take quota for as many as may be, at least `min_count`. Raises: OverQuota, in Nova's words."""
-    project, flavor, request = ctx.project_id or "", plan.flavor, plan.request
-    each = {"instances": 1, "cores": flavor.vcpus, "ram": flavor.ram_mib}
-    count = request.max_count
-    if request.max_count > request.min_count:
+    project, request, each = ctx.project_id or "", plan.request, demand(plan.flavor)
+    count = len(plan.ids)
+    if count > request.min_count:
         limits, used = await QUOTA.limits(tx, project), await QUOTA.used(tx, project)
         room = [(limits[r] - used.get(r, 0)) // n for r, n in each.items() if n and limits[r] >= 0]
-        count = max(request.min_count, min([request.max_count, *room]))
+        count = max(request.min_count, min([count, *room]))
     try:
         await QUOTA.charge(tx, project, **{r: n * count for r, n in each.items()})
     except OverQuota as over:
         limits, used = await QUOTA.limits(tx, project), await QUOTA.used(tx, project)
-        names = sorted(over.resources)
-        asked, had, most = (", ".join(str(v) for v in vs) for vs in (
-            [each[n] * count for n in names], [used.get(n, 0) for n in names], [limits[n] for n in names]))  # fmt: skip
-        what = ", ".join(names)
-        raise OverQuota(
-            f"Quota exceeded for {what}: Requested {asked}, but already used {had} of {most} {what}", resources=over.resources
-        ) from None
+        raise over_quota(over.resources, each, count, limits, used) from None
     return count
 
 

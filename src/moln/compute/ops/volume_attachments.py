@@ -54,10 +54,7 @@ async def attach_in(tx: Transaction, ctx: RequestContext, server_id: str, volume
         raise Invalid(f"Invalid volume: volume '{volume_id}' status must be 'available'. Currently in '{found.status}' status.")
     if not for_compute.reaches(ctx.cloud, server.host or "", found.host or ""):
         raise Invalid(f"Invalid volume: volume {volume_id} lies on another host than the server and cannot be reached from there.")
-    try:
-        device = free_device(server.volumes, server.disks)
-    except ValueError:
-        raise Forbidden("The maximum number of disk devices (26) that can be attached to a single instance has been exceeded.") from None
+    device = free_device(server.volumes, server.disks)
     attachment = await attachments.reserve_in(tx, ctx, volume_id, server.id, device=device)
     attached = Attached(volume_id, attachment.id, device, ctx.new_id(), None, delete_on_termination, tag, "attaching")
     await instance_actions.begin(tx, ctx, server.id, "attach_volume", "compute_attach_volume", server.host)

@@ -25,7 +25,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from moln.kernel.db.database import Duplicate, Feed
 from moln.kernel.db.schema import metadata
-from moln.kernel.db.statement import Query, Statement, dialect, encode, inserting, updating
+from moln.kernel.db.statement import PLAIN, Query, Statement, dialect, encode, inserting, updating
 from moln.kernel.errors import Conflict, Failure, Invalid, Unavailable
 from moln.kernel.metrics import GROUPS, Family, Spread
 
@@ -120,9 +120,12 @@ class _Reads:
         self._conn = conn
         self._hook = hook
 
-    def _execute(self, statement: Statement, params: dict[str, Any]) -> sqlite3.Cursor:
+    def _execute(self, statement: Statement, values: dict[str, Any]) -> sqlite3.Cursor:
+        """values: the caller's to give away."""
         text, fixed = statement.text("sqlite")
-        values = {k: encode(v) for k, v in params.items()}
+        for name, value in values.items():
+            if type(value) not in PLAIN:
+                values[name] = encode(value)
         if fixed:
             values = fixed | values
         if self._hook:
@@ -184,7 +187,7 @@ class SqliteTransaction(_Reads):
         return self._execute(statement, params).rowcount
 
     async def insert(self, table: sa.Table, row: msgspec.Struct | dict[str, Any], *, if_absent: bool = False) -> bool:
-        values = row if isinstance(row, dict) else {f: getattr(row, f) for f in row.__struct_fields__}
+        values = dict(row) if isinstance(row, dict) else msgspec.structs.asdict(row)
         return self._execute(inserting(table, tuple(values), if_absent=if_absent), values).rowcount == 1
 
     async def update(self, table: sa.Table, values: dict[str, Any], **by: Any) -> int:

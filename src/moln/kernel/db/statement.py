@@ -63,10 +63,13 @@ class Query(Statement, Generic[T]):
         return self._decode
 
 
+PLAIN = frozenset({str, int, float, bytes, type(None)})  # what a driver takes as it is
+
+
 def encode(value: Any) -> Any:
     """A Python value as the driver takes it: 0/1 for bool, JSON text for what is nested."""
     kind = type(value)
-    if kind is str or kind is int or value is None or kind is bytes or kind is float:
+    if kind in PLAIN:
         return value
     if kind is bool:
         return int(value)

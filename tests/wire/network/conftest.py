@@ -54,7 +54,7 @@ class Client:
 
     async def list(self, collection: str, /, **query: Any) -> Any:
         named = {key.replace("__", ":"): value for key, value in query.items()}
-        return (await self.call("GET", f"/{collection}", 200, params=named))[collection.replace("-", "_")]
+        return (await self.call("GET", f"/{collection}", 200, params=named))[collection.rpartition("/")[2].replace("-", "_")]
 
     async def remove(self, collection: str, id: str, status: int = 204) -> Any:
         answer = await self.call("DELETE", f"/{collection}/{id}", status)
@@ -62,7 +62,8 @@ class Client:
 
 
 def singular(collection: str) -> str:
-    return collection.replace("-", "_").removesuffix("s")
+    name = collection.rpartition("/")[2].replace("-", "_")
+    return name.removesuffix("ies") + "y" if name.endswith("ies") else name.removesuffix("s")
 
 
 @pytest.fixture

@@ -102,9 +102,9 @@ async def card_for(db: Reader, ctx: RequestContext, asked: NetworkRequest) -> Ca
             raise Invalid(f"Port {port.id} requires a FixedIP in order to be used.", field="port")
         return Card(at, port.id, None, asked.tag)
     at = await networks.find(db, asked.network_id or "")
-    if at is None or not (at.project_id == ctx.project_id or at.shared or at.external or ctx.is_admin):
+    if at is None or not (at.usable_by(ctx.project_id) or at.outside_of(ctx.project_id) or ctx.is_admin):
         raise Invalid(f"Network {asked.network_id} could not be found.", field="networks")
-    if at.external and not at.shared and not ctx.allows("compute", "network:attach_external_network"):
+    if at.external and not at.shared_to(ctx.project_id) and not ctx.allows("compute", "network:attach_external_network"):
         raise Forbidden(f"It is not allowed to create an interface on external network {at.id}")
     await _check_subnet(db, at)
     return Card(at, None, asked.fixed_ip, asked.tag)

@@ -185,11 +185,14 @@ def _guarded(name: str, value: Any) -> set[str]:
 
 
 class Schema:
-    """One resource's attributes. resource: its name in the singular, as policy has it."""
+    """One resource's attributes. resource: its name in the singular, as policy has it. standard: it has Neutron's standard attributes.
 
-    def __init__(self, resource: str, collection: str, attributes: list[Attribute]):
-        self.resource, self.collection = resource, collection
-        self.attributes = {attribute.name: attribute for attribute in [*STANDARD, *attributes]}
+    single: its name in bodies, where policy has another.
+    """
+
+    def __init__(self, resource: str, collection: str, attributes: list[Attribute], *, standard: bool = True, single: str = ""):
+        self.resource, self.collection, self.single = resource, collection, single or resource
+        self.attributes = {attribute.name: attribute for attribute in [*(STANDARD if standard else PLAIN), *attributes]}
 
     def post(self, ctx: RequestContext, body: dict[str, Any]) -> Given:
         """A body of POST. Raises: Invalid."""
@@ -270,17 +273,38 @@ def truths(column: str) -> Callable[[list[str]], list[tuple[str, str, Any]]]:
     return where
 
 
-STANDARD = [
+def shared_with_caller(clause: str = "shared_to") -> Callable[[list[str]], list[tuple[str, str, Any]]]:
+    """Filter by whether a thing is shared with whoever asks."""
+
+    def where(values: list[str]) -> list[tuple[str, str, Any]]:
+        wanted = {boolean(value, "shared") for value in values}
+        return [(clause if wanted.pop() else f"not_{clause}", "eq", CALLER)] if len(wanted) == 1 else []
+
+    return where
+
+
+CALLER = "\0caller"  # in a filter: the caller's project
+PLAIN = [
     Attribute(name="id", field="id", filter="id", sort=True),
+    Attribute(name="tenant_id", filter="project_id", sort=True),
+    Attribute(name="project_id", filter="project_id", sort=True),
+]
+"""What every resource has."""
+
+STANDARD = [
+    *PLAIN,
     Attribute(
         name="description", field="description", post=True, put=True, default="", parse=text_or_none(), filter="description", sort=True
     ),
     Attribute(name="created_at"),
     Attribute(name="updated_at"),
     Attribute(name="revision_number", filter=numbers("revision_number"), sort=True),
-    Attribute(name="tenant_id", filter="project_id", sort=True),
-    Attribute(name="project_id", filter="project_id", sort=True),
 ]
+"""What resources with Neutron's standard attributes have."""
+
+SHARED = Attribute(
+    name="shared", field="shared", post=True, put=True, default=False, parse=boolean, filter=shared_with_caller(), sort=False
+)
 NAME = Attribute(name="name", field="name", post=True, put=True, default="", parse=text(), filter="name", sort=True)
 ADMIN_STATE = Attribute(
     name="admin_state_up",

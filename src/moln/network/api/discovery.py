@@ -10,6 +10,16 @@ from moln.kernel.http.routes import Params
 from moln.network.api.service import routes
 
 EXTENSIONS = {                                     # alias: (name, what it adds)
+    "address-scope": ("Address scope", "Address scopes extension."),
+    "default-subnetpools": ("Default Subnetpools", "Provides ability to mark and use a subnetpool as the default."),
+    "rbac-address-scope": ("Add address_scope type to RBAC", "Add address_scope type to RBAC"),
+    "rbac-policies": ("RBAC Policies", "Allows creation and modification of policies that control project access to resources."),
+    "rbac-security-groups": ("Add security_group type to network RBAC", "Add security_group type to network RBAC"),
+    "rbac-subnetpool": ("Add subnetpool type to RBAC", "Add subnetpool type to RBAC"),
+    "security-groups-shared-filtering": ("Security group filtering on the shared field", "Support filtering security groups on the shared field"),
+    "subnet_allocation": ("Subnet Allocation", "Enables allocation of subnets from a subnet pool"),
+    "subnet_onboard": ("Subnet Onboard", "Provides support for onboarding subnets into subnet pools"),
+    "subnetpool-prefix-ops": ("Subnet Pool Prefix Operations", "Provides support for adjusting the prefix list of subnet pools"),
     "agent": ("agent", "The agent management extension."),
     "allowed-address-pairs": ("Allowed Address Pairs", "Provides allowed address pairs"),
     "availability_zone": ("Availability Zone", "The availability zone extension."),
@@ -55,7 +65,7 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
 UPDATED = "2026-11-22T00:00:00-00:00"
 RESOURCES = (
     "networks", "subnets", "ports", "routers", "floatingips", "security-groups", "security-group-rules", "quotas", "agents",
-    "availability_zones", "extensions", "network-ip-availabilities",
+    "availability_zones", "extensions", "network-ip-availabilities", "subnetpools", "address-scopes", "rbac-policies",
 )  # fmt: skip
 
 

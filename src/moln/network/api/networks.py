@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import UNSET
-
-from moln.kernel.errors import Invalid
 from moln.network.api import attributes as a
 from moln.network.api import views
 from moln.network.api.attributes import ADMIN_STATE, NAME, Attribute, Schema, bad_value
@@ -54,7 +51,9 @@ NETWORKS = Resource(
             Attribute(name="status", filter=_always("ACTIVE"), sort=False),
             Attribute(name="subnets"),
             Attribute(name="availability_zones"),
-            Attribute(name="shared", field="shared", post=True, put=True, default=False, parse=a.boolean, filter=a.truths("shared"), sort=True),
+            a.SHARED,
+            Attribute(name="ipv4_address_scope"),
+            Attribute(name="ipv6_address_scope"),
             Attribute(
                 name="router:external", field="external", post=True, put=True, default=False, parse=a.boolean, filter=a.truths("external"),
             ),
@@ -114,10 +113,11 @@ def _gateway(value: Any, name: str) -> str | None:
     return None if value is None else str(parse_address(value, field=name))
 
 
-def _no_pool(value: Any, name: str) -> None:
-    """Subnet pools are not served: only null is taken."""
-    if value is not None:
-        raise Invalid("Subnet pools are not supported: give the subnet its cidr.", field=name)
+def _pool_id(value: Any, name: str) -> str | None:
+    """A pool's id; not the word for prefixes that an upstream router delegates, which OVN has not."""
+    if value == "prefix_delegation":
+        raise bad_value(name, "IPv6 prefix delegation is not supported")
+    return a.optional(a.uuid)(value, name)  # type: ignore[no-any-return]
 
 
 IPV6_MODES = a.optional(a.one_of("dhcpv6-stateful", "dhcpv6-stateless", "slaac"))
@@ -139,8 +139,12 @@ SUBNETS = Resource(
                 sort=True,
             ),
             Attribute(name="network_id", field="network_id", post=True, required=True, parse=a.uuid, filter="network_id", sort=True),
-            Attribute(name="subnetpool_id", post=True, default=UNSET, parse=_no_pool, filter=lambda values: [("id", "in", [])]),
-            Attribute(name="cidr", field="cidr", post=True, required=True, filter="cidr", sort=True),
+            Attribute(
+                name="subnetpool_id", field="subnetpool_id", post=True, default=None, parse=_pool_id, filter="subnetpool_id", sort=True
+            ),
+            Attribute(name="use_default_subnetpool", field="use_default_subnetpool", post=True, default=False, parse=a.boolean),
+            Attribute(name="prefixlen", field="prefixlen", post=True, default=None, parse=a.optional(a.whole(0))),
+            Attribute(name="cidr", field="cidr", post=True, default=None, filter="cidr", sort=True),
             Attribute(
                 name="gateway_ip", field="gateway_ip", post=True, put=True, default="", parse=_gateway, filter="gateway_ip", sort=True
             ),
@@ -162,7 +166,7 @@ SUBNETS = Resource(
                 name="ipv6_address_mode", field="ipv6_address_mode", post=True, default=None, parse=IPV6_MODES, filter="ipv6_address_mode"
             ),
             Attribute(name="service_types", field="service_types", post=True, put=True, default=(), parse=a.list_of(a.text(), unique=True)),
-            Attribute(name="shared", filter=a.truths("net_shared")),
+            Attribute(name="shared", filter=a.shared_with_caller("net_shared")),
             Attribute(name="router:external", filter=a.truths("net_external")),
         ],
     ),

@@ -13,7 +13,7 @@ from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Reply, Routes
 from moln.kernel.http.routes import Params
-from moln.network.api.attributes import Given, Schema
+from moln.network.api.attributes import CALLER, Given, Schema
 from moln.network.api.lists import MOST, Asked, asked, links
 from moln.network.ops import authority
 from moln.network.ops.common import missing
@@ -45,7 +45,7 @@ class Resource:
         if self.first is not None:
             await self.first(ctx)
         query = asked(self.schema, params)
-        where = list(query.where)
+        where = [(name, op, (ctx.project_id or "") if value is CALLER else value) for name, op, value in query.where]
         if not ctx.is_admin and "service" not in ctx.roles:
             where.append(("seen_by", "eq", ctx.project_id or ""))
         things = await self.table.listing.page(
@@ -68,10 +68,10 @@ class Resource:
         if not self._sees(ctx, target):
             raise missing(self.schema.resource, id)
         fields = frozenset(f for f in params.get("fields", []) if f)
-        return {self.schema.resource: self._trim(ctx, view, target, Asked([], [], None, None, False, fields))}
+        return {self.schema.single: self._trim(ctx, view, target, Asked([], [], None, None, False, fields))}
 
     async def create(self, ctx: RequestContext, body: dict[str, Any]) -> dict[str, Any]:
-        single, many = self.schema.resource, self.schema.collection
+        single, many = self.schema.single, self.schema.collection
         if unknown := [key for key in body if key not in (single, many)]:
             raise Invalid(f"Unrecognized attribute(s) '{', '.join(key[:80] for key in unknown)}'")
         if isinstance(body.get(many), list) and body[many]:
@@ -107,7 +107,7 @@ class Resource:
         return [self._trim(ctx, view, target, None) for view, target in await self.views(tx, ctx, made)]
 
     async def update(self, ctx: RequestContext, id: str, body: dict[str, Any], revision: int | None) -> dict[str, Any]:
-        single = self.schema.resource
+        single = self.schema.single
         if single not in body or len(body) > 1:
             raise Invalid("Resource body required" if single not in body else "Unrecognized attribute(s)")
         given = self.schema.put(self._object(body[single]))
@@ -128,7 +128,11 @@ class Resource:
         await self._must_see(tx, ctx, id)
         await self.delete_in(tx, ctx, id, revision=revision)
 
-    async def _must_see(self, tx: Transaction, ctx: RequestContext, id: str) -> Any:
+    async def must_see(self, ctx: RequestContext, id: str) -> authority.Target:
+        """What policy is asked about a thing. Raises: NotFound, when the caller may not see it."""
+        return await self._must_see(ctx.db, ctx, id)
+
+    async def _must_see(self, tx: Reader, ctx: RequestContext, id: str) -> authority.Target:
         """What a caller may not see is not there, whatever they would do to it."""
         thing = await self.table.find(tx, id)
         if thing is None:
@@ -155,7 +159,7 @@ class Resource:
 
     async def tags(self, ctx: RequestContext, id: str) -> list[str]:
         shown = await self.show(ctx, id, {"fields": ["tags"]})
-        return list(shown[self.schema.resource].get("tags", []))
+        return list(shown[self.schema.single].get("tags", []))
 
     async def set_tags(self, ctx: RequestContext, id: str, change: Callable[[list[str]], list[str]], verb: str = "update") -> list[str]:
         return await ctx.db.write(self._set_tags_in, ctx, id, change, verb)

@@ -48,7 +48,7 @@ GROUPS = Resource(
                 filter=a.truths("stateful"),
                 sort=True,
             ),
-            Attribute(name="shared", filter=lambda values: [] if "false" in [v.lower() for v in values] else [("id", "in", [])]),
+            Attribute(name="shared", filter=a.shared_with_caller()),
             Attribute(name="security_group_rules"),
         ],
     ),

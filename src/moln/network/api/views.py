@@ -14,17 +14,21 @@ from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
 from moln.network.model.subnets import Subnet
 from moln.network.ops import authority
 from moln.network.ops import ports as port_ops
+from moln.network.ops import subnet_pools as pool_ops
 from moln.network.store import rows
 
 Found = list[tuple[dict[str, Any], authority.Target]]
 
 
-def standard(thing: Any, tags: dict[str, list[str]] | None = None) -> dict[str, Any]:
+def owned(thing: Any) -> dict[str, Any]:
     """What every resource has."""
+    return {"id": thing.id, "project_id": thing.project_id, "tenant_id": thing.project_id}
+
+
+def standard(thing: Any, tags: dict[str, list[str]] | None = None) -> dict[str, Any]:
+    """What every resource with Neutron's standard attributes has."""
     view = {
-        "id": thing.id,
-        "project_id": thing.project_id,
-        "tenant_id": thing.project_id,
+        **owned(thing),
         "description": thing.description,
         "created_at": iso(thing.created_at),
         "updated_at": iso(thing.updated_at),
@@ -39,7 +43,9 @@ async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Fo
     ids = [n.id for n in things]
     tags = await rows.tags_of(db, ids)
     within: dict[str, list[str]] = {}
-    for subnet in await rows.subnets.by_any(db, "network_id", ids):
+    there = await rows.subnets.by_any(db, "network_id", ids)
+    scopes = await pool_ops.scopes_of(db, there)
+    for subnet in there:
         within.setdefault(subnet.network_id, []).append(subnet.id)
     zone = [ctx.settings.network.availability_zone]
     return [
@@ -50,8 +56,10 @@ async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Fo
                 "admin_state_up": n.admin_state_up,
                 "status": "ACTIVE",
                 "subnets": within.get(n.id, []),
-                "shared": n.shared,
+                "shared": authority.shared_with(ctx, n.shared_with),
                 "router:external": n.external,
+                "ipv4_address_scope": scopes.get(n.id, {}).get(4),
+                "ipv6_address_scope": scopes.get(n.id, {}).get(6),
                 "mtu": n.mtu,
                 "provider:network_type": n.network_type,
                 "provider:physical_network": n.physical_network,
@@ -62,7 +70,7 @@ async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Fo
                 "availability_zones": zone,
                 **({"is_default": n.is_default} if n.external else {}),
             },
-            authority.of_network(n),
+            authority.of_network(ctx, n),
         )
         for n in things
     ]
@@ -82,7 +90,7 @@ async def subnets(db: Reader, ctx: RequestContext, things: list[Subnet]) -> Foun
                 "name": s.name,
                 "network_id": s.network_id,
                 "ip_version": s.ip_version,
-                "subnetpool_id": None,
+                "subnetpool_id": s.subnetpool_id,
                 "cidr": s.cidr,
                 "gateway_ip": s.gateway_ip,
                 "allocation_pools": [{"start": p.start, "end": p.end} for p in s.allocation_pools],
@@ -94,7 +102,7 @@ async def subnets(db: Reader, ctx: RequestContext, things: list[Subnet]) -> Foun
                 "service_types": list(s.service_types),
                 "router:external": parents[s.network_id].external,
             },
-            authority.on_network(s.project_id, parents[s.network_id], id=s.id),
+            authority.on_network(ctx, s.project_id, parents[s.network_id], id=s.id),
         )
         for s in things
     ]
@@ -139,7 +147,7 @@ async def ports(db: Reader, ctx: RequestContext, things: list[Port]) -> Found:
                 "dns_name": p.dns_name,
                 "dns_assignment": dns_assignment(ctx, p, parents[p.network_id]),
             },
-            port_ops.target(p, parents[p.network_id]),
+            port_ops.target(ctx, p, parents[p.network_id]),
         )
         for p in things
     ]
@@ -227,10 +235,10 @@ async def security_groups(db: Reader, ctx: RequestContext, things: list[Security
                 **standard(g, tags),
                 "name": g.name,
                 "stateful": g.stateful,
-                "shared": False,
+                "shared": authority.shared_with(ctx, g.shared_with),
                 "security_group_rules": within.get(g.id, []),
             },
-            authority.of_project(g.project_id, id=g.id, shared=False),
+            authority.of_shareable(ctx, g),
         )
         for g in things
     ]

@@ -81,6 +81,7 @@ class SecurityGroup(Struct, frozen=True, kw_only=True):
     description: str = ""
     stateful: bool = True
     is_default: bool = False
+    shared_with: tuple[str, ...] = ()
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1

@@ -41,6 +41,7 @@ class Subnet(Struct, frozen=True, kw_only=True):
     ipv6_address_mode: Ipv6Mode | None = None
     service_types: tuple[str, ...] = ()
     dns_publish_fixed_ip: bool = False
+    subnetpool_id: str | None = None
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1

@@ -9,6 +9,7 @@ from moln.kernel.context import POLICIES, RequestContext
 from moln.kernel.errors import Forbidden, NotFound
 from moln.network.model.networks import Network
 from moln.network.model.security_groups import SecurityGroup
+from moln.network.model.sharing import reaches
 
 Target = dict[str, Any]
 
@@ -43,15 +44,26 @@ def of_project(project_id: str, **more: Any) -> Target:
     return {"project_id": project_id, "tenant_id": project_id, **more}
 
 
-def of_network(network: Network, **more: Any) -> Target:
+def shared_with(ctx: RequestContext, targets: Iterable[str]) -> bool:
+    """Whether something shared with these projects is shared with the caller's."""
+    return reaches(targets, ctx.project_id)
+
+
+def of_shareable(ctx: RequestContext, thing: Any, **more: Any) -> Target:
+    """What may be shared, as policy sees it: `shared` is whether it is shared with the caller."""
+    return of_project(thing.project_id, **{"id": thing.id, "shared": shared_with(ctx, thing.shared_with), **more})
+
+
+def of_network(ctx: RequestContext, network: Network, **more: Any) -> Target:
     """A network as policy sees it."""
-    return of_project(network.project_id, **{"id": network.id, "shared": network.shared, "router:external": network.external, **more})
+    return of_shareable(ctx, network, **{"router:external": network.outside_of(ctx.project_id), **more})
 
 
-def on_network(project_id: str, network: Network, **more: Any) -> Target:
+def on_network(ctx: RequestContext, project_id: str, network: Network, **more: Any) -> Target:
     """A subnet or port as policy sees it: with its network's owner."""
     parent = {"network_id": network.id, "network:project_id": network.project_id, "network:tenant_id": network.project_id}
-    return of_project(project_id, **parent, **{"network:shared": network.shared, "router:external": network.external, **more})
+    shared, external = shared_with(ctx, network.shared_with), network.outside_of(ctx.project_id)
+    return of_project(project_id, **parent, **{"network:shared": shared, "router:external": external, **more})
 
 
 def in_group(project_id: str, group: SecurityGroup) -> Target:

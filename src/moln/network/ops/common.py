@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 QUOTA = Quota(
     "network",
-    {"network": 100, "subnet": 100, "port": 500, "router": 10, "floatingip": 50, "security_group": 10, "security_group_rule": 100},
+    {"network": 100, "subnet": 100, "port": 500, "router": 10, "floatingip": 50, "security_group": 10, "security_group_rule": 100,
+     "subnetpool": -1, "rbac_policy": 10},
 )
 METADATA = "network-metadata"  # topic and reconciler: nodes whose metadata sockets have to be looked at
 ENGINE = "network-engine"  # topic and reconciler: what the engine has to look at
@@ -31,6 +32,9 @@ _MISSING = {
     "floatingip": ("FloatingIPNotFound", "Floating IP {} could not be found"),
     "security_group": ("SecurityGroupNotFound", "Security group {} does not exist"),
     "security_group_rule": ("SecurityGroupRuleNotFound", "Security group rule {} does not exist"),
+    "subnetpool": ("SubnetPoolNotFound", "Subnet pool {} could not be found."),
+    "address_scope": ("AddressScopeNotFound", "Address scope {} could not be found."),
+    "rbac_policy": ("RbacPolicyNotFound", "RBAC policy of type unknown with ID {} not found"),
     "agent": ("AgentNotFound", "Agent {} could not be found."),
 }
 

@@ -32,7 +32,7 @@ async def create_in(
     """
     authority.require(ctx, "create_floatingip", authority.of_project(project_id), set_)
     network = await rows.networks.find(tx, floating_network_id)
-    if network is None or not authority.sees(ctx, "network", authority.of_network(network)):
+    if network is None or not authority.sees(ctx, "network", authority.of_network(ctx, network)):
         raise missing("network", floating_network_id)
     if not network.external:
         raise bad("floatingip", f"Network {floating_network_id} is not a valid external network")
@@ -97,7 +97,7 @@ async def _associate(tx: Transaction, ctx: RequestContext, fip: FloatingIp, port
         raise missing("port", port_id)
     if port.project_id != fip.project_id and not ctx.is_admin:
         network = await get(tx, rows.networks, "network", port.network_id)
-        if not authority.sees(ctx, "port", ports.target(port, network)):
+        if not authority.sees(ctx, "port", ports.target(ctx, port, network)):
             raise missing("port", port_id)
         raise bad(
             "floatingip", f"Cannot process floating IP association with Port {port_id}, since that port is owned by a different project"

@@ -8,8 +8,9 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Conflict
 from moln.network.model.networks import LOWEST_MTU, Network, highest_mtu
-from moln.network.model.ports import AUTO_DELETED, Owner
-from moln.network.ops import authority
+from moln.network.model.ports import AUTO_DELETED
+from moln.network.model.sharing import EVERYONE, EXTERNAL, SHARED
+from moln.network.ops import authority, sharing
 from moln.network.ops.addressing import random_int
 from moln.network.ops.common import QUOTA, check_revision, check_zones, conflict, get, invalid, look_at, missing
 from moln.network.store import rows
@@ -25,21 +26,23 @@ async def find(db: Reader, network_id: str) -> Network | None:
 async def get_visible(db: Reader, ctx: RequestContext, network_id: str) -> Network:
     """The network, if the caller may know of it. Raises: NotFound."""
     found = await rows.networks.find(db, network_id)
-    if found is None or not authority.sees(ctx, "network", authority.of_network(found)):
+    if found is None or not authority.sees(ctx, "network", authority.of_network(ctx, found)):
         raise missing("network", network_id)
     return found
 
 
 async def visible(db: Reader, ctx: RequestContext) -> list[Network]:
     """Networks that a server of the caller's project may be put on: the project's own, and shared ones."""
-    own = [n for n in await rows.networks.by(db, "project_id", ctx.project_id or "") if not n.external or n.shared]
-    shared = [n for n in await rows.networks.by(db, "shared", 1) if n.project_id != ctx.project_id]
+    project = ctx.project_id or ""
+    own = [n for n in await rows.networks.by(db, "project_id", project) if not n.external or n.shared_to(project)]
+    shared = [n for n in await rows.networks.listing.page(db, [("shared_to", "eq", project)]) if n.project_id != project]
     return own + shared
 
 
 async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, set_: frozenset[str] = frozenset(), **fields: Any) -> Network:
     """Record a network. fields: of Network; `set_`: attributes (wire names) the caller gave. Raises: Invalid, Forbidden, OverQuota."""
-    target = authority.of_project(project_id, shared=fields.get("shared", False), **{"router:external": fields.get("external", False)})
+    shared, external = fields.pop("shared", False), fields.get("external", False)
+    target = authority.of_project(project_id, shared=shared, **{"router:external": external})
     authority.require(ctx, "create_network", target, set_)
     check_zones(ctx, fields.get("availability_zone_hints", ()))
     await QUOTA.charge(tx, project_id, network=1)
@@ -47,8 +50,13 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
     segment = await _segment(tx, ctx, kind, physical, number)
     mtu = _mtu(ctx, segment["network_type"], fields.pop("mtu", None))
     now = ctx.now_us
+    for on, name in ((shared, "shared_with"), (external, "external_to")):
+        fields |= {name: (EVERYONE,)} if on else {}
     network = Network(id=ctx.new_id(), project_id=project_id, mtu=mtu, created_at=now, updated_at=now, **segment, **fields)
     await rows.networks.add(tx, network)
+    for on, action in ((shared, SHARED), (external, EXTERNAL)):
+        if on:
+            await sharing.add_in(tx, ctx, project_id, "network", network.id, action)
     look_at(tx, "network", network.id)
     return network
 
@@ -116,7 +124,7 @@ async def update_in(
 ) -> Network:
     """Change what the caller gave. Raises: NotFound, Forbidden, Invalid, Conflict, PreconditionFailed."""
     network = await get(tx, rows.networks, "network", id)
-    authority.require(ctx, "update_network", authority.of_network(network), set_)
+    authority.require(ctx, "update_network", authority.of_network(ctx, network), set_)
     check_zones(ctx, changes.get("availability_zone_hints", ()))
     check_revision(network.revision_number, revision)
     if provider := {"network_type", "physical_network", "segmentation_id"} & changes.keys():
@@ -126,21 +134,32 @@ async def update_in(
         changes = {k: v for k, v in changes.items() if k not in provider}
     if "mtu" in changes:
         changes["mtu"] = _mtu(ctx, network.network_type, changes["mtu"])
-    if changes.get("shared") is False and network.shared:
-        ports = await rows.ports.by(tx, "network_id", id)
-        if any(
-            p.project_id not in (network.project_id, "") and p.device_owner not in (Owner.ROUTER_GATEWAY, Owner.FLOATING_IP) for p in ports
-        ):
+    if "shared" in changes:
+        try:
+            network = await sharing.set_shared_in(tx, ctx, "network", network, changes.pop("shared"))
+        except Conflict:
             raise conflict(
                 "InvalidSharedSetting", f"Unable to reconfigure sharing settings for network {id}. Multiple projects are using it."
-            )
+            ) from None
     if changes.get("external") is False and network.external and await rows.routers.by(tx, "gateway_network_id", id):
         raise conflict(
             "ExternalNetworkInUse", f"External network {id} cannot be updated to be made non-external, since it has existing gateway ports"
         )
+    if changes.get("external", network.external) != network.external:
+        network = await _set_external(tx, ctx, network, changes["external"])
+    changes.pop("external", None)
     network = await rows.networks.save(tx, network, ctx.now_us, **changes)
     look_at(tx, "network", id)
     return network
+
+
+async def _set_external(tx: Transaction, ctx: RequestContext, network: Network, on: bool) -> Network:
+    """External for everyone, or for nobody any more."""
+    if on:
+        made: Network = await sharing.set_shared_in(tx, ctx, "network", network, True, EXTERNAL)
+        return made
+    await sharing.forget_in(tx, network.id, EXTERNAL)
+    return await rows.networks.save(tx, network, ctx.now_us, external=False, external_to=())
 
 
 async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: int | None = None) -> None:
@@ -148,7 +167,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
     from moln.network.ops import ports, subnets
 
     network = await get(tx, rows.networks, "network", id)
-    authority.require(ctx, "delete_network", authority.of_network(network))
+    authority.require(ctx, "delete_network", authority.of_network(ctx, network))
     check_revision(network.revision_number, revision)
     on_it = await rows.ports.by(tx, "network_id", id)
     using = [p for p in on_it if p.device_owner not in AUTO_DELETED]
@@ -162,6 +181,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
         await ports.drop_in(tx, ctx, port)
     for subnet in await rows.subnets.by(tx, "network_id", id):
         await subnets.drop_in(tx, subnet)
+    await sharing.forget_in(tx, id)
     await rows.set_tags(tx, id, ())
     await rows.networks.remove(tx, id)
     await QUOTA.refund(tx, network.project_id, network=1)

@@ -36,7 +36,7 @@ async def get_visible(db: Reader, ctx: RequestContext, port_id: str) -> Port:
     port = await rows.ports.find(db, port_id)
     if port is not None:
         network = await get(db, rows.networks, "network", port.network_id)
-        if authority.sees(ctx, "port", target(port, network)):
+        if authority.sees(ctx, "port", target(ctx, port, network)):
             return port
     raise missing("port", port_id)
 
@@ -58,9 +58,9 @@ async def at_address(db: Reader, network_id: str, ip_address: str) -> Port | Non
     return None if port_id is None else await rows.ports.find(db, port_id)
 
 
-def target(port: Port, network: Network) -> authority.Target:
+def target(ctx: RequestContext, port: Port, network: Network) -> authority.Target:
     """A port as policy sees it."""
-    return authority.on_network(port.project_id, network, id=port.id, device_owner=port.device_owner, device_id=port.device_id)
+    return authority.on_network(ctx, port.project_id, network, id=port.id, device_owner=port.device_owner, device_id=port.device_id)
 
 
 def counted(port: Port) -> bool:
@@ -88,10 +88,10 @@ async def create_in(
     """
     project = (ctx.project_id or "") if project_id is None else project_id
     network = await rows.networks.find(tx, network_id)
-    if network is None or not authority.sees(ctx, "network", authority.of_network(network)):
+    if network is None or not authority.sees(ctx, "network", authority.of_network(ctx, network)):
         raise missing("network", network_id)
     owner = fields.get("device_owner", "")
-    authority.require(ctx, "create_port", authority.on_network(project, network, device_owner=owner), set_)
+    authority.require(ctx, "create_port", authority.on_network(ctx, project, network, device_owner=owner), set_)
     check_owner(ctx, owner)
     secured = network.port_security_enabled if port_security_enabled is None else port_security_enabled
     now = ctx.now_us
@@ -150,7 +150,7 @@ async def update_in(
     """
     port = await get(tx, rows.ports, "port", id)
     network = await get(tx, rows.networks, "network", port.network_id)
-    wanted = target(port, network) | {k: changes[k] for k in ("device_owner", "device_id") if k in changes}
+    wanted = target(ctx, port, network) | {k: changes[k] for k in ("device_owner", "device_id") if k in changes}
     authority.require(ctx, "update_port", wanted, set_)
     check_revision(port.revision_number, revision)
     if changes.get("device_owner", port.device_owner) != port.device_owner:
@@ -274,7 +274,7 @@ async def remove_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
     """Remove a port for an API caller. Raises: NotFound, Forbidden, Conflict when it belongs to a router or floating address."""
     port = await get(tx, rows.ports, "port", id)
     network = await get(tx, rows.networks, "network", port.network_id)
-    authority.require(ctx, "delete_port", target(port, network))
+    authority.require(ctx, "delete_port", target(ctx, port, network))
     check_revision(port.revision_number, revision)
     if port.device_owner in (Owner.ROUTER_INTERFACE, Owner.ROUTER_GATEWAY, Owner.FLOATING_IP):
         raise conflict("ServicePortInUse", f"Port {id} cannot be deleted directly via the port API: has device owner {port.device_owner}.")

@@ -100,7 +100,7 @@ def _bad_routes(routes: Sequence[Route], reason: str) -> Invalid:
 async def _set_gateway(tx: Transaction, ctx: RequestContext, router: Router, gateway: Gateway) -> Router:
     network_id = gateway.get("network_id") or router.gateway_network_id or ""
     network = await rows.networks.find(tx, network_id)
-    if network is None or not authority.sees(ctx, "network", authority.of_network(network)):
+    if network is None or not authority.sees(ctx, "network", authority.of_network(ctx, network)):
         raise missing("network", network_id)
     if not network.external:
         raise bad("router", f"Network {network_id} is not an external network")
@@ -195,7 +195,7 @@ async def add_interface_in(
 async def _join_by_subnet(tx: Transaction, ctx: RequestContext, router: Router, subnet_id: str) -> tuple[Port, list[str]]:
     subnet = await get(tx, rows.subnets, "subnet", subnet_id)
     network = await get(tx, rows.networks, "network", subnet.network_id)
-    if not authority.sees(ctx, "subnet", authority.on_network(subnet.project_id, network)):
+    if not authority.sees(ctx, "subnet", authority.on_network(ctx, subnet.project_id, network)):
         raise missing("subnet", subnet_id)
     if subnet.project_id != ctx.project_id and not ctx.is_admin:  # SEC-33 (CVE-2014-0056), bug 1757482
         raise bad("router", f"Cannot add interface to router because subnet {subnet_id} is not owned by project making the request")
@@ -226,7 +226,7 @@ async def _join_by_subnet(tx: Transaction, ctx: RequestContext, router: Router, 
 async def _join_by_port(tx: Transaction, ctx: RequestContext, router: Router, port_id: str) -> tuple[Port, list[str]]:
     port = await get(tx, rows.ports, "port", port_id)
     network = await get(tx, rows.networks, "network", port.network_id)
-    if not authority.sees(ctx, "port", ports.target(port, network)):
+    if not authority.sees(ctx, "port", ports.target(ctx, port, network)):
         raise missing("port", port_id)
     if port.project_id != ctx.project_id and not ctx.is_admin:
         raise bad("router", f"Cannot add interface to router because port {port_id} is not owned by project making the request")

@@ -7,7 +7,7 @@ from typing import Any
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.network.model.security_groups import SecurityGroupRule, canonical
-from moln.network.ops import authority
+from moln.network.ops import authority, security_groups
 from moln.network.ops.common import QUOTA, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
 
@@ -17,14 +17,14 @@ async def create_in(
 ) -> SecurityGroupRule:
     """Record a rule; the engine has it within moments. Raises: NotFound, Invalid, Forbidden, Conflict for a second alike, OverQuota."""
     group = await rows.groups.find(tx, fields["security_group_id"])
-    if group is None or not authority.sees(ctx, "security_group", authority.of_project(group.project_id)):
+    if group is None or not authority.sees(ctx, "security_group", authority.of_shareable(ctx, group)):
         raise missing("security_group", fields["security_group_id"])
     authority.require(ctx, "create_security_group_rule", authority.in_group(group.project_id, group), set_)
     now = ctx.now_us
     rule = canonical(SecurityGroupRule(id=ctx.new_id(), project_id=group.project_id, created_at=now, updated_at=now, **fields))
     if rule.remote_group_id is not None:
         remote = await rows.groups.find(tx, rule.remote_group_id)
-        if remote is None or remote.project_id not in (group.project_id, ctx.project_id) and not ctx.is_admin:
+        if remote is None or not security_groups.usable(ctx, remote, group.project_id):
             raise missing("security_group", rule.remote_group_id)
     await QUOTA.charge(tx, group.project_id, security_group_rule=1)
     if not await rows.rules.add(tx, rule, if_absent=True):

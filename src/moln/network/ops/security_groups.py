@@ -8,7 +8,8 @@ from typing import Any
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
-from moln.network.ops import authority
+from moln.network.model.sharing import reaches
+from moln.network.ops import authority, sharing
 from moln.network.ops.common import QUOTA, changed, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
 
@@ -72,12 +73,18 @@ async def names_of(db: Reader, ids: Iterable[str]) -> dict[str, str]:
     return {group.id: group.name for group in await rows.groups.some(db, ids)}
 
 
+def usable(ctx: RequestContext, group: SecurityGroup, project_id: str) -> bool:
+    """Whether things of the project may refer to the group: its own, the caller's, or one shared with either."""
+    mine = (project_id, ctx.project_id)
+    return ctx.is_admin or group.project_id in mine or any(reaches(group.shared_with, p) for p in mine)
+
+
 async def existing(tx: Transaction, ctx: RequestContext, project_id: str, ids: Iterable[str]) -> tuple[str, ...]:
     """The ids, each a group that the port's project may use. Raises: NotFound."""
     wanted = tuple(dict.fromkeys(ids))
     found = {group.id: group for group in await rows.groups.some(tx, wanted)}
     for id in wanted:
-        if id not in found or found[id].project_id not in (project_id, ctx.project_id) and not ctx.is_admin:
+        if id not in found or not usable(ctx, found[id], project_id):
             raise missing("security_group", id)
     return wanted
 
@@ -98,7 +105,7 @@ async def update_in(
 ) -> SecurityGroup:
     """Rename, describe, or change statefulness while no port wears it. Raises: NotFound, Forbidden, Conflict."""
     group = await get(tx, rows.groups, "security_group", id)
-    authority.require(ctx, "update_security_group", authority.of_project(group.project_id), set_)
+    authority.require(ctx, "update_security_group", authority.of_shareable(ctx, group), set_)
     check_revision(group.revision_number, revision)
     if group.is_default and "name" in changes and changes["name"] != group.name:
         raise conflict("SecurityGroupCannotUpdateDefault", "Updating default security group not allowed.")
@@ -117,7 +124,7 @@ async def update_in(
 async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: int | None = None) -> None:
     """Remove a group that no port wears, with its rules and those that name it. Raises: NotFound, Forbidden, Conflict."""
     group = await get(tx, rows.groups, "security_group", id)
-    authority.require(ctx, "delete_security_group", authority.of_project(group.project_id))
+    authority.require(ctx, "delete_security_group", authority.of_shareable(ctx, group))
     check_revision(group.revision_number, revision)
     if await rows.is_worn(tx, id):
         raise conflict("SecurityGroupInUse", f"Security Group {id} in use.")
@@ -128,6 +135,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
             await QUOTA.refund(tx, rule.project_id, security_group_rule=1)
             look_at(tx, "group", rule.security_group_id)
     await rows.unname_default(tx, id)
+    await sharing.forget_in(tx, id)
     await rows.set_tags(tx, id, ())
     await rows.groups.remove(tx, id)
     await QUOTA.refund(tx, group.project_id, security_group=1)

@@ -16,8 +16,8 @@ from moln.network.model.addresses import Cidr, Pool
 from moln.network.model.networks import LOWEST_MTU
 from moln.network.model.ports import AUTO_DELETED, METADATA_DEVICE, ROUTER_OWNERS, FixedIp, Owner, Port
 from moln.network.model.subnets import MOST_HOST_ROUTES, MOST_NAMESERVERS, Route, Subnet, check_ipv6_modes
-from moln.network.ops import addressing, authority
-from moln.network.ops.common import QUOTA, changed, check_revision, conflict, get, invalid, look_at, serve_metadata
+from moln.network.ops import addressing, authority, subnet_pools
+from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, invalid, look_at, serve_metadata
 from moln.network.store import rows
 
 
@@ -32,11 +32,11 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
     Raises: NotFound, Invalid, Forbidden, Conflict, OverQuota.
     """
     network = await get(tx, rows.networks, "network", fields["network_id"])
-    authority.require(ctx, "create_subnet", authority.on_network(project_id, network), set_)
+    authority.require(ctx, "create_subnet", authority.on_network(ctx, project_id, network), set_)
     await QUOTA.charge(tx, project_id, subnet=1)
-    cidr = addresses.parse_cidr(fields.pop("cidr"), host_bits=True)
-    _check_cidr(cidr, fields["ip_version"])
-    for other in await rows.subnets.by(tx, "network_id", network.id):
+    there = await rows.subnets.by(tx, "network_id", network.id)
+    cidr, pool = await _cidr(tx, ctx, project_id, fields, there)
+    for other in there:
         if addresses.overlap(other.cidr, str(cidr)):
             raise invalid(f"Requested subnet with cidr: {cidr} for network: {network.id} overlaps with another subnet")
     if network.mtu < LOWEST_MTU[cidr.version]:
@@ -56,8 +56,8 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
     _check_lists(fields.get("dns_nameservers", ()), fields.get("host_routes", ()), "new subnet")
     now = ctx.now_us
     subnet = Subnet(
-        id=ctx.new_id(), project_id=project_id, cidr=str(cidr), gateway_ip=gateway, allocation_pools=tuple(pools), created_at=now,
-        updated_at=now, **fields,
+        id=ctx.new_id(), project_id=project_id, cidr=str(cidr), gateway_ip=gateway, allocation_pools=tuple(pools),
+        subnetpool_id=pool, created_at=now, updated_at=now, **fields,
     )  # fmt: skip
     await rows.subnets.add(tx, subnet)
     look_at(tx, "subnet", subnet.id)
@@ -65,6 +65,33 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
         await _give_auto_addresses(tx, ctx, subnet)
     await settle_metadata(tx, ctx, subnet)
     return subnet
+
+
+async def _cidr(
+    tx: Transaction, ctx: RequestContext, project_id: str, fields: dict[str, Any], there: Iterable[Subnet]
+) -> tuple[Cidr, str | None]:
+    """The subnet's CIDR, as given or cut from a pool, and that pool's id; takes what it reads out of `fields`."""
+    text, length = fields.pop("cidr", None), fields.pop("prefixlen", None)
+    pool_id, use_default = fields.pop("subnetpool_id", None), fields.pop("use_default_subnetpool", False)
+    version = fields["ip_version"]
+    if text is not None and length is not None:
+        raise bad("subnets", "cidr and prefixlen must not be supplied together")
+    pool = await subnet_pools.named_in(tx, ctx, pool_id, use_default, version)
+    if pool is None and text is None:
+        raise bad("subnets", "a subnetpool must be specified in the absence of a cidr")
+    cidr = None
+    if text is not None:
+        cidr = addresses.parse_cidr(text, host_bits=True)
+        _check_cidr(cidr, version)
+    await subnet_pools.check_same_pool(tx, [s for s in there if s.ip_version == version], pool)
+    if pool is None:
+        assert cidr is not None
+        return cidr, None
+    if pool.ip_version != version:
+        raise bad("subnets", f"Cannot allocate IPv{version} subnet from IPv{pool.ip_version} subnet pool")
+    if cidr is None and fields.get("allocation_pools"):
+        raise bad("subnets", "allocation_pools allowed only for specific subnet requests.")
+    return await subnet_pools.take_in(tx, pool, project_id, cidr, length), pool.id
 
 
 def _check_cidr(cidr: Cidr, version: int) -> None:
@@ -167,7 +194,7 @@ async def update_in(
     """Change what the caller gave. Raises: NotFound, Forbidden, Invalid, Conflict, PreconditionFailed."""
     subnet = await get(tx, rows.subnets, "subnet", id)
     network = await get(tx, rows.networks, "network", subnet.network_id)
-    authority.require(ctx, "update_subnet", authority.on_network(subnet.project_id, network), set_)
+    authority.require(ctx, "update_subnet", authority.on_network(ctx, subnet.project_id, network), set_)
     check_revision(subnet.revision_number, revision)
     cidr = addresses.parse_cidr(subnet.cidr)
     if changes.get("gateway_ip") is not None:
@@ -203,7 +230,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
     """Remove a subnet. Raises: NotFound, Forbidden, Conflict while ports have addresses of it."""
     subnet = await get(tx, rows.subnets, "subnet", id)
     network = await get(tx, rows.networks, "network", subnet.network_id)
-    authority.require(ctx, "delete_subnet", authority.on_network(subnet.project_id, network))
+    authority.require(ctx, "delete_subnet", authority.on_network(ctx, subnet.project_id, network))
     check_revision(subnet.revision_number, revision)
     holders = await rows.ports.some(tx, {held.port_id for held in await rows.held_in(tx, id)})
     free = [p for p in holders if p.device_owner in AUTO_DELETED or subnet.is_auto_address and p.device_owner not in ROUTER_OWNERS]

@@ -18,11 +18,12 @@ CHUNK = 500  # ids in one IN list
 class Table(Generic[T]):
     """One resource's table: reads as Structs, and the writes that every resource has.
 
-    computed: columns of the table that the Struct does not have, from the Struct.
+    computed: columns of the table that the Struct does not have, from the Struct. constants: those that start as something.
     """
 
-    def __init__(self, table: sa.Table, shape: type[T], computed: dict[str, Any] | None = None, extra: dict[str, Any] | None = None):
-        self.table, self.shape, self.computed = table, shape, computed or {}
+    def __init__(self, table: sa.Table, shape: type[T], computed: dict[str, Any] | None = None,
+                 extra: dict[str, Any] | None = None, constants: dict[str, Any] | None = None):  # fmt: skip
+        self.table, self.shape, self.computed, self.constants = table, shape, computed or {}, constants or {}
         self.columns = [table.c[field.name] for field in structs.fields(shape)]
         self.select = sa.select(*self.columns)
         self._get = Query(self.select.where(table.c.id == sa.bindparam("id")), shape)
@@ -74,7 +75,7 @@ class Table(Generic[T]):
     async def add(self, tx: Transaction, thing: T, *, if_absent: bool = False) -> bool:
         """False: something that must be unique was there (if_absent). Raises: Duplicate."""
         values = {field: getattr(thing, field) for field in thing.__struct_fields__}
-        values |= {name: function(thing) for name, function in self.computed.items()}
+        values |= {name: function(thing) for name, function in self.computed.items()} | self.constants
         return await tx.insert(self.table, values, if_absent=if_absent)
 
     async def save(self, tx: Transaction, thing: T, now_us: int, **changes: Any) -> T:

@@ -14,6 +14,8 @@ from moln.network.model.networks import Network
 from moln.network.model.ports import FixedIp, Port
 from moln.network.model.routers import FloatingIp, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
+from moln.network.model.sharing import EVERYONE, SHARED, RbacPolicy
+from moln.network.model.subnet_pools import AddressScope, SubnetPool
 from moln.network.model.subnets import Subnet
 from moln.network.store import tables as t
 from moln.network.store.reads import CHUNK, Table
@@ -22,6 +24,16 @@ from moln.network.store.reads import CHUNK, Table
 def segment(network: Network) -> str:
     """What no two networks may share."""
     return f"{network.network_type}:{network.physical_network or ''}:{network.segmentation_id or ''}"
+
+
+async def mark_allocation(tx: Transaction, pool_id: str) -> bool:
+    """Queue behind whoever else takes prefixes of the pool in this moment. False: the pool is gone."""
+    return bool(await tx.run(ALLOCATE, id=pool_id))
+
+
+ALLOCATE = Statement(
+    sa.update(t.subnet_pools).where(t.subnet_pools.c.id == sa.bindparam("id")).values(allocations=t.subnet_pools.c.allocations + 1)
+)
 
 
 def _within_networks(column: Any, condition: Any) -> Any:
@@ -36,20 +48,39 @@ def _tagged(id_column: Any) -> dict[str, Any]:
     }
 
 
+def _granted(id_column: Any, name: str, *actions: str) -> Any:
+    """Rows that a project was given by RBAC policies, for one of the actions or any."""
+    r = t.rbac.c
+    where = [sa.or_(r.target_project == sa.literal_column(f"'{EVERYONE}'"), r.target_project == sa.bindparam(name))]
+    where += [r.action == sa.literal_column(f"'{action}'") for action in actions]
+    return id_column.in_(sa.select(r.object_id).where(*where))
+
+
+def _shareable(table: sa.Table) -> dict[str, Any]:
+    """Clauses for what may be shared: what a project sees, and what is shared with it or not."""
+    return {
+        "seen_by": lambda p: sa.or_(table.c.project_id == sa.bindparam(p), _granted(table.c.id, p, SHARED)),
+        "shared_to": lambda p: _granted(table.c.id, p, SHARED),
+        "not_shared_to": lambda p: sa.not_(_granted(table.c.id, p, SHARED)),
+        **_tagged(table.c.id),
+    }
+
+
 def _public(name: str) -> Any:
     n = t.networks.c
-    return sa.or_(n.project_id == sa.bindparam(name), n.shared == 1, n.external == 1)
+    return sa.or_(n.project_id == sa.bindparam(name), _granted(n.id, name))
 
 
 networks = Table(
     t.networks, Network, computed={"segment": segment},
-    extra={"seen_by": _public, **_tagged(t.networks.c.id)},
+    extra={**_shareable(t.networks), "seen_by": _public},
 )  # fmt: skip
 subnets = Table(
     t.subnets, Subnet,
     extra={
         "seen_by": lambda p: sa.or_(t.subnets.c.project_id == sa.bindparam(p), _within_networks(t.subnets.c.network_id, _public(p))),
-        "net_shared": lambda p: _within_networks(t.subnets.c.network_id, t.networks.c.shared == sa.bindparam(p)),
+        "net_shared": lambda p: _within_networks(t.subnets.c.network_id, _granted(t.networks.c.id, p, SHARED)),
+        "not_net_shared": lambda p: _within_networks(t.subnets.c.network_id, sa.not_(_granted(t.networks.c.id, p, SHARED))),
         "net_external": lambda p: _within_networks(t.subnets.c.network_id, t.networks.c.external == sa.bindparam(p)),
         **_tagged(t.subnets.c.id),
     },
@@ -79,8 +110,12 @@ floating_ips = Table(
     t.floating_ips, FloatingIp,
     extra={"seen_by": lambda p: t.floating_ips.c.project_id == sa.bindparam(p), **_tagged(t.floating_ips.c.id)},
 )  # fmt: skip
-groups = Table(
-    t.groups, SecurityGroup, extra={"seen_by": lambda p: t.groups.c.project_id == sa.bindparam(p), **_tagged(t.groups.c.id)}
+groups = Table(t.groups, SecurityGroup, extra=_shareable(t.groups))
+rbac = Table(t.rbac, RbacPolicy, extra={"seen_by": lambda p: t.rbac.c.project_id == sa.bindparam(p)})
+address_scopes = Table(t.address_scopes, AddressScope, extra=_shareable(t.address_scopes))
+subnet_pools = Table(
+    t.subnet_pools, SubnetPool, computed={"default_for": lambda pool: pool.ip_version if pool.is_default else None},
+    constants={"allocations": 0}, extra=_shareable(t.subnet_pools),
 )  # fmt: skip
 rules = Table(
     t.rules, SecurityGroupRule, computed={"sameness": lambda rule: str(rule.sameness())},
@@ -89,11 +124,6 @@ rules = Table(
         "default_group": lambda p: t.rules.c.security_group_id.in_(sa.select(t.groups.c.id).where(t.groups.c.is_default == sa.bindparam(p))),
     },
 )  # fmt: skip
-BY_KIND: dict[str, Table[Any]] = {
-    "networks": networks, "subnets": subnets, "ports": ports, "routers": routers, "floatingips": floating_ips,
-    "security-groups": groups, "security-group-rules": rules,
-}  # fmt: skip
-
 
 class Held(Struct, frozen=True):
     """One address and the port that has it."""

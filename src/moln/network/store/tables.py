@@ -7,21 +7,41 @@ import sqlalchemy as sa
 from moln.kernel.db import INT, column, table
 
 
-def _standard() -> list[sa.Column]:  # type: ignore[type-arg]
-    """What every resource has (Neutron's standard attributes)."""
+def _plain() -> list[sa.Column]:  # type: ignore[type-arg]
+    """What every resource has."""
     return [
         column("id", sa.Text, unique=True),
         column("project_id", index=True),
-        column("description"),
         column("created_at", INT),
         column("updated_at", INT),
         column("revision_number", INT),
     ]
 
 
+def _standard() -> list[sa.Column]:  # type: ignore[type-arg]
+    """What resources with Neutron's standard attributes have."""
+    return [*_plain(), column("description")]
+
+
+rbac = table(
+    "network_rbac_policies", *_plain(), column("object_type"), column("object_id", sa.Text, index=True), column("action"),
+    column("target_project", sa.Text, index=True), sa.UniqueConstraint("object_id", "action", "target_project"), history=True,
+)  # fmt: skip
+"""Who else may use a thing. Each such thing keeps the targets in its own row too (`shared_with`), for reading."""
+
+address_scopes = table("address_scopes", *_plain(), column("name"), column("ip_version", INT), column("shared_with"), history=True)
+
+subnet_pools = table(
+    "subnet_pools", *_standard(), column("name"), column("ip_version", INT), column("prefixes"), column("default_prefixlen", INT),
+    column("min_prefixlen", INT), column("max_prefixlen", INT), column("default_quota", INT, null=True), column("is_default", INT),
+    column("default_for", INT, null=True, unique=True), column("address_scope_id", sa.Text, sa.ForeignKey("address_scopes.id"), null=True, index=True),
+    column("shared_with"), column("allocations", INT), history=True,
+)  # fmt: skip
+"""default_for: the IP version that the pool is the default of, so that there is one. allocations: raised by each, so that they queue."""
+
 networks = table(
-    "networks", *_standard(), column("name"), column("admin_state_up", INT), column("shared", INT), column("external", INT),
-    column("is_default", INT), column("mtu", INT), column("network_type"), column("physical_network", null=True),
+    "networks", *_standard(), column("name"), column("admin_state_up", INT), column("shared_with"), column("external", INT),
+    column("external_to"), column("is_default", INT), column("mtu", INT), column("network_type"), column("physical_network", null=True),
     column("segmentation_id", INT, null=True), column("port_security_enabled", INT), column("dns_domain"),
     column("availability_zone_hints"), column("segment", sa.Text, unique=True), history=True,
 )  # fmt: skip
@@ -31,7 +51,8 @@ subnets = table(
     "subnets", *_standard(), column("name"), column("network_id", sa.Text, sa.ForeignKey("networks.id"), index=True), column("cidr"),
     column("ip_version", INT), column("gateway_ip", null=True), column("enable_dhcp", INT), column("allocation_pools"),
     column("dns_nameservers"), column("host_routes"), column("ipv6_ra_mode", null=True), column("ipv6_address_mode", null=True),
-    column("service_types"), column("dns_publish_fixed_ip", INT), history=True,
+    column("service_types"), column("dns_publish_fixed_ip", INT),
+    column("subnetpool_id", sa.Text, sa.ForeignKey("subnet_pools.id"), null=True, index=True), history=True,
 )  # fmt: skip
 
 ports = table(
@@ -68,7 +89,7 @@ floating_ips = table(
 )  # fmt: skip
 
 groups = table(
-    "security_groups", *_standard(), column("name"), column("stateful", INT), column("is_default", INT), history=True,
+    "security_groups", *_standard(), column("name"), column("stateful", INT), column("is_default", INT), column("shared_with"), history=True,
 )  # fmt: skip
 
 default_groups = table(

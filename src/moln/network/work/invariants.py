@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -11,10 +12,13 @@ from moln.kernel.db import Query
 from moln.kernel.errors import BackendUnreachable
 from moln.kernel.module import Invariant, Violation
 from moln.network.model import addresses
-from moln.network.model.topology import Desired, Topology
+from moln.network.model.sharing import EXTERNAL, SHARED
+from moln.network.model.topology import Desired
 from moln.network.ops import ports as port_ops
+from moln.network.ops import sharing
 from moln.network.ops.common import QUOTA
 from moln.network.store import rows, tables
+from moln.network.store.reads import Table
 from moln.network.work.engine import Engine
 from moln.network.work.topology import everything
 
@@ -26,6 +30,12 @@ USAGES = Query(
     dict,
 )
 PORT_GROUPS = Query(sa.select(tables.port_groups.c.port_id, tables.port_groups.c.group_id), dict)
+
+
+COUNTED: dict[str, Table[Any]] = {  # by resource of the quota; ports are counted by themselves
+    "network": rows.networks, "subnet": rows.subnets, "router": rows.routers, "floatingip": rows.floating_ips,
+    "security_group": rows.groups, "security_group_rule": rows.rules, "subnetpool": rows.subnet_pools, "rbac_policy": rows.rbac,
+}  # fmt: skip
 
 
 async def addresses_are_the_ports(cloud: Cloud) -> list[Violation]:
@@ -73,19 +83,33 @@ async def references_hold(cloud: Cloud) -> list[Violation]:
 
 async def quota_is_what_there_is(cloud: Cloud) -> list[Violation]:
     """Quota used equals what is counted."""
-    topology: Topology = await cloud.db.read(everything)
     counted: Counter[tuple[str, str]] = Counter()
-    for resource, things in (
-        ("network", topology.networks), ("subnet", topology.subnets), ("router", topology.routers), ("floatingip", topology.floating_ips),
-        ("security_group", topology.groups), ("security_group_rule", topology.rules),
-    ):  # fmt: skip
-        counted.update((thing.project_id, resource) for thing in things.values())
-    counted.update((p.project_id, "port") for p in topology.ports.values() if port_ops.counted(p))
+    for resource, table in COUNTED.items():
+        counted.update((thing.project_id, resource) for thing in await table.all(cloud.db))
+    counted.update((p.project_id, "port") for p in await rows.ports.all(cloud.db) if port_ops.counted(p))
     used = {(row["project_id"], row["resource"]): row["used"] for row in await cloud.db.all(USAGES, service=QUOTA.service)}
     return [
         Violation(f"project {project} uses {counted[(project, name)]} of {name}, its quota says {used.get((project, name), 0)}")
         for project, name in sorted(counted.keys() | used.keys())
         if counted[(project, name)] != used.get((project, name), 0)
+    ]
+
+
+async def sharing_is_what_policies_say(cloud: Cloud) -> list[Violation]:
+    """What a thing's row says of who may use it is what the RBAC policies say, and each policy's object is there."""
+    said: dict[tuple[str, str], set[str]] = {}
+    for kind, table in sharing.TABLES.items():
+        for thing in await table.all(cloud.db):
+            said[(thing.id, SHARED)] = set(thing.shared_with)
+            if kind == "network":
+                said[(thing.id, EXTERNAL)] = set(thing.external_to)
+    meant: dict[tuple[str, str], set[str]] = {}
+    for policy in await rows.rbac.all(cloud.db):
+        meant.setdefault((policy.object_id, policy.action), set()).add(policy.target_project)
+    return [
+        Violation(f"object {key[0]} says {key[1]} of {sorted(said.get(key, ()))}, its RBAC policies of {sorted(meant.get(key, ()))}")
+        for key in sorted(said.keys() | meant.keys())
+        if said.get(key, set()) != meant.get(key, set())
     ]
 
 
@@ -110,6 +134,7 @@ def invariants(engine: Engine) -> tuple[Invariant, ...]:
     return (
         Invariant("network: addresses are held once, by the ports that say so", addresses_are_the_ports),
         Invariant("network: routers, ports, floating addresses and groups name what exists", references_hold),
+        Invariant("network: what is shared is what RBAC policies say", sharing_is_what_policies_say),
         Invariant("network: quota used is what there is", quota_is_what_there_is),
         engine_holds_the_rows(engine),
     )

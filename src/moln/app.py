@@ -26,6 +26,7 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Route, build_app
+from moln.kernel.http.tls import Tls
 from moln.kernel.http.watching import Metrics, Source, watch
 from moln.kernel.link import NodeLinks
 from moln.kernel.metrics import Family
@@ -96,6 +97,7 @@ class App(Struct):
     workers: Workers
     asgi: falcon.asgi.App[Any, Any]
     metrics: Metrics
+    tls: Tls | None = None
 
     @property
     def routes(self) -> list[Route]:
@@ -132,14 +134,15 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     areas = modules(settings)
     db = SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook)
     cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids)
-    periodics = [HOUSEKEEPING, *(p for a in areas for p in a.periodics)]
+    tls = Tls(home, settings, clock) if settings.serves_tls else None
+    periodics = [HOUSEKEEPING, *([tls.periodic] if tls else []), *(p for a in areas for p in a.periodics)]
     workers = Workers(cloud, [r for a in areas for r in a.reconcilers], periodics)
     asgi = build_app(cloud, all_routes(areas))
     watch(asgi, cloud, {area.name: area.ready for area in areas if area.ready})
     metrics = Metrics(cloud, [_own(workers), *(area.measure for area in areas if area.measure)])
     if settings.metrics:
         asgi.add_route("/metrics", metrics)
-    return App(cloud, areas, workers, asgi, metrics)
+    return App(cloud, areas, workers, asgi, metrics, tls)
 
 
 def _own(workers: Workers) -> Source:

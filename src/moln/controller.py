@@ -72,7 +72,7 @@ async def serve(app: App, listener: socket.socket, *, nodes: int = 0) -> None:
     else:
         await start_nodes(cloud, nodes)
     run = cloud.home / "run"
-    api = http_server(app.asgi)
+    api = http_server(app.asgi, tls=app.tls.context if app.tls else None)
     servers = [
         api,
         http_server(admin_app(app), uds=str(run / "admin.sock")),
@@ -100,6 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--listen")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--tls", action="store_true", default=None)
     parser.add_argument("--simulate", action="store_true", default=None)
     parser.add_argument("--nodes", type=int, default=1)
     args = parser.parse_args(argv)
@@ -107,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     args.home.mkdir(parents=True, exist_ok=True)
     (args.home / "run").mkdir(exist_ok=True)
     try:
-        settings = load_settings(args.home, listen=args.listen, port=args.port, simulate=args.simulate)
+        settings = load_settings(args.home, listen=args.listen, port=args.port, simulate=args.simulate, tls=args.tls)
         log.configure(settings.log_level)
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         with sole_owner(args.home), bind(settings.listen, settings.port) as listener:

@@ -17,6 +17,7 @@ import msgspec
 from moln.compute.ops import explain, metadata
 from moln.kernel.errors import Failure
 from moln.kernel.http.faults import status_of
+from moln.kernel.http.tls import trusted
 from moln.kernel.module import Invariant, Violation
 
 _log = logging.getLogger("moln.local")
@@ -61,7 +62,9 @@ class _Status:
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         cloud = self._app.cloud
-        answer = {"public_url": cloud.settings.public_url, "simulate": cloud.settings.simulate, "nodes": sorted(cloud.links.nodes)}
+        settings = cloud.settings
+        answer = {"public_url": settings.public_url, "cacert": trusted(cloud.home, settings), "simulate": settings.simulate,
+                  "nodes": sorted(cloud.links.nodes)}  # fmt: skip
         resp.data = msgspec.json.encode(answer)
 
 

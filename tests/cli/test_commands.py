@@ -45,7 +45,7 @@ def sleeping(places: Places, *names: str) -> None:
 def asked(places: Places, **more: object) -> object:
     from argparse import Namespace
 
-    return Namespace(**{"home": places.home, "port": None, "listen": None, "simulate": None, "nodes": None, **more})
+    return Namespace(**{"home": places.home, "port": None, "listen": None, "simulate": None, "nodes": None, "tls": None, **more})
 
 
 def test_the_list_of_commands_is_the_files(capsys: pytest.CaptureFixture[str]) -> None:

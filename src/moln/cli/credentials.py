@@ -13,9 +13,9 @@ from moln.host.places import Places
 CLOUD = "moln"
 
 
-def values(url: str, password: str, region: str = "RegionOne") -> dict[str, str]:
+def values(url: str, password: str, region: str = "RegionOne", cacert: str = "") -> dict[str, str]:
     """OS_* variables of the administrator (python-openstackclient, "Environment variables")."""
-    return {
+    found = {
         "OS_AUTH_URL": f"{url}/identity/v3",
         "OS_USERNAME": "admin",
         "OS_PASSWORD": password,
@@ -25,6 +25,7 @@ def values(url: str, password: str, region: str = "RegionOne") -> dict[str, str]
         "OS_REGION_NAME": region,
         "OS_IDENTITY_API_VERSION": "3",
     }
+    return found | {"OS_CACERT": cacert} if cacert else found
 
 
 def openrc(values: dict[str, str]) -> str:
@@ -34,14 +35,16 @@ def openrc(values: dict[str, str]) -> str:
 def clouds_yaml(values: dict[str, str]) -> str:
     """For openstacksdk and its command line: --os-cloud moln."""
     auth = {key.removeprefix("OS_").lower(): values[key] for key in values
-            if key not in ("OS_REGION_NAME", "OS_IDENTITY_API_VERSION")}
+            if key not in ("OS_REGION_NAME", "OS_IDENTITY_API_VERSION", "OS_CACERT")}
     cloud = {"auth": auth, "region_name": values["OS_REGION_NAME"], "identity_api_version": 3}
+    if "OS_CACERT" in values:
+        cloud["cacert"] = values["OS_CACERT"]
     return yaml.safe_dump({"clouds": {CLOUD: cloud}}, sort_keys=False)
 
 
-def write(places: Places, url: str) -> None:
-    """Both files, where they differ from what is there. Raises: OSError, when the password cannot be read."""
-    found = values(url, places.admin_password.read_text().strip())
+def write(places: Places, url: str, cacert: str = "") -> None:
+    """Both files, where they differ from what is there. cacert: what clients trust. Raises: OSError, when the password cannot be read."""
+    found = values(url, places.admin_password.read_text().strip(), cacert=cacert)
     put(places.home / "openrc", openrc(found))
     put(places.home / "clouds.yaml", clouds_yaml(found))
 

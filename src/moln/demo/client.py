@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,18 +19,25 @@ class DemoError(Exception):
 
 
 class Client:
-    """Speaks as one user in one project. url: of the cloud, `http://127.0.0.1:5000`."""
+    """Speaks as one user in one project. url: of the cloud, `http://127.0.0.1:5000`. cacert: the file to trust, for https."""
 
-    def __init__(self, url: str, *, user: str, password: str, project: str):
+    def __init__(self, url: str, *, user: str, password: str, project: str, cacert: str = ""):
         self._at = urlsplit(url)
+        self._tls = ssl.create_default_context(cafile=cacert or None) if self._at.scheme == "https" else None
         methods = {"methods": ["password"], "password": {"user": {"name": user, "domain": {"id": "default"}, "password": password}}}
         scope = {"project": {"name": project, "domain": {"id": "default"}}}
         self._token = ""
         _, headers, _ = self._send("POST", "/identity/v3/auth/tokens", {"auth": {"identity": methods, "scope": scope}})
         self._token = headers["X-Subject-Token"]
 
+    def _connection(self) -> http.client.HTTPConnection:
+        host = self._at.hostname or "127.0.0.1"
+        if self._tls is not None:
+            return http.client.HTTPSConnection(host, self._at.port, timeout=120, context=self._tls)
+        return http.client.HTTPConnection(host, self._at.port, timeout=120)
+
     def _send(self, method: str, path: str, body: Any = None, *, file: Path | None = None) -> tuple[int, Any, bytes]:
-        connection = http.client.HTTPConnection(self._at.hostname or "127.0.0.1", self._at.port, timeout=120)
+        connection = self._connection()
         headers = {"X-Auth-Token": self._token, "OpenStack-API-Version": f"compute {COMPUTE_VERSION}", "Accept": "application/json"}
         try:
             if file is not None:

@@ -27,6 +27,7 @@ class Choices(Struct, frozen=True):
     listen: str | None = None
     simulate: bool = False
     nodes: int = 1
+    tls: bool | None = None
 
 
 def module(places: Places, name: str, *arguments: str, user: str | None, needs: list[str]) -> Engine:
@@ -66,6 +67,8 @@ def options(choices: Choices) -> list[str]:
         chosen += ["--listen", choices.listen]
     if choices.port:
         chosen += ["--port", str(choices.port)]
+    if choices.tls:
+        chosen += ["--tls"]
     return chosen
 
 

@@ -32,9 +32,11 @@ def load(path: Path, shape: type[Any], **overrides: Any) -> Any:
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What every process of a cloud reads. app.py extends it with a table for each area.
 
-    public_url: what links and the catalogue say; never taken from a request. Empty: http at the address and port listened on.
+    public_url: what links and the catalogue say; never taken from a request. Empty: http(s) at the address and port listened on.
     listen, port: where the APIs answer. region: the name of the only one. log_level: debug, info, warning or error.
     simulate: fake drivers, no root. metrics: `/metrics` on the APIs' port too, for whoever reaches it.
+    tls: serve https, with a certificate of the cloud's own authority. tls_certificate: a file with one of yours instead (PEM, its chain
+    after it). tls_key: the file with its key; empty: the same file. tls_ca: the file that clients should trust; empty: their system's.
     """
 
     public_url: str = ""
@@ -44,12 +46,21 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_level: str = "info"
     simulate: bool = False
     metrics: bool = False
+    tls: bool = False
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
 
     def __post_init__(self) -> None:
         if not self.public_url:
             address = own_address() if self.listen in ("0.0.0.0", "::") else self.listen
             host = f"[{address}]" if ":" in address else address
-            msgspec.structs.force_setattr(self, "public_url", f"http://{host}:{self.port}")
+            scheme = "https" if self.serves_tls else "http"
+            msgspec.structs.force_setattr(self, "public_url", f"{scheme}://{host}:{self.port}")
+
+    @property
+    def serves_tls(self) -> bool:
+        return self.tls or bool(self.tls_certificate)
 
 
 def own_address() -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
+import ssl
+import time
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -13,6 +17,7 @@ from moln.host.checks import HOST_CHECKS, Finding
 from moln.host.places import Places
 
 HELP = "check the host and the cloud, and say how to mend them"
+SOON_DAYS = 14
 SIGNS = {"ok": "✓", "note": "·", "bad": "✗"}
 
 
@@ -23,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Status 0: nothing is bad; notes are allowed."""
     places = Places(args.home)
-    findings = [check(places) for check in HOST_CHECKS] + engines(places) + cloud(places)
+    findings = [check(places) for check in HOST_CHECKS] + engines(places) + certificate(places) + cloud(places)
     if args.json:
         print(json.dumps(msgspec.to_builtins(findings)))
     else:
@@ -43,6 +48,29 @@ def engines(places: Places) -> list[Finding]:
     bad = [Finding(e["name"], "bad", f"{e['state']} {e['reason']}", f"moln logs {e['name']}")
            for e in state["engines"] if e["state"] != "ready"]
     return bad or [Finding("engines", "ok", f"all {len(state['engines'])} run")]
+
+
+def certificate(places: Places) -> list[Finding]:
+    """A handshake as a client makes it; nothing, where the cloud is down or serves no https."""
+    try:
+        answer = admin.ask(places, "status", timeout_s=10)
+    except (control.NotRunning, OSError):
+        return []
+    at = urlsplit(answer["public_url"])
+    if at.scheme != "https":
+        return []
+    mend = "renew tls_certificate, or correct tls_ca or public_url in moln.toml; see docs/operating.md"
+    try:
+        context = ssl.create_default_context(cafile=answer["cacert"] or None)
+        with socket.create_connection((at.hostname, at.port or 443), timeout=10) as plain:
+            with context.wrap_socket(plain, server_hostname=at.hostname) as tls:
+                shown = tls.getpeercert() or {}
+    except OSError as error:
+        return [Finding("certificate", "bad", f"{answer['public_url']} is not trusted: {error}", mend)]
+    days = (ssl.cert_time_to_seconds(str(shown["notAfter"])) - time.time()) / 86400
+    if days < SOON_DAYS:
+        return [Finding("certificate", "bad", f"ends in {days:.0f} days", mend)]
+    return [Finding("certificate", "ok", f"is trusted for {days:.0f} more days")]
 
 
 def cloud(places: Places) -> list[Finding]:

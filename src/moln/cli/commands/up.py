@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True):
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="the APIs' port (default: what it was, or 5000)")
     parser.add_argument("--listen", metavar="ADDRESS", help="the APIs' address (default: what it was, or 127.0.0.1)")
+    parser.add_argument("--tls", action=argparse.BooleanOptionalAction, help="serve https, with a certificate of the cloud's own authority")
     parser.add_argument("--detach", action="store_true", help="return once the cloud answers")
     parser.add_argument("--demo", action="store_true", help="boot a first server and log in to it")
     parser.add_argument("--simulate", action="store_true", default=None,
@@ -52,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
     remember(places, choices)
     with steps("First node"):
         answer = wait_for_node(places)
-    credentials.write(places, answer["public_url"])
+    credentials.write(places, answer["public_url"], answer["cacert"])
     if args.demo:
-        tell_demo(places, answer["public_url"], settings, steps)
+        tell_demo(places, answer["public_url"], answer["cacert"], settings, steps)
     print(welcome(places, answer, changed), flush=True)
     if not args.detach:
         print("Ctrl-C stops it.", flush=True)
@@ -77,7 +78,7 @@ def remembered(places: Places, args: argparse.Namespace, settings: Settings) -> 
         raise HostError(f"{places.home} holds a {kind} cloud; choose another --home")
     old = old or Choices()
     return Choices(port=args.port or old.port, listen=args.listen or old.listen, simulate=simulate,
-                   nodes=args.nodes or old.nodes)
+                   nodes=args.nodes or old.nodes, tls=old.tls if args.tls is None else args.tls)
 
 
 def remember(places: Places, choices: Choices) -> None:
@@ -117,7 +118,7 @@ def wait_for_node(places: Places, timeout_s: float = FIRST_NODE_S) -> dict[str, 
     raise HostError(f"after {timeout_s:g} s {reason}")
 
 
-def tell_demo(places: Places, url: str, settings: Settings, steps: Progress) -> None:
+def tell_demo(places: Places, url: str, cacert: str, settings: Settings, steps: Progress) -> None:
     """Raises: HostError, with what did not work."""
     from moln.demo.client import Client, DemoError
     from moln.demo.story import tell
@@ -131,7 +132,7 @@ def tell_demo(places: Places, url: str, settings: Settings, steps: Progress) -> 
             steps.note(f"installing {' '.join(absent)}")
             packages.install(row, absent, places.log / "setup.log")
     try:
-        client = Client(url, user="admin", password=places.admin_password.read_text().strip(), project="admin")
+        client = Client(url, user="admin", password=places.admin_password.read_text().strip(), project="admin", cacert=cacert)
         said = tell(client, places.home, settings.host.provider, steps)
     except (DemoError, OSError, subprocess.SubprocessError) as error:
         more = getattr(error, "stderr", None) or ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,6 +76,25 @@ class BoundedProtocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """uvicorn with the signals left to us; cuts off connections that take too long."""
 
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None = None):
+        super().__init__(config)
+        self._tls = tls
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's; with TLS on the sockets given, and a bound on the time of a handshake."""
+        if self._tls is None or not sockets:
+            return await super().startup(sockets)
+        await super().startup([])
+        loop, config = asyncio.get_running_loop(), self.config
+
+        def connection() -> BoundedProtocol:
+            return BoundedProtocol(config=config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop)
+
+        for sock in sockets:
+            self.servers.append(await loop.create_server(
+                connection, sock=sock, ssl=self._tls, backlog=config.backlog, ssl_handshake_timeout=HEADER_S, ssl_shutdown_timeout=5,
+            ))  # fmt: skip
+
     def install_signal_handlers(self) -> None:
         return
 
@@ -90,10 +111,10 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def http_server(app: Any, **where: Any) -> Server:
-    """A server of `app`, not yet serving. where: host and port, uds or fd, as uvicorn has them."""
+def http_server(app: Any, *, tls: ssl.SSLContext | None = None, **where: Any) -> Server:
+    """A server of `app`, not yet serving. where: host and port, uds or fd, as uvicorn has them. tls: for the sockets given to serve()."""
     return Server(uvicorn.Config(
         app, loop="none", http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S, limit_concurrency=CONNECTIONS, backlog=512, proxy_headers=False,
         timeout_graceful_shutdown=5, **where,
-    ))  # fmt: skip
+    ), tls)  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.guests import Guest
+from tests.e2e.waiting import until
 from tests.e2e.world import World
 
 METADATA = "http://169.254.169.254/openstack/latest/meta_data.json"
@@ -61,8 +62,11 @@ def test_a_forged_ip_is_dropped(one: Guest, two: Guest) -> None:
         before = icmp_in(one)
         assert not two.works("ping -c 3 -W 1 -I 10.50.0.99 10.50.0.10")
         assert icmp_in(one) == before, "a forged packet arrived"
+        two.conn.network.update_port(two.port(), allowed_address_pairs=[{"ip_address": "10.50.0.99"}])
+        until(lambda: two.works("ping -c 1 -W 1 -I 10.50.0.99 10.50.0.10"), "an allowed pair lets the same packet through", 10)
     finally:
         two.run("ip addr del 10.50.0.99/24 dev eth0")
+        two.conn.network.update_port(two.port(), allowed_address_pairs=[])
     assert two.works("ping -c 1 -W 2 10.50.0.10")
 
 
@@ -72,7 +76,8 @@ def test_a_forged_arp_answer_is_dropped(one: Guest, two: Guest) -> None:
     real = one.run("ip neigh show 10.50.0.1 | cut -d' ' -f5")
     two.run("ip addr add 10.50.0.1/32 dev eth0")
     try:
-        two.run("arping -c 3 -w 4 -U -I eth0 -s 10.50.0.1 10.50.0.10 || true")
+        said = two.run("arping -c 3 -w 4 -U -I eth0 -s 10.50.0.1 10.50.0.10 || true")
+        assert "Sent 3 probe" in said, said
         assert one.run("ip neigh show 10.50.0.1 | cut -d' ' -f5") == real
     finally:
         two.run("ip addr del 10.50.0.1/32 dev eth0")

@@ -60,7 +60,7 @@ class Cloud:
 
 
 def make_resources(cloud: Cloud, image: Path) -> dict[str, str]:
-    """What the suite takes for granted: two flavors, two images, an external network, a volume type for several attachments. Returns their ids."""
+    """What the suite takes for granted: two flavors, two images, an external network. Returns their ids."""
     made = {}
     for name, ram in (("flavor", 128), ("flavor_alt", 192)):
         flavor = {"name": f"m1.tempest-{ram}", "ram": ram, "vcpus": 1, "disk": 1, "id": f"tempest-{ram}"}
@@ -73,8 +73,6 @@ def make_resources(cloud: Cloud, image: Path) -> dict[str, str]:
     made["public"] = cloud.call("POST", "/network/v2.0/networks", {"network": network})["network"]["id"]
     subnet = {"network_id": made["public"], "ip_version": 4, "cidr": EXTERNAL_CIDR, "enable_dhcp": False}
     cloud.call("POST", "/network/v2.0/subnets", {"subnet": subnet})
-    kind = {"name": "multiattach", "extra_specs": {"multiattach": "<is> True"}}
-    made["multiattach"] = cloud.call("POST", "/volume/v3/types", {"volume_type": kind})["volume_type"]["name"]
     return made
 
 
@@ -122,7 +120,7 @@ def tempest_conf(cloud: Cloud, routes: Routes, made: dict[str, str], image: Path
             "cold_migration": acts("migrate"), "live_migration": acts("os-migrateLive"), "console_output": acts("os-getConsoleOutput"),
             "vnc_console": has("POST", "/compute/v2.1/servers/{server_id}/remote-consoles"), "change_password": acts("changePassword"),
             "enable_instance_password": True, "interface_attach": has("POST", "/compute/v2.1/servers/{server_id}/os-interface"),
-            "config_drive": True, "metadata_service": True, "attach_encrypted_volume": False, "volume_multiattach": True, "personality": False,
+            "config_drive": True, "metadata_service": True, "attach_encrypted_volume": False, "volume_multiattach": pool["multiattach"], "personality": False,
             "stable_rescue": acts("rescue", "unrescue"), "ide_bus": False,
         },
         "placement": {"min_microversion": placement["min_version"], "max_microversion": placement["max_version"]},
@@ -137,7 +135,7 @@ def tempest_conf(cloud: Cloud, routes: Routes, made: dict[str, str], image: Path
         },
         "volume": {
             "min_microversion": volume["min_version"], "max_microversion": volume["version"], "storage_protocol": pool["storage_protocol"],
-            "vendor_name": pool.get("vendor_name", "Open Source"), "volume_type_multiattach": made["multiattach"], "volume_size": 1,
+            "vendor_name": pool.get("vendor_name", "Open Source"), "volume_size": 1,
         },
         "volume-feature-enabled": {
             "backup": bool(backups), "extend_attached_volume": True, "multi_backend": False,

@@ -6,7 +6,6 @@ import sys
 import subunit
 import testtools
 
-
 tests = []
 
 

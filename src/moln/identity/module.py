@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 from moln.identity.api import (  # noqa: F401 (each declares its routes)
+    application_credentials,
     assignments,
     catalog,
+    credentials,
     domains,
     grants,
     groups,

@@ -26,7 +26,7 @@ class Identity(Struct, frozen=True):
     """What a token proves (identity api-ref, "Authentication and token management").
 
     roles: names in lower case, implied ones included. system_scope: "all" or None. audit_id: names the token in logs.
-    expires_at: µs UTC.
+    expires_at: µs UTC. restricted: it comes from an application credential that may make no further credentials.
     """
 
     user_id: str
@@ -40,6 +40,7 @@ class Identity(Struct, frozen=True):
     roles: frozenset[str] = frozenset()
     audit_id: str = ""
     expires_at: int = 0
+    restricted: bool = False
 
 
 _NOBODY = Identity(user_id="", user_domain_id="")

@@ -10,6 +10,7 @@ from moln.identity.api import views
 from moln.identity.api.bodies import Id, ShortName, convert, flag, one, switch, take
 from moln.identity.api.service import base, routes
 from moln.identity.model.projects import MAX_TAGS, Project, tags_match
+from moln.identity.ops import domains
 from moln.identity.ops import projects as ops
 from moln.identity.ops.access import require
 from moln.identity.store import projects as store
@@ -104,7 +105,11 @@ async def update_project(ctx: RequestContext, project_id: str, body: dict[str, A
 
 @routes.delete("/v3/projects/{project_id}")
 async def delete_project(ctx: RequestContext, project_id: str) -> None:
-    await ops.delete(ctx, project_id)
+    project = await ops.get(ctx, project_id, "identity:delete_project")
+    if project.is_domain and not project.enabled:
+        await domains.delete_as_project(ctx, project_id)
+    else:
+        await ops.delete(ctx, project_id)
 
 
 def _tags(ctx: RequestContext, project: Project) -> Any:

@@ -13,7 +13,7 @@ from moln.identity.api.service import base, routes
 from moln.identity.model.tokens import METHODS, OpenToken, Ref
 from moln.identity.ops import authentication, catalog, scopes, tokens
 from moln.identity.ops.access import lacking, require
-from moln.identity.ops.authentication import Named, Shown, Wanted
+from moln.identity.ops.authentication import Named, ProgramShown, Shown, Wanted
 from moln.kernel.clock import iso_micro
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Forbidden, Invalid, Unauthorized
@@ -35,6 +35,12 @@ class _UserView(Struct, frozen=True):
     password_expires_at: str | None = None
 
 
+class _ProgramView(Struct, frozen=True):
+    id: str
+    name: str
+    restricted: bool
+
+
 class _TokenView(Struct, frozen=True):
     methods: tuple[str, ...]
     user: _UserView
@@ -47,6 +53,7 @@ class _TokenView(Struct, frozen=True):
     is_domain: bool | UnsetType = UNSET
     roles: tuple[Ref, ...] | UnsetType = UNSET
     catalog: Raw | UnsetType = UNSET
+    application_credential: _ProgramView | UnsetType = UNSET
 
 
 class TokenReply(Struct, frozen=True):
@@ -63,6 +70,7 @@ async def _view(ctx: RequestContext, of: OpenToken, with_catalog: bool) -> Token
     entries: Raw | UnsetType = UNSET
     if with_catalog and scoped:
         entries = await catalog.entries(ctx, payload.user_id, payload.scope.project_id)
+    program = of.application_credential
     view = _TokenView(
         methods=payload.methods,
         user=_UserView(of.user_domain, of.user.id, of.user.name),
@@ -75,6 +83,7 @@ async def _view(ctx: RequestContext, of: OpenToken, with_catalog: bool) -> Token
         is_domain=False if of.project else UNSET,
         roles=of.roles if scoped else UNSET,
         catalog=entries,
+        application_credential=_ProgramView(program.id, program.name, not program.unrestricted) if program else UNSET,
     )
     made = of.rendered[with_catalog] = TokenReply(view)
     return made
@@ -99,6 +108,13 @@ class _Token(Struct):
     id: str
 
 
+class _Program(Struct):
+    secret: str
+    id: str | None = None
+    name: str | None = None
+    user: _User | None = None
+
+
 class _System(Struct):
     all: bool = False
 
@@ -114,6 +130,7 @@ class _Identity(Struct):
     methods: Annotated[list[str], Meta(max_length=MAX_METHODS)]
     password: _Password | None = None
     token: _Token | None = None
+    application_credential: _Program | None = None
 
 
 class _Auth(Struct):
@@ -129,6 +146,13 @@ def _shown(auth: dict[str, Any], identity: _Identity) -> Shown:
             raise lacking(method, "identity")
     if not methods or methods - set(METHODS):
         raise Unauthorized("Attempted to authenticate with an unsupported method.")
+    if "application_credential" in methods:
+        given_program = identity.application_credential
+        if methods != {"application_credential"} or given_program is None:
+            raise Unauthorized("An application credential is shown alone.")
+        owner = given_program.user
+        who = Named(owner.id, owner.name, owner.domain) if owner else None
+        return Shown(program=ProgramShown(given_program.secret, given_program.id, given_program.name, who))
     user, password = None, ""
     if "password" in methods and identity.password is not None:
         given = identity.password.user

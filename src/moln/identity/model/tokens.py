@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from moln.identity.model.credentials import ApplicationCredential
 from moln.kernel.context import Identity
 
-METHODS = ("password", "token")
+METHODS = ("password", "token", "application_credential")
 _VERSION = 1
 UNSCOPED, PROJECT, DOMAIN, SYSTEM_SCOPE = range(4)
 
@@ -27,6 +28,7 @@ class Payload(Struct, frozen=True):
     """Everything that a token carries; names and roles are looked up when it is opened.
 
     issued_at, expires_at: µs UTC. audit_ids: the token's own, then that of the first of its chain.
+    application_credential_id: the credential that it came from, which bounds its roles.
     """
 
     user_id: str
@@ -35,6 +37,7 @@ class Payload(Struct, frozen=True):
     issued_at: int
     expires_at: int
     audit_ids: tuple[str, ...]
+    application_credential_id: str | None = None
 
 
 class _Wire(Struct, array_like=True):
@@ -46,6 +49,7 @@ class _Wire(Struct, array_like=True):
     issued_at: int
     expires_at: int
     audit_ids: list[bytes]
+    application_credential: Any = None  # bytes, str or None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -64,7 +68,7 @@ def pack(payload: Payload) -> bytes:
     audit_ids = [base64.urlsafe_b64decode(audit_id + "==") for audit_id in payload.audit_ids]
     return _encode(
         _Wire(_VERSION, _short(payload.user_id), methods, kind, target and _short(target), payload.issued_at,
-              payload.expires_at, audit_ids)
+              payload.expires_at, audit_ids, payload.application_credential_id and _short(payload.application_credential_id))
     )  # fmt: skip
 
 
@@ -85,6 +89,7 @@ def unpack(raw: bytes) -> Payload:
         issued_at=wire.issued_at,
         expires_at=wire.expires_at,
         audit_ids=tuple(audit_id(raw_id) for raw_id in wire.audit_ids),
+        application_credential_id=None if wire.application_credential is None else _long(wire.application_credential),
     )  # fmt: skip
 
 
@@ -124,4 +129,5 @@ class OpenToken(Struct):
     project_domain: Ref | None
     domain: Ref | None
     roles: tuple[Ref, ...]
+    application_credential: ApplicationCredential | None = None
     rendered: dict[bool, Any] = {}

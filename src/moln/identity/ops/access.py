@@ -19,6 +19,12 @@ def require(ctx: RequestContext, rule: str, *, path: dict[str, Any] | None = Non
         raise Forbidden(f"You are not authorized to perform the requested action: {rule}.")
 
 
+def refuse_delegated(ctx: RequestContext) -> None:
+    """A token of a restricted application credential makes and changes no credentials (OSSA-2020-004). Raises: Forbidden."""
+    if ctx.who is not None and ctx.who.restricted:
+        raise Forbidden("Could not complete the request: the application credential is restricted and cannot manage credentials.")
+
+
 def missing(kind: str, name: str) -> NotFound:
     return NotFound(f"Could not find {kind}: {name}.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from moln.identity.model.credentials import ApplicationCredential
 from moln.identity.model.projects import Project
 from moln.identity.model.tokens import OpenToken, Payload, Scope
 from moln.identity.model.users import User
@@ -11,6 +12,7 @@ from moln.identity.ops import tokens
 from moln.identity.ops.access import lacking
 from moln.identity.ops.state import of
 from moln.identity.ops.tokens import unauthorized
+from moln.identity.store import credentials
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as user_store
 from moln.kernel.cloud import Cloud
@@ -35,16 +37,31 @@ class Wanted(Struct, frozen=True):
     unscoped: bool = False
 
 
+class ProgramShown(Struct, frozen=True):
+    """An application credential and its secret: by its id, or by its name and its user."""
+
+    secret: str
+    id: str | None = None
+    name: str | None = None
+    user: Named | None = None
+
+
 class Shown(Struct, frozen=True):
-    """What proves somebody: a user and password, a token, or both for one user."""
+    """What proves somebody: a user and password, a token, or both for one user; or an application credential alone."""
 
     user: Named | None = None
     password: str = ""
     token: str | None = None
+    program: ProgramShown | None = None
 
 
 async def authenticate(cloud: Cloud, shown: Shown, wanted: Wanted) -> tuple[str, OpenToken]:
     """A new token. Every attempt with a password costs exactly one hash. Raises: Unauthorized, Invalid."""
+    if shown.program is not None:
+        if wanted != Wanted():
+            raise Unauthorized("Application credentials cannot request a scope.")
+        person, by = await _by_program(cloud, shown.program)
+        return await tokens.issue(cloud, person, ("application_credential",), Scope(project_id=by.project_id), None, by)
     user: User | None = None
     parent: Payload | None = None
     methods: tuple[str, ...] = ()
@@ -61,6 +78,13 @@ async def authenticate(cloud: Cloud, shown: Shown, wanted: Wanted) -> tuple[str,
     if user is None:
         raise unauthorized()
     scope = await _scope(cloud.db, wanted)
+    if parent is not None and parent.application_credential_id is not None:  # what was delegated leads nowhere else
+        if scope is not None and scope != parent.scope:
+            raise unauthorized()
+        delegated = await credentials.find_application(cloud.db, parent.application_credential_id)
+        if delegated is None:
+            raise unauthorized()
+        return await tokens.issue(cloud, user, methods, parent.scope, parent, delegated)
     if scope is None:
         try:
             if user.default_project_id is not None:
@@ -89,6 +113,30 @@ async def _by_password(cloud: Cloud, who: Named, password: str) -> User:
     if domain is None or not domain.enabled:
         raise unauthorized()
     return user
+
+
+async def _by_program(cloud: Cloud, shown: ProgramShown) -> tuple[User, ApplicationCredential]:
+    """The user whose credential it is; as slow and as silent when there is none. Raises: Unauthorized, Invalid."""
+    db = cloud.db
+    found: ApplicationCredential | None = None
+    if shown.id is not None:
+        found = await credentials.find_application(db, shown.id)
+    else:
+        if shown.name is None:
+            raise lacking("id or name", "application_credential")
+        who = shown.user or Named()
+        if who.id is None and (who.name is None or who.domain is None):
+            raise lacking("user", "application_credential")
+        owner = await _find_user(db, who)
+        found = await credentials.find_named(db, owner.id, shown.name) if owner else None
+    hashed = await credentials.secret_hash(db, found.id) if found else None
+    right = await of(cloud).passwords.verify(hashed, shown.secret)
+    if found is None or not right or (found.expires_at is not None and found.expires_at <= cloud.clock.now_us()):
+        raise unauthorized()
+    user = await user_store.find(db, found.user_id)
+    if user is None or not user.enabled:
+        raise unauthorized()
+    return user, found
 
 
 async def _find_user(db: Reader, who: Named) -> User | None:

@@ -82,6 +82,14 @@ async def delete(ctx: RequestContext, domain_id: str) -> None:
     await ctx.db.write(_delete_in, domain_id)
 
 
+async def delete_as_project(ctx: RequestContext, domain_id: str) -> None:
+    """DELETE /projects/{id} of a project that acts as a domain: the same, if nothing is below it. Raises: Forbidden."""
+    require(ctx, "identity:delete_project", project=await store.find(ctx.db, domain_id))
+    if await store.children(ctx.db, domain_id):
+        raise Forbidden(f"Cannot delete the project {domain_id} since it is not a leaf in the hierarchy.")
+    await ctx.db.write(_delete_in, domain_id)
+
+
 async def _delete_in(tx: Transaction, domain_id: str) -> None:
     await hold(tx, PROJECTS, domain_id)
     domain = await store.find_domain(tx, domain_id)

@@ -13,6 +13,7 @@ from moln.identity.store import groups as group_store
 from moln.identity.store import projects as project_store
 from moln.identity.store import roles as store
 from moln.identity.store import users as user_store
+from moln.identity.store.credentials import APPLICATION_CREDENTIALS
 from moln.identity.store.groups import GROUPS
 from moln.identity.store.holding import hold
 from moln.identity.store.projects import PROJECTS
@@ -96,6 +97,8 @@ async def revoke(ctx: RequestContext, grant: Grant) -> None:
 async def _revoke_in(tx: Transaction, grant: Grant) -> None:
     if not await tx.delete(GRANTS, **_columns(grant)):
         raise _absent(grant)
+    if (grant.actor_kind, grant.target_kind) == ("user", "project"):  # what was delegated of it is void
+        await tx.delete(APPLICATION_CREDENTIALS, user_id=grant.actor_id, project_id=grant.target_id)
     people_changed(tx, grant.actor_id if grant.actor_kind == "user" else "")
 
 

@@ -14,8 +14,9 @@ KEEP = 3  # keys: the one that seals and those that may have sealed a token stil
 class Keyring:
     """Seals and opens payloads (Fernet: AES-128-CBC and HMAC-SHA256)."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, longest: int = MAX_TOKEN):
+        """longest: characters of what it opens, at most."""
+        self.folder, self.longest = folder, longest
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._files():
             self._make(1)
@@ -26,7 +27,7 @@ class Keyring:
 
     def open(self, token: str) -> bytes:
         """Raises: ValueError, when none of the keys sealed it."""
-        if not token.isascii() or len(token) > MAX_TOKEN:
+        if not token.isascii() or len(token) > self.longest:
             raise ValueError("no token of ours")
         try:
             return self._fernet.decrypt(token + "=" * (-len(token) % 4))

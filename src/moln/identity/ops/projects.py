@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from moln.identity.model.projects import MAX_DEPTH, MAX_TAGS, Project
 from moln.identity.ops.access import immutable, missing, require
 from moln.identity.ops.state import people_changed
+from moln.identity.store import credentials
 from moln.identity.store import projects as store
 from moln.identity.store.holding import hold
 from moln.identity.store.projects import PROJECTS
@@ -154,6 +155,7 @@ async def _delete_in(tx: Transaction, project_id: str) -> None:
 async def remove_in(tx: Transaction, project_id: str) -> None:
     """Remove a project with what points at it."""
     await tx.delete(GRANTS, target_id=project_id)
+    await credentials.forget_project(tx, project_id)
     await tx.update(USERS, {"default_project_id": None}, default_project_id=project_id)
     await tx.delete(PROJECTS, id=project_id)
 

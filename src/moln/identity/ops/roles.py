@@ -133,8 +133,8 @@ async def imply(ctx: RequestContext, prior_id: str, implied_id: str) -> tuple[Ro
             raise missing("role", role_id)
     if roles[implied_id].name.lower() == "admin":
         raise Forbidden(f"{implied_id} cannot be an implied roles.")
-    if roles[implied_id].domain_id is not None and roles[implied_id].domain_id != roles[prior_id].domain_id:
-        raise Forbidden(f"{implied_id} is of another domain and cannot be implied.")
+    if roles[implied_id].domain_id is not None and roles[prior_id].domain_id is None:
+        raise Forbidden(f"{implied_id} is a domain's own role and cannot be implied by a global one.")
     await ctx.db.write(imply_in, prior_id, implied_id)
     return roles[prior_id], roles[implied_id]
 

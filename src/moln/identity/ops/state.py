@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
+from moln.identity.model.credentials import MAX_BLOB
 from moln.identity.model.roles import Role
 from moln.identity.model.tokens import OpenToken
 from moln.identity.ops.keys import Keyring
@@ -17,10 +18,11 @@ _PEOPLE, _CATALOG = "identity", "identity.catalog"
 
 
 class State:
-    """`cloud.areas["identity"]`. Each of its caches is filled only if nothing changed while it was read."""
+    """`cloud.areas["identity"]`. keys seal tokens and rotate, vault seals what is kept and does not. Each of its caches is filled only if nothing changed while it was read."""
 
     def __init__(self, cloud: Cloud):
         self.keys = Keyring(cloud.home / "keys")
+        self.vault = Keyring(cloud.home / "credential-keys", longest=8 * MAX_BLOB)
         self.passwords = Passwords()
         self.generation = 0
         self.catalog_generation = 0

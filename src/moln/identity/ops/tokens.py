@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 
 from moln.identity import settings
+from moln.identity.model.credentials import ApplicationCredential
 from moln.identity.model.projects import Project
+from moln.identity.model.roles import implied
 from moln.identity.model.tokens import OpenToken, Payload, Ref, Scope, audit_id, pack, unpack
 from moln.identity.model.users import User
 from moln.identity.ops import scopes
 from moln.identity.ops.access import missing, require
 from moln.identity.ops.state import State, of, people_changed
+from moln.identity.store import credentials, revocations
 from moln.identity.store import projects as project_store
-from moln.identity.store import revocations
 from moln.identity.store import users as user_store
 from moln.identity.store.users import USERS
 from moln.kernel.cloud import Cloud
@@ -60,18 +62,26 @@ async def open_token(cloud: Cloud, token: str) -> OpenToken:
     return opened
 
 
-async def issue(cloud: Cloud, user: User, methods: tuple[str, ...], scope: Scope, parent: Payload | None) -> tuple[str, OpenToken]:
-    """Seal a new token, or one derived from `parent`: it expires no later. Raises: Unauthorized, without a role there."""
+async def issue(
+    cloud: Cloud, user: User, methods: tuple[str, ...], scope: Scope, parent: Payload | None, by: ApplicationCredential | None = None
+) -> tuple[str, OpenToken]:
+    """Seal a new token, or one derived from `parent`: it expires no later. by: the credential that bounds it.
+
+    Raises: Unauthorized, without a role there.
+    """
     state, now = of(cloud), cloud.clock.now_us()
     own = audit_id(base64.b16decode(cloud.ids.uuid().replace("-", "").upper()))
-    expires_at = now + settings.of(cloud).token_expiration_s * 1_000_000
+    bounds = [now + settings.of(cloud).token_expiration_s * 1_000_000]
+    bounds += [parent.expires_at] if parent else []
+    bounds += [by.expires_at] if by and by.expires_at is not None else []
     payload = Payload(
         user_id=user.id,
         methods=methods,
         scope=scope,
         issued_at=max(now, user.tokens_from + 1),
-        expires_at=min(expires_at, parent.expires_at) if parent else expires_at,
+        expires_at=min(bounds),
         audit_ids=(own, parent.audit_ids[-1]) if parent else (own,),
+        application_credential_id=by.id if by else None,
     )
     generation = state.generation
     opened = await _examine(cloud.db, state, payload)
@@ -98,6 +108,14 @@ async def _examine(db: Reader, state: State, payload: Payload) -> OpenToken:
     elif scope.domain_id is not None:
         domain = await _domain(db, scope.domain_id)
     roles = await scopes.roles_on(db, state, user.id, scope, project)
+    credential = None
+    if payload.application_credential_id is not None:
+        credential = await credentials.find_application(db, payload.application_credential_id)
+        if credential is None or (credential.user_id, credential.project_id) != (user.id, scope.project_id):
+            raise unauthorized()
+        _, implications = await state.roles(db)
+        delegated = set(implied(credential.roles, implications))
+        roles = [role for role in roles if role.id in delegated]
     if scope != Scope() and not roles:
         raise unauthorized(f"user {user.id} has no role on {scope}")
     identity = Identity(
@@ -112,6 +130,7 @@ async def _examine(db: Reader, state: State, payload: Payload) -> OpenToken:
         roles=frozenset(role.name.lower() for role in roles),
         audit_id=payload.audit_ids[0],
         expires_at=payload.expires_at,
+        restricted=credential is not None and not credential.unrestricted,
     )
     return OpenToken(
         payload,
@@ -122,6 +141,7 @@ async def _examine(db: Reader, state: State, payload: Payload) -> OpenToken:
         project_domain=_ref(project_domain) if project_domain else None,
         domain=_ref(domain) if domain else None,
         roles=tuple(Ref(role.id, role.name) for role in roles),
+        application_credential=credential,
     )
 
 
@@ -144,7 +164,6 @@ async def subject(ctx: RequestContext, token: str | None, rule: str) -> OpenToke
     try:
         opened = await open_token(ctx.cloud, token)
     except Unauthorized:
-        require(ctx, rule)
         raise NotFound("Failed to validate token") from None
     identity = opened.identity
     target = {"target.token.user_id": identity.user_id, "target.token.user.domain.id": identity.user_domain_id}

@@ -12,6 +12,7 @@ from moln.identity.ops.access import missing, require, taken
 from moln.identity.ops.projects import own_domain
 from moln.identity.ops.state import of, people_changed
 from moln.identity.ops.tokens import unauthorized
+from moln.identity.store import credentials
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as store
 from moln.identity.store.groups import MEMBERSHIPS
@@ -121,9 +122,10 @@ async def delete(ctx: RequestContext, user_id: str) -> None:
 
 
 async def remove_in(tx: Transaction, user_id: str) -> None:
-    """Remove a user with their memberships and assignments."""
+    """Remove a user with their memberships, assignments and credentials."""
     await hold(tx, USERS, user_id)
     await tx.delete(MEMBERSHIPS, user_id=user_id)
     await tx.delete(GRANTS, actor_id=user_id)
+    await credentials.forget_user(tx, user_id)
     await tx.delete(USERS, id=user_id)
     people_changed(tx, user_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from moln.identity.store.catalog import ENDPOINTS, REGIONS, SERVICES
+from moln.identity.store.credentials import APPLICATION_CREDENTIALS, CREDENTIALS
 from moln.identity.store.groups import GROUPS, MEMBERSHIPS
 from moln.identity.store.projects import PROJECTS
 from moln.identity.store.roles import GRANTS, IMPLIED, ROLES
@@ -26,6 +27,9 @@ _POINTERS = (  # a column, what it names, which rows
     (GRANTS.c.role_id, ROLES, sa.true()),
     (IMPLIED.c.prior_id, ROLES, sa.true()),
     (IMPLIED.c.implied_id, ROLES, sa.true()),
+    (CREDENTIALS.c.user_id, USERS, sa.true()),
+    (APPLICATION_CREDENTIALS.c.user_id, USERS, sa.true()),
+    (APPLICATION_CREDENTIALS.c.project_id, PROJECTS, sa.true()),
     (ENDPOINTS.c.service_id, SERVICES, sa.true()),
     (ENDPOINTS.c.region_id, REGIONS, sa.true()),
 )

@@ -64,7 +64,7 @@ async def create_snapshot(ctx: RequestContext, body: dict) -> dict[str, Any]:  #
         metadata=metadata(asked.metadata),
         in_use_too=force,
     )
-    return {"snapshot": snapshot_view(ctx, made)}
+    return {"snapshot": snapshot_view(ctx, made, extended=False)}
 
 
 @routes.get("/v3/snapshots")
@@ -106,7 +106,7 @@ async def update_snapshot(ctx: RequestContext, snapshot_id: str, body: dict) -> 
         for value in (getattr(asked, f"display_{column}"), getattr(asked, column)):
             if value is not UNSET:
                 changes[column] = text(value, column)
-    return {"snapshot": snapshot_view(ctx, await ops.update(ctx, snapshot_id, **changes))}
+    return {"snapshot": snapshot_view(ctx, await ops.update(ctx, snapshot_id, **changes), extended=False)}
 
 
 @routes.delete("/v3/snapshots/{snapshot_id}", status=202)

@@ -69,7 +69,7 @@ async def create_type(ctx: RequestContext, body: dict) -> dict[str, Any]:  # typ
         is_public=truth(asked.is_public, "os-volume-type-access:is_public", default=True),
         extra_specs=metadata(asked.extra_specs),
     )
-    return {"volume_type": type_view(ctx, made)}
+    return {"volume_type": type_view(ctx, made, without=("qos_specs_id",))}
 
 
 @routes.get("/v3/types/{type_id}")
@@ -89,7 +89,8 @@ async def update_type(ctx: RequestContext, type_id: str, body: dict) -> dict[str
         changes["is_public"] = truth(asked.is_public, "is_public")
     if not changes:
         raise Invalid("Specify volume type name, description, is_public or a combination thereof.")
-    return {"volume_type": type_view(ctx, await ops.update(ctx, type_id, **changes))}
+    changed = await ops.update(ctx, type_id, **changes)
+    return {"volume_type": type_view(ctx, changed, without=("qos_specs_id", "os-volume-type-access:is_public"))}
 
 
 @routes.delete("/v3/types/{type_id}", status=202)

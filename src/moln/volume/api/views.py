@@ -42,11 +42,17 @@ def volume_summary(ctx: RequestContext, volume: Volume) -> View:
     return {"id": volume.id, "name": volume.name, "links": links(ctx, "volumes", volume.id)}
 
 
-async def volume_details(ctx: RequestContext, db: Reader, found: list[Volume]) -> list[View]:
-    """Full views of several, their types and attachments fetched at once."""
+async def volume_details(ctx: RequestContext, db: Reader, found: list[Volume], *, extended: bool = True) -> list[View]:
+    """Full views of several, their types and attachments fetched at once. extended: with Cinder's extensions, which answers to
+    POST and PUT lack.
+    """
     names = await types.names(db, {v.volume_type_id for v in found})
     attached = await attachments.of_volumes(db, [v.id for v in found])
-    return [volume_detail(ctx, v, names.get(v.volume_type_id), attached.get(v.id, [])) for v in found]
+    views = [volume_detail(ctx, v, names.get(v.volume_type_id), attached.get(v.id, [])) for v in found]
+    if extended:
+        for volume, view in zip(found, views, strict=True):
+            view |= volume_extensions(ctx, volume)
+    return views
 
 
 def volume_detail(ctx: RequestContext, volume: Volume, type_name: str | None, attached: list[Attachment]) -> View:
@@ -86,6 +92,11 @@ def volume_detail(ctx: RequestContext, volume: Volume, type_name: str | None, at
         view["volume_type_id"] = volume.volume_type_id
     if ctx.at_least(3, 65):
         view["consumes_quota"] = True
+    return view
+
+
+def volume_extensions(ctx: RequestContext, volume: Volume) -> View:
+    view: View = {}
     if ctx.allows("volume", "volume_extension:volume_host_attribute", volume):
         view["os-vol-host-attr:host"] = f"{volume.host}@{BACKEND}#{BACKEND}" if volume.host else None
     if ctx.allows("volume", "volume_extension:volume_tenant_attribute", volume):
@@ -115,7 +126,8 @@ def volume_attachment(ctx: RequestContext, attachment: Attachment) -> View:
     }
 
 
-def snapshot_view(ctx: RequestContext, snapshot: Snapshot, *, detail: bool = True) -> View:
+def snapshot_view(ctx: RequestContext, snapshot: Snapshot, *, detail: bool = True, extended: bool = True) -> View:
+    """extended: with Cinder's extension, which answers to POST and PUT lack."""
     view: View = {
         "id": snapshot.id,
         "created_at": iso_micro(snapshot.created_at),
@@ -135,7 +147,7 @@ def snapshot_view(ctx: RequestContext, snapshot: Snapshot, *, detail: bool = Tru
         view["user_id"] = snapshot.user_id
     if ctx.at_least(3, 65):
         view["consumes_quota"] = True
-    if ctx.allows("volume", "volume_extension:extended_snapshot_attributes", snapshot):
+    if extended and ctx.allows("volume", "volume_extension:extended_snapshot_attributes", snapshot):
         view["os-extended-snapshot-attributes:project_id"] = snapshot.project_id
         view["os-extended-snapshot-attributes:progress"] = "100%" if snapshot.status == "available" else "0%"
     return view
@@ -158,7 +170,8 @@ def attachment_view(attachment: Attachment, *, detail: bool = True) -> View:
     return view
 
 
-def type_view(ctx: RequestContext, volume_type: VolumeType) -> View:
+def type_view(ctx: RequestContext, volume_type: VolumeType, *, without: tuple[str, ...] = ()) -> View:
+    """without: parts that the answers to POST and PUT lack."""
     mine = {"project_id": ctx.project_id}
     view: View = {
         "id": volume_type.id,
@@ -172,7 +185,7 @@ def type_view(ctx: RequestContext, volume_type: VolumeType) -> View:
         view["qos_specs_id"] = None
     if ctx.allows("volume", "volume_extension:volume_type_access", mine):
         view["os-volume-type-access:is_public"] = volume_type.is_public
-    return view
+    return {name: value for name, value in view.items() if name not in without}
 
 
 def shown_specs(ctx: RequestContext, volume_type: VolumeType) -> dict[str, str]:

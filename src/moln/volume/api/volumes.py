@@ -83,7 +83,7 @@ async def create_volume(ctx: RequestContext, body: dict) -> dict[str, Any]:  # t
         snapshot_id=uuid_or_none(asked.snapshot_id, "snapshot_id"),
         source_volid=uuid_or_none(asked.source_volid, "source_volid"),
     )
-    return await volume_view(ctx, await ops.create(ctx, spec))
+    return await volume_view(ctx, await ops.create(ctx, spec), extended=False)
 
 
 async def image_named(ctx: RequestContext, reference: str) -> str:
@@ -100,8 +100,8 @@ async def image_named(ctx: RequestContext, reference: str) -> str:
     return found[0].id
 
 
-async def volume_view(ctx: RequestContext, volume: Volume) -> dict[str, Any]:
-    return {"volume": (await volume_details(ctx, ctx.db, [volume]))[0]}
+async def volume_view(ctx: RequestContext, volume: Volume, *, extended: bool = True) -> dict[str, Any]:
+    return {"volume": (await volume_details(ctx, ctx.db, [volume], extended=extended))[0]}
 
 
 @routes.get("/v3/volumes")
@@ -167,7 +167,7 @@ async def update_volume(ctx: RequestContext, volume_id: str, body: dict) -> dict
         changes["metadata"] = metadata(asked.metadata, null=False)
     if not changes and ctx.at_least(3, 53):
         raise Invalid("At least one of name, description, display_name, display_description or metadata is needed.")
-    return await volume_view(ctx, await ops.update(ctx, volume_id, **changes))
+    return await volume_view(ctx, await ops.update(ctx, volume_id, **changes), extended=False)
 
 
 @routes.delete("/v3/volumes/{volume_id}", status=202)

@@ -18,6 +18,7 @@ from moln.compute.store import hosts as store
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader, Transaction
 from moln.placement.model.names import DISK_GB, MEMORY_MB, VCPU
+from moln.placement.model.providers import Inventory
 from moln.placement.ops import providers
 
 RETRY_S = 1.0
@@ -80,7 +81,18 @@ class HostTable:
 
     async def count(self, db: Reader, host: Host) -> None:
         """Read the counters and traits of one host again."""
-        held, host.traits = await providers.room_in(db, host.id)
+        self.weigh(host, *await providers.room_in(db, host.id))
+
+    async def count_all(self, db: Reader, hosts: list[Host]) -> None:
+        """The same for several, in two queries."""
+        found = await providers.rooms_in(db, [h.id for h in hosts])
+        for host in hosts:
+            self.weigh(host, *found[host.id])
+
+    @staticmethod
+    def weigh(host: Host, held: dict[str, Inventory], traits: frozenset[str]) -> None:
+        """Bring one host to what placement counts."""
+        host.traits = traits
         for name, free, most in ((VCPU, "free_vcpus", "max_vcpus"), (MEMORY_MB, "free_ram_mib", "max_ram_mib"),
                                  (DISK_GB, "free_disk_gib", "max_disk_gib")):  # fmt: skip
             inventory = held.get(name)
@@ -245,8 +257,11 @@ async def catch_up(cloud: Cloud) -> None:
             else:
                 await known.take(cloud.db, row, cloud.links.nodes)
                 known.sort()
-        for id in list(area.recounted):
-            area.recounted.discard(id)
-            host = known.by_provider(id)
-            if host is not None:
-                await known.count(cloud.db, host)
+        ids = sorted(area.recounted)
+        area.recounted.clear()
+        try:
+            if counted := [h for h in map(known.by_provider, ids) if h is not None]:
+                await known.count_all(cloud.db, counted)
+        except BaseException:
+            area.recounted.update(ids)
+            raise

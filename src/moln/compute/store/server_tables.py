@@ -22,7 +22,7 @@ servers = table(
     column("pinned_az", null=True),
     column("flavor_id"),
     column("flavor"),
-    column("image_id", null=True, index=True),
+    column("image_id", null=True),
     column("image_properties"),
     column("key_name", null=True),
     column("key_data", null=True),
@@ -56,7 +56,6 @@ servers = table(
     column("deadline", INT, null=True),
     column("generation", INT),
     sa.Index("servers_by_project", "project_id", "created_at"),
-    sa.Index("servers_by_user", "user_id"),
     sa.Index("servers_by_creation", "created_at"),
     partial_index("servers_unsettled", "unsettled", where=sa.text("unsettled = 1")),
     history=True,
@@ -73,7 +72,7 @@ server_user_data = table(
 #: They outlive their server; `moln` forgets them with its history.
 server_actions = table(
     "server_actions",
-    column("server_id", TEXT, index=True),
+    column("server_id", TEXT),
     column("action"),
     column("request_id", TEXT),
     column("user_id", null=True),

@@ -177,6 +177,17 @@ async def room_in(db: Reader, id: str) -> tuple[dict[str, Inventory], frozenset[
     return {i.resource_class: i for i in held}, frozenset(await db.all(store.TRAITS, id=id))
 
 
+async def rooms_in(db: Reader, ids: list[str]) -> dict[str, tuple[dict[str, Inventory], frozenset[str]]]:
+    """The same of several at once, by id."""
+    held: dict[str, dict[str, Inventory]] = {i: {} for i in ids}
+    traits: dict[str, list[str]] = {i: [] for i in ids}
+    for inventory in await db.all(inventories.OF_SEVERAL, provider_ids=ids):
+        held[inventory.provider_id][inventory.resource_class] = inventory
+    for row in await db.all(store.TRAITS_OF_SEVERAL, provider_ids=ids):
+        traits[row["provider_id"]].append(row["trait"])
+    return {i: (held[i], frozenset(traits[i])) for i in ids}
+
+
 async def with_room(db: Reader, resources: dict[str, int], most: int = 64) -> list[str]:
     """Some of the providers that have room for all of it at this moment, by id."""
     found: set[str] | None = None

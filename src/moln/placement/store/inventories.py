@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from moln.kernel.db import Query, Reader, Statement, Transaction
+from moln.kernel.db import Query, Reader, Statement, Transaction, in_list
 from moln.placement.model.providers import MICRO, Amounts, Inventory
 from moln.placement.store.tables import inventories
 
@@ -14,6 +14,7 @@ _allowed = (
     inventories.c.min_unit <= _amount, inventories.c.max_unit >= _amount, _amount % inventories.c.step_size == 0
 )  # fmt: skip
 OF = Query(sa.select(inventories).where(inventories.c.provider_id == _p).order_by(inventories.c.rowid), Inventory)
+OF_SEVERAL = Query(sa.select(inventories).where(in_list(inventories.c.provider_id, "provider_ids")), Inventory)
 ONE = Query(sa.select(inventories).where(*_this), Inventory)
 TAKE = Statement(
     sa.update(inventories).where(*_this, inventories.c.used + _n <= inventories.c.capacity, *_allowed).values(used=inventories.c.used + _n)

@@ -28,6 +28,9 @@ RAISE_ANY = Statement(
     sa.update(providers).where(providers.c.id == _id).values(generation=providers.c.generation + 1, updated_at=sa.bindparam("now"))
 )
 TRAITS = Query(sa.select(provider_traits.c.trait).where(provider_traits.c.provider_id == _id).order_by(provider_traits.c.trait), str)
+TRAITS_OF_SEVERAL = Query(
+    sa.select(provider_traits.c.provider_id, provider_traits.c.trait).where(in_list(provider_traits.c.provider_id, "provider_ids")), dict
+)
 AGGREGATES = Query(
     sa.select(provider_aggregates.c.aggregate_id).where(provider_aggregates.c.provider_id == _id).order_by(provider_aggregates.c.rowid), str
 )

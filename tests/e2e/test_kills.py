@@ -137,6 +137,18 @@ def pid_of_or_0(world: World, victim: str) -> int:
         return 0
 
 
+def test_guests_outlive_down_and_are_found_again_by_up(world: World, demo: Guest) -> None:
+    boot, qemu, before = demo.wait().boot_id(), world.qemu_pid(demo.id), census(world)
+    world.moln("down")
+    assert world.qemu_pid(demo.id) == qemu
+    assert demo.answers(), "its network goes on without a cloud"
+    world.moln("up", "--detach")
+    assert (world.qemu_pid(demo.id), demo.wait().boot_id()) == (qemu, boot)
+    settles(lambda: census(world), before)
+    assert demo.status == "ACTIVE"
+    until(lambda: not world.findings(), "the doctor finds nothing", 40, each_s=1)
+
+
 def test_kills_were_made() -> None:
     print(f"{len(killed)} kills: {', '.join(killed)}")
     assert len(killed) > 0

@@ -99,8 +99,9 @@ def test_the_doctor_sees_what_is_left_and_says_how_to_mend_it(world: World) -> N
         for name in (f"moln-{server}", "intruder"):
             shell(*virsh, "undefine", name)
         shell(vsctl, "del-port", "moln-int", ours)
+        shell(nbctl, "--if-exists", "ls-del", "stray")
         for name in (tap, ours):
             shell("ip", "link", "delete", name)
         for folder, name in (("disks", files[0]), ("volumes", files[1]), ("snapshots", files[2]), ("volumes", "junk")):
             (places.pool / folder / name).unlink()
-    until(lambda: not world.findings(), "the doctor finds nothing, and the cloud removed the row itself", 90, each_s=2)
+    until(lambda: not world.findings(), "the doctor finds nothing", 20, each_s=1)

@@ -20,6 +20,8 @@ from moln.host.places import Places
 COMPUTE = "/compute/v2.1"
 MOST_S = 0.5
 WAIT_S = 60.0
+TIMES = 3
+NAME = "POST /servers to QEMU's start, image cached"
 STEP = re.compile(r"(compute\.\w+) (server:\S+) done in (\d+) ms")
 RUNS = re.compile(r"server (\S+) runs: plug (\d+) ms, define (\d+) ms, QEMU (\d+) ms")
 
@@ -29,6 +31,18 @@ class Step(Struct, frozen=True):
 
     name: str
     at_s: float
+
+
+def measure(places: Places, url: str) -> Row:
+    """The budget's line in a running cloud that told its demo: the best of three boots. Raises: DemoError, TimeoutError."""
+    client = Client(url, user="admin", password=places.admin_password.read_text().strip(), project="admin")
+    images = client.call("GET", "/image/v2/images?name=moln-guest&status=active")["images"]
+    flavors = [f for f in client.call("GET", f"{COMPUTE}/flavors")["flavors"] if f["name"] == "demo"]
+    networks = client.call("GET", "/network/v2.0/networks?name=demo")["networks"]
+    if not (images and flavors and networks):
+        return Row(NAME, MOST_S, "s", None, "this cloud has no demo to boot another server of: moln up --demo")
+    body = {"name": "bench", "imageRef": images[0]["id"], "flavorRef": flavors[0]["id"], "networks": [{"uuid": networks[0]["id"]}]}
+    return min((row(boot(client, places, body)) for _ in range(TIMES)), key=lambda r: r.value or MOST_S)
 
 
 def boot(client: Client, places: Places, body: dict[str, Any]) -> list[Step]:
@@ -48,13 +62,21 @@ def boot(client: Client, places: Places, body: dict[str, Any]) -> list[Step]:
         steps += [Step(name, at - posted) for name, at in _told(places, server["id"])]
     finally:
         client.call("DELETE", path)
+        _gone(client, server["id"])
     return sorted(steps, key=lambda step: step.at_s)
 
 
 def row(steps: list[Step]) -> Row:
     """The budget's line: until QEMU's process began."""
     value = next(step.at_s for step in steps if step.name.startswith("QEMU"))
-    return Row("POST /servers to QEMU's start, image cached", MOST_S, "s", value, ", ".join(f"{s.name} {s.at_s:.3f}" for s in steps))
+    return Row(NAME, MOST_S, "s", value, ", ".join(f"{s.name} {s.at_s:.3f}" for s in steps))
+
+
+def _gone(client: Client, server_id: str) -> None:
+    """So that the next one has the machine for itself."""
+    ends = time.monotonic() + WAIT_S
+    while any(s["id"] == server_id for s in client.call("GET", f"{COMPUTE}/servers")["servers"]) and time.monotonic() < ends:
+        time.sleep(0.1)  # the public API has no event to wait for
 
 
 def _started(places: Places, server_id: str) -> float:

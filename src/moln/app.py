@@ -21,6 +21,7 @@ from moln.host.settings import HostSettings, NodeSettings
 from moln.identity.settings import IdentitySettings
 from moln.image.settings import ImageSettings
 from moln.kernel import config
+from moln.kernel.audit import Audit
 from moln.kernel.clock import Clock, Ids
 from moln.kernel.cloud import Cloud
 from moln.kernel.db.sqlite import SqliteDatabase
@@ -121,6 +122,8 @@ class App(Struct):
                 await area.close(self.cloud)
         await self.cloud.links.close()
         await self.cloud.db.close()
+        if self.cloud.audit:
+            self.cloud.audit.close()
 
 
 def all_routes(areas: list[Module]) -> list[Route]:
@@ -134,6 +137,8 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     areas = modules(settings)
     db = SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook)
     cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids)
+    if settings.audit_mib > 0:
+        cloud.audit = Audit(home / "log/audit", clock, cloud.ids, settings.audit_mib << 20)
     tls = Tls(home, settings, clock) if settings.serves_tls else None
     periodics = [HOUSEKEEPING, *([tls.periodic] if tls else []), *(p for a in areas for p in a.periodics)]
     workers = Workers(cloud, [r for a in areas for r in a.reconcilers], periodics)
@@ -147,6 +152,6 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
 
 def _own(workers: Workers) -> Source:
     async def source(cloud: Cloud) -> list[Family]:
-        return [*workers.families(), *cloud.links.families(), *cloud.db.families()]
+        return [*workers.families(), *cloud.links.families(), *cloud.db.families(), *(cloud.audit.families() if cloud.audit else [])]
 
     return source

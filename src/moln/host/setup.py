@@ -97,6 +97,9 @@ def give_directories(places: Places) -> None:
     users.own(places.home, None, USER, 0o1771)
     places.run.mkdir(exist_ok=True)
     users.own(places.run, USER, USER, 0o755)
+    audit = places.log / "audit"
+    audit.mkdir(exist_ok=True)
+    users.own(audit, USER, USER, 0o700)
 
 
 def give_pool(places: Places) -> None:

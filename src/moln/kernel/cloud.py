@@ -12,6 +12,7 @@ from moln.kernel.errors import Unauthorized
 from moln.kernel.metrics import Requests
 
 if TYPE_CHECKING:
+    from moln.kernel.audit import Audit
     from moln.kernel.config import Settings
     from moln.kernel.db import Database
     from moln.kernel.link import NodeLinks
@@ -29,6 +30,7 @@ class Cloud:
 
     areas: what an area keeps in memory for itself, by its name (a token cache, a host table).
     authenticate: from a token to who it proves; identity provides it. requests: how many were answered, how, and how fast.
+    audit: where requests that may change something are written down; None: nowhere.
     """
 
     def __init__(self, *, settings: Settings, db: Database, policy: Policy, links: NodeLinks, home: Path,
@@ -43,6 +45,7 @@ class Cloud:
         self.authenticate: Authenticate = _nobody
         self.areas: dict[str, Any] = {}
         self.requests = Requests()
+        self.audit: Audit | None = None
 
     def system_context(self, request_id: str = "") -> RequestContext:
         """A context of the cloud itself, for work that no caller asked for: it may do everything.

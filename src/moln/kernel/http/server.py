@@ -123,15 +123,19 @@ class Endpoint:
 
     def _responder(self, method: str, routes: list[Route]) -> Callable[..., Awaitable[None]]:
         cloud, versions, requests = self.cloud, self.versions, self.cloud.requests
-        answers = requests.of(self.service.name, self.service.prefix + routes[0].path, method)
+        template = self.service.prefix + routes[0].path
+        answers = requests.of(self.service.name, template, method)
         monotonic = cloud.clock.monotonic
+        audited = method not in ("GET", "HEAD")
+        named = len(routes[0].variables)
         public = routes[0].public
         chosen_by_body = any(r.action for r in routes)
 
         async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, **values: str) -> None:
             request_id = "req-" + cloud.ids.uuid()
             log.request_id.set(request_id)
-            ctx = None
+            ctx: RequestContext | None = None
+            route: Route | None = None
             began = monotonic()
             requests.running += 1
             try:
@@ -165,6 +169,11 @@ class Endpoint:
             status = resp.status_code
             metrics.note(answers, status, monotonic() - began)
             log.access(req.method, req.path, status, ctx.user_id if ctx else None, request_id)
+            if audited and cloud.audit is not None:
+                cloud.audit.note(
+                    ctx, service=self.service.name, method=method, route=template, action=route.action if route else "", path=req.path,
+                    ids=list(values.values())[len(values) - named :], address=req.remote_addr, status=status, answer=resp.data, request_id=request_id,
+                )  # fmt: skip
 
         return respond
 

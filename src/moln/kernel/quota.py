@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,19 +39,22 @@ USAGES = Query(
     sa.select(usages.c.resource, usages.c.used.label("count")).where(usages.c.service == _of[0], usages.c.project_id == _of[1]), _Count
 )
 ALL_USAGES = Query(sa.select(usages.c.project_id, usages.c.resource, usages.c.used).where(usages.c.service == _of[0]), dict)
-CHARGE = Statement(
-    sa.update(usages)
-    .where(
-        usages.c.service == _of[0], usages.c.project_id == _of[1], usages.c.resource == sa.bindparam("name"),
-        sa.or_(sa.bindparam("most") < 0, usages.c.used + sa.bindparam("n") <= sa.bindparam("most")),
-    )
-    .values(used=usages.c.used + sa.bindparam("n"))
-)  # fmt: skip
 REFUND = Statement(
     sa.update(usages)
     .where(usages.c.service == _of[0], usages.c.project_id == _of[1], usages.c.resource == sa.bindparam("name"))
     .values(used=sa.func.max(usages.c.used - sa.bindparam("n"), 0))
 )
+
+
+@lru_cache(16)
+def _charging(count: int) -> Query[str]:
+    """Charges so many resources in one statement, and answers those that had room: a statement more costs more than a row more."""
+    which = [usages.c.resource == sa.bindparam(f"name{i}") for i in range(count)]
+    amount = sa.case(*((w, sa.bindparam(f"n{i}", type_=INT)) for i, w in enumerate(which)))
+    most = sa.case(*((w, sa.bindparam(f"most{i}", type_=INT)) for i, w in enumerate(which)))
+    fits = sa.or_(most < 0, usages.c.used + amount <= most)
+    charged = sa.update(usages).where(usages.c.service == _of[0], usages.c.project_id == _of[1], sa.or_(*which), fits)
+    return Query(charged.values(used=usages.c.used + amount).returning(usages.c.resource), str)
 
 
 class Quota:
@@ -65,21 +69,32 @@ class Quota:
 
     async def charge(self, tx: Transaction, project_id: str, **amounts: int) -> None:
         """Take `amounts` more. Raises: OverQuota, naming every resource that would overflow; then nothing is taken."""
-        most = await self.limits(tx, project_id)
-        over = []
-        for name, n in amounts.items():
-            if n <= 0:
-                if n < 0:
-                    await tx.run(REFUND, service=self.service, project_id=project_id, name=name, n=-n)
-                continue
-            row = {"service": self.service, "project_id": project_id, "resource": name, "used": 0}
-            taken = {"service": self.service, "project_id": project_id, "name": name, "n": n, "most": most[name]}
-            if not await tx.run(CHARGE, **taken):
-                await tx.insert(usages, row, if_absent=True)
-                if not await tx.run(CHARGE, **taken):
-                    over.append(name)
+        limits = await self.limits(tx, project_id)
+        wanted = sorted((name, n) for name, n in amounts.items() if n > 0)
+        over = set(await self._charge(tx, project_id, wanted, limits))
         if over:
-            raise OverQuota(f"Quota exceeded for resources: {over}.", resources=tuple(over))
+            await self.refund(tx, project_id, **{name: n for name, n in wanted if name not in over})
+            named = [name for name in amounts if name in over]
+            raise OverQuota(f"Quota exceeded for resources: {named}.", resources=tuple(named))
+        await self.refund(tx, project_id, **{name: -n for name, n in amounts.items() if n < 0})
+
+    async def _charge(self, tx: Transaction, project_id: str, wanted: list[tuple[str, int]], limits: dict[str, int]) -> set[str]:
+        """Take what fits; the names of what does not. A counter that is not there yet is made."""
+        if not wanted:
+            return set()
+        of = {"service": self.service, "project_id": project_id}
+        for first in (True, False):
+            params: dict[str, Any] = {}
+            for i, (name, n) in enumerate(wanted):
+                params |= {f"name{i}": name, f"n{i}": n, f"most{i}": limits[name]}
+            charged = set(await tx.all(_charging(len(wanted)), **of, **params))
+            wanted = [(name, n) for name, n in wanted if name not in charged]
+            if not wanted:
+                break
+            made = [await tx.insert(usages, of | {"resource": name, "used": 0}, if_absent=True) for name, _ in wanted if first]
+            if not any(made):
+                break
+        return {name for name, _ in wanted}
 
     async def refund(self, tx: Transaction, project_id: str, **amounts: int) -> None:
         """Give `amounts` back."""

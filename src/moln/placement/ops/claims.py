@@ -18,14 +18,19 @@ async def claim_in(tx: Transaction, *, now_us: int, consumer_id: str, project_id
 
     Amounts of 0 are left out. Raises: Conflict, when the consumer holds something already.
     """
-    asked = {(provider_id, name): n for name, n in resources.items() if n}
-    if await _take(tx, asked, asked) is not None:
+    asked = sorted((name, n) for name, n in resources.items() if n)
+    params = {f"class{i}": name for i, (name, _) in enumerate(asked)} | {f"n{i}": n for i, (_, n) in enumerate(asked)}
+    taken = set(await tx.all(inventories.taking(len(asked)), provider_id=provider_id, **params)) if asked else set()
+    if len(taken) < len(asked):
+        for name, n in asked:
+            if name in taken:
+                await tx.run(inventories.GIVE, n=n, provider_id=provider_id, resource_class=name)
         return False
     consumer = Consumer(consumer_id, project_id, user_id, consumer_type, 1)
     if not await tx.insert(consumers, consumer, if_absent=True):
         raise Conflict(f"Consumer {consumer_id} holds allocations already.")
-    for (provider, name), n in asked.items():
-        await tx.insert(allocations, Allocation(consumer_id, provider, name, n, now_us))
+    if asked:
+        await tx.run(store.adding(len(asked)), consumer_id=consumer_id, provider_id=provider_id, now=now_us, **params)
     await providers.raise_generation(tx, provider_id, now_us)
     return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import sqlalchemy as sa
 from msgspec import Struct
 
@@ -12,6 +14,18 @@ from moln.placement.store.tables import allocations, consumers, inventories
 _consumer = sa.bindparam("consumer_id")
 CONSUMER = Query(sa.select(consumers).where(consumers.c.id == _consumer), Consumer)
 OF_CONSUMER = Query(sa.select(allocations).where(allocations.c.consumer_id == _consumer).order_by(allocations.c.rowid), Allocation)
+
+
+@lru_cache(16)
+def adding(count: int) -> Statement:
+    """INSERT of so many allocations of one consumer to one provider."""
+    return Statement(sa.insert(allocations).values([
+        {"consumer_id": sa.bindparam("consumer_id"), "provider_id": sa.bindparam("provider_id"),
+         "resource_class": sa.bindparam(f"class{i}"), "used": sa.bindparam(f"n{i}"), "created_at": sa.bindparam("now")}
+        for i in range(count)
+    ]))  # fmt: skip
+
+
 RAISE = Statement(sa.update(consumers).where(consumers.c.id == _consumer).values(generation=consumers.c.generation + 1))
 
 

@@ -18,10 +18,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import falcon.asgi
+from msgspec import Struct
 from tests.faults import scenes, storage
 
-from moln.app import App, load_settings, modules
+from moln.app import load_settings, modules
 from moln.compute.model.servers import VmState
 from moln.compute.store import servers as store
 from moln.image.store import images
@@ -30,6 +30,7 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import BackendUnreachable
 from moln.kernel.link import InProcessLinks
+from moln.kernel.module import Module
 from moln.kernel.policy import Policy
 from moln.kernel.work import Workers
 from moln.simulation import start_nodes
@@ -67,17 +68,33 @@ def lose() -> None:
     raise BackendUnreachable("The call was lost on its way, or its answer.")
 
 
-async def start(home: Path, points: Points | None = None) -> App:
-    """A simulated cloud on a home that may have lived before: all but its HTTP, which would take half of the time."""
+class Controller(Struct):
+    """A cloud and its work, without its HTTP, which would take half of the time."""
+
+    cloud: Cloud
+    areas: list[Module]
+    workers: Workers
+
+    async def stop(self) -> None:
+        for area in reversed(self.areas):
+            if area.close:
+                await area.close(self.cloud)
+        await self.cloud.links.close()
+        await self.cloud.db.close()
+
+
+async def start(home: Path, points: Points | None = None) -> Controller:
+    """A simulated cloud on a home that may have lived before."""
     settings, clock = load_settings(home, simulate=True), Clock()
     areas = modules(settings)
     db = SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=points)
     links = InProcessLinks(clock.now_us, points)
     cloud = Cloud(settings=settings, db=db, policy=POLICY, links=links, home=home, clock=clock)
-    app = App(cloud, areas, Workers(cloud, [r for a in areas for r in a.reconcilers]), falcon.asgi.App())
-    await app.set_up()
+    for area in areas:
+        if area.setup:
+            await area.setup(cloud)
     await start_nodes(cloud, 1)
-    return app
+    return Controller(cloud, areas, Workers(cloud, [r for a in areas for r in a.reconcilers]))
 
 
 async def prepare(home: Path, scene: scenes.Scene) -> None:
@@ -108,7 +125,7 @@ async def afterwards(home: Path) -> None:
     await app.stop()
 
 
-async def problems(app: App) -> list[str]:
+async def problems(app: Controller) -> list[str]:
     """Broken invariants of every area, and servers that are neither settled nor in ERROR with a reason."""
     found = []
     for area in app.areas:

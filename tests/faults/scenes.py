@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from msgspec import Struct
 
-from moln.app import App
 from moln.compute.model.flavors import Flavor
 from moln.compute.model.server_requests import BlockDevice, NetworkRequest, ServerRequest
 from moln.compute.model.servers import Server
@@ -14,7 +14,9 @@ from moln.compute.ops import create, flavors, interfaces, power, servers, volume
 from moln.compute.store import servers as store
 from moln.image.ops import data, images
 from moln.image.ops.images import ImageSpec
+from moln.kernel.cloud import Cloud
 from moln.kernel.context import Identity, RequestContext
+from moln.kernel.work import Workers
 from moln.network.ops import networks, subnets
 from moln.volume.ops import volumes
 from moln.volume.ops.volumes import VolumeSpec
@@ -23,20 +25,27 @@ PROJECT = "0123456789abcdef0123456789abcdef"
 WHO = Identity(user_id="alice", project_id=PROJECT, project_name="demo", roles=frozenset({"member", "reader", "admin"}))
 
 
+class Controller(Protocol):
+    """What dies."""
+
+    cloud: Cloud
+    workers: Workers
+
+
 class Scene(Struct, frozen=True):
     """prepare: before anything dies. act: the request; the work that follows is done by whoever calls."""
 
     name: str
-    prepare: Callable[[App], Awaitable[None]]
-    act: Callable[[App], Awaitable[None]]
+    prepare: Callable[[Controller], Awaitable[None]]
+    act: Callable[[Controller], Awaitable[None]]
 
 
-def ctx_of(app: App) -> RequestContext:
+def ctx_of(app: Controller) -> RequestContext:
     cloud = app.cloud
     return RequestContext(cloud, "req-" + cloud.ids.uuid(), WHO, (2, 100), cloud.clock.monotonic() + 60)
 
 
-async def world(app: App) -> None:
+async def world(app: Controller) -> None:
     """An image, a network, a flavor."""
     ctx = ctx_of(app)
     image = await images.create(ctx, ImageSpec(name="image", disk_format="raw", container_format="bare"))
@@ -53,12 +62,12 @@ async def world(app: App) -> None:
     await flavors.create(ctx, Flavor("small", "small", 1, 128, 1, 1, created_at=ctx.now_us))
 
 
-async def only_image(app: App) -> str:
+async def only_image(app: Controller) -> str:
     found = await images.index(ctx_of(app), images.Wanted(), sort=(), marker=None, limit=1)
     return found[0].id
 
 
-async def request(app: App) -> ServerRequest:
+async def request(app: Controller) -> ServerRequest:
     network = (await networks.visible(app.cloud.db, ctx_of(app)))[0]
     blank = BlockDevice(source="blank", destination="volume", size_gib=1, delete_on_termination=True)
     kept = BlockDevice(source="blank", destination="volume", size_gib=1)
@@ -68,11 +77,11 @@ async def request(app: App) -> ServerRequest:
     )  # fmt: skip
 
 
-async def boot(app: App) -> None:
+async def boot(app: Controller) -> None:
     await create.create(ctx_of(app), await request(app))
 
 
-async def running(app: App) -> None:
+async def running(app: Controller) -> None:
     """A server that runs, and a volume beside it."""
     await world(app)
     await boot(app)
@@ -80,42 +89,42 @@ async def running(app: App) -> None:
     await volumes.create(ctx_of(app), VolumeSpec(1, name="spare", host="sim-1"))
 
 
-async def the_server(app: App) -> Server:
+async def the_server(app: Controller) -> Server:
     return (await app.cloud.db.all(store.ALL))[0]
 
 
-async def attach(app: App) -> None:
+async def attach(app: Controller) -> None:
     ctx, server = ctx_of(app), await the_server(app)
     found = await volumes.index(ctx, [("name", "eq", "spare")], sort=(), marker=None, limit=1)
     await volume_attachments.attach(ctx, server.id, found[0].id)
 
 
-async def attached(app: App) -> None:
+async def attached(app: Controller) -> None:
     await running(app)
     await app.workers.settle()
     await attach(app)
 
 
-async def detach(app: App) -> None:
+async def detach(app: Controller) -> None:
     server = await the_server(app)
     await volume_attachments.detach(ctx_of(app), server.id, server.volumes[-1].volume_id)
 
 
-async def plug(app: App) -> None:
+async def plug(app: Controller) -> None:
     server = await the_server(app)
     await interfaces.attach(ctx_of(app), server.id, NetworkRequest(server.nics[0].network_id))
 
 
-async def unplug(app: App) -> None:
+async def unplug(app: Controller) -> None:
     server = await the_server(app)
     await interfaces.detach(ctx_of(app), server.id, server.nics[-1].port_id)
 
 
-async def reboot(app: App) -> None:
+async def reboot(app: Controller) -> None:
     await power.ask(ctx_of(app), (await the_server(app)).id, power.HARD_REBOOT)
 
 
-async def delete(app: App) -> None:
+async def delete(app: Controller) -> None:
     await servers.delete(ctx_of(app), (await the_server(app)).id)
 
 

@@ -139,7 +139,7 @@ async def problems(app: Controller) -> list[str]:
     return found + await unfinished_storage(app)
 
 
-async def unfinished_storage(app: App) -> list[str]:
+async def unfinished_storage(app: Controller) -> list[str]:
     """Volumes and snapshots to which work is still owed, or that ended in error without having had to."""
     db = app.cloud.db
     found = [f"volume {v.id} is {v.status}" for v in await db.all(volumes.ON_HOSTS) if v.status in AT_WORK or "error" in v.status]

@@ -7,6 +7,7 @@ did, and who signed in; `audit-refused.log` what was asked without proof, so tha
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from moln.kernel.clock import Clock, Ids, iso_micro
+from moln.kernel.clock import Clock, Ids, iso
 from moln.kernel.context import RequestContext
 from moln.kernel.log import redact
 from moln.kernel.metrics import Family
@@ -31,6 +32,25 @@ _log = logging.getLogger("moln.audit")
 _encode = msgspec.json.Encoder().encode
 
 
+class _Known(msgspec.Struct):
+    id: str | None = None
+
+
+class _Thing(msgspec.Struct):
+    """What is looked for in an answer; a token tells whose it is."""
+
+    id: str | int | None = None
+    uuid: str | None = None
+    name: str | None = None
+    methods: list[str] | None = None
+    user: _Known | None = None
+    project: _Known | None = None
+
+
+_thing = msgspec.json.Decoder(_Thing).decode
+_named = msgspec.json.Decoder(dict[str, _Thing]).decode
+
+
 class _Kept:
     """A file that is begun anew when it is full; the older ones are numbered, and the oldest goes."""
 
@@ -42,9 +62,9 @@ class _Kept:
 
     def write(self, line: bytes) -> None:
         """Raises: OSError."""
-        if self._fd < 0 or os.fstat(self._fd).st_nlink == 0:
+        if self._fd < 0 or not (now := os.fstat(self._fd)).st_nlink:
             self._open()
-        if os.fstat(self._fd).st_size + len(line) > self._limit:
+        elif now.st_size + len(line) > self._limit:
             self._turn()
         os.write(self._fd, line)
 
@@ -90,7 +110,7 @@ class Audit:
             "typeURI": EVENT,
             "eventType": "activity",
             "id": self._ids.uuid(),
-            "eventTime": iso_micro(self._clock.now_us(), suffix="+0000"),
+            "eventTime": self._time(),
             "action": _action(method, route, action),
             "outcome": "success" if done else "failure",
             "reason": {"reasonType": "HTTP", "reasonCode": str(status)},
@@ -106,6 +126,10 @@ class Audit:
         except OSError as error:
             self.lost += 1
             _log.error("an audit line is lost (%s): %s", error.strerror, request_id)
+
+    def _time(self) -> str:
+        us = self._clock.now_us()
+        return f"{iso(us, suffix='')}.{us % 1_000_000:06d}+0000"
 
     def families(self) -> list[Family]:
         return [
@@ -138,6 +162,7 @@ def _action(method: str, route: str, action: str) -> str:
     return "authenticate" if (method, route) == ("POST", _SIGN_IN) else ACTIONS[method]
 
 
+@functools.cache
 def _type(service: str, route: str) -> str:
     """`service/compute/servers` of "/compute/v2.1/servers/{server_id}/action"."""
     parts = [part for part in route.split("/")[2:] if part and "{" not in part and part != "action"]
@@ -149,19 +174,21 @@ def _made(answer: bytes | None) -> dict[str, str]:
     if not answer or len(answer) > LARGEST:
         return {}
     try:
-        shown = msgspec.json.decode(answer)
-    except ValueError:
-        return {}
-    thing = next((v for v in shown.values() if isinstance(v, dict)), shown) if isinstance(shown, dict) and "id" not in shown else shown
-    if not isinstance(thing, dict):
-        return {}
-    if isinstance(user := thing.get("user"), dict) and "methods" in thing:
-        project = thing.get("project")
-        return {"user_id": _shown(user.get("id")), "id": _shown(user.get("id"))} | (
-            {"project_id": _shown(project.get("id"))} if isinstance(project, dict) else {})  # fmt: skip
-    found = thing.get("id") or thing.get("uuid") or thing.get("name")
-    return {"id": found} if isinstance(found, str) and _ID.fullmatch(found) else {}
+        found = _named(answer)
+    except ValueError:  # not an object of objects: the thing itself, or something else
+        try:
+            found = {"": _thing(answer)}
+        except ValueError:
+            return {}
+    thing = next(iter(found.values()), _Thing())
+    if thing.methods and thing.user is not None:
+        user, project = thing.user.id or "unknown", thing.project.id if thing.project else None
+        return {"user_id": user, "id": user} | ({"project_id": project} if project else {})
+    name = thing.id or thing.uuid or thing.name
+    return {"id": name} if isinstance(name, str) and _ID.fullmatch(name) else {}
 
 
-def _shown(text: Any) -> str:
-    return redact(str(text)[:LONGEST]).encode("utf-8", "backslashreplace").decode()
+def _shown(text: str) -> str:
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return redact(text[:LONGEST])

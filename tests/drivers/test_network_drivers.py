@@ -136,6 +136,34 @@ async def test_a_floating_ip_moves_to_another_port(driver: NetworkDriver) -> Non
     assert await driver.check(whole(changed)) == []
 
 
+async def test_ports_are_forwarded_and_forgotten(driver: NetworkDriver) -> None:
+    cloud = small_cloud()
+    await driver.apply(whole(cloud))
+    loose = structs.replace(cloud.floating_ips[FIP], port_id=None, fixed_ip_address=None)
+    lists = {f.id: f for f in (cases.forwarding(1), cases.forwarding(2, external_first=80, external_last=82, internal_first=8080, internal_last=8082),
+                               cases.forwarding(3, protocol="udp"))}  # fmt: skip
+    changed = structs.replace(cloud, floating_ips={FIP: loose}, forwardings=lists)
+    await driver.apply(part(changed, ("router", ROUTER)))
+    assert await driver.check(whole(changed)) == []
+    fewer = structs.replace(changed, forwardings={k: f for k, f in lists.items() if f.protocol == "udp"})
+    await driver.apply(part(fewer, ("router", ROUTER)))
+    assert await driver.check(whole(fewer)) == []
+    await driver.apply(part(cloud, ("router", ROUTER)))
+    assert await driver.check(whole(cloud)) == []
+
+
+async def test_a_qos_policy_is_kept_on_ports_addresses_and_gateways(driver: NetworkDriver) -> None:
+    cloud = cases.with_qos(small_cloud())
+    before = await driver.apply(whole(small_cloud()))
+    assert (await driver.apply(whole(cloud))).written >= 6
+    assert await driver.check(whole(cloud)) == []
+    slower = structs.replace(cloud, qos={cases.QOS: tuple(structs.replace(r, max_kbps=r.max_kbps * 2) for r in cloud.qos[cases.QOS])})
+    await driver.apply(part(slower, ("port", ONE), ("port", TWO), ("router", ROUTER)))
+    assert await driver.check(whole(slower)) == []
+    await driver.apply(part(small_cloud(), ("port", ONE), ("port", TWO), ("router", ROUTER)))
+    assert await driver.check(whole(small_cloud())) == [] and before.written
+
+
 async def test_an_older_writer_is_refused(driver: NetworkDriver, bench: FakeBench | OvnBench) -> None:
     newer = bench.driver()
     await newer.start(next(EPOCH))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import structs
+
 from moln.network.model.addresses import Pool
 from moln.network.model.networks import Network
 from moln.network.model.ports import FixedIp, Owner, Port
-from moln.network.model.routers import FloatingIp, Router
+from moln.network.model.qos import QosKind, QosRule
+from moln.network.model.routers import FloatingIp, PortForwarding, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
 from moln.network.model.subnets import Subnet
 from moln.network.model.topology import Topology, by_id
@@ -14,7 +20,7 @@ NET, OUTER = "aaaaaaaa-0000-4000-8000-000000000001", "aaaaaaaa-0000-4000-8000-00
 V4, V6, OUTER_V4 = (f"bbbbbbbb-0000-4000-8000-00000000000{n}" for n in "123")
 ONE, TWO, META, INNER, INNER6, GATE, FIP_PORT = (f"cccccccc-0000-4000-8000-00000000000{n}" for n in "1234567")
 ROUTER, FIP = "dddddddd-0000-4000-8000-000000000001", "eeeeeeee-0000-4000-8000-000000000001"
-GROUP = "ffffffff-0000-4000-8000-000000000001"
+GROUP, QOS = "ffffffff-0000-4000-8000-000000000001", "99999999-0000-4000-8000-000000000001"
 MAC = "fa:16:3e:00:00:0"
 
 
@@ -22,6 +28,34 @@ def rule(n: int, **fields: object) -> SecurityGroupRule:
     """A rule of the one group."""
     fields = {"direction": "ingress", "security_group_id": GROUP, **fields}
     return SecurityGroupRule(id=f"ffffffff-1111-4000-8000-{n:012d}", project_id="p", **fields)  # type: ignore[arg-type]
+
+
+def forwarding(n: int, **fields: object) -> PortForwarding:
+    """Port 2201, 2202… of the floating address leads to the first guest's 22."""
+    fields = {
+        "protocol": "tcp", "external_first": 2200 + n, "external_last": 2200 + n, "internal_first": 22, "internal_last": 22,
+        "internal_port_id": ONE, "internal_ip_address": "10.1.0.11", **fields,
+    }  # fmt: skip
+    return PortForwarding(id=f"eeeeeeee-1111-4000-8000-{n:012d}", project_id="p", floatingip_id=FIP, **fields)  # type: ignore[arg-type]
+
+
+def with_qos(cloud: Topology, **fields: int) -> Topology:
+    """The first guest, its floating address and the router's gateway bounded and marked; the second guest by its network."""
+    rules = tuple(
+        QosRule(id=f"99999999-1111-4000-8000-00000000000{n}", project_id="p", policy_id=QOS, kind=kind, direction=direction, **numbers)
+        for n, (kind, direction, numbers) in enumerate((
+            (QosKind.BANDWIDTH_LIMIT, "egress", {"max_kbps": 3000, "max_burst_kbps": 300}), (QosKind.BANDWIDTH_LIMIT, "ingress", {"max_kbps": 4000}),
+            (QosKind.DSCP_MARKING, "egress", {"dscp_mark": 10}),
+        ))
+    )  # type: ignore[arg-type]  # fmt: skip
+
+    def bound(things: Mapping[str, Any], id: str) -> dict[str, Any]:
+        return {**things, id: structs.replace(things[id], qos_policy_id=QOS)}
+
+    return structs.replace(
+        cloud, qos={QOS: rules}, networks=bound(cloud.networks, NET), ports=bound(cloud.ports, ONE), routers=bound(cloud.routers, ROUTER),
+        floating_ips=bound(cloud.floating_ips, FIP),
+    )  # fmt: skip
 
 
 def default_rules() -> list[SecurityGroupRule]:

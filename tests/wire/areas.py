@@ -21,7 +21,7 @@ from moln.kernel.policy import Policy
 from moln.kernel.work import Workers
 
 POLICY = Policy.load()
-IMPLIED = {"admin": "admin manager member reader", "member": "member reader", "reader": "reader", "service": "service"}
+IMPLIED = {"admin": "admin manager member reader", "manager": "manager member reader", "member": "member reader", "reader": "reader", "service": "service"}
 
 
 async def authenticate(cloud: Cloud, token: str) -> Identity:

@@ -302,6 +302,9 @@ STANDARD = [
 ]
 """What resources with Neutron's standard attributes have."""
 
+QOS_POLICY = Attribute(
+    name="qos_policy_id", field="qos_policy_id", post=True, put=True, default=None, parse=optional(uuid), filter="qos_policy_id"
+)
 SHARED = Attribute(
     name="shared", field="shared", post=True, put=True, default=False, parse=boolean, filter=shared_with_caller(), sort=False
 )

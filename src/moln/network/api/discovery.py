@@ -11,6 +11,18 @@ from moln.network.api.service import routes
 
 EXTENSIONS = {                                     # alias: (name, what it adds)
     "address-scope": ("Address scope", "Address scopes extension."),
+    "expose-port-forwarding-in-fip": ("Expose Floating IP port forwardings", "Expose port forwardings in floating IPs."),
+    "floating-ip-port-forwarding": ("Floating IP Port Forwarding", "Allow port forwarding from floating IP port to an internal port"),
+    "floating-ip-port-forwarding-description": ("Floating IP Port Forwarding new attribute description", "Add a description field to Port Forwarding rules"),
+    "floating-ip-port-forwarding-detail": ("Floating IP port forwarding detail", "Add internal_ip_address and internal_port_id to port forwardings of floating IPs"),
+    "floating-ip-port-forwarding-port-ranges": ("Floating IP Port Forwarding support port ranges", "Add support to port ranges"),
+    "qos": ("Quality of Service", "The Quality of Service extension."),
+    "qos-bw-limit-direction": ("Direction for QoS bandwidth limit rule", "Allow to configure QoS bandwidth limit rule with specific direction: ingress or egress"),
+    "qos-default": ("QoS default policy", "Expose the QoS default policy per project"),
+    "qos-fip": ("Floating IP QoS", "The floating IP Quality of Service extension"),
+    "qos-gateway-ip": ("Router gateway IP QoS", "The router gateway IP Quality of Service extension"),
+    "qos-rule-type-details": ("Details of QoS rule types", "Expose details about QoS rule types supported by loaded backend drivers"),
+    "qos-rules-alias": ("Quality of Service rules alias API", "API to enable GET, PUT and DELETE operations on QoS policy rules without specifying policy ID"),
     "default-subnetpools": ("Default Subnetpools", "Provides ability to mark and use a subnetpool as the default."),
     "rbac-address-scope": ("Add address_scope type to RBAC", "Add address_scope type to RBAC"),
     "rbac-policies": ("RBAC Policies", "Allows creation and modification of policies that control project access to resources."),
@@ -66,6 +78,7 @@ UPDATED = "2026-11-22T00:00:00-00:00"
 RESOURCES = (
     "networks", "subnets", "ports", "routers", "floatingips", "security-groups", "security-group-rules", "quotas", "agents",
     "availability_zones", "extensions", "network-ip-availabilities", "subnetpools", "address-scopes", "rbac-policies",
+    "qos/policies",
 )  # fmt: skip
 
 

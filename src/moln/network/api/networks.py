@@ -77,6 +77,7 @@ NETWORKS = Resource(
                 name="port_security_enabled", field="port_security_enabled", post=True, put=True, default=True, parse=a.boolean,
                 filter=a.truths("port_security_enabled"), sort=True,
             ),
+            a.QOS_POLICY,
             Attribute(name="dns_domain", field="dns_domain", post=True, put=True, default="", parse=_domain, filter="dns_domain"),
         ],
     ),

@@ -141,6 +141,8 @@ PORTS = Resource(
             Attribute(name="binding:vif_details"),
             Attribute(name="dns_name", field="dns_name", post=True, put=True, default="", parse=_host_name, filter="dns_name"),
             Attribute(name="dns_assignment"),
+            a.QOS_POLICY,
+            Attribute(name="qos_network_policy_id"),
         ],
     ),
     "ports",

@@ -24,6 +24,7 @@ BULK = 200  # things in one POST, at most
 Targeted = tuple[dict[str, Any], authority.Target]  # a view, and what policy is asked about it
 Views = Callable[[Reader, RequestContext, list[Any]], Awaitable[list[Targeted]]]
 Write = Callable[..., Awaitable[Any]]
+Within = dict[str, Any] | None  # fields that all things of a list have: their parent, for those that live inside another
 
 
 class Resource:
@@ -41,12 +42,14 @@ class Resource:
         self.create_in, self.update_in, self.delete_in = create, update, delete
         self.guarded: list[str] | None = None
 
-    async def list_all(self, ctx: RequestContext, params: Params) -> dict[str, Any]:
+    async def list_all(self, ctx: RequestContext, params: Params, within: Within = None) -> dict[str, Any]:
         if self.first is not None:
             await self.first(ctx)
         query = asked(self.schema, params)
         where = [(name, op, (ctx.project_id or "") if value is CALLER else value) for name, op, value in query.where]
-        if not ctx.is_admin and "service" not in ctx.roles:
+        if within is not None:
+            where += [(field, "eq", value) for field, value in within.items()]
+        elif not ctx.is_admin and "service" not in ctx.roles:
             where.append(("seen_by", "eq", ctx.project_id or ""))
         things = await self.table.listing.page(
             ctx.db, where, sort=query.sort, marker=query.marker, limit=min(query.limit or MOST, MOST), reverse=query.reverse
@@ -60,17 +63,21 @@ class Resource:
             answer[f"{self.schema.collection}_links"] = at
         return answer
 
-    async def show(self, ctx: RequestContext, id: str, params: Params) -> dict[str, Any]:
-        thing = await self.table.find(ctx.db, id)
-        if thing is None:
-            raise missing(self.schema.resource, id)
+    async def show(self, ctx: RequestContext, id: str, params: Params, within: Within = None) -> dict[str, Any]:
+        thing = await self._find(ctx.db, id, within)
         [(view, target)] = await self.views(ctx.db, ctx, [thing])
         if not self._sees(ctx, target):
             raise missing(self.schema.resource, id)
         fields = frozenset(f for f in params.get("fields", []) if f)
         return {self.schema.single: self._trim(ctx, view, target, Asked([], [], None, None, False, fields))}
 
-    async def create(self, ctx: RequestContext, body: dict[str, Any]) -> dict[str, Any]:
+    async def _find(self, db: Reader, id: str, within: Within) -> Any:
+        thing = await self.table.find(db, id)
+        if thing is None or any(getattr(thing, field) != value for field, value in (within or {}).items()):
+            raise missing(self.schema.resource, id)
+        return thing
+
+    async def create(self, ctx: RequestContext, body: dict[str, Any], within: Within = None) -> dict[str, Any]:
         single, many = self.schema.single, self.schema.collection
         if unknown := [key for key in body if key not in (single, many)]:
             raise Invalid(f"Unrecognized attribute(s) '{', '.join(key[:80] for key in unknown)}'")
@@ -78,65 +85,69 @@ class Resource:
             if len(body[many]) > BULK:
                 raise Invalid(f"At most {BULK} {many} may be created at once.")
             found = await self._create(
-                ctx, [self._object(item.get(single, item) if isinstance(item, dict) else item) for item in body[many]]
+                ctx, [self._object(item.get(single, item) if isinstance(item, dict) else item) for item in body[many]], within
             )
             return {many: found}
         if single not in body:
             raise Invalid("Resource body required")
-        return {single: (await self._create(ctx, [self._object(body[single])]))[0]}
+        return {single: (await self._create(ctx, [self._object(body[single])], within))[0]}
 
     def _object(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise Invalid("Resource body required")
         return value
 
-    async def _create(self, ctx: RequestContext, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def _create(self, ctx: RequestContext, items: list[dict[str, Any]], within: Within) -> list[dict[str, Any]]:
         given = [self.schema.post(ctx, item) for item in items]
-        return await ctx.db.write(self._create_in, ctx, given)
+        return await ctx.db.write(self._create_in, ctx, given, within or {})
 
-    async def _create_in(self, tx: Transaction, ctx: RequestContext, given: list[Given]) -> list[dict[str, Any]]:
+    async def _create_in(
+        self, tx: Transaction, ctx: RequestContext, given: list[Given], within: dict[str, Any]
+    ) -> list[dict[str, Any]]:
         assert self.create_in is not None
         made = []
         for item in given:
             fields = dict(item.fields)
             tags = fields.pop("tags", None)
-            thing = await self.create_in(tx, ctx, project_id=item.project_id, set_=item.names, **fields)
+            thing = await self.create_in(tx, ctx, project_id=item.project_id, set_=item.names, **fields, **within)
             if tags:
                 await rows.set_tags(tx, thing.id, tags)
             made.append(await self.table.find(tx, thing.id))
         return [self._trim(ctx, view, target, None) for view, target in await self.views(tx, ctx, made)]
 
-    async def update(self, ctx: RequestContext, id: str, body: dict[str, Any], revision: int | None) -> dict[str, Any]:
+    async def update(
+        self, ctx: RequestContext, id: str, body: dict[str, Any], revision: int | None, within: Within = None
+    ) -> dict[str, Any]:
         single = self.schema.single
         if single not in body or len(body) > 1:
             raise Invalid("Resource body required" if single not in body else "Unrecognized attribute(s)")
         given = self.schema.put(self._object(body[single]))
-        return {single: await ctx.db.write(self._update_in, ctx, id, given, revision)}
+        return {single: await ctx.db.write(self._update_in, ctx, id, given, revision, within)}
 
-    async def _update_in(self, tx: Transaction, ctx: RequestContext, id: str, given: Given, revision: int | None) -> dict[str, Any]:
+    async def _update_in(
+        self, tx: Transaction, ctx: RequestContext, id: str, given: Given, revision: int | None, within: Within
+    ) -> dict[str, Any]:
         assert self.update_in is not None
-        await self._must_see(tx, ctx, id)
+        await self._must_see(tx, ctx, id, within)
         await self.update_in(tx, ctx, id, set_=given.names, revision=revision, **given.fields)
         thing = await self.table.find(tx, id)
         [(view, target)] = await self.views(tx, ctx, [thing])
         return self._trim(ctx, view, target, None)
 
-    async def delete(self, ctx: RequestContext, id: str, revision: int | None) -> None:
-        await ctx.db.write(self._delete_in, ctx, id, revision)
+    async def delete(self, ctx: RequestContext, id: str, revision: int | None, within: Within = None) -> None:
+        await ctx.db.write(self._delete_in, ctx, id, revision, within)
 
-    async def _delete_in(self, tx: Transaction, ctx: RequestContext, id: str, revision: int | None) -> None:
-        await self._must_see(tx, ctx, id)
+    async def _delete_in(self, tx: Transaction, ctx: RequestContext, id: str, revision: int | None, within: Within) -> None:
+        await self._must_see(tx, ctx, id, within)
         await self.delete_in(tx, ctx, id, revision=revision)
 
     async def must_see(self, ctx: RequestContext, id: str) -> authority.Target:
         """What policy is asked about a thing. Raises: NotFound, when the caller may not see it."""
         return await self._must_see(ctx.db, ctx, id)
 
-    async def _must_see(self, tx: Reader, ctx: RequestContext, id: str) -> authority.Target:
+    async def _must_see(self, tx: Reader, ctx: RequestContext, id: str, within: Within = None) -> authority.Target:
         """What a caller may not see is not there, whatever they would do to it."""
-        thing = await self.table.find(tx, id)
-        if thing is None:
-            raise missing(self.schema.resource, id)
+        thing = await self._find(tx, id, within)
         [(_, target)] = await self.views(tx, ctx, [thing])
         if not self._sees(ctx, target):
             raise missing(self.schema.resource, id)
@@ -216,6 +227,40 @@ def publish(routes: Routes, resource: Resource) -> None:
     routes.delete(path + "/{id}")(delete)
     if "tags" in resource.schema.attributes:
         _publish_tags(routes, resource, path + "/{id}/tags")
+
+
+def publish_children(routes: Routes, parent: Resource, resource: Resource, field: str, **fixed: Any) -> None:
+    """Declare the operations of things that live inside another. field: where they name it. fixed: what all of them have."""
+    path = f"/v2.0/{parent.path}/{{parent_id}}/{resource.path}"
+
+    def within(parent_id: str) -> dict[str, Any]:
+        return {field: parent_id, **fixed}
+
+    async def list_(ctx: RequestContext, parent_id: str, query: Params) -> dict[str, Any]:
+        await parent.must_see(ctx, parent_id)
+        return await resource.list_all(ctx, query, within(parent_id))
+
+    async def show(ctx: RequestContext, parent_id: str, id: str, query: Params) -> dict[str, Any]:
+        await parent.must_see(ctx, parent_id)
+        return await resource.show(ctx, id, query, within(parent_id))
+
+    async def create(ctx: RequestContext, parent_id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
+        await parent.must_see(ctx, parent_id)
+        return await resource.create(ctx, body, within(parent_id))
+
+    async def update(ctx: RequestContext, parent_id: str, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
+        await parent.must_see(ctx, parent_id)
+        return await resource.update(ctx, id, body, None, within(parent_id))
+
+    async def delete(ctx: RequestContext, parent_id: str, id: str) -> None:
+        await parent.must_see(ctx, parent_id)
+        await resource.delete(ctx, id, None, within(parent_id))
+
+    routes.get(path)(list_)
+    routes.post(path, status=201)(create)
+    routes.get(path + "/{id}")(show)
+    routes.put(path + "/{id}")(update)
+    routes.delete(path + "/{id}")(delete)
 
 
 def _publish_tags(routes: Routes, resource: Resource, path: str) -> None:

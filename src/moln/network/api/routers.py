@@ -25,7 +25,7 @@ def _gateway(value: Any, name: str) -> dict[str, Any]:
     """`external_gateway_info`: null or {} for none."""
     if value is None:
         return {}
-    shape = {"network_id": a.optional(a.uuid), "enable_snat": a.boolean, "external_fixed_ips": parse_fixed_ips}
+    shape = {"network_id": a.optional(a.uuid), "enable_snat": a.boolean, "external_fixed_ips": parse_fixed_ips, "qos_policy_id": a.optional(a.uuid)}
     found = a.object_of(shape)(value, name)
     if found and "network_id" not in found:
         raise bad_value(name, "Validation of dictionary's keys failed. 'network_id' is missing")
@@ -78,6 +78,8 @@ FLOATING_IPS = Resource(
             Attribute(name="router_id", field="router_id", filter="router_id", sort=True),
             Attribute(name="status", field="status", filter="status", sort=True),
             Attribute(name="port_details"),
+            Attribute(name="port_forwardings"),
+            a.QOS_POLICY,
             Attribute(name="dns_name", field="dns_name", post=True, default="", parse=a.text_or_none()),
             Attribute(name="dns_domain", field="dns_domain", post=True, default="", parse=a.text_or_none()),
         ],

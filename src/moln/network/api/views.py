@@ -9,13 +9,14 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader
 from moln.network.model.networks import Network
 from moln.network.model.ports import Port, vif_details
-from moln.network.model.routers import FloatingIp, Router
+from moln.network.model.routers import FloatingIp, PortForwarding, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
 from moln.network.model.subnets import Subnet
 from moln.network.ops import authority
 from moln.network.ops import ports as port_ops
 from moln.network.ops import subnet_pools as pool_ops
 from moln.network.store import rows
+from moln.network.store.port_forwardings import port_forwardings
 
 Found = list[tuple[dict[str, Any], authority.Target]]
 
@@ -66,6 +67,7 @@ async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Fo
                 "provider:segmentation_id": n.segmentation_id,
                 "port_security_enabled": n.port_security_enabled,
                 "dns_domain": n.dns_domain,
+                "qos_policy_id": n.qos_policy_id,
                 "availability_zone_hints": list(n.availability_zone_hints),
                 "availability_zones": zone,
                 **({"is_default": n.is_default} if n.external else {}),
@@ -144,6 +146,8 @@ async def ports(db: Reader, ctx: RequestContext, things: list[Port]) -> Found:
                 "binding:profile": p.profile,
                 "binding:vif_type": p.vif_type,
                 "binding:vif_details": vif_details(p),
+                "qos_policy_id": p.qos_policy_id,
+                "qos_network_policy_id": parents[p.network_id].qos_policy_id,
                 "dns_name": p.dns_name,
                 "dns_assignment": dns_assignment(ctx, p, parents[p.network_id]),
             },
@@ -162,7 +166,7 @@ async def routers(db: Reader, ctx: RequestContext, things: list[Router]) -> Foun
         if r.gateway_network_id is not None:
             port = gates.get(r.gateway_port_id or "")
             ips = [{"subnet_id": ip.subnet_id, "ip_address": ip.ip_address} for ip in port.fixed_ips] if port else []
-            gateway = {"network_id": r.gateway_network_id, "enable_snat": r.enable_snat, "external_fixed_ips": ips}
+            gateway = {"network_id": r.gateway_network_id, "enable_snat": r.enable_snat, "external_fixed_ips": ips, "qos_policy_id": r.qos_policy_id}
         view = {
             **standard(r, tags),
             "name": r.name,
@@ -177,9 +181,26 @@ async def routers(db: Reader, ctx: RequestContext, things: list[Router]) -> Foun
     return found
 
 
+def forwarding(pf: PortForwarding) -> dict[str, Any]:
+    """A forwarding by itself, and without its description inside its floating address."""
+    view: dict[str, Any] = {
+        "id": pf.id,
+        "protocol": pf.protocol,
+        "internal_port_id": pf.internal_port_id,
+        "internal_ip_address": pf.internal_ip_address,
+    }
+    for side, first, last in (("external", pf.external_first, pf.external_last), ("internal", pf.internal_first, pf.internal_last)):
+        view[f"{side}_port"] = first if first == last else None
+        view[f"{side}_port_range"] = f"{first}:{last}"
+    return view
+
+
 async def floating_ips(db: Reader, ctx: RequestContext, things: list[FloatingIp]) -> Found:
     tags = await rows.tags_of(db, [f.id for f in things])
     inner = {p.id: p for p in await rows.ports.some(db, [f.port_id for f in things if f.port_id])}
+    forwarded: dict[str, list[dict[str, Any]]] = {}
+    for pf in await port_forwardings.by_any(db, "floatingip_id", [f.id for f in things]):
+        forwarded.setdefault(pf.floatingip_id, []).append(forwarding(pf))
     found: Found = []
     for f in things:
         port = inner.get(f.port_id or "")
@@ -200,6 +221,8 @@ async def floating_ips(db: Reader, ctx: RequestContext, things: list[FloatingIp]
             "port_details": details,
             "dns_name": f.dns_name,
             "dns_domain": f.dns_domain,
+            "qos_policy_id": f.qos_policy_id,
+            "port_forwardings": forwarded.get(f.id, []),
         }
         found.append((view, authority.of_project(f.project_id, id=f.id)))
     return found

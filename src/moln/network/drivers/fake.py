@@ -109,7 +109,7 @@ class FakeDriver:
             options = row.columns.get("options")
             if row.table == "Logical_Switch_Port" and row.columns.get("enabled") == (True,) and isinstance(options, dict):
                 if host := options.get("requested-chassis"):
-                    ups[str(row.columns["name"])] = host
+                    ups[str(row.columns["name"])] = str(host)
         return ups
 
     def carried(self, port_id: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from moln.network.drivers.base import EngineSettings
 from moln.network.model.ports import ROUTER_OWNERS, Owner, Port
-from moln.network.model.routers import FloatingIp
+from moln.network.model.routers import FloatingIp, PortForwarding
 from moln.network.model.security_groups import SecurityGroupRule
 from moln.network.model.subnets import Subnet
 from moln.network.model.topology import Chassis, Topology
@@ -45,8 +45,16 @@ class Lookup:
 
     @cached_property
     def floating_ips(self) -> dict[str, list[FloatingIp]]:
-        """Those that stand for a port, by router."""
-        return _by((f.router_id, f) for f in _sorted(self.topology.floating_ips.values()) if f.router_id and f.fixed_ip_address)
+        """Those in use, by router."""
+        return _by((f.router_id, f) for f in _sorted(self.topology.floating_ips.values()) if f.router_id)
+
+    @cached_property
+    def forwardings(self) -> dict[str, dict[str, list[PortForwarding]]]:
+        """By floating address and protocol."""
+        found: dict[str, dict[str, list[PortForwarding]]] = {}
+        for forwarding in _sorted(self.topology.forwardings.values()):
+            found.setdefault(forwarding.floatingip_id, {}).setdefault(forwarding.protocol, []).append(forwarding)
+        return found
 
     def subnets(self, port: Port) -> list[Subnet]:
         """Subnets of a port's addresses, as far as they are known."""

@@ -215,10 +215,11 @@ class Apply:
             self.written += len(should - have) + len(have - should - fresh - self.gone)
 
 
-ROOTS = {"Logical_Switch", "Logical_Router", "Port_Group", "DHCP_Options", "DNS"}
+ROOTS = {"Logical_Switch", "Logical_Router", "Port_Group", "DHCP_Options", "DNS", "Load_Balancer"}
 HOLDING = {
     "Logical_Switch_Port": ("ports",), "Logical_Router_Port": ("ports",), "Logical_Router_Static_Route": ("static_routes",), "NAT": ("nat",),
     "ACL": ("acls",), "DNS": ("dns_records",), "Gateway_Chassis": ("gateway_chassis",),
+    "QoS": ("qos_rules",), "Load_Balancer": ("load_balancer",),
 }  # fmt: skip
 
 

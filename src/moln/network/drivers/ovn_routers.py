@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from moln.network.drivers.lookup import Lookup
+from moln.network.drivers.ovn_qos import address_qos, gateway_qos
 from moln.network.drivers.ovn_switches import switch_name
 from moln.network.drivers.rows import Ref, Row, Value
 from moln.network.model.ports import Owner, Port
@@ -118,12 +119,41 @@ def router_rows(look: Lookup, router: Router) -> tuple[Row, ...]:
             for cidr in sorted(cidrs):
                 columns = {"type": "snat", "external_ip": outer, "logical_ip": cidr}
                 rows.append(Row("NAT", f"{key}/snat-{cidr}", columns, holder=(holder, "nat")))
-        rows += [_floating_row(look, router, fip) for fip in look.floating_ips.get(router.id, ())]
+        rows += gateway_qos(look, router.qos_policy_id, f"{key}/gateway", gateway)
+        for fip in look.floating_ips.get(router.id, ()):
+            rows += _floating_rows(look, router, gateway, fip)
     return tuple(rows)
 
 
-def _floating_row(look: Lookup, router: Router, fip: FloatingIp) -> Row:
-    """NAT of one floating address: on the guest's own node where that reaches the outer network, else at the gateway."""
+def _floating_rows(look: Lookup, router: Router, gateway: Port, fip: FloatingIp) -> list[Row]:
+    """NAT of one floating address: on the guest's own node where that reaches the outer network, else at the gateway.
+
+    An address whose ports are forwarded is translated at the gateway, by load balancers with one backend for each port.
+    """
+    key, holder = f"router:{router.id}/fip-{fip.id}", Ref(f"router:{router.id}")
+    resident = f"cr-lrp-{gateway.id}"
+    rows: list[Row] = []
+    if fip.fixed_ip_address is None:
+        for protocol, forwardings in look.forwardings.get(fip.id, {}).items():
+            vips = {
+                f"{fip.floating_ip_address}:{outer}": f"{f.internal_ip_address}:{inner}" for f in forwardings for outer, inner in f.pairs()
+            }
+            columns: dict[str, Value] = {
+                "name": f"pf-floatingip-{fip.id}-{protocol}",
+                "protocol": (protocol,),
+                "vips": vips,
+                "external_ids": {"neutron:fip_id": fip.id, "neutron:device_owner": "port_forwarding_plugin"},
+            }
+            rows.append(Row("Load_Balancer", f"{key}/pf-{protocol}", columns, holder=(holder, "load_balancer")))
+    else:
+        nat = _nat(look, fip)
+        rows.append(Row("NAT", key, nat, holder=(holder, "nat")))
+        if isinstance(at := nat["logical_port"], tuple) and at:
+            resident = str(at[0])
+    return [*rows, *address_qos(look, fip.qos_policy_id, key, gateway, fip.floating_ip_address, resident)]
+
+
+def _nat(look: Lookup, fip: FloatingIp) -> dict[str, Value]:
     columns: dict[str, Value] = {
         "type": "dnat_and_snat",
         "external_ip": fip.floating_ip_address,
@@ -141,4 +171,4 @@ def _floating_row(look: Lookup, router: Router, fip: FloatingIp) -> Row:
         if node is not None and network.physical_network in node.physical_networks:
             columns["logical_port"] = (port.id,)
             columns["external_mac"] = (outside.mac_address,)
-    return Row("NAT", f"router:{router.id}/fip-{fip.id}", columns, holder=(Ref(f"router:{router.id}"), "nat"))
+    return columns

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from moln.network.drivers.lookup import Lookup
+from moln.network.drivers.ovn_qos import port_qos
 from moln.network.drivers.rows import Ref, Row, Value
 from moln.network.model import addresses
 from moln.network.model.networks import Network
@@ -244,7 +245,7 @@ def port_rows(look: Lookup, port: Port) -> tuple[Row, ...]:
         holder=(Ref(f"network:{port.network_id}"), "ports"),
         groups=groups,
     )
-    return (*extra, row)
+    return (*extra, row, *port_qos(look, port))
 
 
 def names_rows(look: Lookup, network: Network) -> tuple[Row, ...]:

@@ -12,7 +12,7 @@ GROUPS = "moln:groups"  # external_ids key of a port: the groups it is in
 
 TABLES = (
     "Logical_Switch", "Logical_Switch_Port", "Logical_Router", "Logical_Router_Port", "Logical_Router_Static_Route",
-    "NAT", "ACL", "Port_Group", "DHCP_Options", "DNS", "Gateway_Chassis",
+    "NAT", "ACL", "Port_Group", "DHCP_Options", "DNS", "Gateway_Chassis", "QoS", "Load_Balancer",
 )  # fmt: skip
 
 
@@ -24,7 +24,7 @@ class Ref(Struct, frozen=True):
 
 
 Atom = str | int | bool | Ref
-Value = Atom | tuple[Atom, ...] | dict[str, str]
+Value = Atom | tuple[Atom, ...] | dict[str, str] | dict[str, int]
 
 
 class Row(Struct, frozen=True):
@@ -43,7 +43,8 @@ class Row(Struct, frozen=True):
     def external_ids(self) -> dict[str, str]:
         """All external_ids the row should have."""
         own = self.columns.get("external_ids", {})
-        ids = {**own, OWNER: self.key} if isinstance(own, dict) else {OWNER: self.key}
+        ids = {name: str(value) for name, value in own.items()} if isinstance(own, dict) else {}
+        ids[OWNER] = self.key
         if self.holder is not None:
             ids[HOLDER] = self.holder[0].key
         if self.table == "Logical_Switch_Port":

@@ -39,6 +39,7 @@ class Network(Struct, frozen=True, kw_only=True):
     port_security_enabled: bool = True
     dns_domain: str = ""
     availability_zone_hints: tuple[str, ...] = ()
+    qos_policy_id: str | None = None
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1

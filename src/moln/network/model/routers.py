@@ -13,7 +13,7 @@ class Router(Struct, frozen=True, kw_only=True):
     """Joins subnets, and through its gateway the world.
 
     gateway_network_id: the external network, or None. enable_snat: whether hosts without a floating address go out as the gateway's own.
-    Its interfaces and its gateway are ports whose device_id names it.
+    Its interfaces and its gateway are ports whose device_id names it. qos_policy_id: of what leaves and comes as the gateway's own address.
     """
 
     id: str
@@ -26,6 +26,7 @@ class Router(Struct, frozen=True, kw_only=True):
     enable_snat: bool = True
     routes: tuple[Route, ...] = ()
     availability_zone_hints: tuple[str, ...] = ()
+    qos_policy_id: str | None = None
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1
@@ -34,7 +35,8 @@ class Router(Struct, frozen=True, kw_only=True):
 class FloatingIp(Struct, frozen=True, kw_only=True):
     """An address of an external network that stands for one fixed address of a port.
 
-    port_id, fixed_ip_address and router_id are all set or all None. floating_port_id: the port that holds the address.
+    port_id, fixed_ip_address and router_id are all set or all None; only router_id is set while ports of it are forwarded.
+    floating_port_id: the port that holds the address.
     """
 
     id: str
@@ -49,6 +51,35 @@ class FloatingIp(Struct, frozen=True, kw_only=True):
     description: str = ""
     dns_name: str = ""
     dns_domain: str = ""
+    qos_policy_id: str | None = None
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1
+
+
+class PortForwarding(Struct, frozen=True, kw_only=True):
+    """Lets connections to some ports of a floating address through to a port of the cloud (floating-ip-port-forwarding).
+
+    external_first, external_last: the address's own ports. internal_first, internal_last: as many, or one for all of them.
+    """
+
+    id: str
+    project_id: str
+    floatingip_id: str
+    protocol: str
+    external_first: int
+    external_last: int
+    internal_port_id: str
+    internal_ip_address: str
+    internal_first: int
+    internal_last: int
+    description: str = ""
+    created_at: int = 0
+    updated_at: int = 0
+    revision_number: int = 1
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Each external port, and the internal one it leads to."""
+        outer = range(self.external_first, self.external_last + 1)
+        step = 1 if self.internal_last > self.internal_first else 0
+        return [(port, self.internal_first + step * place) for place, port in enumerate(outer)]

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from moln.network.model.networks import Network
 from moln.network.model.ports import Port
-from moln.network.model.routers import FloatingIp, Router
+from moln.network.model.qos import QosRule
+from moln.network.model.routers import FloatingIp, PortForwarding, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
 from moln.network.model.subnets import Subnet
 
@@ -32,7 +33,7 @@ class Chassis(Struct, frozen=True, kw_only=True):
 
 
 class Topology(Struct, frozen=True, kw_only=True):
-    """Things by id. A router, port or subnet comes with all that it refers to (its network, its addresses' subnets...)."""
+    """Things by id; rules of QoS by policy. A router, port or subnet comes with all that it refers to (its network, its addresses' subnets...)."""
 
     networks: Mapping[str, Network] = {}
     subnets: Mapping[str, Subnet] = {}
@@ -41,10 +42,15 @@ class Topology(Struct, frozen=True, kw_only=True):
     floating_ips: Mapping[str, FloatingIp] = {}
     groups: Mapping[str, SecurityGroup] = {}
     rules: Mapping[str, SecurityGroupRule] = {}
+    qos: Mapping[str, tuple[QosRule, ...]] = {}
+    forwardings: Mapping[str, PortForwarding] = {}
 
 
 class Change(Struct, frozen=True, order=True):
-    """One thing that may have changed. kind: network, subnet, group, port, router or names (a network's DNS records)."""
+    """One thing that may have changed. kind: network, subnet, group, port, router or names (a network's DNS records).
+
+    A kind that has no rows of its own, such as qos, stands for the things that refer to it; drivers are not given such.
+    """
 
     kind: str
     id: str

@@ -35,6 +35,10 @@ _MISSING = {
     "subnetpool": ("SubnetPoolNotFound", "Subnet pool {} could not be found."),
     "address_scope": ("AddressScopeNotFound", "Address scope {} could not be found."),
     "rbac_policy": ("RbacPolicyNotFound", "RBAC policy of type unknown with ID {} not found"),
+    "floatingip_port_forwarding": ("PortForwardingNotFound", "Port Forwarding {} could not be found."),
+    "policy": ("QosPolicyNotFound", "QoS policy {} could not be found."),
+    "policy_bandwidth_limit_rule": ("QosRuleNotFound", "QoS rule {} could not be found."),
+    "policy_dscp_marking_rule": ("QosRuleNotFound", "QoS rule {} could not be found."),
     "agent": ("AgentNotFound", "Agent {} could not be found."),
 }
 

@@ -11,9 +11,10 @@ from moln.kernel.errors import Conflict, NotFound
 from moln.network.model import addresses
 from moln.network.model.ports import Owner, Port, PortStatus
 from moln.network.model.routers import FloatingIp
-from moln.network.ops import addressing, authority, ports
+from moln.network.ops import addressing, authority, ports, qos
 from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
+from moln.network.store.port_forwardings import port_forwardings as table
 
 
 async def of_ports(db: Reader, port_ids: Iterable[str]) -> list[FloatingIp]:
@@ -39,6 +40,7 @@ async def create_in(
     subnets = [s for s in await rows.subnets.by(tx, "network_id", floating_network_id) if s.ip_version == 4]
     if not subnets:
         raise bad("floatingip", f"Network {floating_network_id} does not contain any IPv4 subnet")
+    await qos.check_usable(tx, ctx, fields.get("qos_policy_id"))
     await QUOTA.charge(tx, project_id, floatingip=1)
     now, id = ctx.now_us, ctx.new_id()
     outer = Port(
@@ -82,6 +84,10 @@ async def update_in(
     port_id, fixed = changes.pop("port_id", fip.port_id), changes.pop("fixed_ip_address", None)
     if fixed is not None and port_id is None:
         raise bad("floatingip", "fixed_ip_address cannot be specified without a port_id")
+    if changes.get("qos_policy_id") != fip.qos_policy_id:
+        await qos.check_usable(tx, ctx, changes.get("qos_policy_id"))
+    if "qos_policy_id" in changes:
+        await _told(tx, fip)
     if changes:
         fip = await rows.floating_ips.save(tx, fip, ctx.now_us, **changes)
     if port_id is None:
@@ -91,7 +97,13 @@ async def update_in(
     return await _associate(tx, ctx, fip, port_id, fixed)
 
 
+def _forwarded(id: str) -> Conflict:
+    return conflict("FipInUseByPortForwarding", f"Floating IP {id} in use by Port Forwarding resources.")
+
+
 async def _associate(tx: Transaction, ctx: RequestContext, fip: FloatingIp, port_id: str, fixed: str | None) -> FloatingIp:
+    if await table.by(tx, "floatingip_id", fip.id):
+        raise _forwarded(fip.id)
     port = await rows.ports.find(tx, port_id)
     if port is None:
         raise missing("port", port_id)
@@ -118,7 +130,7 @@ async def _associate(tx: Transaction, ctx: RequestContext, fip: FloatingIp, port
             "floatingip",
             f"Port {port_id} has multiple fixed IPv4 addresses.  Must provide a specific IPv4 address when assigning a floating IP",
         )
-    router_id = await _router_for(tx, inner[0].subnet_id, fip.floating_network_id, port_id)
+    router_id = await router_for(tx, inner[0].subnet_id, fip.floating_network_id, port_id)
     for other in await rows.floating_ips.by(tx, "port_id", port_id):
         same = other.fixed_ip_address == inner[0].ip_address and other.floating_network_id == fip.floating_network_id
         if same and other.id != fip.id:
@@ -135,7 +147,7 @@ async def _associate(tx: Transaction, ctx: RequestContext, fip: FloatingIp, port
     return fip
 
 
-async def _router_for(tx: Transaction, subnet_id: str, network_id: str, port_id: str) -> str:
+async def router_for(tx: Transaction, subnet_id: str, network_id: str, port_id: str) -> str:
     """The router that joins the port's subnet and the external network; the one at the subnet's gateway address comes first."""
     subnet = await get(tx, rows.subnets, "subnet", subnet_id)
     found: list[str] = []
@@ -179,6 +191,8 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
     fip = await get(tx, rows.floating_ips, "floatingip", id)
     authority.require(ctx, "delete_floatingip", authority.of_project(fip.project_id))
     check_revision(fip.revision_number, revision)
+    if await table.by(tx, "floatingip_id", id):
+        raise _forwarded(id)
     await _told(tx, fip)
     await rows.set_tags(tx, id, ())
     await rows.floating_ips.remove(tx, id)

@@ -10,7 +10,7 @@ from moln.kernel.errors import Conflict
 from moln.network.model.networks import LOWEST_MTU, Network, highest_mtu
 from moln.network.model.ports import AUTO_DELETED
 from moln.network.model.sharing import EVERYONE, EXTERNAL, SHARED
-from moln.network.ops import authority, sharing
+from moln.network.ops import authority, qos, sharing
 from moln.network.ops.addressing import random_int
 from moln.network.ops.common import QUOTA, check_revision, check_zones, conflict, get, invalid, look_at, missing
 from moln.network.store import rows
@@ -45,6 +45,9 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
     target = authority.of_project(project_id, shared=shared, **{"router:external": external})
     authority.require(ctx, "create_network", target, set_)
     check_zones(ctx, fields.get("availability_zone_hints", ()))
+    await qos.check_usable(tx, ctx, fields.get("qos_policy_id"))
+    if fields.get("qos_policy_id") is None and not external:
+        fields["qos_policy_id"] = await qos.default_for(tx, project_id)
     await QUOTA.charge(tx, project_id, network=1)
     kind, physical, number = fields.pop("network_type", None), fields.pop("physical_network", None), fields.pop("segmentation_id", None)
     segment = await _segment(tx, ctx, kind, physical, number)
@@ -126,6 +129,8 @@ async def update_in(
     network = await get(tx, rows.networks, "network", id)
     authority.require(ctx, "update_network", authority.of_network(ctx, network), set_)
     check_zones(ctx, changes.get("availability_zone_hints", ()))
+    if changes.get("qos_policy_id") != network.qos_policy_id:
+        await qos.check_usable(tx, ctx, changes.get("qos_policy_id"))
     check_revision(network.revision_number, revision)
     if provider := {"network_type", "physical_network", "segmentation_id"} & changes.keys():
         same = all(changes[name] == getattr(network, name) for name in provider)

@@ -35,7 +35,7 @@ async def groups_for(
         return await security_groups.existing(tx, ctx, port.project_id, groups)
     if not port.secured or not port.project_id or not ips or port.device_owner.startswith("network:"):
         return ()
-    return ((await security_groups.default_in(tx, ctx, port.project_id)).id,)
+    return (await security_groups.default_id_in(tx, ctx, port.project_id),)
 
 
 def full_pairs(port: Port, pairs: Iterable[AddressPair]) -> tuple[AddressPair, ...]:

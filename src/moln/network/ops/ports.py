@@ -18,7 +18,7 @@ from moln.network.model.ports import (
     Port,
     PortStatus,
 )
-from moln.network.ops import addressing, authority, security_groups
+from moln.network.ops import addressing, authority, qos, security_groups
 from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, look_at, missing
 from moln.network.ops.port_checks import check_owner, check_security, full_pairs, groups_for
 from moln.network.store import rows
@@ -93,6 +93,7 @@ async def create_in(
     owner = fields.get("device_owner", "")
     authority.require(ctx, "create_port", authority.on_network(ctx, project, network, device_owner=owner), set_)
     check_owner(ctx, owner)
+    await qos.check_usable(tx, ctx, fields.get("qos_policy_id"))
     secured = network.port_security_enabled if port_security_enabled is None else port_security_enabled
     now = ctx.now_us
     port = Port(
@@ -124,7 +125,7 @@ async def add_in(
     port = structs.replace(port, fixed_ips=ips, security_groups=worn, allowed_address_pairs=pairs)
     check_security(port)
     await tx_update(tx, port, fixed_ips=ips, security_groups=worn, allowed_address_pairs=pairs)
-    await rows.wear(tx, port.id, worn)
+    await rows.wear(tx, port.id, worn, fresh=True)
     _told(tx, port)
     return port
 
@@ -153,6 +154,8 @@ async def update_in(
     wanted = target(ctx, port, network) | {k: changes[k] for k in ("device_owner", "device_id") if k in changes}
     authority.require(ctx, "update_port", wanted, set_)
     check_revision(port.revision_number, revision)
+    if changes.get("qos_policy_id") != port.qos_policy_id:
+        await qos.check_usable(tx, ctx, changes.get("qos_policy_id"))
     if changes.get("device_owner", port.device_owner) != port.device_owner:
         check_owner(ctx, changes["device_owner"])
     if port.device_owner in OWN_OWNERS and {"device_id", "device_owner"} & changes.keys():
@@ -185,6 +188,9 @@ async def change_in(tx: Transaction, ctx: RequestContext, network: Network, port
     if fixed_ips is not None:
         changes["fixed_ips"] = await _readdress(tx, ctx, network, new, fixed_ips)
         new = structs.replace(new, fixed_ips=changes["fixed_ips"])
+        from moln.network.ops import port_forwardings
+
+        await port_forwardings.forget_port_in(tx, ctx, port.id, new.fixed_ips)
     if groups is not None:
         changes["security_groups"] = await security_groups.existing(tx, ctx, port.project_id, groups)
         new = structs.replace(new, security_groups=changes["security_groups"])
@@ -283,9 +289,10 @@ async def remove_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
 
 async def drop_in(tx: Transaction, ctx: RequestContext, port: Port) -> None:
     """Remove a port: its floating addresses come loose, its addresses are free."""
-    from moln.network.ops import floating_ips
+    from moln.network.ops import floating_ips, port_forwardings
 
     await floating_ips.loosen_in(tx, ctx, port.id)
+    await port_forwardings.forget_port_in(tx, ctx, port.id)
     await rows.let_go(tx, port.id)
     await rows.wear(tx, port.id, ())
     await rows.part(tx, port.id)

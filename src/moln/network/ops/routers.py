@@ -13,9 +13,10 @@ from moln.network.model import addresses
 from moln.network.model.ports import Owner, Port, PortStatus
 from moln.network.model.routers import MOST_ROUTES, Router
 from moln.network.model.subnets import Route
-from moln.network.ops import addressing, authority, ports
+from moln.network.ops import addressing, authority, ports, qos
 from moln.network.ops.common import QUOTA, bad, check_revision, check_zones, conflict, get, look_at, missing
 from moln.network.store import rows
+from moln.network.store.port_forwardings import port_forwardings
 
 Gateway = dict[str, Any]  # external_gateway_info: network_id, enable_snat, external_fixed_ips
 
@@ -104,6 +105,9 @@ async def _set_gateway(tx: Transaction, ctx: RequestContext, router: Router, gat
         raise missing("network", network_id)
     if not network.external:
         raise bad("router", f"Network {network_id} is not an external network")
+    if "qos_policy_id" in gateway and gateway["qos_policy_id"] != router.qos_policy_id:
+        await qos.check_usable(tx, ctx, gateway["qos_policy_id"])
+    policy_id = gateway.get("qos_policy_id", router.qos_policy_id)
     snat = gateway.get("enable_snat")
     snat = (router.enable_snat if router.gateway_port_id else True) if snat is None else snat
     wanted = gateway.get("external_fixed_ips")
@@ -124,11 +128,13 @@ async def _set_gateway(tx: Transaction, ctx: RequestContext, router: Router, gat
         port = await ports.add_in(tx, ctx, network, port, fixed_ips=wanted or None, groups=())
         if not port.fixed_ips and subnets:
             raise conflict("IpAddressGenerationFailure", f"No more IP addresses available on network {network_id}.")
-        return await rows.routers.save(tx, router, now, gateway_network_id=network_id, gateway_port_id=port.id, enable_snat=snat)
+        return await rows.routers.save(
+            tx, router, now, gateway_network_id=network_id, gateway_port_id=port.id, enable_snat=snat, qos_policy_id=policy_id
+        )
     if wanted:
         port = await get(tx, rows.ports, "port", router.gateway_port_id)
         await ports.change_in(tx, ctx, network, port, fixed_ips=wanted)
-    return await rows.routers.save(tx, router, ctx.now_us, enable_snat=snat)
+    return await rows.routers.save(tx, router, ctx.now_us, enable_snat=snat, qos_policy_id=policy_id)
 
 
 async def _clear_gateway(tx: Transaction, ctx: RequestContext, router: Router) -> Router:
@@ -141,7 +147,7 @@ async def _clear_gateway(tx: Transaction, ctx: RequestContext, router: Router) -
             "is required by one or more floating IPs.",
         )
     port = await get(tx, rows.ports, "port", router.gateway_port_id)
-    router = await rows.routers.save(tx, router, ctx.now_us, gateway_network_id=None, gateway_port_id=None, enable_snat=True)
+    router = await rows.routers.save(tx, router, ctx.now_us, gateway_network_id=None, gateway_port_id=None, enable_snat=True, qos_policy_id=None)
     await ports.drop_in(tx, ctx, port)
     return router
 
@@ -290,7 +296,9 @@ def _no_interface(kind: str, message: str) -> Exception:
 async def _check_not_needed(tx: Transaction, router: Router, subnet_id: str) -> None:
     subnet = await get(tx, rows.subnets, "subnet", subnet_id)
     for fip in await rows.floating_ips.by(tx, "router_id", router.id):
-        if fip.fixed_ip_address is not None and addresses.in_cidr(fip.fixed_ip_address, subnet.cidr):
+        inner = [pf.internal_ip_address for pf in await port_forwardings.by(tx, "floatingip_id", fip.id)]
+        inner += [fip.fixed_ip_address] if fip.fixed_ip_address is not None else []
+        if any(addresses.in_cidr(address, subnet.cidr) for address in inner):
             raise conflict(
                 "RouterInterfaceInUseByFloatingIP",
                 f"Router interface for subnet {subnet_id} on router {router.id} cannot be deleted, as it is required by one or more floating IPs.",

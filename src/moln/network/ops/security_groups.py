@@ -28,6 +28,11 @@ async def default_in(tx: Transaction, ctx: RequestContext, project_id: str) -> S
     return group
 
 
+async def default_id_in(tx: Transaction, ctx: RequestContext, project_id: str) -> str:
+    """Its id alone, for what only names it."""
+    return await rows.default_group_id(tx, project_id) or (await default_in(tx, ctx, project_id)).id
+
+
 async def ensure_default(ctx: RequestContext, project_id: str) -> None:
     """Make the project's default group unless it is there; for reads that must show it."""
     if project_id and await rows.default_group_id(ctx.db, project_id) is None:

@@ -14,11 +14,12 @@ from moln.network.model.ports import Owner
 from moln.network.model.sharing import ACTIONS, EVERYONE, EXTERNAL, SHARED, RbacPolicy
 from moln.network.ops import authority
 from moln.network.ops.common import QUOTA, conflict, get, invalid, look_at, missing
-from moln.network.store import rows
+from moln.network.store import qos, rows
 from moln.network.store.reads import Table
 
 TABLES: dict[str, Table[Any]] = {
     "network": rows.networks, "subnetpool": rows.subnet_pools, "address_scope": rows.address_scopes, "security_group": rows.groups,
+    "qos_policy": qos.policies,
 }  # fmt: skip
 
 
@@ -177,6 +178,9 @@ async def _users(db: Reader, policy: RbacPolicy) -> set[str]:
             return {p.project_id for p in await rows.subnet_pools.by(db, "address_scope_id", id)}
         case "security_group":
             return {p.project_id for p in await rows.ports.listing.page(db, [("in_group", "eq", [id])])}
+        case "qos_policy":
+            tables: tuple[Table[Any], ...] = (rows.networks, rows.ports, rows.floating_ips, rows.routers)
+            return {user.project_id for table in tables for user in await table.by(db, "qos_policy_id", id)}
     return set()
 
 

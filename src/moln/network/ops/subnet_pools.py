@@ -18,7 +18,7 @@ from moln.network.model.sharing import SHARED
 from moln.network.model.subnet_pools import SubnetPool
 from moln.network.model.subnets import Subnet
 from moln.network.ops import authority, sharing
-from moln.network.ops.common import QUOTA, bad, check_revision, conflict, get, invalid, look_at, missing
+from moln.network.ops.common import QUOTA, bad, check_revision, conflict, get, invalid, missing
 from moln.network.store import rows
 
 
@@ -121,21 +121,9 @@ async def change_in(tx: Transaction, ctx: RequestContext, pool: SubnetPool, **ch
             await _check_affinity(tx, after)
         await _check_scope(tx, ctx, after)
     try:
-        changed = await rows.subnet_pools.save(tx, pool, ctx.now_us, **changes)
+        return await rows.subnet_pools.save(tx, pool, ctx.now_us, **changes)
     except Duplicate:
         raise _second_default() from None
-    if rescoped:
-        await _tell_routers(tx, await rows.subnets.by(tx, "subnetpool_id", pool.id))
-    return changed
-
-
-async def _tell_routers(tx: Transaction, subnets: Sequence[Subnet]) -> None:
-    """Whether a router translates addresses depends on scopes."""
-    for meeting in await rows.meetings_in(tx, [s.id for s in subnets]):
-        look_at(tx, "router", meeting.router_id)
-    for network_id in {s.network_id for s in subnets}:
-        for router in await rows.routers.by(tx, "gateway_network_id", network_id):
-            look_at(tx, "router", router.id)
 
 
 def _bad_prefixes(message: str) -> Invalid:
@@ -194,7 +182,6 @@ async def onboard_in(tx: Transaction, ctx: RequestContext, id: str, *, network_i
         for subnet in wanted:
             await rows.subnets.save(tx, subnet, ctx.now_us, subnetpool_id=id)
         await change_in(tx, ctx, pool, prefixes=(*pool.prefixes, *(s.cidr for s in wanted)))
-        await _tell_routers(tx, wanted)
     return wanted
 
 

@@ -14,10 +14,11 @@ from moln.network.model.networks import Network
 from moln.network.model.ports import FixedIp, Port
 from moln.network.model.routers import FloatingIp, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
-from moln.network.model.sharing import EVERYONE, SHARED, RbacPolicy
+from moln.network.model.sharing import SHARED, RbacPolicy
 from moln.network.model.subnet_pools import AddressScope, SubnetPool
 from moln.network.model.subnets import Subnet
 from moln.network.store import tables as t
+from moln.network.store.clauses import granted, shareable, tagged
 from moln.network.store.reads import CHUNK, Table
 
 
@@ -40,49 +41,23 @@ def _within_networks(column: Any, condition: Any) -> Any:
     return column.in_(sa.select(t.networks.c.id).where(condition))
 
 
-def _tagged(id_column: Any) -> dict[str, Any]:
-    """Clauses for tags: one of the named (`tagged`), none of them (`untagged`)."""
-    return {
-        "tagged": lambda name: id_column.in_(sa.select(t.tags.c.resource_id).where(in_list(t.tags.c.tag, name))),
-        "untagged": lambda name: id_column.not_in(sa.select(t.tags.c.resource_id).where(in_list(t.tags.c.tag, name))),
-    }
-
-
-def _granted(id_column: Any, name: str, *actions: str) -> Any:
-    """Rows that a project was given by RBAC policies, for one of the actions or any."""
-    r = t.rbac.c
-    where = [sa.or_(r.target_project == sa.literal_column(f"'{EVERYONE}'"), r.target_project == sa.bindparam(name))]
-    where += [r.action == sa.literal_column(f"'{action}'") for action in actions]
-    return id_column.in_(sa.select(r.object_id).where(*where))
-
-
-def _shareable(table: sa.Table) -> dict[str, Any]:
-    """Clauses for what may be shared: what a project sees, and what is shared with it or not."""
-    return {
-        "seen_by": lambda p: sa.or_(table.c.project_id == sa.bindparam(p), _granted(table.c.id, p, SHARED)),
-        "shared_to": lambda p: _granted(table.c.id, p, SHARED),
-        "not_shared_to": lambda p: sa.not_(_granted(table.c.id, p, SHARED)),
-        **_tagged(table.c.id),
-    }
-
-
 def _public(name: str) -> Any:
     n = t.networks.c
-    return sa.or_(n.project_id == sa.bindparam(name), _granted(n.id, name))
+    return sa.or_(n.project_id == sa.bindparam(name), granted(n.id, name))
 
 
 networks = Table(
     t.networks, Network, computed={"segment": segment},
-    extra={**_shareable(t.networks), "seen_by": _public},
+    extra={**shareable(t.networks), "seen_by": _public},
 )  # fmt: skip
 subnets = Table(
     t.subnets, Subnet,
     extra={
         "seen_by": lambda p: sa.or_(t.subnets.c.project_id == sa.bindparam(p), _within_networks(t.subnets.c.network_id, _public(p))),
-        "net_shared": lambda p: _within_networks(t.subnets.c.network_id, _granted(t.networks.c.id, p, SHARED)),
-        "not_net_shared": lambda p: _within_networks(t.subnets.c.network_id, sa.not_(_granted(t.networks.c.id, p, SHARED))),
+        "net_shared": lambda p: _within_networks(t.subnets.c.network_id, granted(t.networks.c.id, p, SHARED)),
+        "not_net_shared": lambda p: _within_networks(t.subnets.c.network_id, sa.not_(granted(t.networks.c.id, p, SHARED))),
         "net_external": lambda p: _within_networks(t.subnets.c.network_id, t.networks.c.external == sa.bindparam(p)),
-        **_tagged(t.subnets.c.id),
+        **tagged(t.subnets.c.id),
     },
 )  # fmt: skip
 
@@ -102,20 +77,20 @@ ports = Table(
         "has_subnet": lambda p: _holding(in_list(t.addresses.c.subnet_id, p)),
         "like_address": lambda p: _holding(sa.func.instr(t.addresses.c.ip_address, sa.bindparam(p)) > 0),
         "in_group": lambda p: t.ports.c.id.in_(sa.select(t.port_groups.c.port_id).where(in_list(t.port_groups.c.group_id, p))),
-        **_tagged(t.ports.c.id),
+        **tagged(t.ports.c.id),
     },
 )  # fmt: skip
-routers = Table(t.routers, Router, extra={"seen_by": lambda p: t.routers.c.project_id == sa.bindparam(p), **_tagged(t.routers.c.id)})
+routers = Table(t.routers, Router, extra={"seen_by": lambda p: t.routers.c.project_id == sa.bindparam(p), **tagged(t.routers.c.id)})
 floating_ips = Table(
     t.floating_ips, FloatingIp,
-    extra={"seen_by": lambda p: t.floating_ips.c.project_id == sa.bindparam(p), **_tagged(t.floating_ips.c.id)},
+    extra={"seen_by": lambda p: t.floating_ips.c.project_id == sa.bindparam(p), **tagged(t.floating_ips.c.id)},
 )  # fmt: skip
-groups = Table(t.groups, SecurityGroup, extra=_shareable(t.groups))
+groups = Table(t.groups, SecurityGroup, extra=shareable(t.groups))
 rbac = Table(t.rbac, RbacPolicy, extra={"seen_by": lambda p: t.rbac.c.project_id == sa.bindparam(p)})
-address_scopes = Table(t.address_scopes, AddressScope, extra=_shareable(t.address_scopes))
+address_scopes = Table(t.address_scopes, AddressScope, extra=shareable(t.address_scopes))
 subnet_pools = Table(
     t.subnet_pools, SubnetPool, computed={"default_for": lambda pool: pool.ip_version if pool.is_default else None},
-    constants={"allocations": 0}, extra=_shareable(t.subnet_pools),
+    constants={"allocations": 0}, extra=shareable(t.subnet_pools),
 )  # fmt: skip
 rules = Table(
     t.rules, SecurityGroupRule, computed={"sameness": lambda rule: str(rule.sameness())},
@@ -218,9 +193,10 @@ async def networks_on(db: Reader, host_id: str) -> list[str]:
     return await db.all(NETWORKS_ON, host_id=host_id)
 
 
-async def wear(tx: Transaction, port_id: str, group_ids: Iterable[str]) -> None:
-    """Make a port's groups exactly these."""
-    await tx.delete(t.port_groups, port_id=port_id)
+async def wear(tx: Transaction, port_id: str, group_ids: Iterable[str], *, fresh: bool = False) -> None:
+    """Make a port's groups exactly these. fresh: it has none yet."""
+    if not fresh:
+        await tx.delete(t.port_groups, port_id=port_id)
     for group_id in dict.fromkeys(group_ids):
         await tx.insert(t.port_groups, {"port_id": port_id, "group_id": group_id})
 

@@ -39,11 +39,24 @@ subnet_pools = table(
 )  # fmt: skip
 """default_for: the IP version that the pool is the default of, so that there is one. allocations: raised by each, so that they queue."""
 
+qos_policies = table(
+    "qos_policies", *_standard(), column("name"), column("is_default", INT), column("default_for", sa.Text, null=True, unique=True),
+    column("shared_with"), history=True,
+)  # fmt: skip
+"""default_for: the project that the policy is the default of, so that there is one."""
+
+qos_rules = table(
+    "qos_rules", *_plain(), column("policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), index=True), column("kind"), column("direction"),
+    column("max_kbps", INT), column("max_burst_kbps", INT), column("dscp_mark", INT), sa.UniqueConstraint("policy_id", "kind", "direction"),
+    history=True,
+)  # fmt: skip
+
 networks = table(
     "networks", *_standard(), column("name"), column("admin_state_up", INT), column("shared_with"), column("external", INT),
     column("external_to"), column("is_default", INT), column("mtu", INT), column("network_type"), column("physical_network", null=True),
     column("segmentation_id", INT, null=True), column("port_security_enabled", INT), column("dns_domain"),
-    column("availability_zone_hints"), column("segment", sa.Text, unique=True), history=True,
+    column("availability_zone_hints"),
+    column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), column("segment", sa.Text, unique=True), history=True,
 )  # fmt: skip
 """segment: type, physical network and id as one text, so that no two networks share one."""
 
@@ -56,11 +69,13 @@ subnets = table(
 )  # fmt: skip
 
 ports = table(
-    "ports", *_standard(), column("name"), column("network_id", sa.Text, sa.ForeignKey("networks.id"), index=True),
+    "ports", *_standard(), column("name"), column("network_id", sa.Text, sa.ForeignKey("networks.id")),
     column("mac_address"), column("admin_state_up", INT), column("status"), column("device_id", sa.Text, index=True),
     column("device_owner"), column("fixed_ips"), column("allowed_address_pairs"), column("security_groups"),
     column("port_security_enabled", INT), column("extra_dhcp_opts"), column("host_id", sa.Text, index=True), column("vnic_type"),
-    column("vif_type"), column("profile"), column("dns_name"), sa.UniqueConstraint("network_id", "mac_address"), history=True,
+    column("vif_type"), column("profile"), column("dns_name"),
+    column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), sa.UniqueConstraint("network_id", "mac_address"),
+    history=True,
 )  # fmt: skip
 """fixed_ips and security_groups are kept here for reading; the two tables below hold what must be unique or referred to."""
 
@@ -71,7 +86,8 @@ addresses = table(
 
 routers = table(
     "routers", *_standard(), column("name"), column("admin_state_up", INT), column("gateway_network_id", sa.Text, null=True, index=True),
-    column("gateway_port_id", null=True), column("enable_snat", INT), column("routes"), column("availability_zone_hints"), history=True,
+    column("gateway_port_id", null=True), column("enable_snat", INT), column("routes"), column("availability_zone_hints"),
+    column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), history=True,
 )  # fmt: skip
 
 router_subnets = table(
@@ -84,8 +100,16 @@ floating_ips = table(
     "floating_ips", *_standard(), column("floating_network_id", sa.Text, sa.ForeignKey("networks.id"), index=True),
     column("floating_ip_address"), column("floating_port_id", sa.Text, sa.ForeignKey("ports.id")),
     column("port_id", sa.Text, null=True, index=True), column("fixed_ip_address", null=True), column("router_id", sa.Text, null=True, index=True),
-    column("status"), column("dns_name"), column("dns_domain"), sa.UniqueConstraint("port_id", "fixed_ip_address", "floating_network_id"),
-    history=True,
+    column("status"), column("dns_name"), column("dns_domain"),
+    column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True),
+    sa.UniqueConstraint("port_id", "fixed_ip_address", "floating_network_id"), history=True,
+)  # fmt: skip
+
+port_forwardings = table(
+    "port_forwardings", *_standard(), column("floatingip_id", sa.Text, sa.ForeignKey("floating_ips.id"), index=True), column("protocol"),
+    column("external_first", INT), column("external_last", INT), column("internal_port_id", sa.Text, sa.ForeignKey("ports.id"), index=True),
+    column("internal_ip_address"), column("internal_first", INT), column("internal_last", INT),
+    sa.UniqueConstraint("floatingip_id", "protocol", "external_first"), history=True,
 )  # fmt: skip
 
 groups = table(

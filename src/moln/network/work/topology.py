@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from moln.kernel.db import Reader
 from moln.network.model.ports import Owner
+from moln.network.model.qos import QosRule
 from moln.network.model.topology import Change, Topology, by_id
-from moln.network.store import rows
+from moln.network.store import qos, rows
+from moln.network.store.port_forwardings import port_forwardings
 
 
 async def everything(db: Reader) -> Topology:
@@ -20,12 +23,33 @@ async def everything(db: Reader) -> Topology:
         floating_ips=by_id(await rows.floating_ips.all(db)),
         groups=by_id(await rows.groups.all(db)),
         rules=by_id(await rows.rules.all(db)),
+        qos=_by_policy(await qos.rules.all(db)),
+        forwardings=by_id(await port_forwardings.all(db)),
     )
+
+
+def _by_policy(rules: Iterable[QosRule]) -> dict[str, tuple[QosRule, ...]]:
+    found: dict[str, tuple[QosRule, ...]] = {}
+    for rule in rules:
+        found[rule.policy_id] = (*found.get(rule.policy_id, ()), rule)
+    return found
+
+
+async def _users_of(db: Reader, policy_ids: Iterable[str]) -> set[Change]:
+    """What has rows for a QoS policy."""
+    ids = set(policy_ids)
+    networks = {n.id for n in await rows.networks.by_any(db, "qos_policy_id", ids)}
+    ports = [*await rows.ports.by_any(db, "qos_policy_id", ids), *await rows.ports.by_any(db, "network_id", networks)]
+    routers = {r.id for r in await rows.routers.by_any(db, "qos_policy_id", ids)}
+    routers |= {f.router_id for f in await rows.floating_ips.by_any(db, "qos_policy_id", ids) if f.router_id}
+    return {Change("port", p.id) for p in ports} | {Change("router", r) for r in routers}
 
 
 async def expand(db: Reader, changes: frozenset[Change]) -> frozenset[Change]:
     """The changes, and what else depends on them: a network's MTU is in its ports' and routers' rows, and so on."""
-    found = set(changes)
+    found = {change for change in changes if change.kind != "qos"}
+    if policies := _ids(changes, "qos"):
+        found |= await _users_of(db, policies)
     networks = _ids(changes, "network")
     if networks:
         found |= {Change("names", id) for id in networks}
@@ -79,6 +103,10 @@ async def partial(db: Reader, changes: frozenset[Change]) -> Topology:
     ports |= {p.id: p for p in await rows.ports.by_any(db, "device_id", [f"ovnmeta-{n.id}" for n in networks])}
     groups = await rows.groups.some(db, _ids(changes, "group"))
     rules = await rows.rules.by_any(db, "security_group_id", [g.id for g in groups])
+    users: list[Any] = [*networks, *ports.values(), *routers, *fips.values()]
+    policies = {user.qos_policy_id for user in users if user.qos_policy_id}
+    forwardings = await port_forwardings.by_any(db, "floatingip_id", fips)
     return Topology(
         networks=by_id(networks), subnets=subnets, ports=ports, routers=by_id(routers), floating_ips=fips, groups=by_id(groups), rules=by_id(rules),
+        qos=_by_policy(await qos.rules.by_any(db, "policy_id", policies)), forwardings=by_id(forwardings),
     )  # fmt: skip

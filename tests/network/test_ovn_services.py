@@ -1,0 +1,115 @@
+"""Packets through a real OVN: forwarded ports, and what QoS policies do to traffic."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from msgspec import structs
+from tests.network import cases, lab
+from tests.network.cases import FIP, GROUP, ONE, ROUTER, TWO, rule, small_cloud
+from tests.network.test_ovn_data_plane import Cloud
+
+pytestmark = [pytest.mark.engines, pytest.mark.skipif(not lab.available(), reason="needs root and OVN")]
+
+SERVE = (
+    "import socket,sys;s=socket.create_server(('0.0.0.0',int(sys.argv[1])));s.settimeout(30);print('ready',flush=True);"
+    "c,_=s.accept();c.sendall(sys.argv[2].encode());c.recv(1);c.close()"
+)
+ASK = "import socket,sys;c=socket.create_connection((sys.argv[1],int(sys.argv[2])),timeout=5);print(c.recv(99).decode());c.close()"
+COUNT = (
+    "import socket,sys,time;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.bind(('0.0.0.0',7000));"
+    "s.setsockopt(socket.IPPROTO_IP,socket.IP_RECVTOS,1);s.setsockopt(socket.SOL_SOCKET,socket.SO_RCVBUF,1<<22);print('ready',flush=True);"
+    "s.settimeout(10);n,tos=0,0;end=None\n"
+    "while end is None or time.monotonic()<end:\n"
+    " try: data,extra,_,_=s.recvmsg(2000,100)\n"
+    " except TimeoutError: break\n"
+    " end=end or time.monotonic()+2.0;s.settimeout(1.0);n+=1;tos=extra[0][2][0] if extra else 0\n"
+    "print(n,tos)"
+)
+FLOOD = (
+    "import socket,sys,time;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);end=time.monotonic()+2.0\n"
+    "while time.monotonic()<end:\n s.sendto(bytes(1000),(sys.argv[1],7000));time.sleep(0.001)\n"
+)
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    made = Cloud()
+    opened = [rule(50, protocol="tcp"), rule(51, protocol="udp"), rule(52, protocol="icmp")]
+    made.apply(structs.replace(made.topology, rules={**made.topology.rules, **{r.id: r for r in opened}}), ("group", GROUP))
+    for guest in (made.one, made.two):
+        made.lab.inside(guest, "ip", "route", "replace", "default", "via", "10.1.0.1")
+    made.lab.inside(made.lab.world, "ip", "route", "replace", "blackhole", "10.1.0.0/24", "metric", "5000")
+    yield made
+    made.close()
+
+
+def python(guest: str, code: str, *arguments: str) -> subprocess.Popen[str]:
+    command = ["ip", "netns", "exec", guest, "/usr/bin/python3", "-c", code, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def serve(guest: str, code: str, *arguments: str) -> subprocess.Popen[str]:
+    """Started, and listening."""
+    server = python(guest, code, *arguments)
+    assert server.stdout is not None and server.stdout.readline().strip() == "ready"
+    return server
+
+
+def test_ports_of_a_floating_address_lead_to_guests(cloud: Cloud) -> None:
+    before = cloud.topology
+    loose = structs.replace(before.floating_ips[FIP], port_id=None, fixed_ip_address=None)
+    lists = [
+        cases.forwarding(1),
+        cases.forwarding(2, external_first=8000, external_last=8001, internal_port_id=TWO, internal_ip_address="10.1.0.12",
+                         internal_first=80, internal_last=81),
+    ]  # fmt: skip
+    changed = structs.replace(before, floating_ips={FIP: loose}, forwardings={f.id: f for f in lists})
+    cloud.apply(changed, ("router", ROUTER))
+    for guest, inner, outer in ((cloud.one, "22", "2201"), (cloud.two, "81", "8001")):
+        server = serve(guest, SERVE, inner, f"here {inner}")
+        asked = python(cloud.lab.world, ASK, "203.0.113.101", outer)
+        assert asked.communicate(timeout=20)[0].strip() == f"here {inner}"
+        server.wait(20)
+    asked = python(cloud.lab.world, ASK, "203.0.113.101", "2299")
+    assert "here" not in asked.communicate(timeout=20)[0], "what is not forwarded leads nowhere"
+    cloud.apply(before, ("router", ROUTER))
+
+
+def flood(cloud: Cloud, sender: str, receiver: str, address: str) -> tuple[int, int]:
+    """Datagrams of 1000 bytes that arrived in two seconds, and their last TOS."""
+    counting = serve(receiver, COUNT)
+    python(sender, FLOOD, address).wait(30)
+    out = counting.communicate(timeout=30)[0].split()
+    return int(out[0]), int(out[1])
+
+
+def test_a_ports_traffic_is_bounded_and_marked(cloud: Cloud) -> None:
+    before = cloud.topology
+    free, mark = flood(cloud, cloud.one, cloud.two, "10.1.0.12")
+    assert free > 700 and mark == 0
+    bounded = cases.with_qos(before)
+    slow = tuple(structs.replace(r, max_kbps=400, max_burst_kbps=40) if r.max_kbps else r for r in bounded.qos[cases.QOS])
+    ports = {**before.ports, ONE: structs.replace(before.ports[ONE], qos_policy_id=cases.QOS)}
+    cloud.apply(structs.replace(before, ports=ports, qos={cases.QOS: slow}), ("port", ONE))
+    limited, mark = flood(cloud, cloud.one, cloud.two, "10.1.0.12")
+    assert limited < 250 and mark == 10 << 2, "400 kbit/s are 50 such datagrams a second; DSCP 10"
+    limited, _ = flood(cloud, cloud.two, cloud.one, "10.1.0.11")
+    assert limited < 250, "what comes in is bounded too"
+    cloud.apply(before, ("port", ONE))
+    assert flood(cloud, cloud.one, cloud.two, "10.1.0.12")[0] > 700
+
+
+def test_a_floating_addresss_traffic_is_bounded(cloud: Cloud) -> None:
+    before = cloud.topology
+    bounded = cases.with_qos(before)
+    slow = tuple(structs.replace(r, max_kbps=400, max_burst_kbps=40) for r in bounded.qos[cases.QOS] if r.max_kbps)
+    limited = structs.replace(before, floating_ips=bounded.floating_ips, qos={cases.QOS: slow})
+    assert cloud.lab.reaches(cloud.one, "203.0.113.1")
+    assert flood(cloud, cloud.one, cloud.lab.world, "203.0.113.1")[0] > 700
+    cloud.apply(limited, ("router", ROUTER))
+    assert flood(cloud, cloud.one, cloud.lab.world, "203.0.113.1")[0] < 250
+    assert flood(cloud, cloud.lab.world, cloud.one, "203.0.113.101")[0] < 250
+    cloud.apply(before, ("router", ROUTER))

@@ -13,7 +13,7 @@ from moln.host.checks import HOST_CHECKS, cpu_has_virtualisation
 from moln.host.engines import mounts_below
 from moln.host.ovs import Ovs
 from moln.host.places import Places
-from moln.host.processes import Choices, open_to_all, options, simulated
+from moln.host.processes import Choices, build, open_to_all, options, simulated
 from moln.host.run import HostError, run
 from moln.host.settings import HostSettings
 
@@ -122,3 +122,13 @@ def test_a_program_that_fails_says_its_last_words() -> None:
         run("/bin/sleep", "5", timeout_s=0.1)
     with pytest.raises(HostError, match="not installed"):
         run("no-such-program-here")
+
+
+def test_a_changed_source_file_is_another_build(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("1")
+    first = build(tmp_path)
+    assert build(tmp_path) == first
+    (tmp_path / "a.py").write_text("2")
+    assert build(tmp_path) != first
+    places = Places(tmp_path)
+    assert simulated(places, Choices())[0].digest == simulated(places, Choices())[0].digest

@@ -6,6 +6,7 @@ writes a line to the file descriptor that MOLN_READY_FD names once it can do its
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def module(places: Places, name: str, *arguments: str, user: str | None, needs: 
     env = {
         **places.environment(),
         "MOLN_ENGINE": name,
+        "MOLN_BUILD": build(PACKAGE_ROOT / "moln"),
         "PATH": f"{places.bin}:{SYSTEM_PATH}",
         "PYTHONPATH": str(PACKAGE_ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -43,6 +45,14 @@ def module(places: Places, name: str, *arguments: str, user: str | None, needs: 
     }
     argv = [sys.executable, "-P", "-m", f"moln.{name}", "--home", str(places.home), *arguments]
     return Engine(name, argv, env=env, user=user, needs=needs, notify=True, ready_s=READY_S, stop_s=15)
+
+
+def build(package: Path) -> str:
+    """Another text once a source file is another: the `moln up` after an upgrade starts Moln's processes anew."""
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def descendants(places: Places) -> list[int]:

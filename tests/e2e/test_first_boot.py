@@ -12,6 +12,7 @@ from tests.e2e.waiting import until
 from tests.e2e.world import Tenant, new_nonce
 
 PREFIX = "fd00:50::/64"
+GATEWAY = PREFIX.replace("/64", "1")
 NONCE = new_nonce()
 SCRIPT = f"#!/bin/sh\necho {NONCE} > /root/nonce\n"
 
@@ -67,8 +68,18 @@ def test_the_card_makes_the_address_that_the_port_has_by_slaac(told: Guest) -> N
     wanted = first(told, 6)
     until(lambda: wanted in told.run("ip -6 addr show dev eth0 scope global"), "the address", 30)
     assert "via fe80::" in told.run("ip -6 route show default")
-    gateway = PREFIX.replace("/64", "1")
-    assert told.works(f"ping -6 -c 2 -W 2 {gateway}")
+    assert told.works(f"ping -6 -c 2 -W 2 {GATEWAY}")
+
+
+def test_a_forged_ipv6_address_is_dropped(told: Guest) -> None:
+    """SEC-28: neither its packets nor its neighbour advertisements."""
+    forged = PREFIX.replace("/64", "bad")
+    told.run(f"ip -6 addr add {forged}/64 dev eth0 nodad")
+    try:
+        assert not told.works(f"ping -6 -c 2 -W 2 -I {forged} {GATEWAY}")
+        assert told.works(f"ping -6 -c 2 -W 2 -I {first(told, 6)} {GATEWAY}")
+    finally:
+        told.run(f"ip -6 addr del {forged}/64 dev eth0")
 
 
 def test_neighbours_find_each_other_by_name(told: Guest, one: Guest) -> None:

@@ -17,6 +17,7 @@ from moln.compute.store import aggregates
 from moln.compute.store import hosts as store
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader, Transaction
+from moln.placement.model.allocations import Claim
 from moln.placement.model.names import DISK_GB, MEMORY_MB, VCPU
 from moln.placement.model.providers import Inventory
 from moln.placement.ops import providers
@@ -34,6 +35,7 @@ class NodeFacts(Struct, frozen=True):
 
 _node_facts = msgspec.msgpack.Decoder(NodeFacts)
 _host_facts = msgspec.msgpack.Decoder(HostFacts)
+_claim = msgspec.json.Decoder(Claim).decode
 
 
 class HostTable:
@@ -100,6 +102,24 @@ class HostTable:
             setattr(host, most, inventory.max_unit if inventory else 0)
         host.free_more = {n: i.free for n, i in held.items() if n not in (VCPU, MEMORY_MB, DISK_GB)}
         host.promised_mib = 0
+
+    def claimed(self, claims: list[str]) -> None:
+        """What was just claimed is no longer free: no need to read it. Whatever else happens to a provider is read."""
+        for text in claims:
+            claim = _claim(text)
+            host = self._by_provider.get(claim.provider_id)
+            if host is None:
+                continue
+            for name, n in claim.resources.items():
+                if name == VCPU:
+                    host.free_vcpus -= n
+                elif name == MEMORY_MB:
+                    host.free_ram_mib -= n
+                    host.promised_mib = max(0, host.promised_mib - n)
+                elif name == DISK_GB:
+                    host.free_disk_gib -= n
+                elif name in host.free_more:
+                    host.free_more[name] -= n
 
     def by_provider(self, id: str) -> Host | None:
         return self._by_provider.get(id)
@@ -217,6 +237,7 @@ async def set_up(cloud: Cloud) -> None:
         into.update(keys)
         area.wake.set()
 
+    cloud.db.feed.subscribe("placement.claims", area.hosts.claimed)
     cloud.db.feed.subscribe("placement.providers", functools.partial(note, area.recounted))
     cloud.db.feed.subscribe("compute.hosts", functools.partial(note, area.changed))
     area.keeper = asyncio.create_task(_keep(cloud, area), name="compute-hosts")

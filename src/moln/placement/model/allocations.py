@@ -27,3 +27,11 @@ class Allocation(Struct, frozen=True):
     resource_class: str
     used: int
     created_at: int
+
+
+class Claim(Struct, frozen=True):
+    """What a consumer took of a provider at once; as JSON it is a key of the feed's topic `placement.claims`."""
+
+    consumer_id: str
+    provider_id: str
+    resources: dict[str, int]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict
-from moln.placement.model.allocations import INSTANCE, Allocation, Consumer, Wanted
+from moln.placement.model.allocations import INSTANCE, Allocation, Claim, Consumer, Wanted
 from moln.placement.store import allocations as store
 from moln.placement.store import inventories, providers
 from moln.placement.store.tables import allocations, consumers
@@ -31,7 +33,8 @@ async def claim_in(tx: Transaction, *, now_us: int, consumer_id: str, project_id
         raise Conflict(f"Consumer {consumer_id} holds allocations already.")
     if asked:
         await tx.run(store.adding(len(asked)), consumer_id=consumer_id, provider_id=provider_id, now=now_us, **params)
-    await providers.raise_generation(tx, provider_id, now_us)
+    claim = Claim(consumer_id, provider_id, dict(asked))
+    await providers.raise_generation(tx, provider_id, now_us, claimed=msgspec.json.encode(claim).decode())
     return True
 
 

@@ -53,7 +53,8 @@ def _charging(count: int) -> Query[str]:
     amount = sa.case(*((w, sa.bindparam(f"n{i}", type_=INT)) for i, w in enumerate(which)))
     most = sa.case(*((w, sa.bindparam(f"most{i}", type_=INT)) for i, w in enumerate(which)))
     fits = sa.or_(most < 0, usages.c.used + amount <= most)
-    charged = sa.update(usages).where(usages.c.service == _of[0], usages.c.project_id == _of[1], sa.or_(*which), fits)
+    named = usages.c.resource.in_([sa.bindparam(f"name{i}") for i in range(count)])
+    charged = sa.update(usages).where(usages.c.service == _of[0], usages.c.project_id == _of[1], named, fits)
     return Query(charged.values(used=usages.c.used + amount).returning(usages.c.resource), str)
 
 

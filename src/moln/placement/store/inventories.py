@@ -30,7 +30,8 @@ def taking(count: int) -> Query[str]:
     n = sa.case(*((w, sa.bindparam(f"n{i}", type_=INT)) for i, w in enumerate(which)))
     room = (inventories.c.used + n <= inventories.c.capacity, inventories.c.min_unit <= n, inventories.c.max_unit >= n,
             n % inventories.c.step_size == 0)  # fmt: skip
-    taken = sa.update(inventories).where(inventories.c.provider_id == _p, sa.or_(*which), *room)
+    named = inventories.c.resource_class.in_([sa.bindparam(f"class{i}") for i in range(count)])
+    taken = sa.update(inventories).where(inventories.c.provider_id == _p, named, *room)
     return Query(taken.values(used=inventories.c.used + n).returning(inventories.c.resource_class), str)
 
 

@@ -35,7 +35,7 @@ class Busy:
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         await req.stream.read(1)
-        await asyncio.sleep(3)
+        await asyncio.sleep(1)
         resp.data = str(1 + len(await req.stream.read())).encode()
 
 
@@ -69,8 +69,9 @@ class Client:
 
 @pytest.fixture
 async def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
-    monkeypatch.setattr(serve, "HEADER_S", 1.0)
-    monkeypatch.setattr(serve, "IDLE_S", 1.0)
+    monkeypatch.setattr(serve, "HEADER_S", 0.5)
+    monkeypatch.setattr(serve, "IDLE_S", 0.5)
+    monkeypatch.setattr(serve, "LOOK_TICKS", 1)
     app = falcon.asgi.App()
     for name, resource in (("hello", Hello()), ("large", Large()), ("busy", Busy())):
         app.add_route(f"/{name}", resource)
@@ -142,7 +143,7 @@ async def test_a_slow_body_that_goes_on_is_taken(address: Path) -> None:
         await client.send(b"POST /hello HTTP/1.1\r\ncontent-length: 10\r\n\r\n")
         for _ in range(5):
             await client.send(b"ab")
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2)
         assert await client.answer() == b"HTTP/1.1 200 OK 10"
 
 
@@ -157,7 +158,7 @@ async def test_a_body_that_waits_for_us_is_not_cut(address: Path) -> None:
 async def test_an_answer_nobody_takes_is_given_up(address: Path) -> None:
     async with Client(address) as client:
         await client.send(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
-        await asyncio.sleep(4)
+        await asyncio.sleep(1)
         assert len(await client.cut_off()) < LARGE
     assert await served(address)
 

@@ -7,16 +7,22 @@ import contextlib
 import math
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 HEADER_S = 10.0  # seconds for a request's headers to arrive, from the connection or the request's first byte
 IDLE_S = 30.0  # seconds without a byte of a body, or without a byte of an answer taken
 KEEP_ALIVE_S = 30  # seconds that a connection may wait for its next request
 HEADER_BOUND = 64 << 10  # bytes of a request line with its headers
+MESSAGE_BOUND = 1 << 20  # bytes of a message on a websocket
+LOOK_TICKS = 10  # looks at every connection once a second: uvicorn ticks ten times
+ARRIVED = "moln.arrived"  # when a request's headers were complete, in its ASGI scope: seconds of time.monotonic()
+ACCEPTS = 16  # connections taken in one turn of the loop
 CONNECTIONS = 1024  # answered with 503 beyond
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -44,6 +50,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self.scope[ARRIVED] = time.monotonic()  # type: ignore[literal-required]  # its handler runs when its turn comes
         self.in_headers = False
         self.due = self.loop.time() + IDLE_S
 
@@ -73,6 +80,24 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
 
+class BoundedSocket(WSProtocol):
+    """One websocket. uvicorn asks it for a sign of life every 20 s; who takes nothing of what is sent is cut off."""
+
+    stuck_since = math.inf
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.stuck_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.stuck_since = math.inf
+
+    def cut_if_late(self, now: float) -> None:
+        if self.stuck_since + IDLE_S < now:
+            self.transport.abort()
+
+
 class Server(uvicorn.Server):
     """uvicorn with the signals left to us; cuts off connections that take too long."""
 
@@ -81,8 +106,12 @@ class Server(uvicorn.Server):
         self._tls = tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn's; with TLS on the sockets given, and a bound on the time of a handshake."""
-        if self._tls is None or not sockets:
+        """uvicorn's; on the sockets given with TLS and a bound on a handshake's time, and with newcomers not kept waiting.
+
+        libuv takes one connection for each handle that listens and turn of the loop, and under load a turn lasts as long as all
+        requests of the others: so a few handles listen.
+        """
+        if not sockets:
             return await super().startup(sockets)
         await super().startup([])
         loop, config = asyncio.get_running_loop(), self.config
@@ -90,10 +119,12 @@ class Server(uvicorn.Server):
         def connection() -> BoundedProtocol:
             return BoundedProtocol(config=config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop)
 
+        tls: dict[str, Any] = {}
+        if self._tls is not None:
+            tls = {"ssl": self._tls, "ssl_handshake_timeout": HEADER_S, "ssl_shutdown_timeout": 5}
         for sock in sockets:
-            self.servers.append(await loop.create_server(
-                connection, sock=sock, ssl=self._tls, backlog=config.backlog, ssl_handshake_timeout=HEADER_S, ssl_shutdown_timeout=5,
-            ))  # fmt: skip
+            for _ in range(ACCEPTS):
+                self.servers.append(await loop.create_server(connection, sock=sock.dup(), backlog=config.backlog, **tls))
 
     def install_signal_handlers(self) -> None:
         return
@@ -103,18 +134,19 @@ class Server(uvicorn.Server):
         yield
 
     async def on_tick(self, counter: int) -> bool:
-        if counter % 10 == 0:  # uvicorn ticks ten times a second
+        if counter % LOOK_TICKS == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
-                if isinstance(connection, BoundedProtocol):
+                if isinstance(connection, BoundedProtocol | BoundedSocket):
                     connection.cut_if_late(now)
         return await super().on_tick(counter)
 
 
-def http_server(app: Any, *, tls: ssl.SSLContext | None = None, **where: Any) -> Server:
-    """A server of `app`, not yet serving. where: host and port, uds or fd, as uvicorn has them. tls: for the sockets given to serve()."""
+def http_server(app: Any, *, tls: ssl.SSLContext | None = None, websockets: bool = False, **where: Any) -> Server:
+    """A server of `app`, not yet serving. websockets: whether a connection may become one. where: host and port, uds or fd, as uvicorn has them. tls: for the sockets given to serve()."""
     return Server(uvicorn.Config(
-        app, loop="none", http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        app, loop="none", http=BoundedProtocol, ws=BoundedSocket if websockets else "none", ws_max_size=MESSAGE_BOUND,
+        ws_per_message_deflate=False, lifespan="off", log_config=None, access_log=False, server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S, limit_concurrency=CONNECTIONS, backlog=512, proxy_headers=False,
         timeout_graceful_shutdown=5, **where,
     ), tls)  # fmt: skip

@@ -8,6 +8,7 @@ import msgspec
 
 from moln.compute.drivers.base import ComputeDriver, Snapshots
 from moln.compute.drivers.base import ServerState as State
+from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.fake import FakeCompute
 from moln.kernel.clock import Clock
 from moln.kernel.cloud import Cloud
@@ -57,4 +58,5 @@ async def _join(cloud: Cloud, name: str, compute: FakeCompute, volumes: FakeVolu
 
     compute.on_power_change(report)
     facts = msgspec.to_builtins(await compute.host_facts())
-    await links.join(name, Verbs(drivers, MemoryFences(), cloud.clock.now_us), {"compute": facts})
+    fences, now_us = MemoryFences(), cloud.clock.now_us
+    await links.join(name, Verbs(drivers, fences, now_us), {"compute": facts}, streams_of(compute, fences, now_us))

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from msgspec.structs import replace
 
-from moln.compute.drivers.base import Card, ComputeDriver, Disk, ServerSpec, ServerState, Snapshots
+from moln.compute.drivers.base import Card, ComputeDriver, Consoles, Disk, ServerSpec, ServerState, Snapshots
 from moln.compute.drivers.fake import FakeCompute
 from moln.kernel.errors import BackendRefused
 
@@ -170,6 +170,39 @@ async def test_what_is_no_id_names_no_file(driver: ComputeDriver, id: str) -> No
 
 async def test_console_output_of_a_server_that_never_ran_is_empty(driver: ComputeDriver) -> None:
     assert await driver.console_output(str(uuid4())) == ""
+
+
+async def test_consoles_are_open_while_it_runs(driver: Any, server: ServerSpec) -> None:
+    assert isinstance(driver, Consoles)
+    for kind in ("vnc", "serial"):
+        with pytest.raises(BackendRefused):
+            await driver.open_console(server.id, kind)
+    await driver.ensure_server(server, "running")
+    screens = [await driver.open_console(server.id, "vnc") for _ in range(2)]
+    for screen in screens:
+        async with asyncio.timeout(20):
+            assert await screen.reader.readexactly(12) == b"RFB 003.008\n"
+            screen.writer.write(b"RFB 003.008\n")
+            assert b"\x01" in await screen.reader.read(16)  # among the security types: None
+    first = await driver.open_console(server.id, "serial")
+    second = await driver.open_console(server.id, "serial")
+    async with asyncio.timeout(20):
+        while await first.reader.read(1 << 16):
+            pass  # it was taken away
+    assert "READY" in await console_says(driver, server.id, "READY")  # the log goes on beside it
+    second.writer.write(b"\r")
+    async with asyncio.timeout(60):
+        heard = b""
+        while b"login:" not in heard:
+            heard += await second.reader.readuntil(b":")
+    await driver.remove_server(server.id)
+    async with asyncio.timeout(20):
+        for stream in (*screens, second):
+            while await stream.reader.read(1 << 16):
+                pass
+            stream.writer.close()
+    with pytest.raises(BackendRefused):
+        await driver.open_console(server.id, "vnc")
 
 
 async def test_a_reboot_starts_it_again(driver: ComputeDriver, server: ServerSpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
@@ -23,7 +24,7 @@ SPEC = ServerSpec(
 
 
 def tree(spec: ServerSpec = SPEC, look: Look = EMULATED, drive: str | None = None) -> Element:
-    return fromstring(domain_xml(spec, look, "/console.log", drive))
+    return fromstring(domain_xml(spec, look, Path("/servers/one"), drive))
 
 
 @given(st.text())
@@ -34,7 +35,7 @@ def test_any_name_makes_a_well_formed_domain_with_the_same_devices(name: str) ->
 
 
 def test_what_is_plugged_in_is_read_back_with_its_generation() -> None:
-    held = read_domain(domain_xml(SPEC, EMULATED, "/console.log", "/config.iso"))
+    held = read_domain(domain_xml(SPEC, EMULATED, Path("/servers/one"), "/config.iso"))
     assert held.generation == 3
     assert set(held.disks) == {DISK, "config"}
     assert set(held.cards) == {PORT}
@@ -68,10 +69,18 @@ def test_cards_compute_their_own_checksums_on_the_userspace_datapath_only() -> N
     assert tree(look=replace(EMULATED, offloads=True)).find("devices/interface/driver") is None
 
 
-def test_the_screen_listens_on_loopback_only() -> None:
-    listening = tree().find("devices/graphics/listen")
-    assert listening is not None
-    assert listening.get("address") == "127.0.0.1"
+def test_the_screen_listens_nowhere() -> None:
+    (screen,) = tree().findall("devices/graphics")
+    assert screen.attrib == {"type": "vnc"}
+    assert [listen.attrib for listen in screen] == [{"type": "none"}]
+
+
+def test_the_serial_port_is_a_socket_of_the_server_and_its_log_stays() -> None:
+    (serial,) = tree().findall("devices/serial")
+    source, log = serial.find("source"), serial.find("log")
+    assert source is not None and log is not None
+    assert source.attrib == {"mode": "bind", "path": "/servers/one/serial"}
+    assert log.attrib == {"file": "/servers/one/console.log", "append": "on"}
 
 
 @pytest.mark.parametrize(("kvm", "kind"), [(True, "kvm"), (False, "qemu")])

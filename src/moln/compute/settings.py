@@ -6,10 +6,11 @@ from msgspec import Struct
 
 
 class ComputeSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What hosts offer: Nova's own initial ratios and reserves.
+    """What hosts offer: Nova's own initial ratios and reserves; consoles.
 
     *_allocation_ratio: how often a unit may be handed out. reserved_*: kept for the host itself.
     zone: the availability zone of hosts that no aggregate puts in another.
+    console_token_s: how long a console's address may wait to be opened, in seconds. console_origins: where pages that open consoles may come from besides public_url, such as a dashboard's `https://dashboard.example`.
     """
 
     cpu_allocation_ratio: float = 4.0
@@ -19,3 +20,5 @@ class ComputeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     reserved_ram_mib: int = 512
     reserved_disk_gib: int = 0
     zone: str = "nova"
+    console_token_s: int = 600
+    console_origins: tuple[str, ...] = ()

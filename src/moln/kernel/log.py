@@ -19,8 +19,9 @@ ACCESS_S = 0.25  # seconds that an access line may wait, so that many are writte
 
 _SECRETS = re.compile(
     r"""(?ix) ( ["']? (?: password | adminPass | admin_pass | secret | token | x-auth-token | x-subject-token | private_key )
-        ["']? \s* [:=] \s* ["']? ) ( [^"'\s,}]{3,} )"""
+        ["']? \s* (?: [:=] | %3d ) \s* ["']? ) ( [^"'\s,}]{3,} )"""
 )
+_CONSOLE = re.compile(r"(os-console-auth-tokens/)[^/?\s]+")
 _FERNET = re.compile(r"gAAAA[A-Za-z0-9_\-]{20,}={0,2}")
 
 
@@ -28,6 +29,8 @@ def redact(text: str) -> str:
     """The text with whatever looks like a password, token or key made `***`."""
     if "gAAAA" in text:
         text = _FERNET.sub("***", text)
+    if "os-console-auth" in text:
+        text = _CONSOLE.sub(r"\1***", text)
     if ":" in text or "=" in text:  # most lines have neither, and the search is slow
         text = _SECRETS.sub(r"\1***", text)
     return text

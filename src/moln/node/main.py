@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from moln.compute.drivers.base import ComputeDriver, ServerState, Snapshots
+from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
 from moln.compute.model.facts import HostFacts
 from moln.host.places import INTEGRATION_BRIDGE, USER, Places
@@ -26,6 +27,7 @@ from moln.node.fences import DiskFences
 from moln.node.metadata import MetadataService
 from moln.node.ovsdb import Ovsdb, from_pairs
 from moln.node.plug import Switch
+from moln.node.streams import StreamServer
 from moln.volume.drivers.base import VolumeDriver
 from moln.volume.drivers.pool import PoolDriver
 
@@ -85,6 +87,8 @@ class Node:
         )
         fences = DiskFences(self.folder / "fences.db", self.clock.now_us)
         self.end = NodeEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences))
+        streams = streams_of(self.compute, fences, self.clock.now_us)
+        self.streams = StreamServer(self.folder / "streams.sock", streams, proxy_user())
         try:
             await self.volumes.start()
             await self.compute.start()
@@ -92,6 +96,7 @@ class Node:
             self.compute.on_power_change(lambda state: self.report("compute.power", [state]))
             self.facts = await self.compute.host_facts()
             await self.start_metadata()
+            await self.streams.start()
             self.ready.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.end.run())
@@ -99,6 +104,7 @@ class Node:
                 group.create_task(self.tell_facts())
                 group.create_task(self.watch())
         finally:
+            await self.streams.stop()
             await self.metadata.stop()
             await self.compute.stop()
             await self.volumes.stop()
@@ -131,7 +137,9 @@ class Node:
         )
 
     def hello(self) -> dict[str, Any]:
-        return {"compute": msgspec.to_builtins(self.facts)} if self.facts else {}
+        if not self.facts:
+            return {}
+        return {"compute": msgspec.to_builtins(self.facts), "streams": str(self.streams.path)}
 
     async def start_metadata(self) -> None:
         """A network whose metadata cannot be served yet is tried again when the controller next says what it wants."""

@@ -13,6 +13,8 @@ import msgspec
 
 from moln.cli import admin, credentials
 from moln.cli.progress import Progress
+from moln.console.build import BuildError, ensure
+from moln.console.library import installed
 from moln.host import engines, packages, processes
 from moln.host.control import NotRunning
 from moln.host.places import Places, default_home
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     changed = up_simulated(places, choices, settings, steps) if choices.simulate else up_real(places, choices, settings,
                                                                                             steps)
     remember(places, choices)
+    ensure_consoles(places, steps)
     with steps("First node"):
         answer = wait_for_node(places)
     credentials.write(places, answer["public_url"], answer["cacert"])
@@ -102,6 +105,17 @@ def up_simulated(places: Places, choices: Choices, settings: Settings, steps: Pr
     plan = Plan(processes.simulated(places, choices), str(places.log), settings.host.log_limit_mib << 20)
     with steps("Controller"):
         return engines.start(places, plan, steps, timeout_s=90)
+
+
+def ensure_consoles(places: Places, steps: Progress) -> None:
+    """The libraries of the consoles' pages. A cloud without them is whole but for those, and says why."""
+    if installed(places.home):
+        return
+    with steps("Pages of consoles"):
+        try:
+            steps.note(ensure(places.home))
+        except (BuildError, OSError) as error:
+            steps.note(f"no consoles in the browser ({error}): have npm and its registry reachable, then run `moln up` again")
 
 
 def wait_for_node(places: Places, timeout_s: float = FIRST_NODE_S) -> dict[str, Any]:

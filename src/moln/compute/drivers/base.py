@@ -12,10 +12,12 @@ from typing import Literal, Protocol, runtime_checkable
 from msgspec import Struct
 
 from moln.compute.model.facts import HostFacts
+from moln.kernel.link.streams import Stream
 
 Power = Literal["running", "paused", "stopped", "crashed"]
 WantedPower = Literal["running", "paused", "stopped"]
 Bus = Literal["virtio", "scsi", "sata"]
+ConsoleKind = Literal["vnc", "serial"]
 
 
 class Disk(Struct, frozen=True):
@@ -165,6 +167,17 @@ class Snapshots(Protocol):
 
     async def ensure_image_data(self, image_id: str, server_id: str, disk_id: str) -> int:
         """The image store's incoming folder holds the disk's present bytes as `image_id` (raw). Returns how many bytes."""
+
+
+@runtime_checkable
+class Consoles(Protocol):
+    """The ability to open a running server's consoles. Streams do not cross the link: the node serves them (kernel/link/streams.py)."""
+
+    async def open_console(self, server_id: str, kind: ConsoleKind) -> Stream:
+        """Its screen (vnc: RFB 3.8 without a password, RFC 6143), or its first serial port, until it stops.
+
+        A serial port has one reader: whoever comes takes it from who was there. Raises: BackendRefused when it does not run.
+        """
 
 
 class Plugger(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 from xml.etree.ElementTree import Element, SubElement, fromstring, register_namespace, tostring
 
@@ -14,6 +15,8 @@ NAMESPACE = "https://moln.cloud/libvirt/1"
 NAME_PREFIX = "moln-"
 ROOT_PORTS = 16  # q35 plugs one device into each; the first boot needs about five
 TCG_CPU = "Nehalem"  # the x86-64-v2 baseline that today's distributions ask for
+CONSOLE_LOG = "console.log"
+SERIAL_SOCKET = "serial"  # short: a unix socket's path has 107 bytes, and most are the home's
 OFFLOADS = ("csum", "gso", "tso4", "tso6", "ecn", "ufo")
 
 register_namespace("moln", NAMESPACE)
@@ -50,8 +53,8 @@ def tap_name(port_id: str) -> str:
     return "tap" + port_id[:11]
 
 
-def domain_xml(spec: ServerSpec, look: Look, console_log: str, config_drive: str | None) -> str:
-    """The whole domain. Raises: BackendRefused, for properties that no machine can have."""
+def domain_xml(spec: ServerSpec, look: Look, folder: Path, config_drive: str | None) -> str:
+    """The whole domain. folder: of the server, for its serial port. Raises: BackendRefused, for properties that no machine can have."""
     domain = Element("domain", type="kvm" if look.kvm else "qemu")
     _text(domain, "name", domain_name(spec.id))
     _text(domain, "uuid", spec.id)
@@ -75,7 +78,7 @@ def domain_xml(spec: ServerSpec, look: Look, console_log: str, config_drive: str
         devices.append(_config_drive(config_drive, media_bus, look))
     for card in spec.cards:
         devices.append(card_element(card, look))
-    _fixed_devices(devices, console_log, spec.properties)
+    _fixed_devices(devices, folder, spec.properties)
     return tostring(domain, encoding="unicode")
 
 
@@ -169,15 +172,14 @@ def card_element(card: Card, look: Look) -> Element:
     return element
 
 
-def _fixed_devices(devices: Element, console_log: str, properties: dict[str, str]) -> None:
-    """Serial console to a log that virtlogd bounds, screen on loopback, entropy, balloon."""
-    serial = SubElement(devices, "serial", type="pty")
-    SubElement(serial, "log", file=console_log, append="on")
+def _fixed_devices(devices: Element, folder: Path, properties: dict[str, str]) -> None:
+    """Serial port on a socket that only root reaches, with a log that virtlogd bounds; a screen that listens nowhere; entropy, balloon."""
+    serial = SubElement(devices, "serial", type="unix")
+    SubElement(serial, "source", mode="bind", path=str(folder / SERIAL_SOCKET))
+    SubElement(serial, "log", file=str(folder / CONSOLE_LOG), append="on")
     SubElement(serial, "target", type="isa-serial", port="0")
-    console = SubElement(devices, "console", type="pty")
-    SubElement(console, "target", type="serial", port="0")
-    graphics = SubElement(devices, "graphics", type="vnc", port="-1", autoport="yes")
-    SubElement(graphics, "listen", type="address", address="127.0.0.1")
+    graphics = SubElement(devices, "graphics", type="vnc")
+    SubElement(graphics, "listen", type="none")
     model = properties.get("hw_video_model", "vga")
     SubElement(SubElement(devices, "video"), "model", type=model if model in ("vga", "virtio", "cirrus") else "vga")
     rng = SubElement(devices, "rng", model="virtio")

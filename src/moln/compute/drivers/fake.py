@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from moln.compute.drivers.base import (
     Card,
+    ConsoleKind,
     Disk,
     DiskFile,
     Inventory,
@@ -27,8 +28,10 @@ from moln.compute.drivers.base import (
     WantedPower,
 )
 from moln.compute.drivers.disks import known
+from moln.compute.drivers.fake_consoles import FakeConsoles
 from moln.compute.model.facts import HostFacts
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.link.streams import Stream
 
 GIB = 1 << 30
 CONSOLE_BYTES = 64 << 10
@@ -79,7 +82,7 @@ class _Kept:
 
 
 class FakeCompute:
-    """ComputeDriver and Snapshots. faults: by verb, consumed in order. deaf: servers whose guests ignore a shutdown or an unplug."""
+    """ComputeDriver, Snapshots and Consoles. faults: by verb, consumed in order. deaf: servers whose guests ignore a shutdown or an unplug."""
 
     def __init__(
         self,
@@ -95,6 +98,7 @@ class FakeCompute:
         self.images = images
         self.vcpus, self.ram_mib, self.disk_gib = vcpus, ram_mib, disk_gib
         self.kept = _Kept(state)
+        self.consoles = FakeConsoles()
         self.faults: dict[str, list[Fault]] = {}
         self.deaf: set[str] = set()
         self.calls: list[str] = []
@@ -104,6 +108,7 @@ class FakeCompute:
         pass
 
     async def stop(self) -> None:
+        self.consoles.cut_all()
         self.kept.db.close()
 
     # ---- disks
@@ -179,10 +184,12 @@ class FakeCompute:
 
     async def remove_server(self, server_id: str) -> None:
         async with self._duty("remove_server"):
+            self.consoles.cut(server_id)
             self.kept.drop("server", known(server_id))
             self.kept.drop("drive", server_id)
 
     def _boot(self, server_id: str) -> None:
+        self.consoles.cut(server_id)
         server = self.kept.servers[server_id]
         source = "configdrive" if server.spec.config_drive and server_id in self.kept.drives else "http"
         line = f"GUEST: boot {server.boots + 1}\nGUEST: metadata source={source} uuid={server_id}\nGUEST: READY\n"
@@ -192,6 +199,8 @@ class FakeCompute:
     def _power(self, server_id: str, power: Power) -> None:
         server = self.kept.servers[server_id]
         self.kept.put("server", server_id, replace(server, power=power))
+        if power not in ("running", "paused"):
+            self.consoles.cut(server_id)
         for listener in self.listeners:
             asyncio.get_running_loop().call_soon(listener, ServerState(server_id, power, server.spec.generation))
 
@@ -247,6 +256,12 @@ class FakeCompute:
         if lines is None:
             return text
         return "".join(text.splitlines(keepends=True)[-lines:]) if lines > 0 else ""
+
+    async def open_console(self, server_id: str, kind: ConsoleKind) -> Stream:
+        async with self._duty("open_console"):
+            if self._get(server_id).power not in ("running", "paused"):
+                raise BackendRefused("The server does not run.")
+            return await self.consoles.connect(server_id, kind)
 
     async def list_servers(self) -> list[ServerState]:
         async with self._duty("list_servers"):

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from moln.compute.drivers import console, host, strays
 from moln.compute.drivers import libvirt_domains as domains
 from moln.compute.drivers.base import (
     Card,
+    ConsoleKind,
     Disk,
     DiskFile,
     Inventory,
@@ -30,11 +32,12 @@ from moln.compute.drivers.base import (
     WantedPower,
 )
 from moln.compute.drivers.disks import FULL, DiskFolder, known
-from moln.compute.drivers.domain_xml import NAME_PREFIX, Look, card_element, disk_element, domain_xml
+from moln.compute.drivers.domain_xml import CONSOLE_LOG, NAME_PREFIX, Look, card_element, disk_element, domain_xml
 from moln.compute.drivers.libvirt_link import LibvirtLink
 from moln.compute.model.facts import HostFacts
 from moln.compute.model.iso9660 import iso_image
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.link.streams import Stream, of_path, of_socket
 
 R = TypeVar("R")
 log = logging.getLogger("moln.compute")
@@ -64,7 +67,7 @@ class LibvirtSettings(Struct, frozen=True):
 
 
 class LibvirtDriver:
-    """ComputeDriver and Snapshots. Verbs on one server take turns; its power is not told while one is at work."""
+    """ComputeDriver, Snapshots and Consoles. Verbs on one server take turns; its power is not told while one is at work."""
 
     def __init__(self, settings: LibvirtSettings, plugger: Plugger) -> None:
         self.settings = settings
@@ -79,6 +82,7 @@ class LibvirtDriver:
         self.news: dict[str, asyncio.Event] = {}
         self.listeners: list[Callable[[ServerState], None]] = []
         self.tasks: set[asyncio.Task[None]] = set()
+        self.serials: dict[str, Stream] = {}
 
     async def start(self) -> None:
         def prepare() -> None:
@@ -172,11 +176,12 @@ class LibvirtDriver:
             for port_id in {*cards, *(held.cards if held else ())}:
                 await self.plugger.ensure_unplugged(port_id)
             await self.blocking(shutil.rmtree, self.folder(server_id), True)
+            self.serials.pop(server_id, None)
 
     async def define(self, spec: ServerSpec) -> None:
         folder = await self.blocking(self.ensure_folder, spec.id)
         drive = str(self.config_path(spec.id)) if spec.config_drive else None
-        await self.link.call(domains.define, domain_xml(spec, self.look, str(folder / "console.log"), drive))
+        await self.link.call(domains.define, domain_xml(spec, self.look, folder, drive))
 
     async def boot(self, spec: ServerSpec, paused: bool) -> None:
         """Taps first, then the domain anew (no stale XML survives a stop), then its start."""
@@ -259,7 +264,19 @@ class LibvirtDriver:
     # ---- looking
 
     async def console_output(self, server_id: str, lines: int | None = None) -> str:
-        return await self.blocking(console.tail, self.folder(server_id) / "console.log", lines)
+        return await self.blocking(console.tail, self.folder(server_id) / CONSOLE_LOG, lines)
+
+    async def open_console(self, server_id: str, kind: ConsoleKind) -> Stream:
+        if kind == "vnc":
+            return await of_socket(socket.socket(fileno=await self.link.call(domains.open_screen, known(server_id))))
+        path = await self.link.call(domains.serial_socket, known(server_id))
+        if had := self.serials.pop(server_id, None):
+            had.close()  # QEMU serves one at a time
+        try:
+            stream = self.serials[server_id] = await of_path(path)
+        except OSError as error:
+            raise BackendUnreachable("The server's serial port does not answer.", detail=str(error)) from error
+        return stream
 
     async def list_servers(self) -> list[ServerState]:
         return await self.link.call(domains.list_states)

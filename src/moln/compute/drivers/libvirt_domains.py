@@ -81,6 +81,28 @@ def held(connection: libvirt.virConnect, server_id: str) -> Held:
     return read_domain(get(connection, server_id).XMLDesc())
 
 
+def open_screen(connection: libvirt.virConnect, server_id: str) -> int:
+    """A new connection to QEMU's VNC server, which listens nowhere; the caller closes it. Raises: BackendRefused."""
+    fd: int = _running(connection, server_id).openGraphicsFD(0, libvirt.VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH)
+    return fd
+
+
+def serial_socket(connection: libvirt.virConnect, server_id: str) -> str:
+    """Where QEMU serves the first serial port. Raises: BackendRefused."""
+    source = fromstring(_running(connection, server_id).XMLDesc()).find("devices/serial[@type='unix']/source")
+    path = source.get("path") if source is not None else None
+    if not path:
+        raise BackendRefused("The server was started by an older Moln: its serial console is there after a hard reboot.")
+    return path
+
+
+def _running(connection: libvirt.virConnect, server_id: str) -> libvirt.virDomain:
+    domain = get(connection, server_id)
+    if not domain.isActive():
+        raise BackendRefused("The server does not run.")
+    return domain
+
+
 def is_off(connection: libvirt.virConnect, server_id: str) -> bool:
     domain = find(connection, server_id)
     return domain is None or not domain.isActive()

@@ -7,7 +7,7 @@ from typing import Any
 from moln.compute.drivers.base import ServerState
 from moln.compute.model.servers import BUILD_TASKS, HARD_REBOOTS, SOFT_REBOOTS, Fault, Server, TaskState, VmState
 from moln.compute.ops import power
-from moln.compute.store import instance_actions
+from moln.compute.store import consoles, instance_actions
 from moln.compute.store import servers as store
 from moln.compute.work import server_build, server_devices, server_images, server_power, server_removal, server_sync
 from moln.compute.work.server_invariants import INVARIANTS
@@ -77,6 +77,11 @@ async def forget_actions(work: Work) -> None:
     await work.write(instance_actions.forget_in, work.now_us - ACTIONS_KEPT_US)
 
 
+async def forget_tokens(work: Work) -> None:
+    """Addresses of consoles that nobody opened."""
+    await work.write(consoles.forget_in, work.now_us)
+
+
 class ServersWork:
     """What compute's module gives to the workers for servers, and what is listened to."""
 
@@ -90,6 +95,7 @@ class ServersWork:
         self.periodics = (
             Periodic("server-power", server_sync.sync_all, 60.0),
             Periodic("server-actions", forget_actions, 3600.0),
+            Periodic("console-tokens", forget_tokens, 3600.0),
         )
         self.invariants = INVARIANTS
 

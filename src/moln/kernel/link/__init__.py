@@ -3,6 +3,10 @@
 from moln.kernel.link.frames import Answer, Call, Hello, Report
 from moln.kernel.link.links import InProcessLinks, NodeLinks, SocketLinks
 from moln.kernel.link.node import NodeEnd
+from moln.kernel.link.streams import Stream, Streams
 from moln.kernel.link.verbs import Fences, MemoryFences, Verbs
 
-__all__ = ["Answer", "Call", "Fences", "Hello", "InProcessLinks", "MemoryFences", "NodeEnd", "NodeLinks", "Report", "SocketLinks", "Verbs"]
+__all__ = [
+    "Answer", "Call", "Fences", "Hello", "InProcessLinks", "MemoryFences", "NodeEnd", "NodeLinks", "Report", "SocketLinks", "Stream",
+    "Streams", "Verbs",
+]  # fmt: skip

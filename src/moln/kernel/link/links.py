@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 from moln.kernel import log
 from moln.kernel.errors import BackendRefused, BackendUnreachable, StaleGeneration
 from moln.kernel.link.frames import Answer, Call, Frame, Hello, Report, pack, receive, send
+from moln.kernel.link.streams import Stream, Streams, of_path, of_socket
 from moln.kernel.link.verbs import Verbs, methods_of, result_of
 from moln.kernel.metrics import Family, Spread
 
@@ -102,14 +103,33 @@ class NodeLinks:
             self._took.setdefault((verb, outcome), Spread()).add(time.monotonic() - began)
         if self._hook:
             self._hook("link-done", verb)
-        match answer.kind:
-            case "ok":
-                return answer.value
-            case "stale":
-                raise StaleGeneration(answer.message)
-            case "refused":
-                raise BackendRefused(answer.message)
-        raise BackendUnreachable(answer.message or f"Node {node} did not answer {verb}.")
+        return _value(node, verb, answer)
+
+    async def open_stream(self, node: str, verb: str, args: bytes, *, resource: str = "", generation: int = 0,
+                          deadline_s: float = 20.0) -> Stream:  # fmt: skip
+        """Bytes both ways, on a connection of their own. Raises: BackendUnreachable, BackendRefused, StaleGeneration."""
+        not_after = self._now_us() + int(deadline_s * 1e6)
+        call = Call(next(self._ids), verb, args, not_after, resource, generation, log.request_id.get())
+        stream = None
+        try:
+            async with asyncio.timeout(deadline_s):
+                stream = await self._connect(node)
+                send(stream.writer, call)
+                answer = await receive(stream.reader)
+            if not isinstance(answer, Answer):
+                raise BackendUnreachable(f"Node {node} did not answer {verb}.")
+            _value(node, verb, answer)
+            return stream
+        except BaseException as error:
+            if stream is not None:
+                stream.close()
+            if isinstance(error, OSError | asyncio.IncompleteReadError):  # TimeoutError is an OSError
+                raise BackendUnreachable(f"Node {node} did not open {verb}.", detail=repr(error)) from None
+            raise
+
+    async def _connect(self, node: str) -> Stream:
+        """To where the node serves streams. Raises: OSError, BackendUnreachable."""
+        raise NotImplementedError
 
     async def _send(self, node: str, call: Call, deadline_s: float) -> Answer:
         raise NotImplementedError
@@ -134,26 +154,58 @@ class NodeLinks:
         """Let go of every node."""
 
 
+def _value(node: str, verb: str, answer: Answer) -> bytes:
+    match answer.kind:
+        case "ok":
+            return answer.value
+        case "stale":
+            raise StaleGeneration(answer.message)
+        case "refused":
+            raise BackendRefused(answer.message)
+    raise BackendUnreachable(answer.message or f"Node {node} did not answer {verb}.")
+
+
 class InProcessLinks(NodeLinks):
     """Nodes inside this process, spoken to in the same frames: for simulation."""
 
     def __init__(self, now_us: Callable[[], int], hook: Hook | None = None):
         super().__init__(now_us, hook)
         self._verbs: dict[str, Verbs] = {}
+        self._streams: dict[str, Streams] = {}
+        self._serving: set[asyncio.Task[None]] = set()
 
-    async def join(self, node: str, verbs: Verbs, facts: dict[str, Any]) -> None:
+    async def join(self, node: str, verbs: Verbs, facts: dict[str, Any], streams: Streams | None = None) -> None:
         """A simulated node comes up."""
         self._verbs[node] = verbs
+        if streams is not None:
+            self._streams[node] = streams
         await self.publish(node, "node.up", pack(facts))
 
     async def leave(self, node: str) -> None:
         """A simulated node is lost."""
         del self._verbs[node]
+        self._streams.pop(node, None)
         await self.publish(node, "node.down", pack(None))
+
+    async def close(self) -> None:
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     @property
     def nodes(self) -> frozenset[str]:
         return frozenset(self._verbs)
+
+    async def _connect(self, node: str) -> Stream:
+        streams = self._streams.get(node)
+        if streams is None:
+            raise BackendUnreachable(f"Node {node} serves no streams.")
+        ours, theirs = socket.socketpair()
+        there = await of_socket(theirs)
+        task = asyncio.create_task(streams.serve(*there), name=f"a stream of {node}")
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        return await of_socket(ours)
 
     async def _send(self, node: str, call: Call, deadline_s: float) -> Answer:
         verbs = self._verbs.get(node)
@@ -163,8 +215,11 @@ class InProcessLinks(NodeLinks):
 
 
 class _Peer:
+    """streams: the unix socket where the node serves them; empty for none."""
+
     def __init__(self, writer: asyncio.StreamWriter):
         self.writer = writer
+        self.streams = ""
         self.waiting: dict[int, asyncio.Future[Answer]] = {}
         self.reports: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(REPORTS)
 
@@ -210,6 +265,7 @@ class SocketLinks(NodeLinks):
             if node in self._peers:
                 self._peers[node].writer.close()
             self._peers[node] = peer
+            peer.streams = str(hello.facts.get("streams", ""))
             peer.reports.put_nowait(("node.up", pack(hello.facts)))
             telling = asyncio.create_task(self._tell(node, peer), name=f"reports of {node}")
             while True:
@@ -227,6 +283,12 @@ class SocketLinks(NodeLinks):
             if self._peers.get(node) is peer:
                 del self._peers[node]
                 await self.publish(node, "node.down", pack(None))
+
+    async def _connect(self, node: str) -> Stream:
+        peer = self._peers.get(node)
+        if peer is None or not peer.streams:
+            raise BackendUnreachable(f"Node {node} is not connected." if peer is None else f"Node {node} serves no streams.")
+        return await of_path(peer.streams)
 
     async def _tell(self, node: str, peer: _Peer) -> None:
         """Handlers run here, in order, so that they may call the node and keep no answer waiting."""

@@ -16,6 +16,7 @@ import moln.image.module as image
 import moln.network.module as network
 import moln.placement.module as placement
 import moln.volume.module as volume
+from moln.compute.api.console_pages import serve_consoles
 from moln.compute.settings import ComputeSettings
 from moln.host.settings import HostSettings, NodeSettings
 from moln.identity.settings import IdentitySettings
@@ -143,6 +144,7 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     periodics = [HOUSEKEEPING, *([tls.periodic] if tls else []), *(p for a in areas for p in a.periodics)]
     workers = Workers(cloud, [r for a in areas for r in a.reconcilers], periodics)
     asgi = build_app(cloud, all_routes(areas))
+    serve_consoles(asgi, cloud)
     watch(asgi, cloud, {area.name: area.ready for area in areas if area.ready})
     metrics = Metrics(cloud, [_own(workers), *(area.measure for area in areas if area.measure)])
     if settings.metrics:

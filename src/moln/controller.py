@@ -72,7 +72,7 @@ async def serve(app: App, listener: socket.socket, *, nodes: int = 0) -> None:
     else:
         await start_nodes(cloud, nodes)
     run = cloud.home / "run"
-    api = http_server(app.asgi, tls=app.tls.context if app.tls else None)
+    api = http_server(app.asgi, websockets=True, tls=app.tls.context if app.tls else None)
     servers = [
         api,
         http_server(admin_app(app), uds=str(run / "admin.sock")),

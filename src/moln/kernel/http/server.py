@@ -326,7 +326,9 @@ class _Nowhere:
     def __init__(self, endpoint: Endpoint):
         self._endpoint = endpoint
 
-    async def __call__(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: Any) -> None:
+    async def __call__(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, ws: Any = None, **_: Any) -> None:
+        if ws is not None:
+            return
         self._endpoint._fail(errors.NotFound("The resource could not be found."), req, resp, None, "req-" + self._endpoint.cloud.ids.uuid())
 
 
@@ -351,7 +353,11 @@ def build_app(cloud: Cloud, routes: Iterable[Route]) -> falcon.asgi.App[Any, Any
     for prefix, endpoint in sorted(bare.items(), key=lambda item: len(item[0])):
         app.add_sink(_Nowhere(endpoint), prefix=prefix or "/")  # type: ignore[arg-type]
 
-    async def http_error(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError, params: Any) -> None:
+    async def http_error(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError, params: Any,
+                         ws: Any = None) -> None:  # fmt: skip
+        if ws is not None:  # a path that has no websocket: refused before its handshake
+            await ws.close()
+            return
         status = http_status_to_code(error.status)
         endpoint = next((e for p, e in sorted(bare.items(), key=lambda i: -len(i[0])) if req.path.startswith(p)), None)
         if endpoint is None:

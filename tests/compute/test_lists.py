@@ -22,7 +22,8 @@ async def test_filters_sorting_and_pages(world: World) -> None:
     sort = "&sort_key=display_name&sort_dir=asc"
     for query, found in (
         ("", ["db", "web-2", "web-1"]), (sort, ["db", "web-1", "web-2"]), ("name=web" + sort, ["web-1", "web-2"]),
-        ("name=^db$", ["db"]), ("name=^web" + sort, ["web-1", "web-2"]), ("status=SHUTOFF", ["db"]), ("status=active" + sort, ["web-1", "web-2"]),
+        ("name=^db$", ["db"]), (r"name=^.*b-[0-9]%2B$" + sort, ["web-1", "web-2"]), (r"name=^w.b\-2$", ["web-2"]), ("name=d.&limit=1", ["db"]),
+        ("limit=0", []), ("name=-2$", ["web-2"]), ("name=web$", []), ("name=^web" + sort, ["web-1", "web-2"]), ("status=SHUTOFF", ["db"]), ("status=active" + sort, ["web-1", "web-2"]),
         ("status=ACTIVE&status=SHUTOFF" + sort, ["db", "web-1", "web-2"]), ("status=RESCUE", []), ("tags=red,blue", ["web-1"]),
         ("tags-any=red,blue" + sort, ["web-1", "web-2"]), ("not-tags=red,blue" + sort, ["db", "web-2"]), ("not-tags-any=red", ["db"]),
         ("ip=10.1.0.9", ["web-1"]), ("ip=10.2", []), ("locked=true", ["web-1"]), ("locked=false" + sort, ["db", "web-2"]),

@@ -71,7 +71,7 @@ async def test_update(world: World) -> None:
 async def test_console_output(world: World) -> None:
     server = await world.boot(networks="none")
     world.api.nodes["sim-1"].write_console(server["id"], "one\ntwo\nthree\n")
-    assert (await world.act(server, {"os-getConsoleOutput": {"length": 2}}, 200))["output"] == "two\nthree\n"
+    assert (await world.act(server, {"os-getConsoleOutput": {"length": 3}}, 200))["output"] == "two\nthree\n"
     assert (await world.act(server, {"os-getConsoleOutput": {}}, 200))["output"].endswith("one\ntwo\nthree\n")
     await world.act(server, {"os-getConsoleOutput": {"length": "many"}}, 400)
 

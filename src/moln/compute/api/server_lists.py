@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from moln.compute.api.server_bodies import FALSE, TRUE
+from moln.compute.model.patterns import compiled
 from moln.compute.model.servers import MOST_TAGS, OTHER_STATUSES, SETTLED, STATUSES, states_of
 from moln.compute.store.server_lists import Wanted
 from moln.kernel.clock import parse_iso
@@ -53,13 +54,18 @@ KNOWN = frozenset(EVERYONE) | frozenset(EQUAL) | PAGING | {
 SINCE = {"tags": (2, 26), "tags-any": (2, 26), "not-tags": (2, 26), "not-tags-any": (2, 26), "changes-before": (2, 66), "locked": (2, 73)}
 
 
+PATTERNS = {"name": "name", "display_name": "name", "description": "description", "display_description": "description"}
+PLAIN = re.compile(r"^(\^[^\\.\[\](){}*+?|^$]*\$?|[^\\.\[\](){}*+?|^$]*)\Z")  # no pattern but for its anchors: the database compares
+
+
 class Nothing(Exception):
     """No server can match."""
 
 
 def wanted(ctx: RequestContext, params: Params) -> Wanted:
     """Raises: Invalid, Forbidden; Nothing, when the answer is empty whatever there is."""
-    out = Wanted(limit=bounded_limit(params.get("limit", [None])[-1]), marker=params.get("marker", [None])[-1] or None)
+    asked = params.get("limit", [None])[-1]
+    out = Wanted(limit=0 if asked == "0" else bounded_limit(asked), marker=params.get("marker", [None])[-1] or None)
     out.sort = sorts(ctx, params)
     every = ctx.allows("compute", "os_compute_api:servers:allow_all_filters")
     given: dict[str, list[str]] = {}
@@ -73,7 +79,10 @@ def wanted(ctx: RequestContext, params: Params) -> Wanted:
             given[name] = values
     out.all_projects = "all_tenants" in given and truth(given["all_tenants"][-1] or "1", "all_tenants")
     for name, values in given.items():
-        out.where += conditions(ctx, name, values)
+        if name in PATTERNS and not PLAIN.match(values[-1]):
+            out.matching.append((PATTERNS[name], compiled(values[-1])))
+        else:
+            out.where += conditions(ctx, name, values)
     if out.all_projects:
         for name in ("project_id", "tenant_id"):
             if name in given:
@@ -161,15 +170,10 @@ def _status(ctx: RequestContext, values: list[str]) -> list[Where]:
 
 
 def text_like(column: str, pattern: str) -> Where:
-    """Nova compares with a regular expression; we know its anchors and take the rest as it is."""
+    """A text with anchors, or without: then it may be anywhere."""
     text = pattern.removeprefix("^").removesuffix("$")
-    text = re.sub(r"^\.\*|\.\*$", "", text)
-    text = re.sub(r"\\(.)", r"\1", text)
-    starts, ends = pattern.startswith("^") and not pattern.startswith("^.*"), pattern.endswith("$") and not pattern.endswith(".*$")
-    if starts and ends:
-        return (column, "eq", text)
-    if starts:
-        return (column, "prefix", text)
+    if pattern.startswith("^"):
+        return (column, "eq" if pattern.endswith("$") else "prefix", text)
     return (column, "like", text)
 
 

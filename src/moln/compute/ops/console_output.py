@@ -16,4 +16,5 @@ async def show(ctx: RequestContext, server_id: str, lines: int | None) -> str:
     if server.host is None:
         raise Conflict(f"Instance {server.id} is not ready")
     driver = ctx.cloud.links.driver(server.host, "compute", ComputeDriver, deadline_s=CALL_S)
-    return await driver.console_output(server.id, lines)
+    text = await driver.console_output(server.id, lines)
+    return text if not lines else "\n".join(text.split("\n")[-lines:])  # what stands behind the last line break is a line, to Nova

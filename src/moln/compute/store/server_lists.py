@@ -7,11 +7,13 @@ from typing import Any
 import sqlalchemy as sa
 from msgspec import Struct, field
 
+from moln.compute.model.patterns import Pattern
 from moln.compute.model.servers import Line
 from moln.compute.store.server_tables import servers
 from moln.kernel.db import Listing, Reader, history_of
 from moln.kernel.db.listing import Where
 
+STEP = 500  # servers read at once, where patterns are tried on them
 FIELDS = Line.__struct_fields__
 OLD = history_of(servers)
 EVERY = sa.union_all(
@@ -20,9 +22,13 @@ EVERY = sa.union_all(
 
 
 class Wanted(Struct, kw_only=True):
-    """What a caller lists. where: on columns, as Listing takes them. with_deleted: the history too."""
+    """What a caller lists. where: on columns, as Listing takes them. with_deleted: the history too.
+
+    matching: patterns that a field must match, tried on what the columns let through. limit: 0 for none at all.
+    """
 
     where: list[Where] = field(default_factory=list)
+    matching: list[tuple[str, Pattern]] = field(default_factory=list)
     all_projects: bool = False
     with_deleted: bool = False
     sort: tuple[tuple[str, str], ...] = (("created_at", "desc"),)
@@ -57,4 +63,13 @@ WITH_DELETED = Listing(sa.select(*[EVERY.c[f] for f in FIELDS]), Line, EVERY, ex
 async def page(db: Reader, wanted: Wanted) -> list[Line]:
     """Raises: Invalid, when no server has the marker's id."""
     listing = WITH_DELETED if wanted.with_deleted else LIVE
-    return await listing.page(db, wanted.where, sort=wanted.sort, marker=wanted.marker, limit=wanted.limit)
+    found: list[Line] = []
+    marker = wanted.marker
+    while len(found) < wanted.limit:
+        step = max(wanted.limit, STEP) if wanted.matching else wanted.limit
+        lines = await listing.page(db, wanted.where, sort=wanted.sort, marker=marker, limit=step)
+        found += [line for line in lines if all(p.found_in(getattr(line, name) or "") for name, p in wanted.matching)]
+        if len(lines) < step:
+            break
+        marker = lines[-1].id
+    return found[: wanted.limit]

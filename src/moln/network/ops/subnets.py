@@ -148,6 +148,8 @@ async def _give_auto_addresses(tx: Transaction, ctx: RequestContext, subnet: Sub
         ip = await addressing.this_one(tx, subnet, addresses.eui64(subnet.cidr, port.mac_address), port.id)
         await rows.ports.save(tx, port, ctx.now_us, fixed_ips=(*port.fixed_ips, ip))
         look_at(tx, "port", port.id)
+        if port.dns_name:
+            look_at(tx, "names", port.network_id)
         changed(tx, port)
 
 
@@ -245,6 +247,8 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
         kept: tuple[FixedIp, ...] = tuple(ip for ip in port.fixed_ips if ip.subnet_id != id)
         await rows.ports.save(tx, port, ctx.now_us, fixed_ips=kept)
         look_at(tx, "port", port.id)
+        if port.dns_name:
+            look_at(tx, "names", port.network_id)
         changed(tx, port)
     await drop_in(tx, subnet)
 

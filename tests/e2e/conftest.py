@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.e2e.fixtures import demo, home_network, in_order, moved, north, one, two, world  # noqa: F401
+from tests.e2e.fixtures import demo, healthy, home_network, in_order, moved, north, one, two, world  # noqa: F401
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -59,6 +59,13 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         shutil.rmtree(top)
 
 
+@pytest.fixture(autouse=True)
+def healthy(world: World) -> Iterator[None]:
+    """Each test leaves a cloud that is as its rows say."""
+    yield
+    world.healthy()
+
+
 @pytest.fixture(scope="package")
 def demo(world: World) -> Guest:
     """The demo's server."""
@@ -137,7 +144,7 @@ def processes_of(home: str) -> list[str]:
     return found
 
 
-ORDER = ("demo", "speed", "power", "volumes", "images", "rules", "tenants", "first_boot", "addresses", "kills", "leftovers")
+ORDER = ("demo", "speed", "consoles", "power", "volumes", "images", "rules", "tenants", "first_boot", "addresses", "kills", "leftovers")
 """Files whose tests share servers come in the order in which those are there; others first."""
 
 

@@ -127,7 +127,7 @@ def test_the_guest_outlives_a_killed(world: World, demo: Guest, victim: str) -> 
     settles(lambda: census(world), before)
     until(lambda: demo.works("timeout 20 wget -q -O /dev/null http://169.254.169.254/openstack/latest/meta_data.json"), "metadata", 40)
     assert demo.status == "ACTIVE"
-    until(lambda: not world.findings(), "the doctor finds nothing", 40, each_s=1)
+    world.healthy(40)
 
 
 def pid_of_or_0(world: World, victim: str) -> int:
@@ -146,7 +146,7 @@ def test_guests_outlive_down_and_are_found_again_by_up(world: World, demo: Guest
     assert (world.qemu_pid(demo.id), demo.wait().boot_id()) == (qemu, boot)
     settles(lambda: census(world), before)
     assert demo.status == "ACTIVE"
-    until(lambda: not world.findings(), "the doctor finds nothing", 40, each_s=1)
+    world.healthy(40)
 
 
 def test_kills_were_made() -> None:

@@ -8,6 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,15 @@ class World:
             [str(MOLN), "doctor", "--json", "--home", str(self.places.home)], capture_output=True, text=True, timeout=180, check=False
         )  # fmt: skip
         return [f for f in json.loads(done.stdout) if f["level"] == "bad"]
+
+    def healthy(self, within_s: float = 5) -> None:
+        """The doctor comes to find nothing, sooner than what mends itself each minute could hide it. Raises: AssertionError."""
+        found = self.findings()
+        ends = time.monotonic() + within_s
+        while found and time.monotonic() < ends:
+            time.sleep(0.5)
+            found = self.findings()
+        assert not found, found
 
     # ---- below the APIs
 

@@ -12,6 +12,7 @@ from tests.network.cases import FIP, GROUP, NET, ONE, ROUTER, TWO, rule, small_c
 from moln.network.drivers.base import EngineSettings, Fenced, NetworkDriver, PortUp
 from moln.network.drivers.fake import FakeDriver, FakeEngine
 from moln.network.drivers.ovn import OvnDriver
+from moln.network.model.address_groups import AddressGroup
 from moln.network.model.topology import Change, Desired, Topology
 
 SETTINGS = EngineSettings(dns_servers=("192.0.2.53",))
@@ -162,6 +163,38 @@ async def test_a_qos_policy_is_kept_on_ports_addresses_and_gateways(driver: Netw
     assert await driver.check(whole(slower)) == []
     await driver.apply(part(small_cloud(), ("port", ONE), ("port", TWO), ("router", ROUTER)))
     assert await driver.check(whole(small_cloud())) == [] and before.written
+
+
+async def test_a_trunks_subports_come_and_go(driver: NetworkDriver) -> None:
+    cloud = cases.with_trunk(small_cloud())
+    await driver.apply(whole(small_cloud()))
+    await driver.apply(part(cloud, ("network", cases.SECOND), ("subnet", cases.SECOND_V4), ("port", cases.SUB), ("port", cases.THREE)))
+    assert await driver.check(whole(cloud)) == []
+    loose = structs.replace(cloud, subports={})
+    await driver.apply(part(loose, ("port", cases.SUB)))
+    assert await driver.check(whole(loose)) == []
+    assert (await driver.apply(whole(loose))).written == 0
+
+
+async def test_an_address_group_is_named_by_rules_and_changes_alone(driver: NetworkDriver) -> None:
+    cloud = small_cloud()
+    named = rule(9, protocol="tcp", remote_address_group_id=cases.ADDRESSES)
+    group = AddressGroup(id=cases.ADDRESSES, project_id="p", addresses=("10.9.0.0/24", "fd00:9::/64"))
+    cloud = structs.replace(cloud, rules={**cloud.rules, named.id: named}, address_groups={group.id: group})
+    await driver.apply(whole(cloud))
+    assert await driver.check(whole(cloud)) == []
+    more = structs.replace(cloud, address_groups={group.id: structs.replace(group, addresses=("10.9.0.0/24", "10.8.0.1/32"))})
+    assert (await driver.apply(part(more, ("addresses", group.id)))).written == 2
+    assert await driver.check(whole(more)) == []
+    await driver.apply(part(small_cloud(), ("addresses", group.id), ("group", GROUP)))
+    assert await driver.check(whole(small_cloud())) == []
+
+
+async def test_a_fake_subport_is_up_with_its_parent() -> None:
+    driver = FakeDriver()
+    await driver.start(1)
+    await driver.apply(whole(cases.with_trunk(small_cloud(host_one="node-1"))))
+    assert await driver.ups() == {ONE: "node-1", cases.SUB: "node-1"}
 
 
 async def test_an_older_writer_is_refused(driver: NetworkDriver, bench: FakeBench | OvnBench) -> None:

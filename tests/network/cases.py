@@ -14,12 +14,15 @@ from moln.network.model.qos import QosKind, QosRule
 from moln.network.model.routers import FloatingIp, PortForwarding, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
 from moln.network.model.subnets import Subnet
-from moln.network.model.topology import Topology, by_id
+from moln.network.model.topology import Carrier, Topology, by_id
 
 NET, OUTER = "aaaaaaaa-0000-4000-8000-000000000001", "aaaaaaaa-0000-4000-8000-000000000002"
 V4, V6, OUTER_V4 = (f"bbbbbbbb-0000-4000-8000-00000000000{n}" for n in "123")
 ONE, TWO, META, INNER, INNER6, GATE, FIP_PORT = (f"cccccccc-0000-4000-8000-00000000000{n}" for n in "1234567")
 ROUTER, FIP = "dddddddd-0000-4000-8000-000000000001", "eeeeeeee-0000-4000-8000-000000000001"
+SECOND, SECOND_V4 = "aaaaaaaa-0000-4000-8000-000000000003", "bbbbbbbb-0000-4000-8000-000000000004"
+SUB, THREE = "cccccccc-0000-4000-8000-000000000008", "cccccccc-0000-4000-8000-000000000009"
+ADDRESSES = "88888888-0000-4000-8000-000000000001"
 GROUP, QOS = "ffffffff-0000-4000-8000-000000000001", "99999999-0000-4000-8000-000000000001"
 MAC = "fa:16:3e:00:00:0"
 
@@ -37,6 +40,19 @@ def forwarding(n: int, **fields: object) -> PortForwarding:
         "internal_port_id": ONE, "internal_ip_address": "10.1.0.11", **fields,
     }  # fmt: skip
     return PortForwarding(id=f"eeeeeeee-1111-4000-8000-{n:012d}", project_id="p", floatingip_id=FIP, **fields)  # type: ignore[arg-type]
+
+
+def with_trunk(cloud: Topology, host: str = "") -> Topology:
+    """The first guest reaches a second network by VLAN 101; a third guest is on it."""
+    network = Network(id=SECOND, project_id="p", name="second", mtu=1442, segmentation_id=2)
+    subnet = Subnet(id=SECOND_V4, network_id=SECOND, project_id="p", cidr="10.2.0.0/24", gateway_ip="10.2.0.1", enable_dhcp=False)
+    shape = Port(id="", network_id=SECOND, project_id="p", mac_address="", security_groups=(GROUP,))
+    sub = structs.replace(shape, id=SUB, mac_address=MAC + "8", device_owner="trunk:subport", fixed_ips=(FixedIp(SECOND_V4, "10.2.0.11"),))
+    three = structs.replace(shape, id=THREE, mac_address=MAC + "9", host_id=host, fixed_ips=(FixedIp(SECOND_V4, "10.2.0.12"),))
+    return structs.replace(
+        cloud, networks={**cloud.networks, SECOND: network}, subnets={**cloud.subnets, SECOND_V4: subnet},
+        ports={**cloud.ports, SUB: sub, THREE: three}, subports={SUB: Carrier(ONE, 101)},
+    )  # fmt: skip
 
 
 def with_qos(cloud: Topology, **fields: int) -> Topology:

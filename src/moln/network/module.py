@@ -8,7 +8,21 @@ from typing import Any
 
 from moln.kernel.cloud import Cloud
 from moln.kernel.module import Module
-from moln.network.api import agents, discovery, networks, port_forwardings, ports, qos, quotas, rbac, routers, security_groups, subnet_pools
+from moln.network.api import (
+    address_groups,
+    agents,
+    discovery,
+    networks,
+    port_forwardings,
+    ports,
+    qos,
+    quotas,
+    rbac,
+    routers,
+    security_groups,
+    subnet_pools,
+    trunks,
+)
 from moln.network.api.service import routes
 from moln.network.drivers.base import EngineSettings, NetworkDriver
 from moln.network.drivers.fake import FakeDriver
@@ -19,7 +33,7 @@ from moln.network.work.engine import Engine
 from moln.network.work.invariants import invariants
 from moln.network.work.node_metadata import NodeMetadata
 
-PARTS = (agents, discovery, networks, port_forwardings, ports, qos, quotas, rbac, routers, security_groups, subnet_pools)  # each adds its operations to `routes`
+PARTS = (address_groups, agents, discovery, networks, port_forwardings, ports, qos, quotas, rbac, routers, security_groups, subnet_pools, trunks)  # each adds its operations to `routes`
 
 
 def module(settings: Any) -> Module:

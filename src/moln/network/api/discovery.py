@@ -10,6 +10,7 @@ from moln.kernel.http.routes import Params
 from moln.network.api.service import routes
 
 EXTENSIONS = {                                     # alias: (name, what it adds)
+    "address-group": ("Address group", "Support address group"),
     "address-scope": ("Address scope", "Address scopes extension."),
     "expose-port-forwarding-in-fip": ("Expose Floating IP port forwardings", "Expose port forwardings in floating IPs."),
     "floating-ip-port-forwarding": ("Floating IP Port Forwarding", "Allow port forwarding from floating IP port to an internal port"),
@@ -24,6 +25,10 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
     "qos-rule-type-details": ("Details of QoS rule types", "Expose details about QoS rule types supported by loaded backend drivers"),
     "qos-rules-alias": ("Quality of Service rules alias API", "API to enable GET, PUT and DELETE operations on QoS policy rules without specifying policy ID"),
     "default-subnetpools": ("Default Subnetpools", "Provides ability to mark and use a subnetpool as the default."),
+    "rbac-address-group": ("Add address_group type to RBAC", "Add address_group type to RBAC"),
+    "security-groups-remote-address-group": ("Remote address group id field for security group rules", "Add new field of remote address group id in SG rules"),
+    "trunk": ("Trunk Extension", "Provides support for trunk ports"),
+    "trunk-details": ("Trunk port details", "Expose trunk port details"),
     "rbac-address-scope": ("Add address_scope type to RBAC", "Add address_scope type to RBAC"),
     "rbac-policies": ("RBAC Policies", "Allows creation and modification of policies that control project access to resources."),
     "rbac-security-groups": ("Add security_group type to network RBAC", "Add security_group type to network RBAC"),
@@ -78,7 +83,7 @@ UPDATED = "2026-11-22T00:00:00-00:00"
 RESOURCES = (
     "networks", "subnets", "ports", "routers", "floatingips", "security-groups", "security-group-rules", "quotas", "agents",
     "availability_zones", "extensions", "network-ip-availabilities", "subnetpools", "address-scopes", "rbac-policies",
-    "qos/policies",
+    "qos/policies", "trunks", "address-groups",
 )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def _domain(value: Any, name: str) -> str:
     return text
 
 
-def _always(value: str) -> Any:
+def always(value: str) -> Any:
     """A filter on something that is the same for all: other values find nothing."""
     return lambda values: [] if value in values else [("id", "in", [])]
 
@@ -48,7 +48,7 @@ NETWORKS = Resource(
             ADMIN_STATE,
             TAGS,
             ZONE_HINTS,
-            Attribute(name="status", filter=_always("ACTIVE"), sort=False),
+            Attribute(name="status", filter=always("ACTIVE"), sort=False),
             Attribute(name="subnets"),
             Attribute(name="availability_zones"),
             a.SHARED,

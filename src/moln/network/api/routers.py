@@ -9,7 +9,7 @@ from moln.kernel.errors import Invalid
 from moln.network.api import attributes as a
 from moln.network.api import views
 from moln.network.api.attributes import ADMIN_STATE, NAME, Attribute, Schema, bad_value
-from moln.network.api.networks import TAGS, ZONE_HINTS, _always, parse_routes
+from moln.network.api.networks import TAGS, ZONE_HINTS, always, parse_routes
 from moln.network.api.ports import parse_fixed_ips
 from moln.network.api.resources import Resource, publish
 from moln.network.api.service import routes
@@ -41,7 +41,7 @@ ROUTERS = Resource(
             ADMIN_STATE,
             TAGS,
             ZONE_HINTS,
-            Attribute(name="status", filter=_always("ACTIVE")),
+            Attribute(name="status", filter=always("ACTIVE")),
             Attribute(name="availability_zones"),
             Attribute(name="external_gateway_info", field="gateway", post=True, put=True, default=None, parse=_gateway),
             Attribute(name="routes", field="routes", put=True, parse=parse_routes),

@@ -95,7 +95,10 @@ RULES = Resource(
                 name="remote_group_id", field="remote_group_id", post=True, default=None, parse=a.optional(a.uuid), filter="remote_group_id", sort=True
             ),
             Attribute(name="normalized_cidr"),
-            Attribute(name="remote_address_group_id"),
+            Attribute(
+                name="remote_address_group_id", field="remote_address_group_id", post=True, default=None, parse=a.optional(a.uuid),
+                filter="remote_address_group_id", sort=True,
+            ),
             Attribute(name="belongs_to_default_sg", filter=a.truths("default_group")),
         ],
     ),

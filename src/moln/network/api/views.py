@@ -15,7 +15,7 @@ from moln.network.model.subnets import Subnet
 from moln.network.ops import authority
 from moln.network.ops import ports as port_ops
 from moln.network.ops import subnet_pools as pool_ops
-from moln.network.store import rows
+from moln.network.store import rows, trunks
 from moln.network.store.port_forwardings import port_forwardings
 
 Found = list[tuple[dict[str, Any], authority.Target]]
@@ -120,9 +120,32 @@ def dns_assignment(ctx: RequestContext, port: Port, network: Network) -> list[di
     return found
 
 
+def subports(carried: list[trunks.Carried]) -> dict[str, list[dict[str, Any]]]:
+    """By trunk."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in carried:
+        view = {"port_id": one.port_id, "segmentation_type": one.segmentation_type, "segmentation_id": one.segmentation_id}
+        found.setdefault(one.trunk_id, []).append(view)
+    return found
+
+
+async def _trunk_details(db: Reader, port_ids: list[str]) -> dict[str, dict[str, Any]]:
+    """Of ports that are parents of trunks: what a guest has to know to use it."""
+    found = await trunks.trunks.by_any(db, "port_id", port_ids)
+    if not found:
+        return {}
+    within = subports(await trunks.carried_by(db, [trunk.id for trunk in found]))
+    macs = {p.id: p.mac_address for p in await rows.ports.some(db, [s["port_id"] for listed in within.values() for s in listed])}
+    return {
+        trunk.port_id: {"trunk_id": trunk.id, "sub_ports": [s | {"mac_address": macs[s["port_id"]]} for s in within.get(trunk.id, [])]}
+        for trunk in found
+    }
+
+
 async def ports(db: Reader, ctx: RequestContext, things: list[Port]) -> Found:
     tags = await rows.tags_of(db, [p.id for p in things])
     parents = await _networks_of(db, {p.network_id for p in things})
+    details = await _trunk_details(db, [p.id for p in things])
     return [
         (
             {
@@ -150,6 +173,7 @@ async def ports(db: Reader, ctx: RequestContext, things: list[Port]) -> Found:
                 "qos_network_policy_id": parents[p.network_id].qos_policy_id,
                 "dns_name": p.dns_name,
                 "dns_assignment": dns_assignment(ctx, p, parents[p.network_id]),
+                **({"trunk_details": details[p.id]} if p.id in details else {}),
             },
             port_ops.target(ctx, p, parents[p.network_id]),
         )
@@ -241,7 +265,7 @@ def rule(r: SecurityGroupRule, group: SecurityGroup) -> dict[str, Any]:
         "remote_ip_prefix": r.remote_ip_prefix,
         "normalized_cidr": r.normalized_cidr,
         "remote_group_id": r.remote_group_id,
-        "remote_address_group_id": None,
+        "remote_address_group_id": r.remote_address_group_id,
         "belongs_to_default_sg": group.is_default,
     }
 

@@ -104,13 +104,16 @@ class FakeDriver:
             heard(event)
 
     def _ups(self) -> dict[str, str]:
-        ups = {}
+        ups: dict[str, str] = {}
+        carried: dict[str, str] = {}
         for row in self.engine.rows.values():
             options = row.columns.get("options")
             if row.table == "Logical_Switch_Port" and row.columns.get("enabled") == (True,) and isinstance(options, dict):
                 if host := options.get("requested-chassis"):
                     ups[str(row.columns["name"])] = str(host)
-        return ups
+                elif isinstance(parent := row.columns["parent_name"], tuple) and parent:
+                    carried[str(row.columns["name"])] = str(parent[0])
+        return ups | {port: ups[parent] for port, parent in carried.items() if parent in ups}
 
     def carried(self, port_id: str) -> bool:
         """See NetworkDriver."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from moln.network.drivers.lookup import Lookup
 from moln.network.drivers.ovn_switches import DROP
 from moln.network.drivers.rows import Ref, Row, Value
+from moln.network.model.address_groups import AddressGroup
 from moln.network.model.security_groups import ICMP, ICMPV6, SecurityGroup, SecurityGroupRule, number
 
 ALLOW, REFUSE = 1002, 1001  # Neutron's priorities
@@ -20,6 +21,19 @@ def group_name(group_id: str) -> str:
     return "pg_" + group_id.replace("-", "_")
 
 
+def address_set_name(group_id: str) -> str:
+    """An address group's address sets, without their IP version."""
+    return "ag_" + group_id.replace("-", "_")
+
+
+def address_rows(group: AddressGroup) -> tuple[Row, ...]:
+    """An address set for each IP version."""
+    name = address_set_name(group.id)
+    return tuple(
+        Row("Address_Set", f"addresses:{group.id}/ip{v}", {"name": f"{name}_ip{v}", "addresses": group.of_version(v)}) for v in (4, 6)
+    )
+
+
 def match(rule: SecurityGroupRule) -> str:
     """What packets a rule is about, in OVN's expression language."""
     ingress = rule.direction == "ingress"
@@ -29,6 +43,8 @@ def match(rule: SecurityGroupRule) -> str:
         parts.append(f"{ip}.{side} == {rule.normalized_cidr}")
     if rule.remote_group_id is not None:
         parts.append(f"{ip}.{side} == ${group_name(rule.remote_group_id)}_{ip}")
+    if rule.remote_address_group_id is not None:
+        parts.append(f"{ip}.{side} == ${address_set_name(rule.remote_address_group_id)}_{ip}")
     return " && ".join(parts + _protocol(rule, ip))
 
 

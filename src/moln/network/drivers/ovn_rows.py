@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from moln.network.drivers.base import EngineSettings
 from moln.network.drivers.lookup import Lookup
-from moln.network.drivers.ovn_groups import drop_rows, group_rows
+from moln.network.drivers.ovn_groups import address_rows, drop_rows, group_rows
 from moln.network.drivers.ovn_routers import router_rows
 from moln.network.drivers.ovn_switches import names_rows, network_rows, port_rows, subnet_rows
 from moln.network.drivers.rows import RANK, Row, Unit
@@ -20,7 +20,7 @@ def everything(topology: Topology) -> set[Change]:
     changes = {Change("network", n) for n in topology.networks} | {Change("names", n) for n in topology.networks}
     changes |= {Change("subnet", s) for s in topology.subnets} | {Change("group", g) for g in topology.groups}
     changes |= {Change("port", p) for p in topology.ports} | {Change("router", r) for r in topology.routers}
-    return changes | {DROP_GROUP}
+    return changes | {Change("addresses", a) for a in topology.address_groups} | {DROP_GROUP}
 
 
 def _rows(look: Lookup, change: Change) -> tuple[Row, ...]:
@@ -32,6 +32,8 @@ def _rows(look: Lookup, change: Change) -> tuple[Row, ...]:
             return names_rows(look, network)
         case "subnet" if subnet := topology.subnets.get(change.id):
             return subnet_rows(look, subnet)
+        case "addresses" if addresses := topology.address_groups.get(change.id):
+            return address_rows(addresses)
         case "group" if change == DROP_GROUP:
             return drop_rows()
         case "group" if group := topology.groups.get(change.id):

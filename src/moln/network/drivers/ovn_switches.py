@@ -207,6 +207,9 @@ def port_rows(look: Lookup, port: Port) -> tuple[Row, ...]:
         "options": {},
         "dhcpv4_options": (),
         "dhcpv6_options": (),
+        "parent_name": (),
+        "tag_request": (),
+        "tag": (),
         "external_ids": {
             "neutron:device_id": port.device_id,
             "neutron:device_owner": port.device_owner,
@@ -228,7 +231,10 @@ def port_rows(look: Lookup, port: Port) -> tuple[Row, ...]:
     elif port.device_owner == Owner.DISTRIBUTED and port.device_id.startswith(METADATA_DEVICE):
         columns["type"] = "localport"
     else:
-        if port.host_id:
+        if (carrier := look.topology.subports.get(port.id)) is not None:
+            columns["parent_name"] = (carrier.parent_id,)
+            columns["tag_request"] = columns["tag"] = (carrier.tag,)
+        elif port.host_id:
             columns["options"] = {"requested-chassis": port.host_id}
         (v4, own4), (v6, own6) = _dhcp(look, port, 4), _dhcp(look, port, 6)
         columns["dhcpv4_options"], columns["dhcpv6_options"], extra = v4, v6, own4 + own6

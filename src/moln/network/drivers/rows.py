@@ -13,6 +13,7 @@ GROUPS = "moln:groups"  # external_ids key of a port: the groups it is in
 TABLES = (
     "Logical_Switch", "Logical_Switch_Port", "Logical_Router", "Logical_Router_Port", "Logical_Router_Static_Route",
     "NAT", "ACL", "Port_Group", "DHCP_Options", "DNS", "Gateway_Chassis", "QoS", "Load_Balancer",
+    "Address_Set",
 )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ class Unit(Struct, frozen=True):
     rows: tuple[Row, ...] = ()
 
 
-RANK = {"network": 0, "subnet": 1, "group": 2, "port": 3, "router": 4, "names": 5}
+RANK = {"network": 0, "subnet": 1, "addresses": 2, "group": 3, "port": 4, "router": 5, "names": 6}
 
 
 def unit_of(key: str) -> Change:

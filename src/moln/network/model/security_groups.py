@@ -54,6 +54,7 @@ class SecurityGroupRule(Struct, frozen=True, kw_only=True):
     port_range_max: int | None = None
     remote_ip_prefix: str | None = None
     remote_group_id: str | None = None
+    remote_address_group_id: str | None = None
     description: str = ""
     created_at: int = 0
     updated_at: int = 0
@@ -68,7 +69,7 @@ class SecurityGroupRule(Struct, frozen=True, kw_only=True):
         """Equal for two rules that mean the same (a second one is refused)."""
         return (
             self.direction, self.ethertype, number(self.protocol), self.port_range_min, self.port_range_max,
-            self.remote_group_id, self.normalized_cidr,
+            self.remote_group_id, self.normalized_cidr, self.remote_address_group_id,
         )  # fmt: skip
 
 
@@ -163,7 +164,7 @@ def canonical(rule: SecurityGroupRule) -> SecurityGroupRule:
     if (rule.port_range_min, rule.port_range_max) == (1, 65535) and proto in WITH_PORTS:
         rule = structs.replace(rule, port_range_min=None, port_range_max=None)
     _check_ports(rule, proto)
-    if rule.remote_ip_prefix is not None and rule.remote_group_id is not None:
+    if sum(r is not None for r in (rule.remote_ip_prefix, rule.remote_group_id, rule.remote_address_group_id)) > 1:
         raise Invalid(
             "Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.",
             type="SecurityGroupMultipleRemoteEntites",

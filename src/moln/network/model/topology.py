@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from moln.network.model.address_groups import AddressGroup
 from moln.network.model.networks import Network
 from moln.network.model.ports import Port
 from moln.network.model.qos import QosRule
@@ -32,8 +33,15 @@ class Chassis(Struct, frozen=True, kw_only=True):
     seen_at: int = 0
 
 
+class Carrier(Struct, frozen=True):
+    """What carries a subport's frames: another port, and the VLAN tag they have there."""
+
+    parent_id: str
+    tag: int
+
+
 class Topology(Struct, frozen=True, kw_only=True):
-    """Things by id; rules of QoS by policy. A router, port or subnet comes with all that it refers to (its network, its addresses' subnets...)."""
+    """Things by id; rules of QoS by policy, carriers by the subport. A router, port or subnet comes with all that it refers to (its network, its addresses' subnets...)."""
 
     networks: Mapping[str, Network] = {}
     subnets: Mapping[str, Subnet] = {}
@@ -44,10 +52,13 @@ class Topology(Struct, frozen=True, kw_only=True):
     rules: Mapping[str, SecurityGroupRule] = {}
     qos: Mapping[str, tuple[QosRule, ...]] = {}
     forwardings: Mapping[str, PortForwarding] = {}
+    address_groups: Mapping[str, AddressGroup] = {}
+    subports: Mapping[str, Carrier] = {}
 
 
 class Change(Struct, frozen=True, order=True):
-    """One thing that may have changed. kind: network, subnet, group, port, router or names (a network's DNS records).
+    """One thing that may have changed. kind: network, subnet, addresses (a group of them), group, port, router or names (a network's
+    DNS records).
 
     A kind that has no rows of its own, such as qos, stands for the things that refer to it; drivers are not given such.
     """

@@ -22,13 +22,14 @@ def knows(ctx: RequestContext, rule: str) -> bool:
 def require(ctx: RequestContext, action: str, target: Target, attributes: Iterable[str] = ()) -> None:
     """Allow the action, and setting each attribute ("binding:host_id", "fixed_ips:ip_address"). Raises: Forbidden.
 
-    For what exists already (not `create_…`) a caller who may not even see it learns nothing. Raises then: NotFound.
+    For what exists already (not `create_…`) a caller who may not even see it learns nothing. Raises then: NotFound. Whoever asks about an
+    action like `add_subports` has looked before whether the caller sees the thing.
     """
     rules = [action, *(rule for name in attributes if knows(ctx, rule := f"{action}:{name}"))]
     if all(ctx.allows("network", rule, target) for rule in rules):
         return
     verb, _, resource = action.partition("_")
-    if verb != "create" and not ctx.allows("network", f"get_{resource}", target):
+    if verb != "create" and knows(ctx, seeing := f"get_{resource}") and not ctx.allows("network", seeing, target):
         raise NotFound("The resource could not be found.", type="HTTPNotFound")
     said = " and ".join(f"rule:{rule}" for rule in rules)
     raise Forbidden(f"{f'({said})' if len(rules) > 1 else said} is disallowed by policy", type="PolicyNotAuthorized")

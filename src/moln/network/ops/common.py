@@ -17,7 +17,7 @@ T = TypeVar("T")
 QUOTA = Quota(
     "network",
     {"network": 100, "subnet": 100, "port": 500, "router": 10, "floatingip": 50, "security_group": 10, "security_group_rule": 100,
-     "subnetpool": -1, "rbac_policy": 10},
+     "subnetpool": -1, "rbac_policy": 10, "trunk": -1, "address_group": -1},
 )
 METADATA = "network-metadata"  # topic and reconciler: nodes whose metadata sockets have to be looked at
 ENGINE = "network-engine"  # topic and reconciler: what the engine has to look at
@@ -39,6 +39,8 @@ _MISSING = {
     "policy": ("QosPolicyNotFound", "QoS policy {} could not be found."),
     "policy_bandwidth_limit_rule": ("QosRuleNotFound", "QoS rule {} could not be found."),
     "policy_dscp_marking_rule": ("QosRuleNotFound", "QoS rule {} could not be found."),
+    "trunk": ("TrunkNotFound", "Trunk {} could not be found."),
+    "address_group": ("AddressGroupNotFound", "Address group {} could not be found."),
     "agent": ("AgentNotFound", "Agent {} could not be found."),
 }
 

@@ -284,14 +284,18 @@ async def remove_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
     check_revision(port.revision_number, revision)
     if port.device_owner in (Owner.ROUTER_INTERFACE, Owner.ROUTER_GATEWAY, Owner.FLOATING_IP):
         raise conflict("ServicePortInUse", f"Port {id} cannot be deleted directly via the port API: has device owner {port.device_owner}.")
+    from moln.network.ops import trunks
+
+    await trunks.check_free_in(tx, id)
     await drop_in(tx, ctx, port)
 
 
 async def drop_in(tx: Transaction, ctx: RequestContext, port: Port) -> None:
     """Remove a port: its floating addresses come loose, its addresses are free."""
-    from moln.network.ops import floating_ips, port_forwardings
+    from moln.network.ops import floating_ips, port_forwardings, trunks
 
     await floating_ips.loosen_in(tx, ctx, port.id)
+    await trunks.forget_port_in(tx, ctx, port.id)
     await port_forwardings.forget_port_in(tx, ctx, port.id)
     await rows.let_go(tx, port.id)
     await rows.wear(tx, port.id, ())

@@ -7,7 +7,7 @@ from typing import Any
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.network.model.security_groups import SecurityGroupRule, canonical
-from moln.network.ops import authority, security_groups
+from moln.network.ops import address_groups, authority, security_groups
 from moln.network.ops.common import QUOTA, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
 
@@ -26,6 +26,7 @@ async def create_in(
         remote = await rows.groups.find(tx, rule.remote_group_id)
         if remote is None or not security_groups.usable(ctx, remote, group.project_id):
             raise missing("security_group", rule.remote_group_id)
+    await address_groups.check_usable(tx, ctx, rule.remote_address_group_id)
     await QUOTA.charge(tx, group.project_id, security_group_rule=1)
     if not await rows.rules.add(tx, rule, if_absent=True):
         same = [r for r in await rows.rules.by(tx, "security_group_id", group.id) if r.sameness() == rule.sameness()]

@@ -15,11 +15,12 @@ from moln.network.model.sharing import ACTIONS, EVERYONE, EXTERNAL, SHARED, Rbac
 from moln.network.ops import authority
 from moln.network.ops.common import QUOTA, conflict, get, invalid, look_at, missing
 from moln.network.store import qos, rows
+from moln.network.store.address_groups import address_groups
 from moln.network.store.reads import Table
 
 TABLES: dict[str, Table[Any]] = {
     "network": rows.networks, "subnetpool": rows.subnet_pools, "address_scope": rows.address_scopes, "security_group": rows.groups,
-    "qos_policy": qos.policies,
+    "qos_policy": qos.policies, "address_group": address_groups,
 }  # fmt: skip
 
 
@@ -178,6 +179,8 @@ async def _users(db: Reader, policy: RbacPolicy) -> set[str]:
             return {p.project_id for p in await rows.subnet_pools.by(db, "address_scope_id", id)}
         case "security_group":
             return {p.project_id for p in await rows.ports.listing.page(db, [("in_group", "eq", [id])])}
+        case "address_group":
+            return {r.project_id for r in await rows.rules.by(db, "remote_address_group_id", id)}
         case "qos_policy":
             tables: tuple[Table[Any], ...] = (rows.networks, rows.ports, rows.floating_ips, rows.routers)
             return {user.project_id for table in tables for user in await table.by(db, "qos_policy_id", id)}

@@ -125,6 +125,7 @@ rules = table(
     "security_group_rules", *_standard(), column("security_group_id", sa.Text, sa.ForeignKey("security_groups.id"), index=True),
     column("direction"), column("ethertype"), column("protocol", null=True), column("port_range_min", INT, null=True),
     column("port_range_max", INT, null=True), column("remote_ip_prefix", null=True), column("remote_group_id", sa.Text, null=True, index=True),
+    column("remote_address_group_id", sa.Text, null=True, index=True),
     column("sameness"), sa.UniqueConstraint("security_group_id", "sameness"), history=True,
 )  # fmt: skip
 """sameness: what the rule means, as text, so that a group has no two rules of one meaning."""
@@ -132,6 +133,18 @@ rules = table(
 port_groups = table(
     "port_security_groups", column("port_id", sa.Text, sa.ForeignKey("ports.id")),
     column("group_id", sa.Text, sa.ForeignKey("security_groups.id"), index=True), sa.UniqueConstraint("port_id", "group_id"),
+)  # fmt: skip
+
+address_groups = table("address_groups", *_standard(), column("name"), column("addresses"), column("shared_with"), history=True)
+
+trunks = table(
+    "trunks", *_standard(), column("name"), column("admin_state_up", INT), column("port_id", sa.Text, sa.ForeignKey("ports.id"), unique=True),
+    history=True,
+)  # fmt: skip
+
+subports = table(
+    "trunk_subports", column("trunk_id", sa.Text, sa.ForeignKey("trunks.id")), column("port_id", sa.Text, sa.ForeignKey("ports.id"), unique=True),
+    column("segmentation_type"), column("segmentation_id", INT), sa.UniqueConstraint("trunk_id", "segmentation_type", "segmentation_id"),
 )  # fmt: skip
 
 tags = table("network_tags", column("resource_id", sa.Text), column("tag"), sa.UniqueConstraint("resource_id", "tag"))

@@ -159,7 +159,7 @@ class Engine:
         """A port that was enabled again is carried already: no event will tell."""
         for change in wanted:
             port = topology.ports.get(change.id) if change.kind == "port" else None
-            if port is not None and port.host_id and port.admin_state_up and port.status == PortStatus.DOWN and driver.carried(port.id):
+            if port is not None and (port.host_id or port.id in topology.subports) and port.admin_state_up and port.status == PortStatus.DOWN and driver.carried(port.id):
                 self.heard.setdefault(port.id, True)
 
     async def _statuses(self, work: Work) -> None:

@@ -18,7 +18,9 @@ from moln.network.ops import ports as port_ops
 from moln.network.ops import sharing
 from moln.network.ops.common import QUOTA
 from moln.network.store import rows, tables
+from moln.network.store.address_groups import address_groups
 from moln.network.store.reads import Table
+from moln.network.store.trunks import trunks
 from moln.network.work.engine import Engine
 from moln.network.work.topology import everything
 
@@ -35,6 +37,7 @@ PORT_GROUPS = Query(sa.select(tables.port_groups.c.port_id, tables.port_groups.c
 COUNTED: dict[str, Table[Any]] = {  # by resource of the quota; ports are counted by themselves
     "network": rows.networks, "subnet": rows.subnets, "router": rows.routers, "floatingip": rows.floating_ips,
     "security_group": rows.groups, "security_group_rule": rows.rules, "subnetpool": rows.subnet_pools, "rbac_policy": rows.rbac,
+    "trunk": trunks, "address_group": address_groups,
 }  # fmt: skip
 
 

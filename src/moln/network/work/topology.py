@@ -8,8 +8,9 @@ from typing import Any
 from moln.kernel.db import Reader
 from moln.network.model.ports import Owner
 from moln.network.model.qos import QosRule
-from moln.network.model.topology import Change, Topology, by_id
-from moln.network.store import qos, rows
+from moln.network.model.topology import Carrier, Change, Topology, by_id
+from moln.network.store import qos, rows, trunks
+from moln.network.store.address_groups import address_groups
 from moln.network.store.port_forwardings import port_forwardings
 
 
@@ -25,6 +26,8 @@ async def everything(db: Reader) -> Topology:
         rules=by_id(await rows.rules.all(db)),
         qos=_by_policy(await qos.rules.all(db)),
         forwardings=by_id(await port_forwardings.all(db)),
+        address_groups=by_id(await address_groups.all(db)),
+        subports=_carriers(await trunks.all_carried(db)),
     )
 
 
@@ -33,6 +36,10 @@ def _by_policy(rules: Iterable[QosRule]) -> dict[str, tuple[QosRule, ...]]:
     for rule in rules:
         found[rule.policy_id] = (*found.get(rule.policy_id, ()), rule)
     return found
+
+
+def _carriers(carried: Iterable[trunks.Carried]) -> dict[str, Carrier]:
+    return {one.port_id: Carrier(one.parent_id, one.segmentation_id) for one in carried}
 
 
 async def _users_of(db: Reader, policy_ids: Iterable[str]) -> set[Change]:
@@ -109,4 +116,6 @@ async def partial(db: Reader, changes: frozenset[Change]) -> Topology:
     return Topology(
         networks=by_id(networks), subnets=subnets, ports=ports, routers=by_id(routers), floating_ips=fips, groups=by_id(groups), rules=by_id(rules),
         qos=_by_policy(await qos.rules.by_any(db, "policy_id", policies)), forwardings=by_id(forwardings),
+        address_groups=by_id(await address_groups.some(db, _ids(changes, "addresses"))),
+        subports=_carriers(await trunks.carriers_of(db, ports)),
     )  # fmt: skip

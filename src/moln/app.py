@@ -154,6 +154,7 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
 
 def _own(workers: Workers) -> Source:
     async def source(cloud: Cloud) -> list[Family]:
-        return [*workers.families(), *cloud.links.families(), *cloud.db.families(), *(cloud.audit.families() if cloud.audit else [])]
+        return [*workers.families(), *cloud.links.families(), *cloud.db.families(), *cloud.fairness.families(),
+                *(cloud.audit.families() if cloud.audit else [])]  # fmt: skip
 
     return source

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ from moln.local import admin_app, metadata_app
 from moln.simulation import simulated_links, start_nodes
 
 _log = logging.getLogger("moln.controller")
+OPEN_FILES = 16384  # connections, each with a file that it may send
 
 
 @contextlib.contextmanager
@@ -105,6 +107,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=1)
     args = parser.parse_args(argv)
     os.umask(0o077)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, OPEN_FILES) if most != resource.RLIM_INFINITY else OPEN_FILES, most))
     args.home.mkdir(parents=True, exist_ok=True)
     (args.home / "run").mkdir(exist_ok=True)
     try:

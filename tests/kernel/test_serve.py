@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import falcon.asgi
 import pytest
+import uvloop
 
 from moln.kernel.http import serve
 from moln.kernel.http.serve import Server, http_server
@@ -205,3 +208,53 @@ async def test_connections_beyond_the_bound_are_503(tmp_path: Path, monkeypatch:
     assert await served(tmp_path / "s")
     server.should_exit = True
     await serving
+
+
+class Slow:
+    """Keeps the loop itself busy."""
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        time.sleep(0.01)
+        resp.data = b"slow"
+
+
+def test_newcomers_are_served_while_others_keep_the_loop_busy() -> None:
+    """A turn of the loop serves everybody who is connected; each turn must let in more than one."""
+
+    async def story() -> float:
+        app = falcon.asgi.App()
+        app.add_route("/slow", Slow())
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = http_server(app)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port, done = listener.getsockname()[1], asyncio.Event()
+
+        async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+            await reader.readuntil(b"slow")
+
+        async def regular() -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            while not done.is_set():
+                await ask(reader, writer)
+            writer.close()
+
+        async def newcomer() -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            await ask(reader, writer)
+            writer.close()
+
+        regulars = [asyncio.create_task(regular()) for _ in range(20)]
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        await asyncio.gather(*(newcomer() for _ in range(30)))
+        took = time.monotonic() - began
+        done.set()
+        await asyncio.gather(*regulars)
+        server.should_exit = True
+        await asyncio.wait_for(serving, 15)
+        return took
+
+    assert uvloop.run(story()) < 3  # one in a turn of 0.2 s or more: 6 s at least

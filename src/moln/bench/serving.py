@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,10 @@ async def cloud(home: Path, port: int, nodes: int, *, work: bool) -> None:
 
 
 async def _serve(app: Any, port: int) -> None:
-    server = http_server(app, host="127.0.0.1", port=port)
+    server = http_server(app)
+    listener = socket.create_server(("127.0.0.1", port))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, setattr, server, "should_exit", True)
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.wait([serving], timeout=0.01)
     print("ready", flush=True)

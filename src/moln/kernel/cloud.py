@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from moln.kernel.clock import Clock, Ids
 from moln.kernel.context import Identity, RequestContext
 from moln.kernel.errors import Unauthorized
+from moln.kernel.fairness import Fairness
 from moln.kernel.metrics import Requests
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Cloud:
 
     areas: what an area keeps in memory for itself, by its name (a token cache, a host table).
     authenticate: from a token to who it proves; identity provides it. requests: how many were answered, how, and how fast.
-    audit: where requests that may change something are written down; None: nowhere.
+    audit: where requests that may change something are written down; None: nowhere. fairness: who may be served.
     """
 
     def __init__(self, *, settings: Settings, db: Database, policy: Policy, links: NodeLinks, home: Path,
@@ -46,6 +47,7 @@ class Cloud:
         self.areas: dict[str, Any] = {}
         self.requests = Requests()
         self.audit: Audit | None = None
+        self.fairness = Fairness(settings.project_requests_per_s)
 
     def system_context(self, request_id: str = "") -> RequestContext:
         """A context of the cloud itself, for work that no caller asked for: it may do everything.

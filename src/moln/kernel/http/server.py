@@ -17,9 +17,11 @@ from moln.kernel import errors, log, metrics
 from moln.kernel.cloud import Cloud
 from moln.kernel.context import RequestContext, Version
 from moln.kernel.errors import Failure
+from moln.kernel.fairness import Place
 from moln.kernel.http.bodies import ANY_VERSION, NEWEST, Body, QueryParams, View, decode
 from moln.kernel.http.faults import keystone_body, status_of
 from moln.kernel.http.routes import Params, Reply, Route, Service
+from moln.kernel.http.serve import ARRIVED
 
 BODY_BOUND = 1 << 20  # bytes of a JSON body, at most
 QUERY_BOUND = 16 << 10
@@ -93,7 +95,7 @@ class _Versions:
     def headers(self, version: Version) -> dict[str, str]:
         found = self._given.get(version)
         if found is None:
-            found = {}
+            found = {"x-content-type-options": "nosniff"}
             service = self._service
             if service.header:
                 text = f"{version[0]}.{version[1]}"
@@ -128,6 +130,8 @@ class Endpoint:
         monotonic = cloud.clock.monotonic
         audited = method not in ("GET", "HEAD")
         named = len(routes[0].variables)
+        fairness, wants = cloud.fairness, routes[0].wants
+        kind = "stream" if audited and "request" in wants and "body" not in wants and method != "DELETE" else "known"
         public = routes[0].public
         chosen_by_body = any(r.action for r in routes)
 
@@ -136,6 +140,7 @@ class Endpoint:
             log.request_id.set(request_id)
             ctx: RequestContext | None = None
             route: Route | None = None
+            place: Place | None = None
             began = monotonic()
             requests.running += 1
             try:
@@ -153,6 +158,11 @@ class Endpoint:
                 elif not public:
                     raise errors.Unauthorized("The request you have made requires authentication.")
                 ctx = RequestContext(cloud, request_id, who, version, began + REQUEST_S)
+                waited = began - req.scope.get(ARRIVED, began)
+                if who is None:
+                    place = fairness.enter("anonymous", req.remote_addr, began, waited)
+                else:
+                    place = fairness.enter(kind, who.project_id or who.user_id, began, waited)
                 raw = await read_body(req) if chosen_by_body else None
                 route = _by_version(routes, version) if raw is None else _by_action(routes, raw, version)
                 await _answer(route, ctx, req, resp, list(values.values()), raw)
@@ -166,13 +176,17 @@ class Endpoint:
                 self._fail(Failure(UNFORESEEN), req, resp, ctx, request_id)
             finally:
                 requests.running -= 1
+                now = monotonic()
+                if place is not None:
+                    fairness.leave(place, now, now - began)
             status = resp.status_code
-            metrics.note(answers, status, monotonic() - began)
+            metrics.note(answers, status, now - began)
             log.access(req.method, req.path, status, ctx.user_id if ctx else None, request_id)
-            if audited and cloud.audit is not None:
+            if audited and status != 429 and cloud.audit is not None:  # who is turned away has done nothing, and may come very often
                 cloud.audit.note(
                     ctx, service=self.service.name, method=method, route=template, action=route.action if route else "", path=req.path,
-                    ids=list(values.values())[len(values) - named :], address=req.remote_addr, status=status, answer=resp.data, request_id=request_id,
+                    ids=list(values.values())[len(values) - named :], address=req.remote_addr, status=status, answer=resp.data,
+                    request_id=request_id,
                 )  # fmt: skip
 
         return respond
@@ -182,6 +196,7 @@ class Endpoint:
         headers["x-openstack-request-id"] = request_id
         if self.service.request_id_header:
             headers[self.service.request_id_header] = request_id
+        headers.setdefault("cache-control", "no-store")  # nearly every answer is one project's, some hold a secret
         headers.update(self.versions.headers(version))
 
     def _fail(self, failure: Failure, req: falcon.asgi.Request, resp: falcon.asgi.Response, ctx: RequestContext | None,

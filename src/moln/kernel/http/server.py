@@ -77,17 +77,18 @@ class _Versions:
 
     def __init__(self, service: Service):
         self._service = service
-        self._asked: dict[tuple[str | None, str | None], Version] = {}
+        self._legacy = service.legacy_header.lower().encode()
+        self._asked: dict[tuple[bytes | None, bytes | None], Version] = {}
         self._given: dict[Version, dict[str, str]] = {}
 
-    def asked(self, req: falcon.asgi.Request) -> Version:
+    def asked(self, headers: dict[bytes, bytes]) -> Version:
         service = self._service
         if not service.header:
             return ANY_VERSION
-        key = (req.get_header("OpenStack-API-Version"), req.get_header(service.legacy_header) if service.legacy_header else None)
+        key = (headers.get(b"openstack-api-version"), headers.get(self._legacy))
         found = self._asked.get(key)
         if found is None:
-            found = negotiate(service, *key)
+            found = negotiate(service, *(None if text is None else text.decode("latin-1") for text in key))
             if len(self._asked) < self.KEPT:
                 self._asked[key] = found
         return found
@@ -134,24 +135,26 @@ class Endpoint:
         kind = "stream" if audited and "request" in wants and "body" not in wants and method != "DELETE" else "known"
         public = routes[0].public
         chosen_by_body = any(r.action for r in routes)
+        operations = [Operation(route) for route in routes]
 
         async def respond(req: falcon.asgi.Request, resp: falcon.asgi.Response, **values: str) -> None:
             request_id = "req-" + cloud.ids.uuid()
             log.request_id.set(request_id)
             ctx: RequestContext | None = None
-            route: Route | None = None
+            operation: Operation | None = None
             place: Place | None = None
             began = monotonic()
             requests.running += 1
             try:
                 if values and not all(values.values()):
                     raise errors.NotFound("The resource could not be found.")
-                version = versions.asked(req)
+                headers = req._asgi_headers  # Falcon's own look-up costs as much as the rest of this
+                version = versions.asked(headers)
                 who = None
-                token = req.get_header("X-Auth-Token")
+                token = headers.get(b"x-auth-token")
                 if token:
                     try:
-                        who = await cloud.authenticate(cloud, token)
+                        who = await cloud.authenticate(cloud, token.decode("latin-1"))
                     except errors.Unauthorized:
                         if not public:
                             raise
@@ -164,8 +167,8 @@ class Endpoint:
                 else:
                     place = fairness.enter(kind, who.project_id or who.user_id, began, waited)
                 raw = await read_body(req) if chosen_by_body else None
-                route = _by_version(routes, version) if raw is None else _by_action(routes, raw, version)
-                await _answer(route, ctx, req, resp, list(values.values()), raw)
+                operation = _by_version(operations, version) if raw is None else _by_action(operations, raw, version)
+                await operation.answer(ctx, req, resp, list(values.values()), raw)
                 self._finish(resp, request_id, version)
             except Failure as failure:
                 self._fail(failure, req, resp, ctx, request_id)
@@ -184,7 +187,7 @@ class Endpoint:
             log.access(req.method, req.path, status, ctx.user_id if ctx else None, request_id)
             if audited and status != 429 and cloud.audit is not None:  # who is turned away has done nothing, and may come very often
                 cloud.audit.note(
-                    ctx, service=self.service.name, method=method, route=template, action=route.action if route else "", path=req.path,
+                    ctx, service=self.service.name, method=method, route=template, action=operation.action if operation else "", path=req.path,
                     ids=list(values.values())[len(values) - named :], address=req.remote_addr, status=status, answer=resp.data,
                     request_id=request_id,
                 )  # fmt: skip
@@ -222,25 +225,25 @@ _STATUS_LINES: dict[int, str] = {
 }
 
 
-def _by_version(routes: list[Route], version: Version) -> Route:
-    for route in routes:
-        if route.since <= version <= route.until:
-            return route
+def _by_version(operations: list[Operation], version: Version) -> Operation:
+    for operation in operations:
+        if operation.since <= version <= operation.until:
+            return operation
     raise errors.NotFound("The resource could not be found.")
 
 
-def _by_action(routes: list[Route], raw: bytes, version: Version) -> Route:
+def _by_action(operations: list[Operation], raw: bytes, version: Version) -> Operation:
     keys = decode(_any_json, raw)
     if not isinstance(keys, dict) or not keys:
         raise errors.Invalid("Malformed request body: an object with one action is needed.")
-    for route in routes:
-        if route.action in keys and route.since <= version <= route.until:
+    for operation in operations:
+        if operation.action in keys and operation.since <= version <= operation.until:
             if len(keys) > 1:
-                extra = next(k for k in keys if k != route.action)
+                extra = next(k for k in keys if k != operation.action)
                 raise errors.Invalid(f"Additional properties are not allowed ({extra[:64]!r} was unexpected)", field=extra)
-            return route
+            return operation
     name = next(iter(keys))
-    if any(route.action == name for route in routes):
+    if any(operation.action == name for operation in operations):
         raise errors.NotFound(f"This microversion has no action {name[:64]}")
     raise errors.Invalid(f"There is no such action: {name[:64]}")
 
@@ -260,58 +263,70 @@ async def read_body(req: falcon.asgi.Request, bound: int = BODY_BOUND) -> bytes:
     return raw
 
 
-async def _answer(route: Route, ctx: RequestContext, req: falcon.asgi.Request, resp: falcon.asgi.Response, values: list[str],
-                  raw: bytes | None) -> None:  # fmt: skip
-    arguments: dict[str, Any] = {}
-    if route.service.project_in_path and len(values) > len(route.variables):
-        _check_project(ctx, values.pop(0))
-    for name, value in zip(route.variables, values, strict=True):
-        if name in route.wants:
+class Operation:
+    """A route made ready to be answered: what its handler takes, worked out once."""
+
+    def __init__(self, route: Route):
+        self.route = route
+        self.handler, self.status, self.action = route.handler, _STATUS_LINES[route.status], route.action
+        self.since, self.until = route.since, route.until
+        self.project_in_path, self.count = route.service.project_in_path, len(route.variables)
+        self.takes = [(at, name) for at, name in enumerate(route.variables) if name in route.wants]
+        self.ctx, self.request, self.query, self.body = (name in route.wants for name in ("ctx", "request", "query", "body"))
+        self.query_shape = route.query if isinstance(route.query, type) and issubclass(route.query, QueryParams) else None
+        self.body_shape = route.body if isinstance(route.body, type) and issubclass(route.body, Body) else None
+
+    async def answer(self, ctx: RequestContext, req: falcon.asgi.Request, resp: falcon.asgi.Response, values: list[str],
+                     raw: bytes | None) -> None:  # fmt: skip
+        """values: the path's variables, a project's id before them where the path has one. raw: the body, if it was read already."""
+        if self.project_in_path and len(values) > self.count:
+            _check_project(ctx, values.pop(0))
+        arguments: dict[str, Any] = {}
+        for at, name in self.takes:
+            value = values[at]
             if "\0" in value:
                 raise errors.NotFound("The resource could not be found.")
             arguments[name] = value
-    if "ctx" in route.wants:
-        arguments["ctx"] = ctx
-    if "request" in route.wants:
-        arguments["request"] = req
-    if "query" in route.wants:
-        params = parse_query(req.query_string)
-        is_struct = isinstance(route.query, type) and issubclass(route.query, QueryParams)
-        arguments["query"] = route.query.parse(params, ctx.version) if is_struct else params
-    if "body" in route.wants:
-        if raw is None:
-            raw = await read_body(req)
-        if route.body is bytes:
-            arguments["body"] = raw
-        elif isinstance(route.body, type) and issubclass(route.body, Body):
-            arguments["body"] = route.body.parse(raw, ctx.version)
-        else:
-            found = decode(_any_json, raw)
-            if not isinstance(found, dict):
-                raise errors.Invalid("Malformed request body: a JSON object is needed.")
-            arguments["body"] = found
-    result = await route.handler(**arguments)
-    status = route.status
-    if type(result) is Reply:
-        status = result.status or status
-        for name, value in result.headers.items():
-            resp.set_header(name, value)
-        if result.media_type:
-            resp.content_type = result.media_type
-        if result.stream is not None:
-            resp.stream = result.stream
-            resp.status = _STATUS_LINES[status]
-            return
-        result = result.body
-    resp.status = _STATUS_LINES[status]
-    if result is None:
-        return
-    if isinstance(result, bytes):
-        resp.data = result
-        return
-    if isinstance(result, View):
-        result.at(ctx.version)
-    resp.data = _encode(result)
+        if self.ctx:
+            arguments["ctx"] = ctx
+        if self.request:
+            arguments["request"] = req
+        if self.query:
+            params = parse_query(req.query_string)
+            arguments["query"] = params if self.query_shape is None else self.query_shape.parse(params, ctx.version)
+        if self.body:
+            arguments["body"] = self._body(await read_body(req) if raw is None else raw, ctx.version)
+        result = await self.handler(**arguments)
+        resp.status = self.status
+        if type(result) is Reply:
+            _apply(result, resp)
+            if resp.stream is not None:
+                return
+            result = result.body
+        if type(result) is bytes:
+            resp.data = result
+        elif result is not None:
+            resp.data = _encode(result.at(ctx.version) if isinstance(result, View) else result)
+
+    def _body(self, raw: bytes, version: Version) -> Any:
+        if self.body_shape is not None:
+            return self.body_shape.parse(raw, version)
+        if self.route.body is bytes:
+            return raw
+        found = decode(_any_json, raw)
+        if not isinstance(found, dict):
+            raise errors.Invalid("Malformed request body: a JSON object is needed.")
+        return found
+
+
+def _apply(reply: Reply, resp: falcon.asgi.Response) -> None:
+    if reply.status:
+        resp.status = _STATUS_LINES[reply.status]
+    for name, value in reply.headers.items():
+        resp.set_header(name, value)
+    if reply.media_type:
+        resp.content_type = reply.media_type
+    resp.stream = reply.stream
 
 
 def _check_project(ctx: RequestContext, project_id: str) -> None:

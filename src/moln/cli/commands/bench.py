@@ -49,4 +49,4 @@ def real(places: Places, progress: Progress) -> list[Row]:
     if status["simulate"] or not places.libvirt_socket.exists():
         return []
     progress.note("a real server")
-    return [boot.measure(places, status["public_url"])]
+    return [boot.measure(places, status["public_url"], status["cacert"])]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
-from urllib.parse import parse_qs
 
 import falcon
 import falcon.asgi
@@ -18,95 +16,17 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.context import RequestContext, Version
 from moln.kernel.errors import Failure
 from moln.kernel.fairness import Place
-from moln.kernel.http.bodies import ANY_VERSION, NEWEST, Body, QueryParams, View, decode
+from moln.kernel.http.bodies import decode
 from moln.kernel.http.faults import keystone_body, status_of
-from moln.kernel.http.routes import Params, Reply, Route, Service
+from moln.kernel.http.operations import STATUS_LINES, Operation, any_json, read_body
+from moln.kernel.http.routes import Route, Service
 from moln.kernel.http.serve import ARRIVED
+from moln.kernel.http.versions import Versions
 
-BODY_BOUND = 1 << 20  # bytes of a JSON body, at most
-QUERY_BOUND = 16 << 10
-BODY_S = 30.0  # seconds for a JSON body to arrive
 UNFORESEEN = "An unexpected error prevented the server from fulfilling your request."
 REQUEST_S = 60.0  # seconds that an answer may take (uploads bound themselves)
 _encode = msgspec.json.Encoder().encode
-_any_json = msgspec.json.Decoder(Any)
 _log = logging.getLogger("moln.http")
-
-
-def parse_query(text: str) -> Params:
-    """Raises: Invalid, for a query that is too long or not UTF-8."""
-    if not text:
-        return {}
-    if len(text) > QUERY_BOUND:
-        raise errors.Invalid("The query is too long.")
-    try:
-        params = parse_qs(text, keep_blank_values=True, max_num_fields=200, errors="strict")
-    except (ValueError, UnicodeDecodeError):
-        raise errors.Invalid("The query is not valid UTF-8, or has too many parameters.") from None
-    if "%00" in text and any("\0" in v for vs in params.values() for v in vs):
-        raise errors.Invalid("A NUL character is not allowed in the query.")
-    return params
-
-
-def negotiate(service: Service, header: str | None, legacy: str | None) -> Version:
-    """The microversion asked for (api-ref, "Microversions"). Raises: Invalid, NotAcceptable."""
-    asked = legacy
-    for part in (header or "").split(","):
-        word, _, number = part.strip().partition(" ")
-        if word.lower() == service.header:
-            asked = number.strip()
-    if asked is None:
-        return service.min_version
-    if asked == "latest":
-        return service.max_version
-    major, dot, minor = asked.partition(".")
-    if not (dot and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit() and len(asked) < 12):
-        raise errors.Invalid(f"API Version String {asked[:40]} is of invalid format. Must be of format MajorNum.MinorNum.")
-    found = (int(major), int(minor))
-    if not service.min_version <= found <= service.max_version:
-        low, high = (".".join(map(str, v)) for v in (service.min_version, service.max_version))
-        raise errors.NotAcceptable(
-            f"Version {asked} is not supported by the API. Minimum is {low} and maximum is {high}.")
-    return found
-
-
-class _Versions:
-    """What one service's headers ask for, and the headers that say what was given; each combination worked out once."""
-
-    KEPT = 512  # combinations, at most
-
-    def __init__(self, service: Service):
-        self._service = service
-        self._legacy = service.legacy_header.lower().encode()
-        self._asked: dict[tuple[bytes | None, bytes | None], Version] = {}
-        self._given: dict[Version, dict[str, str]] = {}
-
-    def asked(self, headers: dict[bytes, bytes]) -> Version:
-        service = self._service
-        if not service.header:
-            return ANY_VERSION
-        key = (headers.get(b"openstack-api-version"), headers.get(self._legacy))
-        found = self._asked.get(key)
-        if found is None:
-            found = negotiate(service, *(None if text is None else text.decode("latin-1") for text in key))
-            if len(self._asked) < self.KEPT:
-                self._asked[key] = found
-        return found
-
-    def headers(self, version: Version) -> dict[str, str]:
-        found = self._given.get(version)
-        if found is None:
-            found = {"x-content-type-options": "nosniff"}
-            service = self._service
-            if service.header:
-                text = f"{version[0]}.{version[1]}"
-                found["openstack-api-version"] = f"{service.header} {text}"
-                found["vary"] = "OpenStack-API-Version"
-                if service.legacy_header:
-                    found[service.legacy_header.lower()] = text
-                    found["vary"] += ", " + service.legacy_header
-            self._given[version] = found
-        return found
 
 
 class Endpoint:
@@ -115,7 +35,7 @@ class Endpoint:
     def __init__(self, cloud: Cloud, service: Service, routes: list[Route]):
         self.cloud = cloud
         self.service = service
-        self.versions = _Versions(service)
+        self.versions = Versions(service)
         self.by_method: dict[str, list[Route]] = {}
         for route in routes:
             self.by_method.setdefault(route.method, []).append(route)
@@ -210,7 +130,7 @@ class Endpoint:
         shape = keystone_body if status == 401 else self.service.fault
         resp.stream = None
         resp.data, resp.content_type = shape(failure, status, ctx)
-        resp.status = str(status) if status not in _STATUS_LINES else _STATUS_LINES[status]
+        resp.status = str(status) if status not in STATUS_LINES else STATUS_LINES[status]
         if status == 401:
             resp.set_header("WWW-Authenticate", f'Keystone uri="{self.cloud.settings.public_url}/identity"')
         if isinstance(failure, errors.TooManyRequests):
@@ -218,11 +138,6 @@ class Endpoint:
         if isinstance(failure, errors.MethodNotAllowed) and failure.allowed:
             resp.set_header("Allow", ", ".join(failure.allowed))
         self._finish(resp, request_id, ctx.version if ctx else self.service.min_version)
-
-
-_STATUS_LINES: dict[int, str] = {
-    code: getattr(falcon, f"HTTP_{code}") for code in range(100, 600) if hasattr(falcon, f"HTTP_{code}")
-}
 
 
 def _by_version(operations: list[Operation], version: Version) -> Operation:
@@ -233,7 +148,7 @@ def _by_version(operations: list[Operation], version: Version) -> Operation:
 
 
 def _by_action(operations: list[Operation], raw: bytes, version: Version) -> Operation:
-    keys = decode(_any_json, raw)
+    keys = decode(any_json, raw)
     if not isinstance(keys, dict) or not keys:
         raise errors.Invalid("Malformed request body: an object with one action is needed.")
     for operation in operations:
@@ -246,95 +161,6 @@ def _by_action(operations: list[Operation], raw: bytes, version: Version) -> Ope
     if any(operation.action == name for operation in operations):
         raise errors.NotFound(f"This microversion has no action {name[:64]}")
     raise errors.Invalid(f"There is no such action: {name[:64]}")
-
-
-async def read_body(req: falcon.asgi.Request, bound: int = BODY_BOUND) -> bytes:
-    """A small body, whole. Raises: TooLarge; Invalid, when it does not arrive in time."""
-    length = req.content_length
-    if length is not None and length > bound:
-        raise errors.TooLarge(f"The request body is larger than {bound} bytes.")
-    try:
-        async with asyncio.timeout(BODY_S):
-            raw: bytes = await req.stream.read(bound + 1)
-    except TimeoutError:
-        raise errors.Invalid("The request body did not arrive in time.") from None
-    if len(raw) > bound:
-        raise errors.TooLarge(f"The request body is larger than {bound} bytes.")
-    return raw
-
-
-class Operation:
-    """A route made ready to be answered: what its handler takes, worked out once."""
-
-    def __init__(self, route: Route):
-        self.route = route
-        self.handler, self.status, self.action = route.handler, _STATUS_LINES[route.status], route.action
-        self.since, self.until = route.since, route.until
-        self.project_in_path, self.count = route.service.project_in_path, len(route.variables)
-        self.takes = [(at, name) for at, name in enumerate(route.variables) if name in route.wants]
-        self.ctx, self.request, self.query, self.body = (name in route.wants for name in ("ctx", "request", "query", "body"))
-        self.query_shape = route.query if isinstance(route.query, type) and issubclass(route.query, QueryParams) else None
-        self.body_shape = route.body if isinstance(route.body, type) and issubclass(route.body, Body) else None
-
-    async def answer(self, ctx: RequestContext, req: falcon.asgi.Request, resp: falcon.asgi.Response, values: list[str],
-                     raw: bytes | None) -> None:  # fmt: skip
-        """values: the path's variables, a project's id before them where the path has one. raw: the body, if it was read already."""
-        if self.project_in_path and len(values) > self.count:
-            _check_project(ctx, values.pop(0))
-        arguments: dict[str, Any] = {}
-        for at, name in self.takes:
-            value = values[at]
-            if "\0" in value:
-                raise errors.NotFound("The resource could not be found.")
-            arguments[name] = value
-        if self.ctx:
-            arguments["ctx"] = ctx
-        if self.request:
-            arguments["request"] = req
-        if self.query:
-            params = parse_query(req.query_string)
-            arguments["query"] = params if self.query_shape is None else self.query_shape.parse(params, ctx.version)
-        if self.body:
-            arguments["body"] = self._body(await read_body(req) if raw is None else raw, ctx.version)
-        result = await self.handler(**arguments)
-        resp.status = self.status
-        if type(result) is Reply:
-            _apply(result, resp)
-            if resp.stream is not None:
-                return
-            result = result.body
-        if type(result) is bytes:
-            resp.data = result
-        elif result is not None:
-            resp.data = _encode(result.at(ctx.version) if isinstance(result, View) else result)
-
-    def _body(self, raw: bytes, version: Version) -> Any:
-        if self.body_shape is not None:
-            return self.body_shape.parse(raw, version)
-        if self.route.body is bytes:
-            return raw
-        found = decode(_any_json, raw)
-        if not isinstance(found, dict):
-            raise errors.Invalid("Malformed request body: a JSON object is needed.")
-        return found
-
-
-def _apply(reply: Reply, resp: falcon.asgi.Response) -> None:
-    if reply.status:
-        resp.status = _STATUS_LINES[reply.status]
-    for name, value in reply.headers.items():
-        resp.set_header(name, value)
-    if reply.media_type:
-        resp.content_type = reply.media_type
-    resp.stream = reply.stream
-
-
-def _check_project(ctx: RequestContext, project_id: str) -> None:
-    """A project id in the path must be the token's own (Cinder and Nova answer 400)."""
-    if ctx.who is not None and project_id != ctx.project_id and not (ctx.project_id is None and ctx.is_admin):
-        raise errors.Invalid(
-            f"Malformed request URL: URL's project_id '{project_id[:64]}' doesn't match Context's project_id '{ctx.project_id}'"
-        )
 
 
 def _template(path: str) -> str:
@@ -412,6 +238,3 @@ def _paths(route: Route) -> list[str]:
     if not service.project_in_path or not below_root or route.path.startswith(service.root + "/{project_id}"):
         return [full]
     return [full, f"{service.prefix}{service.root}/{{project_id}}{route.path[len(service.root):]}"]
-
-
-__all__ = ["BODY_BOUND", "NEWEST", "Endpoint", "build_app", "negotiate", "parse_query", "read_body"]

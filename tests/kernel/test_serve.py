@@ -75,6 +75,7 @@ async def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(serve, "HEADER_S", 0.5)
     monkeypatch.setattr(serve, "IDLE_S", 0.5)
     monkeypatch.setattr(serve, "LOOK_TICKS", 1)
+    monkeypatch.setattr(serve, "SLOWEST", 4)
     app = falcon.asgi.App()
     for name, resource in (("hello", Hello()), ("large", Large()), ("busy", Busy())):
         app.add_route(f"/{name}", resource)
@@ -148,6 +149,23 @@ async def test_a_slow_body_that_goes_on_is_taken(address: Path) -> None:
             await client.send(b"ab")
             await asyncio.sleep(0.2)
         assert await client.answer() == b"HTTP/1.1 200 OK 10"
+
+
+async def test_a_body_that_trickles_in_is_cut_off(address: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "SLOWEST", 1024)
+    async with Client(address) as client:
+        await client.send(b"POST /hello HTTP/1.1\r\ncontent-length: 1000\r\n\r\n")
+
+        async def trickle() -> None:
+            while True:
+                await client.send(b"y")
+                await asyncio.sleep(0.05)
+
+        task = asyncio.create_task(trickle())
+        assert await client.cut_off() == b""
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert await served(address)
 
 
 async def test_a_body_that_waits_for_us_is_not_cut(address: Path) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from moln.bench.process import Measured
 
 CONNECTIONS = 8
-ROUNDS = 15
+ROUNDS = 25
 
 
 class Cost(Struct, frozen=True):

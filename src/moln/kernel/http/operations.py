@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,7 +15,6 @@ from moln.kernel.http.bodies import Body, QueryParams, View, decode
 from moln.kernel.http.routes import Params, Reply, Route
 
 BODY_BOUND = 1 << 20  # bytes of a JSON body, at most
-BODY_S = 30.0  # seconds for a JSON body to arrive
 QUERY_BOUND = 16 << 10  # bytes
 _encode = msgspec.json.Encoder().encode
 any_json = msgspec.json.Decoder(Any)
@@ -42,15 +40,11 @@ def parse_query(text: str) -> Params:
 
 
 async def read_body(req: falcon.asgi.Request, bound: int = BODY_BOUND) -> bytes:
-    """A small body, whole. Raises: TooLarge; Invalid, when it does not arrive in time."""
+    """A small body, whole; the server sees to it that it arrives in time (serve.SLOWEST). Raises: TooLarge."""
     length = req.content_length
     if length is not None and length > bound:
         raise errors.TooLarge(f"The request body is larger than {bound} bytes.")
-    try:
-        async with asyncio.timeout(BODY_S):
-            raw: bytes = await req.stream.read(bound + 1)
-    except TimeoutError:
-        raise errors.Invalid("The request body did not arrive in time.") from None
+    raw: bytes = await req.stream.read(bound + 1)
     if len(raw) > bound:
         raise errors.TooLarge(f"The request body is larger than {bound} bytes.")
     return raw

@@ -16,7 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 HEADER_S = 10.0  # seconds for a request's headers to arrive, from the connection or the request's first byte
-IDLE_S = 30.0  # seconds without a byte of a body, or without a byte of an answer taken
+IDLE_S = 30.0  # seconds that a body may pause (see SLOWEST), or an answer wait to be taken
+SLOWEST = 1024  # bytes a second that a body must bring: each byte buys time, IDLE_S at most
 KEEP_ALIVE_S = 30  # seconds that a connection may wait for its next request
 HEADER_BOUND = 64 << 10  # bytes of a request line with its headers
 MESSAGE_BOUND = 1 << 20  # bytes of a message on a websocket
@@ -57,7 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
         if not self.cycle.response_complete:  # after the answer, what is left of the body gets no more time
-            self.due = self.loop.time() + IDLE_S
+            self.due = min(self.due + len(body) / SLOWEST, self.loop.time() + IDLE_S)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

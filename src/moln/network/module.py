@@ -11,7 +11,11 @@ from moln.kernel.module import Module
 from moln.network.api import (
     address_groups,
     agents,
+    auto_topologies,
+    availability,
+    default_rules,
     discovery,
+    flavors,
     networks,
     port_forwardings,
     ports,
@@ -28,12 +32,16 @@ from moln.network.drivers.base import EngineSettings, NetworkDriver
 from moln.network.drivers.fake import FakeDriver
 from moln.network.drivers.ovn import OvnDriver
 from moln.network.model.topology import Chassis
+from moln.network.ops import default_rules as default_rule_ops
 from moln.network.settings import NetworkSettings
 from moln.network.work.engine import Engine
 from moln.network.work.invariants import invariants
 from moln.network.work.node_metadata import NodeMetadata
 
-PARTS = (address_groups, agents, discovery, networks, port_forwardings, ports, qos, quotas, rbac, routers, security_groups, subnet_pools, trunks)  # each adds its operations to `routes`
+PARTS = (  # each adds its operations to `routes`
+    address_groups, agents, auto_topologies, availability, default_rules, discovery, flavors, networks, port_forwardings, ports, qos, quotas,
+    rbac, routers, security_groups, subnet_pools, trunks,
+)  # fmt: skip
 
 
 def module(settings: Any) -> Module:
@@ -42,6 +50,7 @@ def module(settings: Any) -> Module:
     engine, metadata = Engine(own.recompute_s), NodeMetadata()
 
     async def setup(cloud: Cloud) -> None:
+        await cloud.db.write(default_rule_ops.seed_in, cloud.system_context())
         engine.begin(cloud, _driver(cloud, settings))
         metadata.begin(cloud)
         cloud.areas["network"] = engine

@@ -1,4 +1,4 @@
-"""/v2.0/agents, /v2.0/availability_zones and /v2.0/network-ip-availabilities."""
+"""/v2.0/agents and /v2.0/availability_zones."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from moln.kernel.context import RequestContext
 from moln.kernel.errors import Forbidden, Invalid
 from moln.kernel.http.routes import Params
 from moln.network.api.service import routes
-from moln.network.model import addresses
 from moln.network.ops import agents as ops
-from moln.network.ops import authority
-from moln.network.ops import networks as network_ops
 from moln.network.ops.common import missing
-from moln.network.store import rows
 
 FILTERS = ("id", "agent_type", "binary", "host", "topic", "alive", "admin_state_up", "availability_zone", "description")
 
@@ -49,41 +45,3 @@ async def zones(ctx: RequestContext) -> dict[str, Any]:
         raise Forbidden("rule:get_availability_zone is disallowed by policy")
     name = ctx.settings.network.availability_zone
     return {"availability_zones": [{"name": name, "resource": kind, "state": "available"} for kind in ("network", "router")]}
-
-
-async def _availability(ctx: RequestContext, network_id: str) -> dict[str, Any]:
-    network = await network_ops.get_visible(ctx.db, ctx, network_id)
-    subnets = []
-    for subnet in await rows.subnets.by(ctx.db, "network_id", network_id):
-        subnets.append(
-            {
-                "subnet_id": subnet.id, "subnet_name": subnet.name, "ip_version": subnet.ip_version, "cidr": subnet.cidr,
-                "total_ips": addresses.size(subnet.allocation_pools), "used_ips": await rows.count_in(ctx.db, subnet.id),
-            }
-        )  # fmt: skip
-    return {
-        "network_id": network.id,
-        "network_name": network.name,
-        "project_id": network.project_id,
-        "tenant_id": network.project_id,
-        "total_ips": sum(s["total_ips"] for s in subnets),
-        "used_ips": sum(s["used_ips"] for s in subnets),
-        "subnet_ip_availability": subnets,
-    }
-
-
-@routes.get("/v2.0/network-ip-availabilities")
-async def list_availabilities(ctx: RequestContext, query: Params) -> dict[str, Any]:
-    if not ctx.allows("network", "get_network_ip_availability", {}):
-        return {"network_ip_availabilities": []}
-    found = await rows.networks.all(ctx.db)
-    for name, field in (("network_id", "id"), ("network_name", "name"), ("project_id", "project_id"), ("tenant_id", "project_id")):
-        if name in query:
-            found = [n for n in found if getattr(n, field) in query[name]]
-    return {"network_ip_availabilities": [await _availability(ctx, n.id) for n in found]}
-
-
-@routes.get("/v2.0/network-ip-availabilities/{network_id}")
-async def show_availability(ctx: RequestContext, network_id: str) -> dict[str, Any]:
-    authority.require(ctx, "get_network_ip_availability", {})
-    return {"network_ip_availability": await _availability(ctx, network_id)}

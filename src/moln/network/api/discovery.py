@@ -39,6 +39,21 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
     "subnetpool-prefix-ops": ("Subnet Pool Prefix Operations", "Provides support for adjusting the prefix list of subnet pools"),
     "agent": ("agent", "The agent management extension."),
     "allowed-address-pairs": ("Allowed Address Pairs", "Provides allowed address pairs"),
+    "auto-allocated-topology": ("Auto Allocated Topology Services", "Auto Allocated Topology Services."),
+    "dns-domain-ports": ("dns_domain for ports", "Allows the DNS domain to be specified for a network port."),
+    "flavors": ("Neutron Service Flavors", "Flavor specification for Neutron advanced services."),
+    "floatingip-pools": ("Floating IP Pools Extension", "Provides a floating IP pools API."),
+    "l3-flavors": ("Router Flavor Extension", "Flavor support for routers."),
+    "l3-ha": ("HA Router extension", "Adds HA capability to routers."),
+    "network-ip-availability-details": ("Network IP Availability Details Extension", "Add ip_availability_details attribute to network-ip-availabilities resource."),
+    "quota-check-limit": ("Quota engine limit check", "Support for checking the resource usage before applying a new quota limit"),
+    "quota-check-limit-default": ("Quota engine limit check by default", "By default, the Neutron quota engine checks the resource usage before applying a new quota limit"),
+    "router-enable-snat": ("Exposes the router \"enable_snat\" read-only configuration flag", "Exposes the router \"enable_snat\" read-only configuration flag"),
+    "security-groups-default-rules": ("Default rules for security groups", "Configure set of security group rules used as default rules for every new security group"),
+    "security-groups-default-statefulness": ("Security Groups Default Statefulness", "Allows configuring the default value of the stateful attribute for new security groups"),
+    "service-type": ("Neutron Service Type Management", "API for retrieving service providers for Neutron advanced services"),
+    "subnet-dns-publish-fixed-ip": ("Subnet DNS publish fixed IP", "Support choosing to publish DNS records for IPs from a subnet"),
+    "vlan-transparent": ("Vlantransparent", "Provides Vlan Transparent Networks"),
     "availability_zone": ("Availability Zone", "The availability zone extension."),
     "binding": ("Port Binding", "Expose port bindings of a virtual port to external application"),
     "dns-integration": ("DNS Integration", "Provides integration with DNS."),
@@ -83,7 +98,8 @@ UPDATED = "2026-11-22T00:00:00-00:00"
 RESOURCES = (
     "networks", "subnets", "ports", "routers", "floatingips", "security-groups", "security-group-rules", "quotas", "agents",
     "availability_zones", "extensions", "network-ip-availabilities", "subnetpools", "address-scopes", "rbac-policies",
-    "qos/policies", "trunks", "address-groups",
+    "qos/policies", "trunks", "address-groups", "auto-allocated-topologies",
+    "floatingip_pools", "flavors", "service_profiles", "service-providers", "default-security-group-rules",
 )  # fmt: skip
 
 

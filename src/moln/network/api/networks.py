@@ -21,7 +21,7 @@ ZONE_HINTS = Attribute(
 )
 
 
-def _domain(value: Any, name: str) -> str:
+def dns_domain(value: Any, name: str) -> str:
     """A DNS domain that ends in a dot, or nothing (SEC-32: labels only)."""
     text: str = a.text_or_none()(value, name)
     if not text:
@@ -78,7 +78,10 @@ NETWORKS = Resource(
                 filter=a.truths("port_security_enabled"), sort=True,
             ),
             a.QOS_POLICY,
-            Attribute(name="dns_domain", field="dns_domain", post=True, put=True, default="", parse=_domain, filter="dns_domain"),
+            Attribute(
+                name="vlan_transparent", field="vlan_transparent", post=True, default=False, parse=a.boolean, filter=a.truths("vlan_transparent")
+            ),
+            Attribute(name="dns_domain", field="dns_domain", post=True, put=True, default="", parse=dns_domain, filter="dns_domain"),
         ],
     ),
     "networks",
@@ -167,6 +170,15 @@ SUBNETS = Resource(
                 name="ipv6_address_mode", field="ipv6_address_mode", post=True, default=None, parse=IPV6_MODES, filter="ipv6_address_mode"
             ),
             Attribute(name="service_types", field="service_types", post=True, put=True, default=(), parse=a.list_of(a.text(), unique=True)),
+            Attribute(
+                name="dns_publish_fixed_ip",
+                field="dns_publish_fixed_ip",
+                post=True,
+                put=True,
+                default=False,
+                parse=a.boolean,
+                filter=a.truths("dns_publish_fixed_ip"),
+            ),
             Attribute(name="shared", filter=a.shared_with_caller("net_shared")),
             Attribute(name="router:external", filter=a.truths("net_external")),
         ],

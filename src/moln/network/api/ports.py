@@ -11,7 +11,7 @@ from moln.kernel.errors import Invalid
 from moln.network.api import attributes as a
 from moln.network.api import views
 from moln.network.api.attributes import ADMIN_STATE, NAME, Attribute, Schema, bad_value
-from moln.network.api.networks import TAGS
+from moln.network.api.networks import TAGS, dns_domain
 from moln.network.api.resources import Resource, publish
 from moln.network.api.service import routes
 from moln.network.model.ports import AddressPair, DhcpOption
@@ -140,6 +140,7 @@ PORTS = Resource(
             Attribute(name="binding:vif_type", filter="vif_type"),
             Attribute(name="binding:vif_details"),
             Attribute(name="dns_name", field="dns_name", post=True, put=True, default="", parse=_host_name, filter="dns_name"),
+            Attribute(name="dns_domain", field="dns_domain", post=True, put=True, default="", parse=dns_domain),
             Attribute(name="dns_assignment"),
             a.QOS_POLICY,
             Attribute(name="qos_network_policy_id"),

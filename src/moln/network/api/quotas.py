@@ -72,10 +72,15 @@ async def update(ctx: RequestContext, project_id: str, body: dict) -> dict[str, 
     given = body.get("quota")
     if not isinstance(given, dict):
         raise Invalid("Resource body required")
+    force = given.get("force") is True
     given = {k: v for k, v in given.items() if k not in ("tenant_id", "project_id", "force", "check_limit")}
     if unknown := [name for name in given if name not in QUOTA.defaults]:
         raise Invalid(f"Unrecognized attribute(s) '{', '.join(name[:80] for name in unknown)}'", field=unknown[0])
     values = {name: LIMIT(value, name) for name, value in given.items()}
+    used = {} if force else await QUOTA.used(ctx.db, project_id)
+    for name, limit in values.items():
+        if 0 <= limit < used.get(name, 0):
+            raise Invalid(f"Quota limit {limit} for {name} must be greater than or equal to already used {used[name]}", field=name)
     await ctx.db.write(_set, project_id, values)
     return {"quota": await QUOTA.limits(ctx.db, project_id)}
 

@@ -43,7 +43,7 @@ GROUPS = Resource(
                 field="stateful",
                 post=True,
                 put=True,
-                default=True,
+                default=None,
                 parse=a.boolean,
                 filter=a.truths("stateful"),
                 sort=True,
@@ -61,6 +61,39 @@ GROUPS = Resource(
     first=_default_first,
 )
 
+MATCHES = [
+    Attribute(
+        name="direction", field="direction", post=True, required=True, parse=a.one_of("ingress", "egress"), filter="direction", sort=True
+    ),
+    Attribute(
+        name="ethertype", field="ethertype", post=True, default="IPv4", parse=lambda v, _: model.parse_ethertype(v),
+        filter=lambda values: [("ethertype", "in", [model.parse_ethertype(v) for v in values])], sort=True,
+    ),
+    Attribute(
+        name="protocol", field="protocol", post=True, default=None, parse=lambda v, _: model.parse_protocol(v), filter=_protocols, sort=True
+    ),
+    Attribute(
+        name="port_range_min", field="port_range_min", post=True, default=None, parse=model.parse_port,
+        filter=a.numbers("port_range_min"), sort=True,
+    ),
+    Attribute(
+        name="port_range_max", field="port_range_max", post=True, default=None, parse=model.parse_port,
+        filter=a.numbers("port_range_max"), sort=True,
+    ),
+    Attribute(
+        name="remote_ip_prefix", field="remote_ip_prefix", post=True, default=None, parse=lambda v, _: model.parse_prefix(v),
+        filter=lambda values: [("remote_ip_prefix", "in", [model.parse_prefix(v) for v in values])], sort=True,
+    ),
+    Attribute(
+        name="remote_group_id", field="remote_group_id", post=True, default=None, parse=a.optional(a.uuid), filter="remote_group_id", sort=True
+    ),
+    Attribute(
+        name="remote_address_group_id", field="remote_address_group_id", post=True, default=None, parse=a.optional(a.uuid),
+        filter="remote_address_group_id", sort=True,
+    ),
+]  # fmt: skip
+"""What packets a rule is about."""
+
 RULES = Resource(
     Schema(
         "security_group_rule",
@@ -69,36 +102,8 @@ RULES = Resource(
             Attribute(
                 name="security_group_id", field="security_group_id", post=True, required=True, parse=a.uuid, filter="security_group_id", sort=True
             ),
-            Attribute(
-                name="direction", field="direction", post=True, required=True, parse=a.one_of("ingress", "egress"), filter="direction", sort=True
-            ),
-            Attribute(
-                name="ethertype", field="ethertype", post=True, default="IPv4", parse=lambda v, _: model.parse_ethertype(v),
-                filter=lambda values: [("ethertype", "in", [model.parse_ethertype(v) for v in values])], sort=True,
-            ),
-            Attribute(
-                name="protocol", field="protocol", post=True, default=None, parse=lambda v, _: model.parse_protocol(v), filter=_protocols, sort=True
-            ),
-            Attribute(
-                name="port_range_min", field="port_range_min", post=True, default=None, parse=model.parse_port,
-                filter=a.numbers("port_range_min"), sort=True,
-            ),
-            Attribute(
-                name="port_range_max", field="port_range_max", post=True, default=None, parse=model.parse_port,
-                filter=a.numbers("port_range_max"), sort=True,
-            ),
-            Attribute(
-                name="remote_ip_prefix", field="remote_ip_prefix", post=True, default=None, parse=lambda v, _: model.parse_prefix(v),
-                filter=lambda values: [("remote_ip_prefix", "in", [model.parse_prefix(v) for v in values])], sort=True,
-            ),
-            Attribute(
-                name="remote_group_id", field="remote_group_id", post=True, default=None, parse=a.optional(a.uuid), filter="remote_group_id", sort=True
-            ),
+            *MATCHES,
             Attribute(name="normalized_cidr"),
-            Attribute(
-                name="remote_address_group_id", field="remote_address_group_id", post=True, default=None, parse=a.optional(a.uuid),
-                filter="remote_address_group_id", sort=True,
-            ),
             Attribute(name="belongs_to_default_sg", filter=a.truths("default_group")),
         ],
     ),

@@ -68,6 +68,7 @@ async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Fo
                 "port_security_enabled": n.port_security_enabled,
                 "dns_domain": n.dns_domain,
                 "qos_policy_id": n.qos_policy_id,
+                "vlan_transparent": n.vlan_transparent,
                 "availability_zone_hints": list(n.availability_zone_hints),
                 "availability_zones": zone,
                 **({"is_default": n.is_default} if n.external else {}),
@@ -102,6 +103,7 @@ async def subnets(db: Reader, ctx: RequestContext, things: list[Subnet]) -> Foun
                 "ipv6_ra_mode": s.ipv6_ra_mode,
                 "ipv6_address_mode": s.ipv6_address_mode,
                 "service_types": list(s.service_types),
+                "dns_publish_fixed_ip": s.dns_publish_fixed_ip,
                 "router:external": parents[s.network_id].external,
             },
             authority.on_network(ctx, s.project_id, parents[s.network_id], id=s.id),
@@ -112,7 +114,7 @@ async def subnets(db: Reader, ctx: RequestContext, things: list[Subnet]) -> Foun
 
 def dns_assignment(ctx: RequestContext, port: Port, network: Network) -> list[dict[str, str]]:
     """Names a port is known by, one for each address (dns-integration)."""
-    domain = (network.dns_domain or ctx.settings.network.dns_domain).rstrip(".") + "."
+    domain = (port.dns_domain or network.dns_domain or ctx.settings.network.dns_domain).rstrip(".") + "."
     found = []
     for ip in port.fixed_ips:
         host = port.dns_name or "host-" + ip.ip_address.replace(".", "-").replace(":", "-")
@@ -172,6 +174,7 @@ async def ports(db: Reader, ctx: RequestContext, things: list[Port]) -> Found:
                 "qos_policy_id": p.qos_policy_id,
                 "qos_network_policy_id": parents[p.network_id].qos_policy_id,
                 "dns_name": p.dns_name,
+                "dns_domain": p.dns_domain,
                 "dns_assignment": dns_assignment(ctx, p, parents[p.network_id]),
                 **({"trunk_details": details[p.id]} if p.id in details else {}),
             },
@@ -200,6 +203,9 @@ async def routers(db: Reader, ctx: RequestContext, things: list[Router]) -> Foun
             "routes": [{"destination": route.destination, "nexthop": route.nexthop} for route in r.routes],
             "availability_zone_hints": list(r.availability_zone_hints),
             "availability_zones": [ctx.settings.network.availability_zone],
+            "flavor_id": r.flavor_id,
+            "enable_snat": r.enable_snat,
+            "ha": True,
         }
         found.append((view, authority.of_project(r.project_id, id=r.id)))
     return found

@@ -50,7 +50,7 @@ def network_rows(network: Network) -> tuple[Row, ...]:
         key,
         {
             "name": switch_name(network.id),
-            "other_config": {"mcast_snoop": "false", "vlan-passthru": "false"},
+            "other_config": {"mcast_snoop": "false", "vlan-passthru": str(network.vlan_transparent).lower()},
             "external_ids": {
                 "neutron:network_name": network.name,
                 "neutron:mtu": str(network.mtu),
@@ -256,11 +256,11 @@ def port_rows(look: Lookup, port: Port) -> tuple[Row, ...]:
 
 def names_rows(look: Lookup, network: Network) -> tuple[Row, ...]:
     """DNS answers for the named ports of a network, forward and reverse; OVN gives them without a server."""
-    domain = (network.dns_domain or look.settings.dns_domain).rstrip(".").lower()
     records: dict[str, list[str]] = {}
     reverse: dict[str, str] = {}
     for port in look.named_ports.get(network.id, ()):
         label = port.dns_name.rstrip(".").lower()
+        domain = (port.dns_domain or network.dns_domain or look.settings.dns_domain).rstrip(".").lower()
         full = f"{label}.{domain}" if domain else label
         for name in dict.fromkeys((label, full)):
             records.setdefault(name, []).extend(ip.ip_address for ip in port.fixed_ips)

@@ -40,6 +40,7 @@ class Network(Struct, frozen=True, kw_only=True):
     dns_domain: str = ""
     availability_zone_hints: tuple[str, ...] = ()
     qos_policy_id: str | None = None
+    vlan_transparent: bool = False
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1

@@ -82,6 +82,7 @@ class Port(Struct, frozen=True, kw_only=True):
     vif_type: str = "unbound"
     profile: dict[str, Any] = {}
     dns_name: str = ""
+    dns_domain: str = ""
     qos_policy_id: str | None = None
     created_at: int = 0
     updated_at: int = 0

@@ -27,6 +27,7 @@ class Router(Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...] = ()
     availability_zone_hints: tuple[str, ...] = ()
     qos_policy_id: str | None = None
+    flavor_id: str | None = None
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1

@@ -35,6 +35,7 @@ IPV6_ONLY = {
     "43",
 }
 ICMP, ICMPV6 = 1, 58
+PARENT = "PARENT"  # remote_group_id of a default rule: the group that gets the rule
 
 
 class SecurityGroupRule(Struct, frozen=True, kw_only=True):
@@ -83,6 +84,51 @@ class SecurityGroup(Struct, frozen=True, kw_only=True):
     stateful: bool = True
     is_default: bool = False
     shared_with: tuple[str, ...] = ()
+    created_at: int = 0
+    updated_at: int = 0
+    revision_number: int = 1
+
+
+class DefaultRule(Struct, frozen=True, kw_only=True):
+    """What new groups begin with. remote_group_id: PARENT is the new group itself."""
+
+    id: str
+    project_id: str = ""
+    direction: Direction
+    ethertype: EtherType = "IPv4"
+    protocol: str | None = None
+    port_range_min: int | None = None
+    port_range_max: int | None = None
+    remote_ip_prefix: str | None = None
+    remote_group_id: str | None = None
+    remote_address_group_id: str | None = None
+    used_in_default_sg: bool = False
+    used_in_non_default_sg: bool = True
+    description: str = ""
+    created_at: int = 0
+    updated_at: int = 0
+    revision_number: int = 0
+
+    def within(self, group_id: str, rule_id: str, project_id: str, now_us: int) -> SecurityGroupRule:
+        """The rule that a group gets from it."""
+        return SecurityGroupRule(
+            id=rule_id, security_group_id=group_id, project_id=project_id, direction=self.direction, ethertype=self.ethertype,
+            protocol=self.protocol, port_range_min=self.port_range_min, port_range_max=self.port_range_max,
+            remote_ip_prefix=self.remote_ip_prefix, remote_group_id=group_id if self.remote_group_id == PARENT else self.remote_group_id,
+            remote_address_group_id=self.remote_address_group_id, description=self.description, created_at=now_us, updated_at=now_us,
+        )  # fmt: skip
+
+    def sameness(self) -> tuple[object, ...]:
+        """Equal for two that mean the same for the same groups."""
+        return (*self.within("", "", "", 0).sameness(), self.remote_group_id, self.used_in_default_sg, self.used_in_non_default_sg)
+
+
+class Statefulness(Struct, frozen=True, kw_only=True):
+    """Whether new groups of a project (of all that say nothing else: "") are stateful."""
+
+    id: str
+    project_id: str
+    stateful: bool = True
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1

@@ -41,8 +41,14 @@ _MISSING = {
     "policy_dscp_marking_rule": ("QosRuleNotFound", "QoS rule {} could not be found."),
     "trunk": ("TrunkNotFound", "Trunk {} could not be found."),
     "address_group": ("AddressGroupNotFound", "Address group {} could not be found."),
+    "default_security_group_rule": ("DefaultSecurityGroupRuleNotFound", "Default Security Group rule {} does not exist"),
+    "security_groups_default_statefulness": (
+        "SecurityGroupDefaultStatefulnessNotFound", "Security group default statefulness {} could not be found.",
+    ),
+    "flavor": ("FlavorNotFound", "Flavor {} could not be found."),
+    "service_profile": ("ServiceProfileNotFound", "Service Profile {} could not be found."),
     "agent": ("AgentNotFound", "Agent {} could not be found."),
-}
+}  # fmt: skip
 
 
 def missing(resource: str, id: str) -> NotFound:

@@ -55,6 +55,8 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
     now = ctx.now_us
     for on, name in ((shared, "shared_with"), (external, "external_to")):
         fields |= {name: (EVERYONE,)} if on else {}
+    if external and fields.get("is_default"):
+        await _check_one_default(tx, "")
     network = Network(id=ctx.new_id(), project_id=project_id, mtu=mtu, created_at=now, updated_at=now, **segment, **fields)
     await rows.networks.add(tx, network)
     for on, action in ((shared, SHARED), (external, EXTERNAL)):
@@ -153,9 +155,17 @@ async def update_in(
     if changes.get("external", network.external) != network.external:
         network = await _set_external(tx, ctx, network, changes["external"])
     changes.pop("external", None)
+    if network.external and changes.get("is_default"):
+        await _check_one_default(tx, id)
     network = await rows.networks.save(tx, network, ctx.now_us, **changes)
     look_at(tx, "network", id)
     return network
+
+
+async def _check_one_default(tx: Transaction, network_id: str) -> None:
+    for other in await rows.networks.by(tx, "default_outside", 1):
+        if other.id != network_id:
+            raise conflict("DefaultExternalNetworkExists", f"A default external network already exists: {other.id}.")
 
 
 async def _set_external(tx: Transaction, ctx: RequestContext, network: Network, on: bool) -> Network:

@@ -201,7 +201,7 @@ async def change_in(tx: Transaction, ctx: RequestContext, network: Network, port
     check_security(new)
     if (not new.host_id and port.host_id or not new.admin_state_up and port.admin_state_up) and not new.trusted:
         changes["status"] = PortStatus.DOWN
-    if port.dns_name and "dns_name" in changes:
+    if port.dns_name and {"dns_name", "dns_domain"} & changes.keys():
         look_at(tx, "names", port.network_id)
     changed(tx, port)
     port = await rows.ports.save(tx, port, ctx.now_us, **changes)

@@ -10,10 +10,11 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict, Invalid
 from moln.network.model import addresses
+from moln.network.model.flavors import L3
 from moln.network.model.ports import Owner, Port, PortStatus
 from moln.network.model.routers import MOST_ROUTES, Router
 from moln.network.model.subnets import Route
-from moln.network.ops import addressing, authority, ports, qos
+from moln.network.ops import addressing, authority, flavors, ports, qos
 from moln.network.ops.common import QUOTA, bad, check_revision, check_zones, conflict, get, look_at, missing
 from moln.network.store import rows
 from moln.network.store.port_forwardings import port_forwardings
@@ -33,6 +34,7 @@ async def create_in(
     """Record a router, with its gateway if there is to be one. Raises: NotFound, Invalid, Forbidden, Conflict, OverQuota."""
     authority.require(ctx, "create_router", authority.of_project(project_id), set_)
     check_zones(ctx, fields.get("availability_zone_hints", ()))
+    await flavors.check_usable(tx, fields.get("flavor_id"), L3)
     await QUOTA.charge(tx, project_id, router=1)
     now = ctx.now_us
     router = Router(id=ctx.new_id(), project_id=project_id, created_at=now, updated_at=now, **fields)

@@ -7,24 +7,23 @@ from typing import Any
 
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
-from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
+from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule, canonical
 from moln.network.model.sharing import reaches
-from moln.network.ops import authority, sharing
+from moln.network.ops import authority, default_rules, sharing
 from moln.network.ops.common import QUOTA, changed, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
+from moln.network.store.address_groups import address_groups
 
 DEFAULT_DESCRIPTION = "Default security group"
 
 
 async def default_in(tx: Transaction, ctx: RequestContext, project_id: str) -> SecurityGroup:
-    """The project's default group, made when it is missing: everything out, and in from the group itself."""
+    """The project's default group, made when it is missing."""
     found = await rows.default_group_id(tx, project_id)
     if found is not None:
         return await get(tx, rows.groups, "security_group", found)
     group = await _make(tx, ctx, project_id, name="default", description=DEFAULT_DESCRIPTION, is_default=True)
     await rows.name_default(tx, project_id, group.id)
-    for ethertype in ("IPv4", "IPv6"):
-        await _rule(tx, ctx, group, direction="ingress", ethertype=ethertype, remote_group_id=group.id)
     return group
 
 
@@ -42,21 +41,25 @@ async def ensure_default(ctx: RequestContext, project_id: str) -> None:
 async def _make(tx: Transaction, ctx: RequestContext, project_id: str, **fields: Any) -> SecurityGroup:
     await QUOTA.charge(tx, project_id, security_group=1)
     now = ctx.now_us
+    if fields.get("stateful") is None:
+        fields["stateful"] = await default_rules.stateful_for(tx, project_id)
     group = SecurityGroup(id=ctx.new_id(), project_id=project_id, created_at=now, updated_at=now, **fields)
     await rows.groups.add(tx, group)
-    for ethertype in ("IPv4", "IPv6"):
-        await _rule(tx, ctx, group, direction="egress", ethertype=ethertype)
+    for template in await default_rules.for_group(tx, default=group.is_default):
+        rule = canonical(template.within(group.id, ctx.new_id(), project_id, now))
+        if not await _remote_is_there(tx, rule):  # the template has outlived it
+            continue
+        if await rows.rules.add(tx, rule, if_absent=True):
+            await QUOTA.charge(tx, project_id, security_group_rule=1)
     look_at(tx, "group", group.id)
     return group
 
 
-async def _rule(tx: Transaction, ctx: RequestContext, group: SecurityGroup, **fields: Any) -> None:
-    await QUOTA.charge(tx, group.project_id, security_group_rule=1)
-    now = ctx.now_us
-    rule = SecurityGroupRule(
-        id=ctx.new_id(), security_group_id=group.id, project_id=group.project_id, created_at=now, updated_at=now, **fields
-    )
-    await rows.rules.add(tx, rule)
+async def _remote_is_there(db: Reader, rule: SecurityGroupRule) -> bool:
+    for table, id in ((rows.groups, rule.remote_group_id), (address_groups, rule.remote_address_group_id)):
+        if id is not None and await table.find(db, id) is None:
+            return False
+    return True
 
 
 async def named(db: Reader, project_id: str, names: Iterable[str]) -> list[tuple[str, str]]:
@@ -97,7 +100,7 @@ async def existing(tx: Transaction, ctx: RequestContext, project_id: str, ids: I
 async def create_in(
     tx: Transaction, ctx: RequestContext, *, project_id: str, set_: frozenset[str] = frozenset(), **fields: Any
 ) -> SecurityGroup:
-    """Record a group that lets everything out. Raises: Forbidden, Conflict for a second "default", OverQuota."""
+    """Record a group with the rules that new ones have. Raises: Forbidden, Conflict for a second "default", OverQuota."""
     authority.require(ctx, "create_security_group", authority.of_project(project_id), set_)
     await default_in(tx, ctx, project_id)
     if fields.get("name", "").lower() == "default":

@@ -47,7 +47,7 @@ def _public(name: str) -> Any:
 
 
 networks = Table(
-    t.networks, Network, computed={"segment": segment},
+    t.networks, Network, computed={"segment": segment, "default_outside": lambda n: 1 if n.external and n.is_default else None},
     extra={**shareable(t.networks), "seen_by": _public},
 )  # fmt: skip
 subnets = Table(
@@ -253,6 +253,11 @@ SEGMENT = Query(sa.select(t.networks.c.id).where(t.networks.c.segment == sa.bind
 
 async def has_segment(db: Reader, segment_key: str) -> bool:
     return await db.one(SEGMENT, segment=segment_key) is not None
+
+
+async def first_time(tx: Transaction, name: str) -> bool:
+    """Whether nobody asked this before, in the cloud's whole life."""
+    return await tx.insert(t.writers, {"name": name, "epoch": 0}, if_absent=True)
 
 
 EPOCH = Query(sa.select(t.writers.c.epoch).where(t.writers.c.name == sa.bindparam("name")), int)

@@ -56,9 +56,10 @@ networks = table(
     column("external_to"), column("is_default", INT), column("mtu", INT), column("network_type"), column("physical_network", null=True),
     column("segmentation_id", INT, null=True), column("port_security_enabled", INT), column("dns_domain"),
     column("availability_zone_hints"),
-    column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), column("segment", sa.Text, unique=True), history=True,
+    column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), column("segment", sa.Text, unique=True),
+    column("default_outside", INT, null=True, unique=True), column("vlan_transparent", INT), history=True,
 )  # fmt: skip
-"""segment: type, physical network and id as one text, so that no two networks share one."""
+"""default_outside: 1 for the external network that is the default, so that there is one. segment: type, physical network and id as one text, so that no two networks share one."""
 
 subnets = table(
     "subnets", *_standard(), column("name"), column("network_id", sa.Text, sa.ForeignKey("networks.id"), index=True), column("cidr"),
@@ -73,7 +74,7 @@ ports = table(
     column("mac_address"), column("admin_state_up", INT), column("status"), column("device_id", sa.Text, index=True),
     column("device_owner"), column("fixed_ips"), column("allowed_address_pairs"), column("security_groups"),
     column("port_security_enabled", INT), column("extra_dhcp_opts"), column("host_id", sa.Text, index=True), column("vnic_type"),
-    column("vif_type"), column("profile"), column("dns_name"),
+    column("vif_type"), column("profile"), column("dns_name"), column("dns_domain"),
     column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), sa.UniqueConstraint("network_id", "mac_address"),
     history=True,
 )  # fmt: skip
@@ -87,7 +88,8 @@ addresses = table(
 routers = table(
     "routers", *_standard(), column("name"), column("admin_state_up", INT), column("gateway_network_id", sa.Text, null=True, index=True),
     column("gateway_port_id", null=True), column("enable_snat", INT), column("routes"), column("availability_zone_hints"),
-    column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), history=True,
+    column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), column("flavor_id", sa.Text, null=True, index=True),
+    history=True,
 )  # fmt: skip
 
 router_subnets = table(
@@ -130,6 +132,19 @@ rules = table(
 )  # fmt: skip
 """sameness: what the rule means, as text, so that a group has no two rules of one meaning."""
 
+default_rules = table(
+    "default_security_group_rules", *_standard(), column("direction"), column("ethertype"), column("protocol", null=True),
+    column("port_range_min", INT, null=True), column("port_range_max", INT, null=True), column("remote_ip_prefix", null=True),
+    column("remote_group_id", null=True), column("remote_address_group_id", null=True), column("used_in_default_sg", INT),
+    column("used_in_non_default_sg", INT), column("sameness", sa.Text, unique=True), history=True,
+)  # fmt: skip
+"""What new groups begin with. remote_group_id: PARENT is the new group itself."""
+
+statefulness = table(
+    "default_statefulness", *_plain(), column("stateful", INT), sa.UniqueConstraint("project_id", name="one_statefulness"), history=True
+)
+"""Whether a project's new groups are stateful; project "" is everyone who says nothing else."""
+
 port_groups = table(
     "port_security_groups", column("port_id", sa.Text, sa.ForeignKey("ports.id")),
     column("group_id", sa.Text, sa.ForeignKey("security_groups.id"), index=True), sa.UniqueConstraint("port_id", "group_id"),
@@ -146,6 +161,15 @@ subports = table(
     "trunk_subports", column("trunk_id", sa.Text, sa.ForeignKey("trunks.id")), column("port_id", sa.Text, sa.ForeignKey("ports.id"), unique=True),
     column("segmentation_type"), column("segmentation_id", INT), sa.UniqueConstraint("trunk_id", "segmentation_type", "segmentation_id"),
 )  # fmt: skip
+
+auto_topologies = table(
+    "auto_allocated_topologies", column("project_id", sa.Text, unique=True), column("network_id"), column("router_id"),
+)  # fmt: skip
+
+flavors = table(
+    "network_flavors", *_standard(), column("name"), column("service_type"), column("enabled", INT), column("service_profiles"), history=True
+)
+profiles = table("service_profiles", *_standard(), column("driver"), column("metainfo"), column("enabled", INT), history=True)
 
 tags = table("network_tags", column("resource_id", sa.Text), column("tag"), sa.UniqueConstraint("resource_id", "tag"))
 

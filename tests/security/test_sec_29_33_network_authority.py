@@ -36,7 +36,7 @@ VALUES: dict[str, Any] = {                         # a good value for each attri
     "binding:profile": {"a": 1}, "device_owner": "network:dhcp", "external_gateway_info": None, "routes": [], "port_id": None,
     "fixed_ip_address": None, "stateful": False, "tags": ["t"], "name": "n", "description": "d", "device_id": "x", "dns_name": "x",
     "qos_policy_id": None, "prefixes": ["10.0.0.0/8"], "min_prefixlen": 9, "default_prefixlen": 20, "max_prefixlen": 30, "default_quota": 5,
-    "address_scope_id": None, "target_tenant": "*",
+    "address_scope_id": None, "target_tenant": "*", "dns_publish_fixed_ip": True,
 }  # fmt: skip
 WRITABLE = [(path, name) for path, r in RESOURCES.items() for name, attribute in r.schema.attributes.items() if attribute.put]
 

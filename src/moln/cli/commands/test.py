@@ -8,16 +8,18 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from moln.cli.progress import Progress
-from moln.host import made
+from moln.host import made, packages
 from moln.host.control import PACKAGE_ROOT
 from moln.host.engines import leave_shared
 from moln.host.places import Places
 from moln.host.run import HostError
 from moln.host.run import run as execute
+from moln.host.setup import ensure_binding, install_packages, make_directories
 
 HELP = "run the tests"
 FAST = ["-m", "not engines and not slow", "--ignore=tests/e2e", "-n", str(os.cpu_count() or 1)]
@@ -37,7 +39,20 @@ def run(args: argparse.Namespace) -> int:
         with Progress()("Install what the tests need"):
             execute(sys.executable, "-m", "pip", "install", "-q", f"{checkout}[test]", timeout_s=1200)
     with shared_kept(checkout):
+        if not args.fast and os.geteuid() == 0:
+            install_engines()
         return pytest(checkout, args)
+
+
+def install_engines() -> None:
+    """What the tests of root's import and start: the packages of a host, newer OVS where it is needed, libvirt's binding."""
+    steps = Progress()
+    with tempfile.TemporaryDirectory(prefix="moln-test-") as folder:
+        places = Places(Path(folder))
+        make_directories(places)
+        with steps("Install the engines that the tests start"):
+            install_packages(packages.here(), places, steps)
+            ensure_binding(places)
 
 
 @contextlib.contextmanager

@@ -115,10 +115,7 @@ def test_the_guest_outlives_a_killed(world: World, demo: Guest, victim: str) -> 
     until(lambda: all_ready(world), "all run", BACK_S)
     boot, qemu = demo.wait().boot_id(), world.qemu_pid(demo.id)
     before = census(world)
-    pid = pid_of(world, victim)
-    assert pid, f"{victim} does not run"
-    os.kill(pid, signal.SIGKILL)
-    killed.append(victim)
+    pid = kill(world, victim)
     until(lambda: pid_of_or_0(world, victim) not in (0, pid), f"another {victim}", BACK_S)
     until(lambda: all_ready(world), "all run again", BACK_S)
     assert world.qemu_pid(demo.id) == qemu, "the guest's QEMU died"
@@ -135,6 +132,36 @@ def pid_of_or_0(world: World, victim: str) -> int:
         return pid_of(world, victim)
     except ValueError:
         return 0
+
+
+def kill(world: World, victim: str) -> int:
+    pid = pid_of(world, victim)
+    assert pid, f"{victim} does not run"
+    os.kill(pid, signal.SIGKILL)
+    killed.append(victim)
+    return pid
+
+
+@pytest.mark.parametrize("victim", ["controller", "node", "libvirtd", "ovn-controller", "ovs-vswitchd", "ovsdb-vswitch", "ovsdb-nb"])
+def test_a_boot_and_a_deletion_outlive_a_killed(world: World, demo: Guest, victim: str) -> None:
+    """Killed as soon as the API has answered: what was promised comes true, and nothing is left over."""
+    until(lambda: all_ready(world), "all run", BACK_S)
+    before = census(world)
+    network = world.admin.network.find_network("demo", ignore_missing=False)
+    server = world.admin.compute.create_server(
+        name=f"during-{victim}", image_id=world.image.id, flavor_id=world.flavor.id, networks=[{"uuid": network.id}]
+    )
+    kill(world, victim)
+    until(lambda: all_ready(world), "all run again", BACK_S)
+    guest = Guest(world.admin, server.id, "", demo.key)
+    guest.wait_status("ACTIVE")
+    until(lambda: "GUEST: READY" in guest.console(), "the guest is ready", 180, each_s=0.5)
+    assert "metadata source=http" in guest.console()
+    world.admin.compute.delete_server(server.id)
+    kill(world, victim)
+    until(lambda: all_ready(world), "all run again", BACK_S)
+    guest.wait_gone()
+    settles(lambda: census(world), before)
 
 
 def test_guests_outlive_down_and_are_found_again_by_up(world: World, demo: Guest) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 60
+PATIENCE_S = 40  # for anything to become ready: simulated things are so at once
 EXTERNAL_CIDR = "172.24.4.0/24"  # devstack's; nothing of it leaves a simulated cloud
 
 Routes = set[tuple[str, str, str]]  # method, path below the service's prefix, action
@@ -112,7 +113,7 @@ def tempest_conf(cloud: Cloud, routes: Routes, made: dict[str, str], image: Path
         "compute": {
             "image_ref": made["image"], "image_ref_alt": made["image_alt"], "flavor_ref": made["flavor"], "flavor_ref_alt": made["flavor_alt"],
             "min_compute_nodes": hosts, "min_microversion": compute["min_version"], "max_microversion": compute["version"],
-            "hypervisor_type": hypervisors[0]["hypervisor_type"],
+            "build_timeout": PATIENCE_S, "hypervisor_type": hypervisors[0]["hypervisor_type"],
         },
         "compute-feature-enabled": {
             "resize": acts("resize", "confirmResize", "revertResize"), "pause": acts("pause", "unpause"), "suspend": acts("suspend", "resume"),
@@ -124,21 +125,24 @@ def tempest_conf(cloud: Cloud, routes: Routes, made: dict[str, str], image: Path
             "stable_rescue": acts("rescue", "unrescue"), "ide_bus": False,
         },
         "placement": {"min_microversion": placement["min_version"], "max_microversion": placement["max_version"]},
+        "image": {"build_timeout": PATIENCE_S},
         "image-feature-enabled": {
             "import_image": has("POST", "/image/v2/images/{image_id}/import"), "os_glance_reserved": True,
             "manage_locations": has("POST", "/image/v2/images/{image_id}/locations"), "image_format_enforcement": True,
         },
-        "network": {"public_network_id": made["public"], "floating_network_name": "public"},
+        "network": {"build_timeout": PATIENCE_S, "public_network_id": made["public"], "floating_network_name": "public"},
         "network-feature-enabled": {
             "api_extensions": ",".join(network), "port_security": "port-security" in network, "ipv6_subnet_attributes": True,
             "available_features": ",".join(sorted({*network} & {"ext-gw-mode"})),
         },
         "volume": {
+            "build_timeout": PATIENCE_S,
             "min_microversion": volume["min_version"], "max_microversion": volume["version"], "storage_protocol": pool["storage_protocol"],
-            "vendor_name": pool.get("vendor_name", "Open Source"), "volume_size": 1,
+            "vendor_name": pool.get("vendor_name", "Open Source"), "disk_format": "raw",
         },
         "volume-feature-enabled": {
             "backup": bool(backups), "extend_attached_volume": True, "multi_backend": False,
+            "api_extensions": ",".join(e["alias"] for e in cloud.call("GET", "/volume/v3/extensions")["extensions"]),
             "manage_volume": has("POST", "/volume/v3/os-volume-manage"), "manage_snapshot": has("POST", "/volume/v3/os-snapshot-manage"),
         },
         "validation": {"run_validation": False},

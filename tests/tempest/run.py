@@ -76,7 +76,8 @@ def prepare(python: Path, home: Path, port: int, nodes: int, image: Path, worksp
     cloud = Cloud(f"http://127.0.0.1:{port}", (home / "admin.password").read_text().strip())
     made = make_resources(cloud, image)
     if not (workspace / "etc").exists():
-        subprocess.run([python.parent / "tempest", "init", workspace], check=True, capture_output=True, timeout=120)
+        known = ["--workspace-path", workspace.parent / f"{workspace.name}.yaml"]  # not the user's own list of workspaces
+        subprocess.run([python.parent / "tempest", "init", *known, workspace], check=True, capture_output=True, timeout=120)
     conf = tempest_conf(cloud, parse_routes(moln(home, "routes")), made, image, workspace)
     path = workspace / "etc" / "tempest.conf"
     path.touch(mode=0o600)

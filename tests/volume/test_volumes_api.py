@@ -58,10 +58,10 @@ async def test_a_new_volume_is_creating_then_available(cinder: AreaApi, alice: C
         "status": "creating", "size": 2, "name": "data", "description": "d", "metadata": {"a": "b"}, "volume_type": "__DEFAULT__",
         "availability_zone": "nova", "bootable": "false", "encrypted": False, "multiattach": False, "attachments": [],
         "snapshot_id": None, "source_volid": None, "replication_status": None, "consistencygroup_id": None, "user_id": "user-of-red",
-        "group_id": None, "shared_targets": False, "service_uuid": None, "consumes_quota": True, "os-vol-tenant-attr:tenant_id": "red",
+        "group_id": None, "shared_targets": False, "service_uuid": None, "consumes_quota": True,
     }  # fmt: skip
     assert expected.items() <= made.items()
-    assert made["links"][0]["href"].endswith(f"/volume/v3/red/volumes/{made['id']}")
+    assert made["links"][0]["href"].endswith(f"/volume/v3/volumes/{made['id']}")
     assert "os-vol-host-attr:host" not in made
     await cinder.settle()
     assert (await get(alice, f"/volumes/{made['id']}", "volume"))["status"] == "available"
@@ -164,10 +164,12 @@ async def test_lists_are_filtered_sorted_and_paged(cinder: AreaApi, alice: Clien
     assert [v["name"] for v in page["volumes"]] == ["a"] and "volumes_links" not in page
     assert await names(alice, limit=1, offset=1) == ["b"] and await names(alice, limit=0) == []
     for bad in (
-        {"limit": "x"}, {"limit": "-1"}, {"sort": "colour"}, {"sort": "name:up"}, {"marker": NOWHERE}, {"colour": "red"}, {"offset": "-1"},
+        {"limit": "x"}, {"limit": "-1"}, {"sort": "colour"}, {"sort": "name:up"}, {"colour": "red"}, {"offset": "-1"},
         {"bootable": "perhaps"}, {"created_at": "gt:soon"}, {"created_at": "about:2020"}, {"offset": str(10**17)},
     ):  # fmt: skip
         assert (await alice.get("/volumes", params=bad)).status_code == 400, bad
+    assert (await alice.get("/volumes", params={"marker": NOWHERE})).status_code == 404, "Cinder looks it up"
+    assert (await alice.get("/volumes/")).status_code == 404, "not the list: an empty id"
     summary = await get(alice, "/volumes/summary", "volume-summary")
     assert summary == {"total_size": 6, "total_count": 3, "metadata": {}}
 
@@ -259,9 +261,10 @@ async def test_snapshots(cinder: AreaApi, alice: Client, bob: Client) -> None:
     volume = await make(cinder, alice, size=2)
     made = await post(alice, "/snapshots", "snapshot", volume_id=volume["id"], name="s", metadata={"k": "v"})
     assert (made["status"], made["size"], made["volume_id"], made["metadata"]) == ("creating", 2, volume["id"], {"k": "v"})
-    assert made["os-extended-snapshot-attributes:project_id"] == "red"
+    assert "os-extended-snapshot-attributes:project_id" not in made
     await cinder.settle()
     path = f"/snapshots/{made['id']}"
+    assert (await get(alice, path, "snapshot"))["os-extended-snapshot-attributes:project_id"] == "red"
     assert (await get(alice, path, "snapshot"))["status"] == "available"
     assert (await bob.get(path)).status_code == 404
     assert (await bob.post("/snapshots", json={"snapshot": {"volume_id": volume["id"]}})).status_code == 404
@@ -442,7 +445,12 @@ async def test_types(cinder: AreaApi, alice: Client, admin: Client) -> None:
     assert (volume["volume_type"], volume["volume_type_id"], volume["status"]) == ("gold", gold["id"], "available")
     assert (await admin.delete(path)).status_code == 400, "in use"
     assert (await admin.post(f"{path}/extra_specs", json={"extra_specs": {"volume_backend_name": "tape"}})).status_code == 200
-    assert (await alice.post("/volumes", json={"volume": {"size": 1, "volume_type": "gold"}})).status_code == 400
+    nowhere = await make(cinder, alice, volume_type="gold")
+    assert nowhere["status"] == "error", "no pool is called so"
+    why = await get(alice, "/messages", "messages")
+    assert "volume_backend_name=tape" in [m["user_message"] for m in why if m["resource_uuid"] == nowhere["id"]][0]
+    assert (await alice.delete(f"/volumes/{nowhere['id']}")).status_code == 202
+    await cinder.settle()
     assert (await admin.delete(f"{path}/extra_specs/volume_backend_name")).status_code == 202
     assert (await admin.put(f"{path}/extra_specs/a", json={"a": "b"})).json() == {"a": "b"}
     assert (await admin.put(f"{path}/extra_specs/a", json={"c": "b"})).status_code == 400
@@ -521,3 +529,80 @@ async def test_a_volume_is_reached_from_its_own_node_and_from_those_that_share_i
     with pytest.raises(BackendRefused, match="cannot be reached"):
         await for_compute.connection(cloud, volume["id"], "node-2")
     assert await for_compute.connection(cloud, volume["id"], "node-1") is not None
+
+
+async def test_others_than_compute_mark_a_volume_as_theirs(cinder: AreaApi, alice: Client, admin: Client) -> None:
+    volume = await make(cinder, alice)
+    path = f"/volumes/{volume['id']}"
+
+    async def status() -> str:
+        return str((await get(alice, path, "volume"))["status"])
+
+    await act(alice, volume["id"], "os-reserve")
+    assert await status() == "attaching"
+    await act(alice, volume["id"], "os-unreserve")
+    assert await status() == "available"
+    await act(alice, volume["id"], "os-attach", {"instance_uuid": NOWHERE, "mountpoint": "/dev/vdb"})
+    shown = await get(alice, path, "volume")
+    assert shown["status"] == "in-use" and [a["device"] for a in shown["attachments"]] == ["/dev/vdb"]
+    assert (await alice.delete(path)).status_code == 400
+    await act(alice, volume["id"], "os-begin_detaching")
+    assert await status() == "detaching"
+    await act(alice, volume["id"], "os-roll_detaching")
+    assert await status() == "in-use"
+    await act(admin, volume["id"], "os-reset_status", {"status": "error"})
+    await act(alice, volume["id"], "os-force_detach", {"attachment_id": shown["attachments"][0]["attachment_id"]}, 403)
+    await act(admin, volume["id"], "os-force_detach", {"attachment_id": shown["attachments"][0]["attachment_id"]})
+    assert await status() == "available"
+    await act(alice, volume["id"], "os-attach", {"host_name": "elsewhere", "mountpoint": "/dev/vdb"})
+    await act(alice, volume["id"], "os-detach", {})
+    assert await status() == "available"
+    await act(alice, volume["id"], "os-attach", {"mountpoint": "/dev/vdb"}, 400)
+
+
+async def test_a_volume_goes_to_whoever_has_the_key(cinder: AreaApi, alice: Client, bob: Client) -> None:
+    volume = await make(cinder, alice, size=2)
+    await post(alice, "/snapshots", "snapshot", volume_id=volume["id"])
+    await cinder.settle()
+    old = await alice.post("/os-volume-transfer", json={"transfer": {"volume_id": volume["id"]}})
+    assert old.status_code == 400, "before 3.55 snapshots stay behind"
+    offer = await post(alice, "/volume-transfers", "transfer", volume_id=volume["id"], name="a gift")
+    assert (await get(alice, f"/volumes/{volume['id']}", "volume"))["status"] == "awaiting-transfer"
+    assert (await alice.delete(f"/volumes/{volume['id']}")).status_code == 400
+    path = f"/volume-transfers/{offer['id']}"
+    assert (await bob.get(path)).status_code == 404 and "auth_key" not in await get(alice, path, "transfer")
+    assert (await bob.post(f"{path}/accept", json={"accept": {"auth_key": "wrong"}})).status_code == 400
+    taken = await bob.post(f"{path}/accept", json={"accept": {"auth_key": offer["auth_key"]}})
+    assert taken.status_code == 202 and taken.json()["transfer"]["volume_id"] == volume["id"]
+    assert (await alice.get(f"/volumes/{volume['id']}")).status_code == 404
+    assert (await get(bob, f"/volumes/{volume['id']}", "volume"))["status"] == "available"
+    assert len(await get(bob, "/snapshots", "snapshots")) == 1 and await get(alice, "/snapshots", "snapshots") == []
+    limits = [(await get(client, "/limits", "limits"))["absolute"] for client in (alice, bob)]
+    assert [(n["totalVolumesUsed"], n["totalSnapshotsUsed"], n["totalGigabytesUsed"]) for n in limits] == [(0, 0, 0), (1, 1, 4)]
+    offer = await post(bob, "/volume-transfers", "transfer", volume_id=volume["id"])
+    assert (await bob.delete(f"/volume-transfers/{offer['id']}")).status_code == 202
+    assert (await get(bob, f"/volumes/{volume['id']}", "volume"))["status"] == "available"
+
+
+async def test_a_volume_changes_its_type(cinder: AreaApi, alice: Client, admin: Client) -> None:
+    await post(admin, "/types", "volume_type", 200, name="silver")
+    volume = await make(cinder, alice)
+    await act(alice, volume["id"], "os-retype", {"new_type": "silver"})
+    assert (await get(alice, f"/volumes/{volume['id']}", "volume"))["volume_type"] == "silver"
+    await act(alice, volume["id"], "os-retype", {"new_type": "silver"}, 400)
+    await act(alice, volume["id"], "os-retype", {"new_type": "silver", "migration_policy": "always"}, 400)
+
+
+async def test_a_closed_pool_gets_no_new_volumes(cinder: AreaApi, alice: Client, admin: Client) -> None:
+    host = next(s["host"] for s in await get(admin, "/os-services", "services") if s["binary"] == "cinder-volume")
+    body = {"host": host, "binary": "cinder-volume", "disabled_reason": "tired"}
+    assert (await alice.put("/os-services/disable-log-reason", json=body)).status_code == 403
+    assert (await admin.put("/os-services/disable-log-reason", json=body)).status_code == 200
+    shown = next(s for s in await get(admin, "/os-services", "services") if s["host"] == host)
+    assert (shown["status"], shown["disabled_reason"]) == ("disabled", "tired")
+    made = await post(alice, "/volumes", "volume", size=1)
+    assert (await get(admin, f"/volumes/{made['id']}", "volume"))["os-vol-host-attr:host"] is None
+    assert (await admin.put("/os-services/enable", json={"host": host, "binary": "cinder-volume"})).status_code == 200
+    assert (await admin.put("/os-services/enable", json={"host": "nowhere@pool", "binary": "cinder-volume"})).status_code == 404
+    usage = (await admin.get(f"/os-hosts/{host}")).json()["host"]
+    assert usage[0]["resource"]["project"] == "(total)"

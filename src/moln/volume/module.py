@@ -6,8 +6,9 @@ from typing import Any
 
 from moln.kernel.cloud import Cloud
 from moln.kernel.module import Module
-from moln.volume.api import actions, attachments, discovery, messages, quotas, services, snapshots, types, volumes
+from moln.volume.api import actions, attachments, discovery, marks, messages, quotas, services, snapshots, transfers, types, volumes
 from moln.volume.model.types import DEFAULT_TYPE
+from moln.volume.ops import hosts
 from moln.volume.ops.pools import pools_of
 from moln.volume.ops.quotas import QUOTA
 from moln.volume.ops.types import ensure_default
@@ -28,6 +29,7 @@ def module(settings: Any) -> Module:
             "per_volume_gigabytes": settings.volume.per_volume_gib,
         }
         pools_of(cloud)
+        await hosts.load(cloud)
         if not await types_store.find_named(cloud.db, DEFAULT_TYPE):
             await cloud.db.write(ensure_default, cloud.ids.uuid(), cloud.clock.now_us())
 
@@ -38,7 +40,7 @@ def module(settings: Any) -> Module:
 
     return Module(
         "volume",
-        routes=tuple(a.routes for a in (discovery, volumes, actions, snapshots, types, attachments, quotas, services, messages)),
+        routes=tuple(a.routes for a in (discovery, volumes, actions, marks, snapshots, types, attachments, transfers, quotas, services, messages)),
         reconcilers=(VOLUMES, SNAPSHOTS),
         periodics=(POOLS,),
         invariants=INVARIANTS,

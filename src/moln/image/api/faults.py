@@ -32,4 +32,4 @@ def fault(failure: Failure, status: int, ctx: RequestContext | None) -> tuple[by
     return page(status, failure.message), "text/html; charset=UTF-8"
 
 
-SERVICE = Service("image", "/image", fault, statuses={OverQuota: 413})
+SERVICE = Service("image", "/image", fault, root="/v2", statuses={OverQuota: 413}, exact=True)

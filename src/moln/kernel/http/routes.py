@@ -26,6 +26,7 @@ class Service(Struct, frozen=True, eq=False):
     microversions, from min_version to max_version. fault: a failure and its status code to (body, media type).
     project_in_path: operations answer below `/{project_id}` too. statuses: status codes that this service gives to a kind of failure.
     root: the versioned part that project ids follow ("/v2.1"). request_id_header: a second name of x-openstack-request-id.
+    exact: below the root, a path with a slash at its end is another one (Cinder's and Glance's clients rely on 404 for an empty id).
     """
 
     name: str
@@ -39,6 +40,7 @@ class Service(Struct, frozen=True, eq=False):
     root: str = ""
     statuses: dict[type[Failure], int] = {}
     request_id_header: str = ""
+    exact: bool = False
 
 
 class Reply(Struct):

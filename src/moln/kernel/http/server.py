@@ -54,6 +54,7 @@ class Endpoint:
         fairness, wants = cloud.fairness, routes[0].wants
         kind = "stream" if audited and "request" in wants and "body" not in wants and method != "DELETE" else "known"
         public = routes[0].public
+        exact = self.service.exact and routes[0].path.startswith(self.service.root + "/")
         chosen_by_body = any(r.action for r in routes)
         operations = [Operation(route) for route in routes]
 
@@ -66,7 +67,7 @@ class Endpoint:
             began = monotonic()
             requests.running += 1
             try:
-                if values and not all(values.values()):
+                if (values and not all(values.values())) or (exact and req.scope["path"].endswith("/")):
                     raise errors.NotFound("The resource could not be found.")
                 headers = req._asgi_headers  # Falcon's own look-up costs as much as the rest of this
                 version = versions.asked(headers)
@@ -220,10 +221,10 @@ def build_app(cloud: Cloud, routes: Iterable[Route]) -> falcon.asgi.App[Any, Any
             resp.status, resp.data = error.status, _encode({"error": {"code": status, "message": error.title or ""}})
             return
         failure: Failure = errors.NotFound("The resource could not be found.")
-        if status == 405:
+        if status == 405 and not (endpoint.service.exact and req.scope["path"].endswith("/")):
             allowed = tuple(dict(error.headers or {}).get("Allow", "").split(", "))
             failure = errors.MethodNotAllowed("The method is not allowed for this resource.", allowed)
-        elif status != 404:
+        elif status not in (404, 405):
             failure = errors.Invalid(error.description or error.title or "Bad request.")
         endpoint._fail(failure, req, resp, None, "req-" + cloud.ids.uuid())
 

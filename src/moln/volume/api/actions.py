@@ -30,6 +30,21 @@ async def extend_volume(ctx: RequestContext, volume_id: str, body: dict) -> None
     await ops.extend(ctx, volume_id, asked.new_size, attached=ctx.at_least(3, 42))
 
 
+class Retype(Struct):
+    new_type: str
+    migration_policy: str | None = "never"
+
+
+@routes.post(ACTION, action="os-retype", status=202)
+async def retype_volume(ctx: RequestContext, volume_id: str, body: dict) -> None:  # type: ignore[type-arg]
+    asked = parse(ctx, body, "os-retype", Retype, always=True)
+    if asked.migration_policy not in (None, "never", "on-demand"):
+        raise Invalid("migration_policy must be 'on-demand' or 'never'.", field="migration_policy")
+    if not asked.new_type:
+        raise Invalid("new_type is a name or an id.", field="new_type")
+    await ops.retype(ctx, volume_id, asked.new_type)
+
+
 class Revert(Struct):
     snapshot_id: str | None = None
 

@@ -25,5 +25,5 @@ def fault(failure: Failure, status: int, ctx: RequestContext | None) -> tuple[by
 
 SERVICE = Service(
     "volume", "/volume", fault, header="volume", min_version=MIN_VERSION, max_version=MAX_VERSION, project_in_path=True,
-    root="/v3", statuses={OverQuota: 413},
+    root="/v3", statuses={OverQuota: 413}, exact=True,
 )  # fmt: skip

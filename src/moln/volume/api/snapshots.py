@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from moln.kernel.context import RequestContext
-from moln.kernel.errors import Invalid
+from moln.kernel.errors import Invalid, NotFound
 from moln.kernel.http import Params, Routes
 from moln.volume.api.bodies import filters, metadata, one_meta, page, parse, text, truth
 from moln.volume.api.faults import SERVICE
@@ -32,7 +32,7 @@ LIKE = frozenset({"name", "display_name", "status"})
 class SnapshotCreate(Struct, kw_only=True):
     """`snapshot` of POST /snapshots."""
 
-    volume_id: str
+    volume_id: str | None
     name: str | None = None
     description: str | None = None
     display_name: str | None = None
@@ -53,6 +53,8 @@ class SnapshotUpdate(Struct, kw_only=True):
 @routes.post("/v3/snapshots", status=202)
 async def create_snapshot(ctx: RequestContext, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
     asked = parse(ctx, body, "snapshot", SnapshotCreate)
+    if asked.volume_id is None:  # Cinder looks it up, and finds nothing
+        raise NotFound("Volume None could not be found.")
     force = truth(asked.force, "force", default=ctx.at_least(3, 66))
     if ctx.at_least(3, 66) and not force:
         raise Invalid("The 'force' parameter is deprecated and must be true or absent since microversion 3.66.", field="force")
@@ -82,6 +84,8 @@ async def listed(ctx: RequestContext, query: Params, *, detail: bool) -> dict[st
     query = {k: v for k, v in query.items() if k not in ("consumes_quota", "availability_zone")}
     where, asked = filters(ctx, query, known, like=LIKE), page(ctx, query, SORT_KEYS)
     found: list[Snapshot] = []
+    if asked.marker:
+        await ops.show(ctx, asked.marker)  # Cinder answers 404 to a marker that is none
     if asked.limit:
         found = await ops.index(ctx, where, sort=asked.sort, marker=asked.marker, limit=asked.limit + asked.offset)
         found = found[asked.offset :]

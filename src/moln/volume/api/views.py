@@ -21,11 +21,9 @@ View = dict[str, Any]
 
 
 def links(ctx: RequestContext, kind: str, id: str) -> list[dict[str, str]]:
-    base, mine = f"{ctx.settings.public_url}{SERVICE.prefix}", f"/{ctx.project_id}" if ctx.project_id else ""
-    return [
-        {"rel": "self", "href": f"{base}/v3{mine}/{kind}/{id}"},
-        {"rel": "bookmark", "href": f"{base}{mine}/{kind}/{id}"},
-    ]
+    """Without a project: the catalogue's address has none either."""
+    base = f"{ctx.settings.public_url}{SERVICE.prefix}"
+    return [{"rel": "self", "href": f"{base}/v3/{kind}/{id}"}, {"rel": "bookmark", "href": f"{base}/{kind}/{id}"}]
 
 
 def next_links(ctx: RequestContext, query: Params, page: Page, path: str, found: list[Any], name: str) -> View:
@@ -33,8 +31,7 @@ def next_links(ctx: RequestContext, query: Params, page: Page, path: str, found:
     if not found or len(found) < page.limit:
         return {}
     rest = [(k, v) for k, vs in query.items() if k not in ("marker", "offset") for v in vs]
-    mine = f"/{ctx.project_id}" if ctx.project_id else ""
-    base = f"{ctx.settings.public_url}{SERVICE.prefix}/v3{mine}/{path}"
+    base = f"{ctx.settings.public_url}{SERVICE.prefix}/v3/{path}"
     return {name: [{"rel": "next", "href": f"{base}?{urlencode([*rest, ('marker', found[-1].id)])}"}]}
 
 
@@ -110,7 +107,7 @@ def volume_extensions(ctx: RequestContext, volume: Volume) -> View:
 
 def shown_metadata(volume: Volume, attached: list[Attachment]) -> dict[str, str]:
     """The user's, and what of the administrators' is shown to all."""
-    return volume.metadata | ({"readonly": "True"} if volume.readonly else {})
+    return volume.metadata | ({"readonly": str(volume.readonly)} if volume.readonly is not None else {})
 
 
 def volume_attachment(ctx: RequestContext, attachment: Attachment) -> View:

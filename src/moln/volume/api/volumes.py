@@ -127,6 +127,8 @@ def where_of(ctx: RequestContext, query: Params) -> list[tuple[str, str, Any]]:
 async def listed(ctx: RequestContext, query: Params, *, detail: bool) -> dict[str, Any]:
     where, asked = where_of(ctx, query), page(ctx, query, SORT_KEYS)
     found = []
+    if asked.marker:
+        await ops.show(ctx, asked.marker)  # Cinder answers 404 to a marker that is none
     if asked.limit:
         found = await ops.index(ctx, where, sort=asked.sort, marker=asked.marker, limit=asked.limit + asked.offset)
         found = found[asked.offset :]

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 MAX_SIZE_GIB = (1 << 31) - 1
 MAX_METADATA = 128
+VENDOR, PROTOCOL = "Moln", "file"
 BACKEND = "pool"  # the one backend of a node; a service's host is `<node>@pool`
 
 
@@ -24,6 +25,7 @@ class VolumeStatus(StrEnum):
     UPLOADING = "uploading"
     REVERTING = "reverting"
     MAINTENANCE = "maintenance"
+    AWAITING_TRANSFER = "awaiting-transfer"
     DELETING = "deleting"
     ERROR = "error"
     ERROR_DELETING = "error_deleting"
@@ -37,7 +39,7 @@ DELETABLE = frozenset({S.AVAILABLE, S.ERROR, S.ERROR_DELETING, S.ERROR_EXTENDING
 
 MOVES = {  # every change of status there is, but for an administrator's os-reset_status
     S.CREATING: {S.AVAILABLE, S.RESERVED, S.IN_USE, S.ERROR, S.DELETING},
-    S.AVAILABLE: {S.RESERVED, S.ATTACHING, S.EXTENDING, S.UPLOADING, S.REVERTING, S.DELETING, S.MAINTENANCE},
+    S.AVAILABLE: {S.RESERVED, S.ATTACHING, S.EXTENDING, S.UPLOADING, S.REVERTING, S.DELETING, S.MAINTENANCE, S.AWAITING_TRANSFER},
     S.RESERVED: {S.AVAILABLE, S.ATTACHING, S.IN_USE},
     S.ATTACHING: {S.AVAILABLE, S.RESERVED, S.IN_USE, S.DETACHING},
     S.IN_USE: {S.RESERVED, S.ATTACHING, S.DETACHING, S.AVAILABLE, S.EXTENDING, S.UPLOADING},
@@ -45,6 +47,7 @@ MOVES = {  # every change of status there is, but for an administrator's os-rese
     S.EXTENDING: {S.AVAILABLE, S.IN_USE, S.RESERVED, S.ERROR_EXTENDING},
     S.UPLOADING: {S.AVAILABLE, S.IN_USE, S.ERROR},
     S.REVERTING: {S.AVAILABLE, S.ERROR},
+    S.AWAITING_TRANSFER: {S.AVAILABLE},
     S.MAINTENANCE: {S.AVAILABLE, S.ERROR},
     S.ERROR: {S.DELETING, S.AVAILABLE},
     S.ERROR_DELETING: {S.DELETING},
@@ -58,7 +61,7 @@ class Volume(Struct, frozen=True):
 
     size_gib: GiB, `size` on the wire. host: the node whose pool holds it; None until one was found. image_data_id: the raw base
     that it begins as. source, source_id: what it begins as. previous_status: where a passing status leads back to.
-    next_size_gib: the size asked of `extending`. task_id: the image of `uploading`, the snapshot of `reverting`.
+    readonly: None, until somebody said. next_size_gib: the size asked of `extending`. task_id: the image of `uploading`, the snapshot of `reverting`.
     generation: raised by each write; a command to a node names it.
     """
 
@@ -75,7 +78,7 @@ class Volume(Struct, frozen=True):
     updated_at: int
     host: str | None = None
     bootable: bool = False
-    readonly: bool = False
+    readonly: bool | None = None
     multiattach: bool = False
     snapshot_id: str | None = None
     source_volid: str | None = None

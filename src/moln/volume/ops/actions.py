@@ -11,7 +11,7 @@ from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict, Invalid, NotFound
 from moln.volume.model.attachments import AttachStatus
 from moln.volume.model.volumes import MAX_SIZE_GIB, Volume, VolumeStatus
-from moln.volume.ops import quotas
+from moln.volume.ops import quotas, types
 from moln.volume.ops.access import get_volume, invalid_input, invalid_volume, require
 from moln.volume.store import attachments, snapshots
 from moln.volume.store import volumes as store
@@ -74,6 +74,22 @@ async def set_flag_in(tx: Transaction, ctx: RequestContext, volume_id: str, rule
     if "readonly" in flag and volume.status is not VolumeStatus.AVAILABLE:
         raise invalid_volume("Updating the read-only flag needs an available volume.")
     await store.save(tx, volume, **flag, updated_at=ctx.now_us)
+
+
+async def retype(ctx: RequestContext, volume_id: str, new_type: str) -> None:
+    """Every type lies in the same pools, so that nothing moves. Raises: NotFound, Forbidden, Invalid."""
+    await ctx.db.write(retype_in, ctx, volume_id, new_type)
+
+
+async def retype_in(tx: Transaction, ctx: RequestContext, volume_id: str, new_type: str) -> None:
+    volume = await get_volume(tx, ctx, volume_id, "volume:retype")
+    if volume.status not in (VolumeStatus.AVAILABLE, VolumeStatus.IN_USE):
+        raise invalid_volume(f"Volume {volume_id} status must be available or in-use to retype, currently {volume.status}.")
+    wanted = await types.choose(tx, ctx, new_type)
+    if wanted.id == volume.volume_type_id:
+        raise invalid_input(f"New volume_type same as original: {wanted.id}.", "new_type")
+    types.check_offered(wanted)
+    await store.save(tx, volume, volume_type_id=wanted.id, updated_at=ctx.now_us)
 
 
 async def reset_status(ctx: RequestContext, volume_id: str, status: str) -> None:

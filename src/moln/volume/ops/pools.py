@@ -9,10 +9,11 @@ from moln.volume.drivers.base import Pool
 
 
 class Pools(Struct):
-    """The nodes' pools as last seen. seen: by node; at: µs UTC when each was asked."""
+    """The nodes' pools as last seen. seen: by node; at: µs UTC when each was asked; disabled: why, by node that takes no new ones."""
 
     seen: dict[str, Pool] = {}
     at: dict[str, int] = {}
+    disabled: dict[str, str | None] = {}
 
 
 def pools_of(cloud: Cloud) -> Pools:
@@ -23,8 +24,9 @@ def pools_of(cloud: Cloud) -> Pools:
 
 def pick(cloud: Cloud, size_gib: int) -> str | None:
     """The node that is there and has most room for so many GiB; one that has not told yet counts as empty. None: no node fits."""
-    seen = pools_of(cloud).seen
-    free = {node: seen[node].free_gib if node in seen else float("inf") for node in cloud.links.nodes}
+    pools = pools_of(cloud)
+    seen, there = pools.seen, cloud.links.nodes - pools.disabled.keys()
+    free = {node: seen[node].free_gib if node in seen else float("inf") for node in there}
     fitting = {node: gib for node, gib in free.items() if gib >= 1}  # thin: a volume may promise more than there is now
     return max(sorted(fitting), key=lambda node: fitting[node]) if fitting else None
 

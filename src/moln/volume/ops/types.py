@@ -31,6 +31,12 @@ async def choose(db: Reader, ctx: RequestContext, name_or_id: str | None) -> Vol
     return found
 
 
+def check_offered(volume_type: VolumeType) -> None:
+    """Raises: Invalid, for a type of volumes that several servers may have."""
+    if "true" in volume_type.extra_specs.get("multiattach", "").lower():
+        raise Invalid("No backend of this cloud can attach a volume to several servers at once (multiattach).")
+
+
 async def may_use(db: Reader, ctx: RequestContext, volume_type: VolumeType) -> bool:
     if volume_type.is_public or ctx.is_admin:
         return True

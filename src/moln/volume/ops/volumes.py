@@ -13,10 +13,10 @@ from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Invalid, NotFound
 from moln.volume.model.snapshots import DELETABLE as SNAPSHOT_DELETABLE
 from moln.volume.model.snapshots import SnapshotStatus
-from moln.volume.model.volumes import BACKEND, DELETABLE, MAX_SIZE_GIB, Volume, VolumeStatus
+from moln.volume.model.volumes import DELETABLE, MAX_SIZE_GIB, Volume, VolumeStatus
 from moln.volume.ops import pools, quotas, types
 from moln.volume.ops.access import get_snapshot, get_volume, invalid_input, invalid_volume, require
-from moln.volume.store import attachments, snapshots
+from moln.volume.store import attachments, snapshots, transfers
 from moln.volume.store import volumes as store
 
 GIB = 1 << 30
@@ -65,10 +65,7 @@ async def create_in(tx: Transaction, ctx: RequestContext, spec: VolumeSpec) -> V
     rule = "volume:create_from_image" if spec.image_id else "volume:create"
     require(ctx, rule, {"project_id": project_id})
     volume_type = await types.choose(tx, ctx, spec.volume_type)
-    if "true" in volume_type.extra_specs.get("multiattach", "").lower():
-        raise Invalid("No backend of this cloud can attach a volume to several servers at once (multiattach).")
-    if volume_type.extra_specs.get("volume_backend_name", BACKEND) != BACKEND:
-        raise Invalid(f"No backend of this cloud is called {volume_type.extra_specs['volume_backend_name']!r}.")
+    types.check_offered(volume_type)
     zone = ctx.settings.volume.availability_zone
     if spec.availability_zone not in (None, zone):
         raise invalid_input(f"Availability zone '{spec.availability_zone}' is invalid.", "availability_zone")
@@ -237,5 +234,6 @@ async def delete_in(tx: Transaction, ctx: RequestContext, volume_id: str, *, cas
             raise invalid_volume(f"Snapshot {snapshot.id} is {snapshot.status}: wait for it.")
         await snapshots.save(tx, snapshot, status=SnapshotStatus.DELETING, updated_at=ctx.now_us)
         tx.wake("volume-snapshots", snapshot.id)
+    await transfers.withdraw(tx, volume_id)
     await store.save(tx, volume, forced=force, status=VolumeStatus.DELETING, updated_at=ctx.now_us)
     tx.wake("volumes", volume.id)

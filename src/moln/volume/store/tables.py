@@ -40,7 +40,7 @@ volumes = table(
     column("updated_at", INT),
     column("host", null=True),
     column("bootable", INT),
-    column("readonly", INT),
+    column("readonly", INT, null=True),
     column("multiattach", INT),
     column("snapshot_id", null=True),
     column("source_volid", null=True),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from moln.image.ops import data as image_data
 from moln.image.ops import images
 from moln.kernel.db import Transaction
-from moln.kernel.errors import Conflict, Gone, StaleGeneration, UnsupportedMedia
+from moln.kernel.errors import BackendRefused, Conflict, Gone, StaleGeneration, UnsupportedMedia
 from moln.kernel.work import Later, Reconciler, Work
 from moln.volume.drivers.base import SourceKind, VolumeDriver
+from moln.volume.model.types import not_offered
 from moln.volume.model.volumes import Volume, VolumeStatus
 from moln.volume.ops import pools, quotas
 from moln.volume.ops.actions import resting_status
-from moln.volume.store import messages, snapshots
+from moln.volume.store import messages, snapshots, types
 from moln.volume.store import volumes as store
 
 COPY_S = 900.0  # seconds a pool without reflinks may take to copy
@@ -47,7 +48,11 @@ def driver_of(work: Work, volume: Volume) -> VolumeDriver:
 
 
 async def make(work: Work, volume: Volume) -> None:
-    """Raises: Later, while no node has room."""
+    """Raises: Later, while no node has room; BackendRefused, when no pool is what its type asks for."""
+    volume_type = await types.find(work.db, volume.volume_type_id)
+    lacking = not_offered(volume_type.extra_specs) if volume_type else []
+    if lacking:
+        raise BackendRefused(f"schedule allocate volume: No valid backend was found; the volume type asks for {', '.join(lacking)}.")
     if volume.host is None:
         host = pools.pick(work.cloud, volume.size_gib)
         if host is None:

@@ -6,13 +6,16 @@ import argparse
 import contextlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 from moln.cli.progress import Progress
+from moln.guest.build import HOST_PACKAGES
 from moln.host import made, packages
 from moln.host.control import PACKAGE_ROOT
 from moln.host.engines import leave_shared
@@ -25,6 +28,9 @@ HELP = "run the tests"
 FAST = ["-m", "not engines and not slow", "--ignore=tests/e2e", "-n", str(os.cpu_count() or 1)]
 HEAVY = ["-m", "engines or slow"]
 NOTHING_COLLECTED = 5
+TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping", "chromium": "chromium", "npm": "npm"}
+"""Programs that only tests call, and who brings them."""
+
 NEEDED = ["pytest", "pytest_asyncio", "pytest_timeout", "hypothesis", "openstack", "httpx", "importlinter", "xdist"]
 
 
@@ -37,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
     checkout = find_checkout()
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
         with Progress()("Install what the tests need"):
-            execute(sys.executable, "-m", "pip", "install", "-q", f"{checkout}[test]", timeout_s=1200)
+            wanted = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]["optional-dependencies"]["test"]
+            execute(sys.executable, "-m", "pip", "install", "-q", *wanted, timeout_s=1200)  # not Moln again: it may be an editable one
     with shared_kept(checkout):
         if not args.fast and os.geteuid() == 0:
             install_engines()
@@ -45,14 +52,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def install_engines() -> None:
-    """What the tests of root's import and start: the packages of a host, newer OVS where it is needed, libvirt's binding."""
+    """What the tests of root's import and start: the packages of a host, newer OVS where it is needed, libvirt's binding, tools."""
+    row = packages.here()
     steps = Progress()
     with tempfile.TemporaryDirectory(prefix="moln-test-") as folder:
         places = Places(Path(folder))
         make_directories(places)
         with steps("Install the engines that the tests start"):
-            install_packages(packages.here(), places, steps)
+            install_packages(row, places, steps)
             ensure_binding(places)
+            tools = [package for program, package in TOOLS.items() if shutil.which(program) is None]
+            if absent := packages.missing(row, [*HOST_PACKAGES, *tools]):
+                packages.install(row, absent, places.log / "setup.log")
 
 
 @contextlib.contextmanager

@@ -28,6 +28,13 @@ class Cloud:
         self.driver = OvnDriver(self.lab.northbound, self.lab.southbound, EngineSettings(dns_servers=("192.0.2.53",)))
         self.topology = small_cloud(host_one=self.lab.nodes[0], host_two=self.lab.nodes[1])
         self.ups: list[PortUp] = []
+        try:
+            self._set_up()
+        except BaseException:
+            self.close()
+            raise
+
+    def _set_up(self) -> None:
         self.loop.run_until_complete(self._begin())
         cards = {port_id: self.topology.ports[port_id].mac_address for port_id in (ONE, TWO, META)}
         self.one = self.lab.guest(self.lab.nodes[0], "one", ONE, cards[ONE])

@@ -219,7 +219,8 @@ async def test_connections_beyond_the_bound_are_503(tmp_path: Path, monkeypatch:
     clients = [await Client(tmp_path / "s").__aenter__() for _ in range(8)]
     await asyncio.sleep(0.1)
     await clients[0].send(HELLO)
-    assert (await clients[0].answer()).startswith(b"HTTP/1.1 503")
+    refused = await clients[0].cut_off()
+    assert refused.startswith(b"HTTP/1.1 503") and b"\r\nretry-after: 2\r\n" in refused and b"\r\nx-content-type-options: nosniff\r\n" in refused
     for client in clients:
         client.writer.close()
     await asyncio.sleep(0.1)

@@ -25,7 +25,17 @@ LOOK_TICKS = 10  # looks at every connection once a second: uvicorn ticks ten ti
 ARRIVED = "moln.arrived"  # when a request's headers were complete, in its ASGI scope: seconds of time.monotonic()
 ACCEPTS = 16  # connections taken in one turn of the loop
 CONNECTIONS = 1024  # answered with 503 beyond
+BUSY_S = 2  # seconds after which to ask again then: how long others stay connected is theirs to say, a request takes less
+_PLAIN = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_BUSY = b"Too many connections. Try again soon."
+
+
+async def _busy(scope: Any, receive: Any, send: Any) -> None:
+    """What answers instead of the application, when there are too many connections."""
+    headers = [*_PLAIN, (b"content-length", b"%d" % len(_BUSY)), (b"retry-after", b"%d" % BUSY_S), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": _BUSY})
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -44,12 +54,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write(_TOO_LARGE)
             self.transport.close()
 
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's, with the headers that every answer has."""
+        head = [b"HTTP/1.1 400 Bad Request\r\n", *(b"%b: %b\r\n" % header for header in _PLAIN)]
+        self.transport.write(b"".join([*head, b"content-length: %d\r\nconnection: close\r\n\r\n" % len(msg), msg.encode()]))
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.in_headers, self.taken = True, 0
         self.due = self.loop.time() + HEADER_S
 
     def on_headers_complete(self) -> None:
+        full = len(self.connections) >= CONNECTIONS or len(self.tasks) >= CONNECTIONS
+        self.app = _busy if full else self.config.loaded_app  # uvicorn's own bound answers without Retry-After
         super().on_headers_complete()
         self.scope[ARRIVED] = time.monotonic()  # type: ignore[literal-required]  # its handler runs when its turn comes
         self.in_headers = False
@@ -148,6 +166,6 @@ def http_server(app: Any, *, tls: ssl.SSLContext | None = None, websockets: bool
     return Server(uvicorn.Config(
         app, loop="none", http=BoundedProtocol, ws=BoundedSocket if websockets else "none", ws_max_size=MESSAGE_BOUND,
         ws_per_message_deflate=False, lifespan="off", log_config=None, access_log=False, server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S, limit_concurrency=CONNECTIONS, backlog=512, proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S, backlog=512, proxy_headers=False,
         timeout_graceful_shutdown=5, **where,
     ), tls)  # fmt: skip

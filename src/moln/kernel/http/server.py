@@ -18,6 +18,7 @@ from moln.kernel.errors import Failure
 from moln.kernel.fairness import Place
 from moln.kernel.http.bodies import decode
 from moln.kernel.http.faults import keystone_body, status_of
+from moln.kernel.http.headers import response_type, security_headers
 from moln.kernel.http.operations import STATUS_LINES, Operation, any_json, read_body
 from moln.kernel.http.routes import Route, Service
 from moln.kernel.http.serve import ARRIVED
@@ -120,7 +121,6 @@ class Endpoint:
         headers["x-openstack-request-id"] = request_id
         if self.service.request_id_header:
             headers[self.service.request_id_header] = request_id
-        headers.setdefault("cache-control", "no-store")  # nearly every answer is one project's, some hold a secret
         headers.update(self.versions.headers(version))
 
     def _fail(self, failure: Failure, req: falcon.asgi.Request, resp: falcon.asgi.Response, ctx: RequestContext | None,
@@ -191,7 +191,7 @@ class _Nowhere:
 
 def build_app(cloud: Cloud, routes: Iterable[Route]) -> falcon.asgi.App[Any, Any]:
     """The ASGI application of these operations. Raises ValueError, when two of them clash."""
-    app = falcon.asgi.App()
+    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(response_type=response_type(security_headers(cloud.settings)))
     app.req_options.strip_url_path_trailing_slash = True
     app.resp_options.default_media_type = falcon.MEDIA_JSON
     paths: dict[str, list[Route]] = {}

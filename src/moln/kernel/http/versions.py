@@ -56,7 +56,7 @@ class Versions:
     def headers(self, version: Version) -> dict[str, str]:
         found = self._given.get(version)
         if found is None:
-            found = {"x-content-type-options": "nosniff"}
+            found = {}
             service = self._service
             if service.header:
                 text = f"{version[0]}.{version[1]}"

@@ -14,6 +14,7 @@ from moln.network.api.attributes import ADMIN_STATE, NAME, Attribute, Schema, ba
 from moln.network.api.networks import TAGS, dns_domain
 from moln.network.api.resources import Resource, publish
 from moln.network.api.service import routes
+from moln.network.model.dhcp_options import rendered
 from moln.network.model.ports import AddressPair, DhcpOption
 from moln.network.ops import ports as port_ops
 from moln.network.store import rows
@@ -63,7 +64,13 @@ def _dhcp_options(value: Any, name: str) -> tuple[DhcpOption, ...]:
         {"opt_name": _option_text, "opt_value": a.optional(_option_text), "ip_version": a.ip_version}, required=("opt_name", "opt_value")
     )
     found = a.list_of(shape)(value, name)
-    return tuple(DhcpOption(o["opt_name"], o["opt_value"], o.get("ip_version", 4)) for o in found if o["opt_value"] is not None)
+    options = tuple(DhcpOption(o["opt_name"], o["opt_value"], o.get("ip_version", 4)) for o in found if o["opt_value"] is not None)
+    for option in options:
+        try:
+            rendered(option.opt_name, option.opt_value, option.ip_version)
+        except ValueError:
+            raise bad_value(name, f"'{option.opt_value[:80]}' is no value of option {option.opt_name[:80]}") from None
+    return options
 
 
 def _host_name(value: Any, name: str) -> str:

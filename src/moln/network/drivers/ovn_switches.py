@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Iterable
 
@@ -9,32 +10,12 @@ from moln.network.drivers.lookup import Lookup
 from moln.network.drivers.ovn_qos import port_qos
 from moln.network.drivers.rows import Ref, Row, Value
 from moln.network.model import addresses
+from moln.network.model.dhcp_options import rendered
 from moln.network.model.networks import Network
 from moln.network.model.ports import METADATA_DEVICE, ROUTER_OWNERS, Owner, Port
 from moln.network.model.subnets import Subnet
 
 DROP = "group:drop"  # every secured port is in it; what no rule allows ends here
-
-DHCPV4_NAMES = {                                   # dnsmasq's names, as Neutron's users write them, to OVN's
-    "router": "router", "mtu": "mtu", "dns-server": "dns_server", "domain-name": "domain_name", "netmask": "netmask",
-    "ntp-server": "ntp_server", "tftp-server": "tftp_server", "tftp-server-address": "tftp_server_address",
-    "server-ip-address": "tftp_server_address", "bootfile-name": "bootfile_name", "hostname": "hostname", "wpad": "wpad",
-    "classless-static-route": "classless_static_route", "path-prefix": "path_prefix", "lease-time": "lease_time",
-    "domain-search": "domain_search_list", "3": "router", "6": "dns_server", "12": "hostname", "15": "domain_name", "26": "mtu",
-    "42": "ntp_server", "51": "lease_time", "66": "tftp_server", "67": "bootfile_name", "121": "classless_static_route",
-    "150": "tftp_server_address", "210": "path_prefix", "252": "wpad",
-}  # fmt: skip
-DHCPV6_NAMES = {"dns-server": "dns_server", "domain-search": "domain_search", "24": "domain_search", "23": "dns_server"}
-QUOTED = {
-    "domain_name",
-    "bootfile_name",
-    "hostname",
-    "wpad",
-    "path_prefix",
-    "domain_search_list",
-    "domain_search",
-    "tftp_server",
-}
 
 
 def switch_name(network_id: str) -> str:
@@ -163,14 +144,13 @@ def _place(text: str) -> tuple[int, int, int]:
 
 
 def _extra_options(port: Port, version: int) -> dict[str, str]:
-    names = DHCPV4_NAMES if version == 4 else DHCPV6_NAMES
-    known = {}
+    """A value that cannot be is left out: the API takes none, but rows outlive the API that wrote them."""
+    found = []
     for option in port.extra_dhcp_opts:
-        name = names.get(option.opt_name)
-        if option.ip_version == version and name is not None:
-            value = option.opt_value
-            known[name] = '"%s"' % value.replace('"', "") if name in QUOTED else value
-    return known
+        if option.ip_version == version:
+            with contextlib.suppress(ValueError):
+                found.append(rendered(option.opt_name, option.opt_value, version))
+    return dict(option for option in found if option is not None)
 
 
 def _dhcp(look: Lookup, port: Port, version: int) -> tuple[tuple[Ref, ...], tuple[Row, ...]]:

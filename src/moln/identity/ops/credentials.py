@@ -76,9 +76,9 @@ def keys_of(text: str) -> dict[str, Any]:
     """An EC2 credential's blob. Raises: Invalid."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second, where it is nested a thousand deep
         found = None
-    if not isinstance(found, dict) or not found.get("access"):
+    if not isinstance(found, dict) or not isinstance(found.get("access"), str) or not found["access"]:
         raise Invalid("Invalid blob in credential: an object with access and secret is needed.", field="blob")
     return found
 

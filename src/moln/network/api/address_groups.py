@@ -41,7 +41,7 @@ def _cidr(value: Any, name: str) -> str:
         raise a.bad_value(name, f"'{value}' is not a valid IP subnet") from None
 
 
-ADDRESSES = a.list_of(_cidr)
+ADDRESSES = a.list_of(_cidr, most=10_000)
 
 ADDRESS_GROUPS = Resource(
     Schema(

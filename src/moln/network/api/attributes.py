@@ -135,14 +135,19 @@ def cidr(value: Any, name: str) -> str:
         raise bad_value(name, f"'{value}' is not a valid IP subnet") from None
 
 
-def list_of(parse: Parse, *, unique: bool = False) -> Parse:
-    """A list; null is the empty one."""
+MOST_ITEMS = 1000  # of one list, where nothing else bounds it: each is kept in a row that lists show (SEC-42)
+
+
+def list_of(parse: Parse, *, unique: bool = False, most: int = MOST_ITEMS) -> Parse:
+    """A list of `most` items at most; null is the empty one."""
 
     def inner(value: Any, name: str) -> tuple[Any, ...]:
         if value is None or value == "":
             return ()
         if not isinstance(value, list):
             raise bad_value(name, f"'{value}' is not a list")
+        if len(value) > most:
+            raise bad_value(name, f"{len(value)} items are more than {most}")
         found = tuple(parse(item, name) for item in value)
         if unique and len(set(found)) != len(found):
             raise bad_value(name, f"Duplicate items in the list: '{', '.join(map(str, value))}'")

@@ -20,6 +20,9 @@ from moln.network.ops import ports as port_ops
 from moln.network.store import rows
 
 
+MOST_DHCP_OPTIONS = 64
+
+
 def parse_fixed_ips(value: Any, name: str) -> list[dict[str, Any]] | None:
     """`[{"subnet_id", "ip_address"}]`, either or both of each; null is as if not given."""
     if value is None:
@@ -63,7 +66,7 @@ def _dhcp_options(value: Any, name: str) -> tuple[DhcpOption, ...]:
     shape = a.object_of(
         {"opt_name": _option_text, "opt_value": a.optional(_option_text), "ip_version": a.ip_version}, required=("opt_name", "opt_value")
     )
-    found = a.list_of(shape)(value, name)
+    found = a.list_of(shape, most=MOST_DHCP_OPTIONS)(value, name)
     options = tuple(DhcpOption(o["opt_name"], o["opt_value"], o.get("ip_version", 4)) for o in found if o["opt_value"] is not None)
     for option in options:
         try:

@@ -1,0 +1,88 @@
+"""SEC-46 (OSSA-2019-005, 2014-030, 2015-007): no client of ours ever talks TLS to somebody who has not proved who they are."""
+
+from __future__ import annotations
+
+import ast
+import re
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.kernel import test_tls
+
+from moln.demo.client import Client, DemoError
+
+SOURCE = Path(__file__).parents[2] / "src/moln"
+OFF = re.compile(
+    r"CERT_NONE|_create_unverified|create_unverified|CERT_OPTIONAL|--insecure|--no-check-certificate|-k\b['\"]|StrictHostKeyChecking=no"
+    r"|NODE_TLS_REJECT_UNAUTHORIZED|PYTHONHTTPSVERIFY|GIT_SSL_NO_VERIFY|strict-ssl|--allow-unauthenticated|AllowUnauthenticated\W+true|trusted-host"
+)
+FALSE = {("verify", False), ("check_hostname", False), ("verify_ssl", False), ("insecure", True), ("ssl_verify", False), ("gpgcheck", 0)}
+GUESTS_KEY = "demo/story.py"  # the demo's own throw-away guest, reached over its own network: its host key is minutes old
+
+
+def code() -> Iterator[Path]:
+    yield from SOURCE.rglob("*.py")
+    yield from SOURCE.rglob("*.sh")
+
+
+def test_no_word_of_ours_turns_verification_off() -> None:
+    found = [f"{path.relative_to(SOURCE)}: {hit[0]}" for path in code() for hit in OFF.finditer(path.read_text())]
+    assert [hit for hit in found if not hit.startswith(GUESTS_KEY)] == []
+
+
+def test_no_argument_or_attribute_turns_verification_off() -> None:
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            pairs = []
+            if isinstance(node, ast.Call):
+                pairs = [(word.arg, word.value) for word in node.keywords]
+            elif isinstance(node, ast.Assign):
+                pairs = [(target.attr, node.value) for target in node.targets if isinstance(target, ast.Attribute)]
+            elif isinstance(node, ast.Dict):
+                pairs = [(key.value, value) for key, value in zip(node.keys, node.values, strict=True) if isinstance(key, ast.Constant)]
+            found += [f"{path.relative_to(SOURCE)}:{node.lineno} {name}" for name, value in pairs
+                      if isinstance(value, ast.Constant) and (name, value.value) in FALSE]  # fmt: skip
+    assert found == []
+
+
+def test_every_context_of_a_client_is_the_default_one() -> None:
+    """ssl.SSLContext(PROTOCOL_TLS_CLIENT) and create_default_context verify; others are made for servers only."""
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("ssl.SSLContext", "SSLContext"):
+                if [ast.unparse(argument) for argument in node.args] not in (["ssl.PROTOCOL_TLS_SERVER"], ["ssl.PROTOCOL_TLS_CLIENT"]):
+                    found.append(f"{path.relative_to(SOURCE)}:{node.lineno}")
+    assert found == []
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """A server whose certificate no system knows, and which is no cloud."""
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", certificate,
+                    "-days", "1", "-subj", "/CN=localhost"], check=True, capture_output=True, timeout=60)  # fmt: skip
+    command = ["openssl", "s_server", "-accept", "127.0.0.1:0", "-key", str(key), "-cert", str(certificate), "-www"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path)
+    assert server.stdout
+    try:
+        line = next(line for line in server.stdout if line.startswith("ACCEPT"))
+        yield f"https://localhost:{line.strip().rpartition(':')[2]}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_our_client_refuses_a_stranger(served: str) -> None:
+    with pytest.raises((DemoError, ssl.SSLError, OSError)) as refused:
+        Client(served, user="admin", password="secret", project="admin")
+    assert "certificate" in str(refused.value).lower(), refused.value
+
+
+def test_these_checks_see_what_they_look_for() -> None:
+    assert OFF.search("ssl.CERT_NONE") and OFF.search('"curl", "-k"') and OFF.search("npm config set strict-ssl false")
+    assert test_tls.__doc__, "how a server proves itself is tested there"

@@ -39,20 +39,20 @@ class Filling:
     """Puts ids of things that there are where a generated request has any text, mostly."""
 
     LIKELY = 0.85
+    DROPPED = (0.0, 0.0, 0.5, 0.8)  # of the properties of a body: with all that may be given at once, hardly any is taken
 
     def __init__(self, ids: Ids, chance: random.Random):
         self._ids, self._chance = ids, chance
 
     def case(self, case: Any) -> None:
         safe = case.method != "GET"
-        for name in case.path_parameters or {}:
-            before = case.operation.path[: case.operation.path.index("{" + name + "}")]
-            if (real := self._ids.of(name, before, safe=safe)) and self._likely():
-                case.path_parameters[name] = self._chance.choice(real)
+        if case.path_parameters and self._likely():
+            case.path_parameters.update(self._ids.values(case.operation.path, safe=safe))
         for name in case.query or {}:
             if (known := self._query(name, case.operation.path)) and self._likely():
                 case.query[name] = self._chance.choice(known)
         if isinstance(case.body, (dict, list)):
+            self._dropped = self._chance.choice(self.DROPPED)
             case.body = self._body(case.body)
 
     def _likely(self) -> bool:
@@ -61,20 +61,21 @@ class Filling:
     def _query(self, name: str, path: str) -> list[str]:
         known = {"limit": ["1", "2"], "sort_dir": ["asc", "desc"], "sort_key": ["id", "name", "created_at"], "all_tenants": ["1"]}
         if name in ("marker", "id", "uuid"):
-            return self._ids.of("", path, safe=False)
-        return known.get(name, self._ids.of(name, safe=False) if name.endswith("_id") else [])
+            return self._ids.of("", path)
+        return known.get(name, self._ids.some(name, safe=False) if name.endswith("_id") else [])
 
     def _body(self, value: Any) -> Any:
         if isinstance(value, list):
             return [self._body(inner) for inner in value]
         if not isinstance(value, dict):
             return value
-        return {key: self._property(key, inner) for key, inner in value.items()}
+        kept = [key for key in value if len(value) == 1 or self._chance.random() >= self._dropped]
+        return {key: self._property(key, value[key]) for key in kept}
 
     def _property(self, key: str, value: Any) -> Any:
         if isinstance(value, (dict, list)):
             return self._body(value)
-        if isinstance(value, str) and key.endswith(("_id", "Ref", "Id", "uuid")) and (real := self._ids.of(key, safe=True)) and self._likely():
+        if isinstance(value, str) and key.endswith(("_id", "Ref", "Id", "uuid")) and (real := self._ids.some(key, safe=True)) and self._likely():
             return self._chance.choice(real)
         return value
 

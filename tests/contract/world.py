@@ -65,11 +65,19 @@ class World:
         make = self.admin.make
         self.domain = make("POST", "/identity/v3/domains", {"domain": {"name": "fuzz-domain"}})["id"]
         self.project = make("POST", "/identity/v3/projects", {"project": {"name": "fuzz-project"}})["id"]
+        spare = make("POST", "/identity/v3/projects", {"project": {"name": "fuzz-spare", "tags": ["fuzz"]}})["id"]
         user = make("POST", "/identity/v3/users", {"user": {"name": "fuzz-user", "password": "a-Secret-1"}})["id"]
         other = make("POST", "/identity/v3/users", {"user": {"name": "fuzz-other", "password": "a-Secret-1"}})["id"]
         group = make("POST", "/identity/v3/groups", {"group": {"name": "fuzz-group"}})["id"]
         make("PUT", f"/identity/v3/groups/{group}/users/{other}")
-        make("POST", "/identity/v3/roles", {"role": {"name": "fuzz-role"}})
+        role, implied = (make("POST", "/identity/v3/roles", {"role": {"name": name}})["id"] for name in ("fuzz-role", "fuzz-implied"))
+        make("PUT", f"/identity/v3/roles/{role}/implies/{implied}")
+        for inherited, after in (("", ""), ("OS-INHERIT/", "/inherited_to_projects")):
+            for target in (f"projects/{spare}", f"domains/{self.domain}"):
+                for actor in (f"users/{other}", f"groups/{group}"):
+                    make("PUT", f"/identity/v3/{inherited}{target}/{actor}/roles/{role}{after}")
+        make("POST", "/identity/v3/policies", {"policy": {"type": "json", "blob": "{}"}})
+        make("POST", "/identity/v3/regions", {"region": {"id": "fuzz"}})
         [member] = self.admin.get("/identity/v3/roles?name=member")["roles"]
         make("PUT", f"/identity/v3/projects/{self.project}/users/{user}/roles/{member['id']}")
         self.own |= {user, self.project}
@@ -78,8 +86,10 @@ class World:
 
     def _shared(self) -> None:
         make = self.admin.make
-        image = {"name": "fuzz-image", "disk_format": "raw", "container_format": "bare", "visibility": "public"}
+        image = {"name": "fuzz-image", "disk_format": "raw", "container_format": "bare", "visibility": "public", "tags": ["fuzz"]}
         self.image = self.admin.make("POST", "/image/v2/images", image)["id"]
+        shared = make("POST", "/image/v2/images", {"name": "fuzz-shared", "visibility": "shared"})["id"]
+        make("POST", f"/image/v2/images/{shared}/members", {"member": self.project})
         headers = {**self.admin.headers, "Content-Type": "application/octet-stream"}
         sent = self.cloud.request("PUT", f"/image/v2/images/{self.image}/file", content=b"\0" * 4096, headers=headers)
         assert sent.status_code == 204, sent.text
@@ -98,6 +108,8 @@ class World:
     def _networks(self) -> None:
         def make(collection: str, single: str, **body: Any) -> str:
             made: str = self.member.make("POST", f"/network/v2.0/{collection}", {single: body})["id"]
+            if collection in TAGGED:
+                self.member.make("PUT", f"/network/v2.0/{collection}/{made}/tags", {"tags": ["fuzz"]})
             return made
 
         self.network = make("networks", "network", name="fuzz-net")
@@ -121,14 +133,15 @@ class World:
         self.admin.make("POST", f"/network/v2.0/qos/policies/{policy}/bandwidth_limit_rules", rule)
         sharing = {"object_type": "network", "object_id": self.network, "action": "access_as_shared", "target_tenant": "fuzz"}
         self.admin.make("POST", "/network/v2.0/rbac-policies", {"rbac_policy": sharing})
+        self.admin.make("POST", f"/network/v2.0/qos/policies/{policy}/dscp_marking_rules", {"dscp_marking_rule": {"dscp_mark": 8}})
+        self.admin.make("POST", "/network/v2.0/flavors", {"flavor": {"name": "fuzz-flavor", "service_type": "L3_ROUTER_NAT"}})
 
     def _volumes(self) -> None:
         make = self.member.make
-        volumes = [make("POST", "/volume/v3/volumes", {"volume": {"name": f"fuzz-volume-{n}", "size": 1}})["id"] for n in range(3)]
+        volumes = [make("POST", "/volume/v3/volumes", {"volume": {"name": f"fuzz-volume-{n}", "size": 1, "metadata": {"fuzz": "1"}}})["id"] for n in range(3)]
         for volume in volumes:
             self._wait(f"/volume/v3/volumes/{volume}", "volume", "available")
-        make("POST", f"/volume/v3/volumes/{volumes[0]}/metadata", {"metadata": {"fuzz": "1"}})
-        make("POST", "/volume/v3/snapshots", {"snapshot": {"volume_id": volumes[0], "name": "fuzz-snapshot"}})
+        make("POST", "/volume/v3/snapshots", {"snapshot": {"volume_id": volumes[0], "name": "fuzz-snapshot", "metadata": {"fuzz": "1"}}})
         make("POST", "/volume/v3/volume-transfers", {"transfer": {"volume_id": volumes[1], "name": "fuzz-transfer"}})
         self.volume = volumes[2]
 
@@ -149,6 +162,7 @@ class World:
             self.cloud.turn(0.02)  # a client can only ask again
 
 
+TAGGED = ("networks", "subnets", "ports", "routers", "floatingips", "security-groups", "subnetpools", "trunks")
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl fuzz"
 
 ALIKE = {
@@ -168,45 +182,76 @@ def _word(name: str) -> str:
     return re.sub(r"_(id|uuid)s?$", "", plain)
 
 
-class Ids:
-    """What there is by collection, from every list that has no variable in its path."""
+Values = dict[str, str]  # of a path's variables
 
-    MOST = 4  # of each
+
+class Ids:
+    """What there is: ids by collection, and for each path values of its variables that belong together."""
+
+    MOST = 12  # of each list
+    PARENTS = 2  # whose children are looked for
 
     def __init__(self, world: World, document: dict[str, Any], chance: random.Random):
-        self.own = world.own
-        self.by_path: dict[str, list[str]] = {}
-        for path, item in document["paths"].items():
-            if "get" in item and "{" not in path and path.startswith("/") and path.count("/") > 1:
-                answer = world.admin.get(path + ("?all_tenants=1" if path.startswith(("/compute", "/volume")) else ""))
-                if found := sorted({i for i in self._ids(answer)}):
-                    self.by_path[path] = found
-        self._chance = chance
+        self.own, self._ask, self._chance = world.own, world.admin.get, chance
+        self._lists = {path for path, item in document["paths"].items() if "get" in item}
+        self._found: dict[str, list[Values]] = {}
+        self.by_list: dict[str, list[str]] = {}
+        for path in sorted(self._lists):
+            if "{" not in path and path.count("/") > 1:
+                self.by_list[path] = self._listed(path)
 
-    def _ids(self, answer: Any) -> list[str]:
-        things = next((v for v in answer.values() if isinstance(v, list)), []) if isinstance(answer, dict) else []
-        found = []
-        for thing in things:
-            inner = thing
-            if isinstance(thing, dict) and len(thing) == 1 and isinstance(next(iter(thing.values())), dict):
-                inner = next(iter(thing.values()))  # {"keypair": {…}}
-            value = next((inner[k] for k in ("id", "uuid", "name") if k in inner), None) if isinstance(inner, dict) else inner
-            if isinstance(value, (str, int)) and str(value):
-                found.append(str(value))
-        return found
+    def _listed(self, path: str) -> list[str]:
+        everybody = path.startswith("/volume/") or path.startswith("/compute/v2.1/servers")
+        answer = self._ask(path + ("?all_tenants=1" if everybody and "{" not in path and path.count("/") < 5 else ""))
+        things: Any = next((v for v in answer.values() if isinstance(v, (list, dict))), []) if isinstance(answer, dict) else []
+        return sorted({name for thing in things if (name := _name(thing))})
 
-    def of(self, name: str, path: str = "", *, safe: bool) -> list[str]:
-        """Ids for a variable or property. path: up to the variable. safe: only those that nothing else stands on."""
-        found = self.by_path.get(path.rstrip("/"), [])
-        if not found:
-            service, last = "/" + path.strip("/").partition("/")[0], path.rstrip("/").rpartition("/")[2]
-            for word in (_word(last), _word(name)):
-                endings = {ALIKE.get(word, word), word + "s"}
-                by_service = [p for p in self.by_path if p.rpartition("/")[2] in endings]
-                by_service.sort(key=lambda p: (not p.startswith(service), p))
-                found = next((self.by_path[p] for p in by_service), [])
-                if found:
-                    break
+    def values(self, path: str, *, safe: bool) -> Values:
+        """Of a path's variables. safe: nothing that others stand on."""
+        known = self._known(path)
         if safe:
-            found = [f for f in found if f not in self.own]
-        return self._chance.sample(found, min(self.MOST, len(found)))
+            known = [values for values in known if not self.own & set(values.values())]
+        return self._chance.choice(known) if known else {}
+
+    def _known(self, path: str) -> list[Values]:
+        """path: its last variable is the last that counts."""
+        path = path[: path.rindex("}") + 1]
+        if path not in self._found:
+            before, _, last = path.rpartition("{")
+            before, last = before.rstrip("/"), last.rstrip("}")
+            outer = self._known(before) if "}" in before else [{}]
+            found: list[Values] = []
+            if before in self._lists:
+                for values in outer[: self.PARENTS]:
+                    found += [values | {last: id} for id in self._listed(before.format(**values))]
+            if not found:
+                ids = self._chance.sample(alike := self.of(last, before), min(self.MOST, len(alike)))
+                found = [values | {last: id} for values in outer[: self.MOST] for id in ids]
+            self._found[path] = found
+        return self._found[path]
+
+    def of(self, name: str, path: str = "") -> list[str]:
+        """Ids for a variable or property. path: up to the variable."""
+        if path in self.by_list:
+            return self.by_list[path]
+        service, last = "/" + path.strip("/").partition("/")[0], path.rstrip("/").rpartition("/")[2]
+        for word in (_word(last), _word(name)):
+            endings = {ALIKE.get(word, word), word + "s"}
+            fitting = sorted((p for p in self.by_list if p.rpartition("/")[2] in endings), key=lambda p: (not p.startswith(service), p))
+            if found := next((self.by_list[p] for p in fitting if self.by_list[p]), []):
+                return found
+        return []
+
+    def some(self, name: str, *, safe: bool) -> list[str]:
+        """Ids for a property of a body, or a parameter of a query."""
+        return [found for found in self.of(name) if not (safe and found in self.own)]
+
+
+def _name(thing: Any) -> str:
+    """What a thing is called in a path."""
+    if isinstance(thing, dict) and len(thing) == 1 and isinstance(next(iter(thing.values())), dict):
+        thing = next(iter(thing.values()))  # {"keypair": {…}}
+    for key in ("id", "uuid", "request_id", "access", "member_id", "volumeId", "port_id", "name") if isinstance(thing, dict) else ():
+        if key in thing:
+            return str(thing[key])
+    return str(thing) if isinstance(thing, (str, int)) else ""

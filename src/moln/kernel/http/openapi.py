@@ -194,10 +194,10 @@ class _Writer:
         found: dict[str, Any] = {}
         for status, shapes in sorted(by_status.items()):
             found[str(status)] = {"description": "Done."}
+            if None in shapes:  # OpenAPI has no word for a body that only some of the actions answer with
+                continue
             content: dict[str, list[dict[str, Any]]] = {}
             for shape in shapes:
-                if shape is None:
-                    continue
                 by_type = shape if isinstance(shape, dict) and any("/" in str(key) for key in shape) else {JSON: shape}
                 for media_type, inner in by_type.items():
                     content.setdefault(media_type, []).append(self.schemas.of(inner))

@@ -19,8 +19,9 @@ SHOWN_TYPES: dict[str, dict[str, Any]] = {
     "revision_number": {"type": "integer"}, "tags": {"type": "array", "items": TEXT}, "subnets": {"type": "array", "items": TEXT},
     "availability_zones": {"type": "array", "items": TEXT}, "security_group_rules": {"type": "array", "items": {"type": "object"}},
     "port_details": {"type": ["object", "null"]}, "port_forwardings": {"type": "array", "items": {"type": "object"}}, "ha": {"type": "boolean"},
+    "default_quota": {"type": ["integer", "null"]},
 }  # fmt: skip
-"""Of attributes that nobody may give."""
+"""Of attributes that nobody may give, or that are shown otherwise."""
 
 
 def _objects(**properties: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from moln.app import App, compose, load_settings
 from moln.simulation import simulated_links, start_nodes
 

@@ -42,7 +42,7 @@ OLD_CHANGE = Given({
 
 
 def described() -> Described:
-    image, member = _image(), {name: str for name in MEMBER["properties"]}
+    image, member = _image(), dict.fromkeys(MEMBER["properties"], str)
     answers: dict[str, Any] = {
         "GET /": VERSIONS, "GET /versions": VERSIONS, "GET /v2": VERSIONS,
         "GET /v2/schemas/image": PUBLISHED, "GET /v2/schemas/images": PUBLISHED, "GET /v2/schemas/member": PUBLISHED,

@@ -73,7 +73,7 @@ class Schemas:
             return {"type": "array", "items": self.of(shape[0])}
         if isinstance(shape, tuple):
             return any_of([self.of(inner) for inner in shape])
-        schema = self._by_type[shape]
+        schema: dict[str, Any] = self._by_type[shape]
         root = shape._root if isinstance(shape, type) and not isinstance(shape, types.GenericAlias) and issubclass(shape, Body) else None
         if root is None:
             return schema

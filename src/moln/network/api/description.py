@@ -103,7 +103,7 @@ def _resource(path: str, resource: Resource) -> Described:
     return Described(answers, bodies, queries)
 
 
-QUOTAS = {name: int for name in QUOTA.defaults}
+QUOTAS = dict.fromkeys(QUOTA.defaults, int)
 QUOTA_VIEW = {f"{name}?": int for name in QUOTA.defaults}
 INTERFACE = {"id": str, "project_id": str, "tenant_id": str, "port_id": str, "network_id": str, "subnet_id": str, "subnet_ids": [str]}
 INTERFACE_BODY = {"subnet_id?": str | None, "port_id?": str | None}

@@ -33,7 +33,7 @@ FULL_TRANSFER = TRANSFER | {"created_at": str, "no_snapshots?": bool, "accepted?
 MESSAGE = {"id": str, "event_id": str, "user_message": str, "message_level": str, "created_at": str, "guaranteed_until": str, "links": LINKS}
 SWITCHED = {"host": str, "service": str, "binary": str, "disabled": bool, "status": str, "disabled_reason?": str | None}
 VERSIONS = {"versions": [{"id": str, "status": str, "version": str, "min_version": str, "updated": str, "links": LINKS}]}
-QUOTAS = {name: int for name in QUOTA.defaults}
+QUOTAS = dict.fromkeys(QUOTA.defaults, int)
 SOME_QUOTAS = {f"{name}?": int for name in QUOTA.defaults}
 USED = {"limit": int, "in_use": int, "reserved": int}
 PAGING = NOT_FILTERS - {"project_id"}
@@ -87,7 +87,7 @@ ANSWERS: dict[str, Any] = {
     "GET /v3/attachments/{attachment_id}": {"attachment": ATTACHED},
     "PUT /v3/attachments/{attachment_id}": {"attachment": ATTACHED},
     "DELETE /v3/attachments/{attachment_id}": {"attachments": [ATTACHMENT]},
-    "GET /v3/os-quota-sets/{target_id}": {"quota_set": ({"id": str, **QUOTAS}, {"id": str, **{name: USED for name in QUOTAS}})},
+    "GET /v3/os-quota-sets/{target_id}": {"quota_set": ({"id": str, **QUOTAS}, {"id": str, **dict.fromkeys(QUOTAS, USED)})},
     "GET /v3/os-quota-sets/{target_id}/defaults": {"quota_set": {"id": str, **QUOTAS}},
     "PUT /v3/os-quota-sets/{target_id}": {"quota_set": QUOTAS},
     "GET /v3/os-quota-class-sets/{class_name}": {"quota_class_set": {"id": str, **QUOTAS}},

@@ -10,6 +10,7 @@ from typing import Any
 import falcon.asgi
 from msgspec import Struct, field
 
+import moln
 import moln.compute.module as compute
 import moln.identity.module as identity
 import moln.image.module as image
@@ -28,6 +29,7 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Route, build_app
+from moln.kernel.http.describing import OpenApi
 from moln.kernel.http.tls import Tls
 from moln.kernel.http.watching import Metrics, Source, watch
 from moln.kernel.link import NodeLinks
@@ -131,6 +133,14 @@ def all_routes(areas: list[Module]) -> list[Route]:
     return [route for area in areas for routes in area.routes for route in routes.all]
 
 
+def render_description(areas: list[Module], server: str = "") -> bytes:
+    """The API in OpenAPI 3.1. server: where it answers."""
+    from moln.kernel.http import openapi  # needed by few, once
+
+    described = {area.name: area.describe() for area in areas if area.describe}
+    return openapi.render(all_routes(areas), described, server=server, release=moln.__version__)
+
+
 def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks], *, clock: Clock | None = None, ids: Ids | None = None,
             hook: Hook | None = None) -> App:  # fmt: skip
     """Put a cloud together over the database in `home`. links: how nodes are reached. hook: sees every statement (fault tests)."""
@@ -147,6 +157,7 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     serve_consoles(asgi, cloud)
     watch(asgi, cloud, {area.name: area.ready for area in areas if area.ready})
     metrics = Metrics(cloud, [_own(workers), *(area.measure for area in areas if area.measure)])
+    asgi.add_route("/openapi.json", OpenApi(lambda: render_description(areas, settings.public_url)))
     if settings.metrics:
         asgi.add_route("/metrics", metrics)
     return App(cloud, areas, workers, asgi, metrics, tls)

@@ -8,6 +8,7 @@ from moln.compute.ops import hosts, measures
 from moln.compute.work.servers import ServersWork
 from moln.kernel.cloud import Cloud
 from moln.kernel.config import Settings
+from moln.kernel.http.schemas import Described
 from moln.kernel.module import Module
 
 
@@ -19,7 +20,13 @@ def module(settings: Settings) -> Module:
         await servers.setup(cloud)
 
     return Module("compute", (routes,), servers.reconcilers, servers.periodics, servers.invariants, setup, hosts.close,
-                  measure=measures.families)  # fmt: skip
+                  measure=measures.families, describe=_describe)  # fmt: skip
 
 
 __all__ = ["api", "module"]
+
+
+def _describe() -> Described:
+    from moln.compute.api.description import described
+
+    return described()

@@ -26,6 +26,7 @@ from moln.identity.ops.tokens import authenticate
 from moln.identity.settings import of as settings_of
 from moln.kernel.cloud import Cloud
 from moln.kernel.config import Settings
+from moln.kernel.http.schemas import Described
 from moln.kernel.module import Module
 from moln.kernel.work import Periodic, Work
 
@@ -57,4 +58,11 @@ def module(settings: Settings) -> Module:
         invariants=INVARIANTS,
         setup=_set_up,
         close=_close,
+        describe=_describe,
     )
+
+
+def _describe() -> Described:
+    from moln.identity.api.description import described
+
+    return described()

@@ -12,6 +12,7 @@ from moln.image.ops.quotas import QUOTA
 from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS, QUOTA_MATCHES_ROWS
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import Unavailable
+from moln.kernel.http.schemas import Described
 from moln.kernel.module import Module
 
 GIB = 1 << 30
@@ -42,4 +43,11 @@ def module(settings: Any) -> Module:
         invariants=(FILES_MATCH_ROWS, QUOTA_MATCHES_ROWS),
         setup=setup,
         close=close,
+        describe=_describe,
     )
+
+
+def _describe() -> Described:
+    from moln.image.api.description import described
+
+    return described()

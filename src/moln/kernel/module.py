@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from moln.kernel.cloud import Cloud
 from moln.kernel.http import Routes
+from moln.kernel.http.schemas import Described
 from moln.kernel.http.watching import Check, Source
 from moln.kernel.work import Periodic, Reconciler
 
@@ -31,6 +32,7 @@ class Module(Struct, frozen=True):
     """One area as app.py takes it. setup: run at start, after the database is open and lower areas are set up; it may bootstrap
     rows (once) and put what the area keeps in memory into `cloud.areas[name]`. close: run at the end.
     ready: why the area's engine cannot be used now. measure: its numbers, asked for by each scrape: cheap.
+    describe: what its operations take and answer where their signatures do not say it; imported when it is asked for.
     """
 
     name: str
@@ -42,3 +44,4 @@ class Module(Struct, frozen=True):
     close: Callable[[Cloud], Awaitable[None]] | None = None
     ready: Check | None = None
     measure: Source | None = None
+    describe: Callable[[], Described] | None = None

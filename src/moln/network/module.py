@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moln.kernel.cloud import Cloud
+from moln.kernel.http.schemas import Described
 from moln.kernel.module import Module
 from moln.network.api import (
     address_groups,
@@ -67,7 +68,14 @@ def module(settings: Any) -> Module:
         setup=setup,
         close=close,
         ready=engine.ready,
+        describe=_describe,
     )
+
+
+def _describe() -> Described:
+    from moln.network.api.description import described
+
+    return described()
 
 
 def _driver(cloud: Cloud, settings: Any) -> NetworkDriver:

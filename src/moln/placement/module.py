@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moln.kernel.cloud import Cloud
+from moln.kernel.http.schemas import Described
 from moln.kernel.module import Invariant, Module, Violation
 from moln.placement.api import allocations, candidates, inventories, names, providers, reshape, versions  # noqa: F401 (they declare routes)
 from moln.placement.api.routes import routes
@@ -27,4 +28,11 @@ def module(settings: Any) -> Module:
             Invariant("what providers count as used is the sum of their allocations", _counters),
             Invariant("every allocation has a consumer, and every consumer an allocation", _consumers),
         ),
+        describe=_describe,
     )  # fmt: skip
+
+
+def _describe() -> Described:
+    from moln.placement.api.description import described
+
+    return described()

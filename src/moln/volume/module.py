@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moln.kernel.cloud import Cloud
+from moln.kernel.http.schemas import Described
 from moln.kernel.module import Module
 from moln.volume.api import actions, attachments, discovery, marks, messages, quotas, services, snapshots, transfers, types, volumes
 from moln.volume.model.types import DEFAULT_TYPE
@@ -45,4 +46,11 @@ def module(settings: Any) -> Module:
         periodics=(POOLS,),
         invariants=INVARIANTS,
         setup=setup,
+        describe=_describe,
     )
+
+
+def _describe() -> Described:
+    from moln.volume.api.description import described
+
+    return described()

@@ -8,13 +8,16 @@ HELP = "print every operation as tab-separated values"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    pass
+    parser.add_argument("--openapi", action="store_true", help="print the API's description in OpenAPI 3.1 (JSON) instead")
 
 
 def run(args: argparse.Namespace) -> int:
-    from moln.app import Settings, all_routes, modules
+    from moln.app import Settings, all_routes, modules, render_description
     from moln.kernel.http.bodies import ANY_VERSION, NEWEST
 
+    if args.openapi:
+        print(render_description(modules(Settings(simulate=True))).decode())
+        return 0
     print("service\tmethod\tpath\taction\tmin_version\tmax_version")
     rows = set()
     for route in all_routes(modules(Settings(simulate=True))):

@@ -31,7 +31,10 @@ NOTHING_COLLECTED = 5
 TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping", "chromium": "chromium", "npm": "npm"}
 """Programs that only tests call, and who brings them."""
 
-NEEDED = ["pytest", "pytest_asyncio", "pytest_timeout", "hypothesis", "openstack", "httpx", "importlinter", "xdist"]
+NEEDED = [
+    "pytest", "pytest_asyncio", "pytest_timeout", "hypothesis", "openstack", "httpx", "importlinter", "xdist", "schemathesis",
+    "openapi_spec_validator",
+]  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

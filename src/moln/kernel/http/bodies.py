@@ -28,12 +28,12 @@ def version(text: str) -> Version:
 
 def since(text: str) -> Meta:
     """`Annotated[str | UnsetType, since("2.26")]`: the field exists from this microversion on."""
-    return Meta(extra={"since": version(text)})
+    return Meta(extra={"since": version(text)}, extra_json_schema={"x-openstack": {"min-ver": text}})
 
 
 def until(text: str) -> Meta:
     """The last microversion that has the field."""
-    return Meta(extra={"until": version(text)})
+    return Meta(extra={"until": version(text)}, extra_json_schema={"x-openstack": {"max-ver": text}})
 
 
 class _Versioned(typing.NamedTuple):

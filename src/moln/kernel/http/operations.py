@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import falcon
 import falcon.asgi
@@ -16,6 +16,7 @@ from moln.kernel.http.routes import Params, Reply, Route
 
 BODY_BOUND = 1 << 20  # bytes of a JSON body, at most
 QUERY_BOUND = 16 << 10  # bytes
+URI = "%/:=&?~#+!$,;'@()*[]"  # what an address may hold besides letters and digits: a Location often has what the caller chose
 _encode = msgspec.json.Encoder().encode
 any_json = msgspec.json.Decoder(Any)
 
@@ -110,7 +111,7 @@ def _apply(reply: Reply, resp: falcon.asgi.Response) -> None:
     if reply.status:
         resp.status = STATUS_LINES[reply.status]
     for name, value in reply.headers.items():
-        resp.set_header(name, value)
+        resp.set_header(name, quote(value, safe=URI) if name.lower() == "location" else value)
     if reply.media_type:
         resp.content_type = reply.media_type
     resp.stream = reply.stream

@@ -33,6 +33,17 @@ class Attribute(Struct, frozen=True, kw_only=True):
     sort: bool = False
 
 
+def says(parse: Parse, **schema: Any) -> Parse:
+    """The same, with the JSON Schema of what it takes beside it (for `/openapi.json`)."""
+    parse.json_schema = schema  # type: ignore[attr-defined]
+    return parse
+
+
+def schema_of(parse: Parse | None) -> dict[str, Any]:
+    """The JSON Schema of what an attribute takes; {} is anything. Of a boolean that may be given as text, say, it tells only the boolean."""
+    return getattr(parse, "json_schema", {})
+
+
 def bad_value(name: str, reason: str) -> Invalid:
     """Neutron's words for a value that cannot be."""
     return Invalid(f"Invalid input for {name}. Reason: {reason}.", field=name)
@@ -48,13 +59,13 @@ def text(most: int = 255) -> Parse:
             raise bad_value(name, f"'{value[:80]}' exceeds maximum length of {most}")
         return value
 
-    return parse
+    return says(parse, type="string", maxLength=most)
 
 
 def text_or_none(most: int = 255) -> Parse:
     """A string or null; null is the empty string."""
     inner = text(most)
-    return lambda value, name: "" if value is None else inner(value, name)
+    return says(lambda value, name: "" if value is None else inner(value, name), type=["string", "null"], maxLength=most)
 
 
 def boolean(value: Any, name: str) -> bool:
@@ -66,6 +77,9 @@ def boolean(value: Any, name: str) -> bool:
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
     raise bad_value(name, f"'{value}' cannot be converted to boolean")
+
+
+says(boolean, type="boolean")
 
 
 def whole(low: int = 0, high: int = (1 << 31) - 1) -> Parse:
@@ -80,12 +94,14 @@ def whole(low: int = 0, high: int = (1 << 31) - 1) -> Parse:
             raise bad_value(name, f"'{value}' is not in range {low} through {high}")
         return value
 
-    return parse
+    return says(parse, type="integer", minimum=low, maximum=high)
 
 
 def optional(parse: Parse) -> Parse:
     """null, or what `parse` takes."""
-    return lambda value, name: None if value is None else parse(value, name)
+    inner = schema_of(parse)
+    schema = {"anyOf": [inner, {"type": "null"}]} if inner else {}
+    return says(lambda value, name: None if value is None else parse(value, name), **schema)
 
 
 def uuid(value: Any, name: str) -> str:
@@ -96,6 +112,9 @@ def uuid(value: Any, name: str) -> str:
     return str(value)
 
 
+says(uuid, type="string", format="uuid")
+
+
 def one_of(*values: Any) -> Parse:
     """One of a few values."""
 
@@ -104,12 +123,15 @@ def one_of(*values: Any) -> Parse:
             raise bad_value(name, f"'{value}' is not in {list(values)}")
         return value
 
-    return parse
+    return says(parse, enum=list(values))
 
 
 def ip_version(value: Any, name: str) -> int:
     """4 or 6."""
     return int(one_of(4, 6)(whole()(value, name), name))
+
+
+says(ip_version, enum=[4, 6])
 
 
 def address(value: Any, name: str) -> str:
@@ -120,11 +142,17 @@ def address(value: Any, name: str) -> str:
         raise bad_value(name, f"'{value}' is not a valid IP address") from None
 
 
+says(address, type="string")
+
+
 def mac(value: Any, name: str) -> str:
     try:
         return addresses.parse_mac(value, field=name)
     except Invalid:
         raise bad_value(name, f"'{value}' is not a valid MAC address") from None
+
+
+says(mac, type="string")
 
 
 def cidr(value: Any, name: str) -> str:
@@ -134,6 +162,8 @@ def cidr(value: Any, name: str) -> str:
     except Invalid:
         raise bad_value(name, f"'{value}' is not a valid IP subnet") from None
 
+
+says(cidr, type="string")
 
 MOST_ITEMS = 1000  # of one list, where nothing else bounds it: each is kept in a row that lists show (SEC-42)
 
@@ -153,7 +183,7 @@ def list_of(parse: Parse, *, unique: bool = False, most: int = MOST_ITEMS) -> Pa
             raise bad_value(name, f"Duplicate items in the list: '{', '.join(map(str, value))}'")
         return found
 
-    return inner
+    return says(inner, type="array", items=schema_of(parse))
 
 
 def object_of(shape: Mapping[str, Parse], *, required: tuple[str, ...] = ()) -> Parse:
@@ -168,7 +198,8 @@ def object_of(shape: Mapping[str, Parse], *, required: tuple[str, ...] = ()) -> 
             raise bad_value(name, f"Validation of dictionary's keys failed. Expected keys: {set(required)}, missing '{absent[0]}'")
         return {key: shape[key](item, key) for key, item in value.items()}
 
-    return inner
+    properties = {key: schema_of(parse) for key, parse in shape.items()}
+    return says(inner, type="object", properties=properties, required=list(required), additionalProperties=False)
 
 
 class Given(Struct, frozen=True):

@@ -24,6 +24,8 @@ BULK = 200  # things in one POST, at most
 Targeted = tuple[dict[str, Any], authority.Target]  # a view, and what policy is asked about it
 Views = Callable[[Reader, RequestContext, list[Any]], Awaitable[list[Targeted]]]
 Write = Callable[..., Awaitable[Any]]
+PUBLISHED: list[tuple[str, Resource]] = []
+"""Every resource that has operations, with the path of its list."""
 Within = dict[str, Any] | None  # fields that all things of a list have: their parent, for those that live inside another
 
 
@@ -202,6 +204,7 @@ def expected_revision(request: falcon.asgi.Request) -> int | None:
 def publish(routes: Routes, resource: Resource) -> None:
     """Declare the resource's operations."""
     path = f"/v2.0/{resource.path}"
+    PUBLISHED.append((path, resource))
 
     async def list_(ctx: RequestContext, query: Params) -> dict[str, Any]:
         return await resource.list_all(ctx, query)
@@ -232,6 +235,7 @@ def publish(routes: Routes, resource: Resource) -> None:
 def publish_children(routes: Routes, parent: Resource, resource: Resource, field: str, **fixed: Any) -> None:
     """Declare the operations of things that live inside another. field: where they name it. fixed: what all of them have."""
     path = f"/v2.0/{parent.path}/{{parent_id}}/{resource.path}"
+    PUBLISHED.append((path, resource))
 
     def within(parent_id: str) -> dict[str, Any]:
         return {field: parent_id, **fixed}

@@ -1,0 +1,168 @@
+"""Requests that a description allows and some that it does not, sent for a time, and what the answers have that it does not say."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import hypothesis
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.core.failures import Failure, FailureGroup
+from tests.contract.cloud import URL
+from tests.contract.world import Client, Ids, World
+
+load_all_checks()
+CHECKED = CHECKS.get_by_names(["status_code_conformance", "content_type_conformance", "response_schema_conformance"])
+schemathesis.serializer.alias([f"application/openstack-images-v2.{n}-json-patch" for n in (0, 1)], "application/json")
+METHODS = ("get", "put", "post", "patch", "delete", "head")
+
+
+def without_security(document: dict[str, Any]) -> dict[str, Any]:
+    """The same description; the token is ours to send."""
+    found = copy.deepcopy(document)
+    found.pop("security", None)
+    found["components"].pop("securitySchemes", None)
+    for item in found["paths"].values():
+        for method in METHODS:
+            item.get(method, {}).pop("security", None)
+    return found
+
+
+class Filling:
+    """Puts ids of things that there are where a generated request has any text, mostly."""
+
+    LIKELY = 0.85
+    DROPPED = (0.0, 0.0, 0.5, 0.8)  # of the properties of a body: with all that may be given at once, hardly any is taken
+
+    def __init__(self, ids: Ids, chance: random.Random):
+        self._ids, self._chance = ids, chance
+
+    def case(self, case: Any) -> None:
+        safe = case.method != "GET"
+        if case.path_parameters and self._likely():
+            case.path_parameters.update(self._ids.values(case.operation.path, safe=safe))
+        for name in case.query or {}:
+            if (known := self._query(name, case.operation.path)) and self._likely():
+                case.query[name] = self._chance.choice(known)
+        if isinstance(case.body, (dict, list)):
+            self._dropped = self._chance.choice(self.DROPPED)
+            case.body = self._body(case.body)
+
+    def _likely(self) -> bool:
+        return self._chance.random() < self.LIKELY
+
+    def _query(self, name: str, path: str) -> list[str]:
+        known = {"limit": ["1", "2"], "sort_dir": ["asc", "desc"], "sort_key": ["id", "name", "created_at"], "all_tenants": ["1"]}
+        if name in ("marker", "id", "uuid"):
+            return self._ids.of("", path)
+        return known.get(name, self._ids.some(name, safe=False) if name.endswith("_id") else [])
+
+    def _body(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._body(inner) for inner in value]
+        if not isinstance(value, dict):
+            return value
+        kept = [key for key in value if len(value) == 1 or self._chance.random() >= self._dropped]
+        return {key: self._property(key, value[key]) for key in kept}
+
+    def _property(self, key: str, value: Any) -> Any:
+        if isinstance(value, (dict, list)):
+            return self._body(value)
+        if isinstance(value, str) and key.endswith(("_id", "Ref", "Id", "uuid")) and (real := self._ids.some(key, safe=True)) and self._likely():
+            return self._chance.choice(real)
+        return value
+
+
+class Finding:
+    """Something that an answer has and the description has not. times: how often."""
+
+    def __init__(self, label: str, what: str, example: str):
+        self.label, self.what, self.example, self.times = label, what, example, 1
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.what} ({self.times} times)\n    {self.example}"
+
+
+class Fuzzer:
+    """Sends requests to a cloud. findings: by operation and kind. counts: answers by status."""
+
+    def __init__(self, document: dict[str, Any], seed: int):
+        self.document, self.seed = document, seed
+        self.findings: dict[tuple[str, str], Finding] = {}
+        self.counts: dict[int, int] = {}
+        self.seen: dict[str, set[int]] = {}
+        schema = schemathesis.openapi.from_dict(without_security(document))
+        schema.config.update(base_url=URL)
+        self._operations = [found.ok() for found in schema.get_all_operations()]
+
+    def round(self, world: World, number: int, until: float, examples: int) -> Iterator[str]:
+        """Every operation once more, in a random order. until: in time.monotonic(). Yields each one's name."""
+        self._world = world
+        chance = random.Random(self.seed + number)
+        self._filling = Filling(Ids(world, self.document, chance), chance)
+        operations = list(self._operations)
+        chance.shuffle(operations)
+        for operation in operations:
+            if time.monotonic() > until:
+                return
+            self._operation(operation, schemathesis.GenerationMode.POSITIVE, examples, chance)
+            if operation.body:  # of text alone nothing is wrong
+                self._operation(operation, schemathesis.GenerationMode.NEGATIVE, examples, chance)
+            yield operation.label
+
+    def _operation(self, operation: Any, mode: Any, examples: int, chance: random.Random) -> None:
+        @hypothesis.seed(chance.getrandbits(32))
+        @hypothesis.settings(
+            max_examples=examples, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+        def send(case: Any) -> None:
+            self._send(operation, case, chance)
+
+        with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # nothing breaks a rule of an operation that has none
+            send()
+
+    def _send(self, operation: Any, case: Any, chance: random.Random) -> None:
+        who: Client = chance.choice([self._world.admin, self._world.admin, self._world.member])
+        self._filling.case(case)
+        headers = {"X-Auth-Token": who.token}
+        area = operation.tags[0] if operation.tags else ""
+        if version := chance.choice(["latest", "latest", "", self._some_version(area, chance)]):
+            headers["OpenStack-API-Version"] = f"{area} {version}"
+        try:
+            wish = requests.Request(**case.as_transport_kwargs(base_url=URL, headers=headers)).prepare()
+            response = self._world.cloud.request(wish.method, wish.url, content=wish.body, headers=dict(wish.headers))
+        except (requests.exceptions.RequestException, httpx.HTTPError, httpx.InvalidURL, UnicodeError):
+            return  # no client can send it
+        status = response.status_code
+        self.counts[status] = self.counts.get(status, 0) + 1
+        self.seen.setdefault(operation.label, set()).add(status)
+        example = f"{headers.get('OpenStack-API-Version', '')} {case.as_curl_command()[:600]} -> {response.text[:300]!r}"
+        if status == 500:
+            self._note(operation, "500", example)
+            return
+        try:
+            case.validate_response(response, checks=CHECKED)
+        except (Failure, FailureGroup) as failure:
+            for one in getattr(failure, "exceptions", [failure]):
+                what = f"{status}: {one.title}: {str(one.message).strip()[:300]}"
+                self._note(operation, what, example)
+
+    def _some_version(self, area: str, chance: random.Random) -> str:
+        last = {"compute": (2, 100), "volume": (3, 70), "placement": (1, 39)}.get(area)
+        return f"{last[0]}.{chance.randint(0, last[1])}" if last else ""
+
+    def _note(self, operation: Any, what: str, example: str) -> None:
+        key = (operation.label, what)
+        if key in self.findings:
+            self.findings[key].times += 1
+        else:
+            self.findings[key] = Finding(operation.label, what, example)

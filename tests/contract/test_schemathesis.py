@@ -1,0 +1,44 @@
+"""All operations of `/openapi.json` under generated requests: no 500, and no answer that the description does not have.
+
+Two minutes; MOLN_SCHEMATHESIS_MINUTES says otherwise, MOLN_SCHEMATHESIS_SEED repeats a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+from tests.contract.cloud import simulated_cloud
+from tests.contract.fuzzing import Fuzzer
+from tests.contract.world import World
+
+MINUTES = float(os.environ.get("MOLN_SCHEMATHESIS_MINUTES", "2"))
+EXAMPLES = 8  # of each operation in a round: as many that its schema allows, and as many that it does not
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(MINUTES * 60 + 300)
+def test_no_request_ends_in_500_and_answers_are_as_described(tmp_path: Path) -> None:
+    seed = int(os.environ.get("MOLN_SCHEMATHESIS_SEED", random.randrange(1 << 32)))
+    print(f"MOLN_SCHEMATHESIS_SEED={seed} MOLN_SCHEMATHESIS_MINUTES={MINUTES:g}")
+    until = time.monotonic() + MINUTES * 60
+    fuzzer: Fuzzer | None = None
+    errors: list[str] = []
+    number = 0
+    while number == 0 or time.monotonic() < until:  # a round on a new cloud each: what one deletes, the next has again
+        home = tmp_path / str(number)
+        home.mkdir()
+        with simulated_cloud(home) as cloud:
+            if fuzzer is None:
+                fuzzer = Fuzzer(json.loads(cloud.request("GET", "/openapi.json").content), seed)
+            sent = list(fuzzer.round(World(cloud), number, until if number else float("inf"), EXAMPLES))
+            errors += [error for error in cloud.errors.found if error not in errors]
+        print(f"round {number}: {len(sent)} operations, {sum(fuzzer.counts.values())} requests so far")
+        number += 1
+    print("answers by status:", dict(sorted(fuzzer.counts.items())))
+    assert not fuzzer.findings, "\n".join(map(str, fuzzer.findings.values()))
+    assert not errors, "\n".join(errors)

@@ -1,4 +1,7 @@
-"""Shelve, offload and unshelve, as `task_state` asks. Each step is recorded before the next: none is done twice for nothing."""
+"""Shelve, offload and unshelve, as `task_state` asks.
+
+Shelving is three steps, each recorded before the next: the server is turned off, its root disk becomes an image, it leaves its host.
+"""
 
 from __future__ import annotations
 
@@ -26,27 +29,30 @@ from moln.volume.ops import attachments
 T, V = TaskState, VmState
 
 
-async def shelve(work: Work, server: Server) -> None:
-    """Off, then its root disk an image, then off its host. Raises: Later, BackendRefused, BackendUnreachable."""
-    if server.task_state is T.SHELVING:
-        driver = driver_of(work, server, deadline_s=GRACE_S + 120)
-        grace_s = GRACE_S if server.vm_state is V.ACTIVE else 0
-        await driver.ensure_server(await spec_of(work, server, driver), "stopped", grace_s)
-        server = await work.write(off_in, work.ctx, server)
-    if server.task_state is T.SHELVING_IMAGE_UPLOADING:
-        await server_images.copy_root(work, server)
-        server = await work.write(shelved_in, work.ctx, server)
-    await _leave(work, server)
+async def turn_off(work: Work, server: Server) -> None:
+    """Raises: Later, BackendRefused, BackendUnreachable."""
+    driver = driver_of(work, server, deadline_s=GRACE_S + 120)
+    grace_s = GRACE_S if server.vm_state is V.ACTIVE else 0
+    await driver.ensure_server(await spec_of(work, server, driver), "stopped", grace_s)
+    await work.write(off_in, work.ctx, server)
 
 
-async def off_in(tx: Transaction, ctx: RequestContext, server: Server) -> Server:
+async def off_in(tx: Transaction, ctx: RequestContext, server: Server) -> None:
     """It does not run; one that boots from a volume has nothing to be copied."""
     if server.snapshot is None:
-        return await shelved_in(tx, ctx, server)
-    return await store.save(tx, server, ctx.now_us, task_state=T.SHELVING_IMAGE_UPLOADING, power_state=PowerState.SHUTDOWN)
+        await shelved_in(tx, ctx, server)
+        return
+    await store.save(tx, server, ctx.now_us, task_state=T.SHELVING_IMAGE_UPLOADING, power_state=PowerState.SHUTDOWN)
+    tx.wake("servers", server.id)
 
 
-async def shelved_in(tx: Transaction, ctx: RequestContext, server: Server) -> Server:
+async def copy(work: Work, server: Server) -> None:
+    """Raises: BackendRefused, BackendUnreachable."""
+    await server_images.copy_root(work, server)
+    await work.write(shelved_in, work.ctx, server)
+
+
+async def shelved_in(tx: Transaction, ctx: RequestContext, server: Server) -> None:
     """From here on its disks may go: its root disk, made anew, begins as the image. Raises: BackendRefused, when somebody deleted that."""
     disks = server.disks
     if server.snapshot is not None:
@@ -54,13 +60,15 @@ async def shelved_in(tx: Transaction, ctx: RequestContext, server: Server) -> Se
         if image is None or image.data_id is None or image.status != "active":
             raise BackendRefused(f"The image {server.snapshot} was deleted before the server was shelved.")
         disks = with_root(server, image.data_id)
-    return await store.save(
+    await store.save(
         tx, server, ctx.now_us, vm_state=V.SHELVED, task_state=T.SHELVING_OFFLOADING, power_state=PowerState.SHUTDOWN, snapshot=None,
         disks=disks,
     )  # fmt: skip
+    tx.wake("servers", server.id)
 
 
-async def _leave(work: Work, server: Server) -> None:
+async def leave(work: Work, server: Server) -> None:
+    """Nothing of the server is on its host any more. Raises: BackendRefused, BackendUnreachable."""
     driver = driver_of(work, server)
     await driver.remove_server(server.id)
     for disk_id in server.disk_ids:
@@ -127,5 +135,5 @@ async def give_up_in(tx: Transaction, ctx: RequestContext, server: Server, reaso
         )  # fmt: skip
 
 
-STEPS = dict.fromkeys((T.SHELVING, T.SHELVING_IMAGE_UPLOADING, T.SHELVING_OFFLOADING), shelve) | {T.UNSHELVING: unshelve}
+STEPS = {T.SHELVING: turn_off, T.SHELVING_IMAGE_UPLOADING: copy, T.SHELVING_OFFLOADING: leave, T.UNSHELVING: unshelve}
 GIVE_UPS = dict.fromkeys(STEPS, give_up_in)

@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from moln.compute.drivers.base import ComputeDriver, Snapshots
+from moln.compute.drivers.base import ComputeDriver, CrashDumps, Snapshots, Suspension
 from moln.compute.drivers.base import ServerState as State
 from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.fake import FakeCompute
@@ -43,6 +43,8 @@ async def _join(cloud: Cloud, name: str, compute: FakeCompute, volumes: FakeVolu
     drivers: dict[str, tuple[type, object]] = {
         "compute": (ComputeDriver, compute),
         "compute-snapshots": (Snapshots, compute),
+        "compute-suspension": (Suspension, compute),
+        "compute-crash-dumps": (CrashDumps, compute),
         "volume": (VolumeDriver, volumes),
         "network": (NodeNetworkDriver, FakeNodeNetwork()),
     }

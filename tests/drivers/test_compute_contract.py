@@ -12,7 +12,17 @@ from uuid import uuid4
 import pytest
 from msgspec.structs import replace
 
-from moln.compute.drivers.base import Card, ComputeDriver, Consoles, Disk, ServerSpec, ServerState, Snapshots
+from moln.compute.drivers.base import (
+    Card,
+    ComputeDriver,
+    Consoles,
+    CrashDumps,
+    Disk,
+    ServerSpec,
+    ServerState,
+    Snapshots,
+    Suspension,
+)
 from moln.compute.drivers.fake import FakeCompute
 from moln.kernel.errors import BackendRefused
 
@@ -223,6 +233,54 @@ async def test_a_reboot_starts_it_again(driver: ComputeDriver, server: ServerSpe
     assert await power_of(driver, server.id) == "running"
     await driver.ensure_server(replace(server, generation=3), "stopped", grace_s=60)
     assert await power_of(driver, server.id) == "stopped"
+
+
+async def test_a_suspended_guest_keeps_its_memory(driver: Any, server: ServerSpec) -> None:
+    assert isinstance(driver, Suspension)
+    assert isinstance(driver, CrashDumps)
+    with pytest.raises(BackendRefused):
+        await driver.suspend_server(server.id)
+    await driver.ensure_server(server, "running")
+    await console_says(driver, server.id, "READY")
+    for _ in range(2):
+        await driver.suspend_server(server.id)
+        assert await power_of(driver, server.id) == "stopped"
+    with pytest.raises(BackendRefused):
+        await driver.trigger_crash_dump(server.id)
+    for _ in range(2):
+        await driver.resume_server(replace(server, generation=2))
+        assert await driver.find_server(server.id) == ServerState(server.id, "running", 2)
+    assert (await driver.console_output(server.id)).count("READY") == 1  # it did not boot
+    await driver.trigger_crash_dump(server.id)
+    await console_says(driver, server.id, "NMI received")  # it goes on
+    await driver.suspend_server(server.id)
+    with pytest.raises(BackendRefused):
+        await driver.resume_server(server)
+    await driver.reboot_server(replace(server, generation=3))
+    await console_says(driver, server.id, "READY", 2)  # it did: the memory is forgotten
+    await driver.ensure_server(replace(server, generation=4), "stopped")
+    with pytest.raises(BackendRefused):
+        await driver.suspend_server(server.id)
+
+
+@pytest.mark.parametrize("stable", [False, True])
+async def test_a_rescued_guest_boots_from_the_disk_that_comes_first(driver: ComputeDriver, server: ServerSpec, stable: bool) -> None:
+    """Its own root disk is empty: it boots only if the other one is booted."""
+    empty = await driver.ensure_disk(str(uuid4()), 1)
+    rescue = await driver.ensure_disk(str(uuid4()), 0, IMAGE)
+    own = Disk(empty.id, empty.path, "vda", serial=empty.id[:20], boot_index=0)
+    first = Disk(rescue.id, rescue.path, "vda", serial=rescue.id[:20], boot_index=0)
+    disks = (replace(own, boot_index=1), replace(first, device="sda", bus="scsi")) if stable else (first, replace(own, device="vdb", boot_index=None))
+    try:
+        await driver.ensure_server(replace(server, disks=(own,)), "running")
+        await driver.reboot_server(replace(server, disks=disks, generation=2))
+        await console_says(driver, server.id, "READY")
+        await driver.reboot_server(replace(server, disks=(own,), generation=3))
+        assert await driver.find_server(server.id) == ServerState(server.id, "running", 3)
+    finally:
+        await driver.remove_server(server.id)
+        await driver.remove_disk(empty.id)
+        await driver.remove_disk(rescue.id)
 
 
 async def test_facts_are_plausible(driver: ComputeDriver) -> None:

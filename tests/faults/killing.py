@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
-from tests.faults import scenes, storage
+from tests.faults import lifecycle, scenes, storage
 
 from moln.app import load_settings, modules
 from moln.compute.model.servers import VmState
@@ -203,5 +203,5 @@ def run(scene: scenes.Scene, folder: Path, step: int = 1) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    known = scenes.BY_NAME | storage.BY_NAME
+    known = scenes.BY_NAME | storage.BY_NAME | lifecycle.BY_NAME
     print(json.dumps(run(known[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1)))

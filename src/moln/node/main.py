@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from moln.compute.drivers.base import ComputeDriver, ServerState, Snapshots
+from moln.compute.drivers.base import ComputeDriver, CrashDumps, ServerState, Snapshots, Suspension
 from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
 from moln.compute.model.facts import HostFacts
@@ -129,6 +129,8 @@ class Node:
             {
                 "compute": (ComputeDriver, self.compute),
                 "compute-snapshots": (Snapshots, self.compute),
+                "compute-suspension": (Suspension, self.compute),
+                "compute-crash-dumps": (CrashDumps, self.compute),
                 "network": (NodeNetworkDriver, self.metadata),
                 "volume": (VolumeDriver, self.volumes),
             },

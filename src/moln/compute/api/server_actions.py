@@ -55,6 +55,11 @@ async def force_delete(ctx: RequestContext, server_id: str) -> None:
     await servers.delete(ctx, server_id, force=True)
 
 
+@action("restore")
+async def restore(ctx: RequestContext, server_id: str) -> None:
+    await servers.restore(ctx, server_id)
+
+
 @action("lock")
 async def lock(ctx: RequestContext, server_id: str, body: dict) -> None:  # type: ignore[type-arg]
     given = body.get("lock")

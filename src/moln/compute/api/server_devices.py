@@ -73,7 +73,8 @@ async def attach_volume(ctx: RequestContext, server_id: str, body: Attach) -> Re
     if not is_uuid(body.volumeId):
         raise Invalid(f"Invalid input for field/attribute volumeId. Value: {body.volumeId[:64]}. It is not a 'uuid'.", field="volumeId")
     delete = truth(given(body.delete_on_termination, False), "delete_on_termination")
-    server, made = await volume_attachments.attach(ctx, server_id, body.volumeId, tag=given(body.tag), delete_on_termination=delete)
+    server, made = await volume_attachments.attach(ctx, server_id, body.volumeId, tag=given(body.tag), delete_on_termination=delete,
+                                                   shelved=ctx.at_least(2, 20))  # fmt: skip
     if ctx.at_least(2, 101):
         return Reply(None, status=202)
     view = AttachmentView.of(server, made).at(ctx.version)
@@ -95,7 +96,7 @@ async def update_volume(ctx: RequestContext, server_id: str, volume_id: str, bod
 
 @routes.delete(VOLUMES + "/{volume_id}", status=202)
 async def detach_volume(ctx: RequestContext, server_id: str, volume_id: str) -> None:
-    await volume_attachments.detach(ctx, server_id, volume_id)
+    await volume_attachments.detach(ctx, server_id, volume_id, shelved=ctx.at_least(2, 20))
 
 
 class FixedIp(Struct, frozen=True):

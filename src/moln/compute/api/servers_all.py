@@ -1,5 +1,17 @@
 """Every operation on servers, declared by one import."""
 
-from moln.compute.api import consoles, instance_actions, server_actions, server_devices, server_parts, servers
+from moln.compute.api import (
+    consoles,
+    instance_actions,
+    rescue,
+    server_actions,
+    server_devices,
+    server_parts,
+    servers,
+    shelving,
+    suspension,
+)
 
-__all__ = ["consoles", "instance_actions", "server_actions", "server_devices", "server_parts", "servers"]
+__all__ = [
+    "consoles", "instance_actions", "rescue", "server_actions", "server_devices", "server_parts", "servers", "shelving", "suspension",
+]  # fmt: skip

@@ -170,6 +170,25 @@ class Snapshots(Protocol):
 
 
 @runtime_checkable
+class Suspension(Protocol):
+    """The ability to put a running guest's memory aside, and to go on from there."""
+
+    async def suspend_server(self, server_id: str) -> None:
+        """The server does not run; its memory is kept on the host. Raises: BackendRefused, when it does not run and nothing is kept."""
+
+    async def resume_server(self, spec: ServerSpec) -> None:
+        """It runs on from the memory that was kept; one of which nothing is kept boots. Any other start forgets the memory."""
+
+
+@runtime_checkable
+class CrashDumps(Protocol):
+    """The ability to make a guest dump its memory."""
+
+    async def trigger_crash_dump(self, server_id: str) -> None:
+        """The guest gets an NMI; what it does then is its own matter. Not idempotent. Raises: BackendRefused, when it does not run."""
+
+
+@runtime_checkable
 class Consoles(Protocol):
     """The ability to open a running server's consoles. Streams do not cross the link: the node serves them (kernel/link/streams.py)."""
 

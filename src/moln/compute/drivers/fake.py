@@ -29,6 +29,7 @@ from moln.compute.drivers.base import (
 )
 from moln.compute.drivers.disks import known
 from moln.compute.drivers.fake_consoles import FakeConsoles
+from moln.compute.drivers.fake_memory import FakeMemory
 from moln.compute.model.facts import HostFacts
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.kernel.link.streams import Stream
@@ -51,6 +52,7 @@ class _Server(Struct, frozen=True):
     power: Power = "stopped"
     console: str = ""
     boots: int = 0
+    memory: bool = False  # whether it is kept, of one that was suspended
 
 
 class _Kept:
@@ -81,8 +83,8 @@ class _Kept:
             self.db.execute("DELETE FROM kept WHERE kind = ? AND id = ?", (kind, id))
 
 
-class FakeCompute:
-    """ComputeDriver, Snapshots and Consoles. faults: by verb, consumed in order. deaf: servers whose guests ignore a shutdown or an unplug."""
+class FakeCompute(FakeMemory):
+    """ComputeDriver, Snapshots, Consoles and what FakeMemory adds. faults: by verb, consumed in order. deaf: servers whose guests ignore a shutdown or an unplug."""
 
     def __init__(
         self,
@@ -150,7 +152,8 @@ class FakeCompute:
                 return self.kept.disks[disk_id].size_bytes
             target = self.images / "incoming" / known(image_id)
             origin = self.kept.origins.get(disk_id)
-            data = (self.images / "base" / origin).read_bytes() if origin else bytes(1 << 20)
+            base = self.images / "base" / origin if origin else None
+            data = base.read_bytes() if base and base.exists() else bytes(1 << 20)  # a disk outlives the image that it began as
             if not target.exists():
                 hidden = target.with_name(f".tmp-{target.name}")
                 hidden.write_bytes(data)
@@ -193,7 +196,7 @@ class FakeCompute:
         server = self.kept.servers[server_id]
         source = "configdrive" if server.spec.config_drive and server_id in self.kept.drives else "http"
         line = f"GUEST: boot {server.boots + 1}\nGUEST: metadata source={source} uuid={server_id}\nGUEST: READY\n"
-        self.kept.put("server", server_id, replace(server, boots=server.boots + 1))
+        self.kept.put("server", server_id, replace(server, boots=server.boots + 1, memory=False))
         self.write_console(server_id, line)
 
     def _power(self, server_id: str, power: Power) -> None:

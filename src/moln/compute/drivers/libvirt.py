@@ -34,6 +34,7 @@ from moln.compute.drivers.base import (
 from moln.compute.drivers.disks import FULL, DiskFolder, known
 from moln.compute.drivers.domain_xml import CONSOLE_LOG, NAME_PREFIX, Look, card_element, disk_element, domain_xml
 from moln.compute.drivers.libvirt_link import LibvirtLink
+from moln.compute.drivers.libvirt_memory import MEMORY_S, LibvirtMemory
 from moln.compute.model.facts import HostFacts
 from moln.compute.model.iso9660 import iso_image
 from moln.kernel.errors import BackendRefused, BackendUnreachable
@@ -66,8 +67,8 @@ class LibvirtSettings(Struct, frozen=True):
     emulator: str = "/usr/bin/qemu-system-x86_64"
 
 
-class LibvirtDriver:
-    """ComputeDriver, Snapshots and Consoles. Verbs on one server take turns; its power is not told while one is at work."""
+class LibvirtDriver(LibvirtMemory):
+    """ComputeDriver, Snapshots, Consoles and what LibvirtMemory adds. Verbs on one server take turns; its power is not told while one is at work."""
 
     def __init__(self, settings: LibvirtSettings, plugger: Plugger) -> None:
         self.settings = settings
@@ -183,8 +184,8 @@ class LibvirtDriver:
         drive = str(self.config_path(spec.id)) if spec.config_drive else None
         await self.link.call(domains.define, domain_xml(spec, self.look, folder, drive))
 
-    async def boot(self, spec: ServerSpec, paused: bool) -> None:
-        """Taps first, then the domain anew (no stale XML survives a stop), then its start."""
+    async def boot(self, spec: ServerSpec, paused: bool, memory: bool = False) -> None:
+        """Taps first, then the domain anew (no stale XML survives a stop), then its start. memory: it runs on from what was kept of it."""
         times = [time.monotonic()]
         for card in spec.cards:
             await self.blocking(self.remember_card, spec.id, card.port_id)
@@ -192,7 +193,7 @@ class LibvirtDriver:
         times.append(time.monotonic())
         await self.define(spec)
         times.append(time.monotonic())
-        await self.link.call(domains.start, spec.id, paused)
+        await self.link.call(domains.start, spec.id, paused, memory, timeout_s=MEMORY_S if memory else None)
         times.append(time.monotonic())
         plugged, defined, started = (round((end - begin) * 1000) for begin, end in pairwise(times))
         log.info("server %s runs: plug %d ms, define %d ms, QEMU %d ms", spec.id, plugged, defined, started)

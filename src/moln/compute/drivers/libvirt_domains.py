@@ -115,10 +115,25 @@ def define(connection: libvirt.virConnect, xml: str) -> None:
     connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
 
 
-def start(connection: libvirt.virConnect, server_id: str, paused: bool) -> None:
+def start(connection: libvirt.virConnect, server_id: str, paused: bool, memory: bool = False) -> None:
+    """memory: run on from the memory that was kept, if there is any; else it is forgotten."""
     domain = get(connection, server_id)
     if not domain.isActive():
-        domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
+        domain.createWithFlags((libvirt.VIR_DOMAIN_START_PAUSED if paused else 0) | (0 if memory else libvirt.VIR_DOMAIN_START_FORCE_BOOT))
+
+
+def keep_memory(connection: libvirt.virConnect, server_id: str) -> None:
+    """Stop a server that is on, its memory kept in libvirt's own folder. Raises: BackendRefused, when it is off and nothing is kept."""
+    domain = get(connection, server_id)
+    if domain.isActive():
+        domain.managedSave(libvirt.VIR_DOMAIN_SAVE_RUNNING)
+    elif not domain.hasManagedSaveImage():
+        raise BackendRefused("The server does not run.")
+
+
+def inject_nmi(connection: libvirt.virConnect, server_id: str) -> None:
+    """Raises: BackendRefused."""
+    _running(connection, server_id).injectNMI()
 
 
 def ask_to_shut_down(connection: libvirt.virConnect, server_id: str) -> None:

@@ -65,7 +65,7 @@ def hypervisors(facts: HostFacts) -> frozenset[str]:
 
 def traits(facts: HostFacts, *, disabled: bool) -> set[str]:
     """What placement may know of a host: that it runs servers, its architecture, its CPU's features."""
-    wanted = {"COMPUTE_NODE", "OWNER_NOVA", "COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_VOLUME_ATTACH_WITH_TAG",
+    wanted = {"COMPUTE_NODE", "COMPUTE_RESCUE_BFV", "OWNER_NOVA", "COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_VOLUME_ATTACH_WITH_TAG",
               "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_IMAGE_TYPE_QCOW2", f"HW_ARCH_{facts.arch.upper()}",
               f"COMPUTE_ARCH_{facts.arch.upper()}"}  # fmt: skip
     if disabled:

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from moln.compute.model.server_rescue import Rescue
 from moln.kernel.errors import Forbidden
 
 MOST_USER_DATA = 65535  # bytes of base64
@@ -19,6 +20,7 @@ class VmState(StrEnum):
     """What a server settles in."""
 
     BUILDING, ACTIVE, PAUSED, STOPPED, ERROR, DELETED = "building", "active", "paused", "stopped", "error", "deleted"
+    SUSPENDED, RESCUED, SHELVED, SHELVED_OFFLOADED = "suspended", "rescued", "shelved", "shelved_offloaded"
 
 
 class TaskState(StrEnum):
@@ -36,6 +38,14 @@ class TaskState(StrEnum):
     REBOOT_STARTED_HARD = "reboot_started_hard"
     PAUSING = "pausing"
     UNPAUSING = "unpausing"
+    SUSPENDING = "suspending"
+    RESUMING = "resuming"
+    RESCUING = "rescuing"
+    UNRESCUING = "unrescuing"
+    SHELVING = "shelving"
+    SHELVING_IMAGE_UPLOADING = "shelving_image_uploading"
+    SHELVING_OFFLOADING = "shelving_offloading"
+    UNSHELVING = "unshelving"
     IMAGE_SNAPSHOT = "image_snapshot"
     DELETING = "deleting"
 
@@ -57,10 +67,11 @@ STATUSES: dict[tuple[str, str | None], str] = {  # `status` by (vm_state, task_s
 SETTLED: dict[str, str] = {
     VmState.BUILDING: "BUILD", VmState.ACTIVE: "ACTIVE", VmState.PAUSED: "PAUSED", VmState.STOPPED: "SHUTOFF",
     VmState.ERROR: "ERROR", VmState.DELETED: "DELETED",
+    VmState.SUSPENDED: "SUSPENDED", VmState.RESCUED: "RESCUE",
+    VmState.SHELVED: "SHELVED", VmState.SHELVED_OFFLOADED: "SHELVED_OFFLOADED",
 }  # fmt: skip
 OTHER_STATUSES = frozenset({  # Nova's, for states we never enter: a filter by them finds nothing
-    "MIGRATING", "PASSWORD", "REBUILD", "RESCUE", "RESIZE", "REVERT_RESIZE", "SHELVED", "SHELVED_OFFLOADED", "SOFT_DELETED",
-    "SUSPENDED", "VERIFY_RESIZE",
+    "MIGRATING", "PASSWORD", "REBUILD", "RESIZE", "REVERT_RESIZE", "SOFT_DELETED", "VERIFY_RESIZE",
 })  # fmt: skip
 WITH_PROGRESS = frozenset({"ACTIVE", "BUILD"})
 
@@ -151,9 +162,10 @@ class FixedAddress(Struct, frozen=True, gc=False, rename={"type_": "OS-EXT-IPS:t
 class Server(Struct, frozen=True, kw_only=True):
     """A virtual machine owned by one project; Line is how it is shown.
 
-    host: the node it was claimed on; None when no host was found. unsettled: something is still to be done. deadline: µs UTC by
+    host: the node it was claimed on; None when no host was found, or when it is offloaded. unsettled: something is still to be done. deadline: µs UTC by
     which it is done or the server is in ERROR. snapshot: the image that is being made of it. generation: raised by each write; a write names the one it read.
     addresses: `addresses` on the wire. nics, disks, volumes: what the reconciler works from. Times: µs UTC.
+    rescue: what it boots from while it is rescued. shelved_image: the image that its root disk is in while it is shelved, or becomes.
     """
 
     id: str
@@ -197,6 +209,8 @@ class Server(Struct, frozen=True, kw_only=True):
     disks: tuple[LocalDisk, ...] = ()
     volumes: tuple[Attached, ...] = ()
     snapshot: str | None = None
+    rescue: Rescue | None = None
+    shelved_image: str | None = None
     unsettled: bool = True
     deadline: int | None = None
     generation: int = 1
@@ -218,6 +232,16 @@ class Server(Struct, frozen=True, kw_only=True):
 
     def nic(self, port_id: str) -> Nic | None:
         return next((n for n in self.nics if n.port_id == port_id), None)
+
+    @property
+    def disk_ids(self) -> tuple[str, ...]:
+        """Every disk of it that may lie on its host."""
+        return tuple(d.id for d in self.disks) + (self.rescue.disk_ids if self.rescue else ())
+
+    @property
+    def root_disk(self) -> LocalDisk | None:
+        """None when it boots from a volume."""
+        return next((d for d in self.disks if d.kind is DiskKind.ROOT), None)
 
     @property
     def attached_nics(self) -> tuple[Nic, ...]:
@@ -336,6 +360,6 @@ def free_device(server_volumes: tuple[Attached, ...], disks: tuple[LocalDisk, ..
 
 __all__ = [
     "BUILD_TASKS", "DISK_CONFIGS", "HARD_REBOOTS", "MOST_TAGS", "MOST_USER_DATA", "OTHER_STATUSES", "SETTLED", "SOFT_REBOOTS",
-    "WITH_PROGRESS", "Address", "Attached", "GroupRef", "Line", "VolumeRef", "groups_of", "volumes_of", "DiskKind", "Fault", "FixedAddress", "Flavor", "LocalDisk", "Nic", "PowerState", "Server",
+    "WITH_PROGRESS", "Rescue", "Address", "Attached", "GroupRef", "Line", "VolumeRef", "groups_of", "volumes_of", "DiskKind", "Fault", "FixedAddress", "Flavor", "LocalDisk", "Nic", "PowerState", "Server",
     "TaskState", "VmState", "addresses_of", "free_device", "states_of", "status_of",
 ]  # fmt: skip

@@ -209,11 +209,12 @@ def _network(name: str, link: str, nic: Nic, ip: str, subnet: Subnet) -> dict[st
     }  # fmt: skip
 
 
-async def config_drive(cloud: Cloud, server: Server) -> dict[str, bytes]:
-    """The files of a server's config drive, by path."""
+async def config_drive(cloud: Cloud, server: Server, admin_pass: str = "") -> dict[str, bytes]:
+    """The files of a server's config drive, by path. admin_pass: told to the guest there, and nowhere else."""
     user_data = await user_data_of(cloud, server)
     files: dict[str, bytes] = {}
-    meta, network = msgspec.json.encode(meta_data(cloud, server)), msgspec.json.encode(await network_data(cloud, server))
+    told = meta_data(cloud, server) | ({"admin_pass": admin_pass} if admin_pass else {})
+    meta, network = msgspec.json.encode(told), msgspec.json.encode(await network_data(cloud, server))
     old = msgspec.json.encode(_nested(ec2(server)))
     for version in (*OPENSTACK_VERSIONS, "latest"):
         files[f"openstack/{version}/meta_data.json"] = meta

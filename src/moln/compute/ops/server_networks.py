@@ -169,6 +169,16 @@ async def release_in(tx: Transaction, ctx: RequestContext, nics: Sequence[Nic], 
             await ports.unbind_in(tx, ctx, nic.port_id)
 
 
+async def move_in(tx: Transaction, ctx: RequestContext, server: Server, *, host: str, zone: str) -> tuple[Nic, ...]:
+    """The server's ports are bound to another host, or with "" to none; they stay the server's. The cards as they are then."""
+    system = ctx.cloud.system_context(ctx.request_id)
+    for nic in server.nics:
+        port = await ports.find(tx, nic.port_id)
+        if port is not None and port.device_id == server.id and port.host_id != host:
+            await ports.bind_in(tx, system, port.id, device_id=server.id, device_owner=OWNER + zone, host_id=host)
+    return await fresh_nics(tx, server.id, server.nics)
+
+
 async def group_names(db: Reader, of: Sequence[Port]) -> dict[str, str]:
     """Names of the ports' security groups by id."""
     ids = {g for p in of for g in p.security_groups}

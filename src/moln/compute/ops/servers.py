@@ -118,6 +118,12 @@ async def unlock_in(tx: Transaction, ctx: RequestContext, server_id: str) -> Non
     await instance_actions.finish(tx, server, "unlock", ctx.now_us)
 
 
+async def restore(ctx: RequestContext, server_id: str) -> None:
+    """Take back a deferred deletion. Deleting is never deferred here: Raises: Conflict, always (NotFound, Forbidden before)."""
+    server = await get_for(ctx.db, ctx, server_id, "os_compute_api:os-deferred-delete:restore")
+    server_states.check(server, "restore", override_lock=may_override(ctx, server))
+
+
 async def reset_state(ctx: RequestContext, server_id: str, state: VmState) -> None:
     """An administrator's word for what a server's state is. Raises: NotFound, Forbidden."""
     await ctx.db.write(reset_state_in, ctx, server_id, state)
@@ -127,11 +133,11 @@ async def reset_state_in(tx: Transaction, ctx: RequestContext, server_id: str, s
     server = await get_for(tx, ctx, server_id, "os_compute_api:os-admin-actions:reset_state")
     if server.vm_state is VmState.BUILDING and server.launched_at is None and state is VmState.ACTIVE:
         raise Forbidden(f"Instance {server_id} was never built; it cannot be called active.")
-    await instance_actions.begin(tx, ctx, server.id, "reset_state", "api_reset_state")
+    await instance_actions.begin(tx, ctx, server.id, "resetState", "api_reset_state")
     server = await store.save(tx, server, ctx.now_us, vm_state=state, task_state=None)
-    await instance_actions.finish(tx, server, "reset_state", ctx.now_us)
+    await instance_actions.finish(tx, server, "resetState", ctx.now_us)
 
 
 __all__ = [
-    "SERVICE", "delete", "get_for", "index", "lock", "may_override", "reset_state", "show", "target", "unlock", "update",
+    "SERVICE", "delete", "get_for", "index", "lock", "may_override", "reset_state", "restore", "show", "target", "unlock", "update",
 ]  # fmt: skip

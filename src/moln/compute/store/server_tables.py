@@ -52,6 +52,8 @@ servers = table(
     column("disks"),
     column("volumes"),
     column("snapshot", null=True),
+    column("rescue", null=True),
+    column("shelved_image", null=True),
     column("unsettled", INT),
     column("deadline", INT, null=True),
     column("generation", INT),

@@ -131,7 +131,7 @@ async def remove(tx: Transaction, server: Server, now_us: int) -> None:
     """Into the history, as deleted. Raises: Conflict."""
     final = {
         "vm_state": VmState.DELETED, "task_state": None, "terminated_at": now_us, "updated_at": now_us, "unsettled": 0, "power_state": 0,
-        "host": server.host, "generation": server.generation + 1,
+        "host": server.host, "rescue": None, "generation": server.generation + 1,
     }  # fmt: skip
     if not await tx.update(servers, final, id=server.id, generation=server.generation):
         raise Conflict(f"Instance {server.id} changed meanwhile; try again.")

@@ -41,12 +41,12 @@ async def apply(work: Work, server: Server) -> None:
 
 
 async def _volume(work: Work, server: Server, attached: Attached) -> Server:
-    driver = driver_of(work, server)
     if attached.state == "attaching":
         disk = await volume_disk(work, server, attached)
-        await driver.attach_disk(server.id, disk)
+        await driver_of(work, server).attach_disk(server.id, disk)
         return await work.write(volume_attached_in, work.ctx, server, attached)
-    await driver.detach_disk(server.id, attached.volume_id)
+    if server.host is not None:  # else it is offloaded: nothing runs that could hold the volume
+        await driver_of(work, server).detach_disk(server.id, attached.volume_id)
     return await work.write(volume_detached_in, work.ctx, server, attached)
 
 
@@ -83,11 +83,11 @@ async def _with_volume(tx: Transaction, ctx: RequestContext, server: Server, old
 
 
 async def _card(work: Work, server: Server, nic: Nic) -> Server:
-    driver = driver_of(work, server)
     if nic.state == "attaching":
-        await driver.attach_card(server.id, card(nic))
+        await driver_of(work, server).attach_card(server.id, card(nic))
         return await work.write(card_attached_in, work.ctx, server, nic)
-    await driver.detach_card(server.id, nic.port_id)
+    if server.host is not None:
+        await driver_of(work, server).detach_card(server.id, nic.port_id)
     return await work.write(card_detached_in, work.ctx, server, nic)
 
 

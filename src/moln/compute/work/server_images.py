@@ -17,7 +17,12 @@ COPY_S = 1800.0
 
 async def snapshot(work: Work, server: Server) -> None:
     """Raises: BackendRefused, BackendUnreachable."""
-    ctx = work.ctx
+    await copy_root(work, server)
+    await work.write(done_in, work.ctx, server, None)
+
+
+async def copy_root(work: Work, server: Server) -> None:
+    """The image `server.snapshot` has the root disk's bytes, if it is still wanted. Raises: BackendRefused, BackendUnreachable."""
     image = await images.find(work.db, server.snapshot or "")
     if image is not None and image.data_id is not None and str(image.status) == "saving":
         root = next(d for d in server.disks if d.kind is DiskKind.ROOT)
@@ -27,10 +32,9 @@ async def snapshot(work: Work, server: Server) -> None:
         )  # fmt: skip
         await driver.ensure_image_data(image.data_id, server.id, root.id)
         try:
-            await data.adopt(ctx, image.id)
+            await data.adopt(work.ctx, image.id)
         except (Gone, NotFound, UnsupportedMedia) as lost:
             raise BackendRefused(lost.message) from None
-    await work.write(done_in, ctx, server, None)
 
 
 async def done_in(tx: Transaction, ctx: RequestContext, server: Server, error: str | None) -> None:

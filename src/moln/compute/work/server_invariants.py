@@ -91,7 +91,7 @@ async def hosts_match(cloud: Cloud) -> list[Violation]:
             out.append(Violation(f"Host {node} does not answer: {lost.message}"))
             continue
         here = rows.get(node, [])
-        ids, disks, cards = {s.id for s in here}, {d.id for s in here for d in s.disks}, {n.port_id for s in here for n in s.nics}
+        ids, disks, cards = {s.id for s in here}, {d for s in here for d in s.disk_ids}, {n.port_id for s in here for n in s.nics}
         out += [
             Violation(f"Host {node} has the unknown server {i}.", f"On {node}: virsh destroy moln-{i}; virsh undefine moln-{i}")
             for i in sorted(set(held.servers) - ids)

@@ -36,18 +36,20 @@ async def apply(work: Work, server: Server) -> None:
         case TaskState.POWERING_ON | TaskState.UNPAUSING:
             await driver.ensure_server(spec, "running")
         case _:
-            await _reboot(driver, server, spec)
+            await reboot_once(driver, server, spec, GRACE_S if task in SOFT_REBOOTS else 0)
+    for disk_id in server.rescue.disk_ids if server.rescue else ():  # of a rescue that failed: nothing boots from it any more
+        await driver.remove_disk(disk_id)
     if task in (TaskState.POWERING_ON, *HARD_REBOOTS, *SOFT_REBOOTS):
         server = await wait_for_ports(work, server)
     await work.write(done_in, work.ctx, server)
 
 
-async def _reboot(driver: ComputeDriver, server: Server, spec: ServerSpec) -> None:
-    """Once: a hypervisor that runs the server at this generation has rebooted it already."""
+async def reboot_once(driver: ComputeDriver, server: Server, spec: ServerSpec, grace_s: float) -> None:
+    """A hypervisor that runs the server at this generation has rebooted it already."""
     now = await driver.find_server(server.id)
     if now is not None and now.power == "running" and now.generation >= server.generation:
         return
-    await driver.reboot_server(spec, GRACE_S if server.task_state in SOFT_REBOOTS else 0)
+    await driver.reboot_server(spec, grace_s)
 
 
 async def done_in(tx: Transaction, ctx: RequestContext, server: Server) -> None:
@@ -59,6 +61,6 @@ async def done_in(tx: Transaction, ctx: RequestContext, server: Server) -> None:
     launched = server.launched_at or (now if vm_state is VmState.ACTIVE else None)
     server = await store.save(
         tx, server, now, vm_state=vm_state, task_state=None, power_state=power_state, deadline=None, volumes=volumes, launched_at=launched,
-        fault=None,
+        fault=None, rescue=None,
     )  # fmt: skip
     await instance_actions.finish(tx, server, power.BY_TASK[asked].name, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moln.compute.model.servers import Server
-from moln.compute.ops import server_disks, server_networks
+from moln.compute.ops import server_disks, server_networks, shelving
 from moln.compute.ops.quotas import QUOTA
 from moln.compute.store import instance_actions
 from moln.compute.store import servers as store
@@ -19,8 +19,8 @@ async def remove(work: Work, server: Server) -> None:
     if server.host is not None:
         driver = driver_of(work, server)
         await driver.remove_server(server.id)
-        for disk in server.disks:
-            await driver.remove_disk(disk.id)
+        for disk_id in server.disk_ids:
+            await driver.remove_disk(disk_id)
     await work.write(removed_in, work.ctx, server)
 
 
@@ -29,6 +29,7 @@ async def removed_in(tx: Transaction, ctx: RequestContext, server: Server) -> No
     now = ctx.now_us
     await server_networks.release_in(tx, ctx, server.nics, server.id)
     await server_disks.release_in(tx, ctx, server.volumes)
+    await shelving.forget_image_in(tx, ctx, server)
     await claims.release_in(tx, server.id, now_us=now)
     await QUOTA.refund(tx, server.project_id, instances=1, cores=server.flavor.vcpus, ram=server.flavor.ram)
     await instance_actions.finish(tx, server, "delete", now)

@@ -9,7 +9,17 @@ from moln.compute.model.servers import BUILD_TASKS, HARD_REBOOTS, SOFT_REBOOTS, 
 from moln.compute.ops import power
 from moln.compute.store import consoles, instance_actions
 from moln.compute.store import servers as store
-from moln.compute.work import server_build, server_devices, server_images, server_power, server_removal, server_sync
+from moln.compute.work import (
+    server_build,
+    server_devices,
+    server_images,
+    server_power,
+    server_removal,
+    server_rescue,
+    server_shelving,
+    server_suspension,
+    server_sync,
+)
 from moln.compute.work.server_invariants import INVARIANTS
 from moln.compute.work.server_ports import Cards
 from moln.compute.work.server_specs import waiting_for
@@ -19,6 +29,8 @@ from moln.kernel.db import Transaction
 from moln.kernel.link.frames import unpack
 from moln.kernel.work import Periodic, Reconciler, Work
 
+STEPS = server_suspension.STEPS | server_rescue.STEPS | server_shelving.STEPS
+GIVE_UPS = server_suspension.GIVE_UPS | server_rescue.GIVE_UPS | server_shelving.GIVE_UPS
 ACTIONS_KEPT_US = 30 * 86400 * 1_000_000
 
 
@@ -31,6 +43,8 @@ async def settle(work: Work, server: Server) -> None:
         await server_build.build(work, server)
     elif task is TaskState.IMAGE_SNAPSHOT:
         await server_images.snapshot(work, server)
+    elif task in STEPS:
+        await STEPS[task](work, server)
     elif task is not None and task not in BUILD_TASKS:
         await server_power.apply(work, server)
     else:
@@ -47,6 +61,9 @@ async def fail_in(tx: Transaction, work: Work, server: Server, reason: str) -> N
     task = server.task_state
     if task is TaskState.IMAGE_SNAPSHOT:
         await server_images.give_up_in(tx, work.ctx, server, reason)
+        return
+    if task in GIVE_UPS:
+        await GIVE_UPS[task](tx, work.ctx, server, reason)
         return
     if task is None and server.vm_state is not VmState.BUILDING:
         await server_devices.give_up_in(tx, work.ctx, server, reason)

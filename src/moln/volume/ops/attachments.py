@@ -113,6 +113,14 @@ async def detach_in(tx: Transaction, attachment_id: str, *, now_us: int) -> None
         await rest(tx, attachment.volume_id, now_us)
 
 
+async def disconnect_in(tx: Transaction, attachment_id: str, *, now_us: int) -> None:
+    """Its server keeps it but runs nowhere: `reserved`, until the guest has it again. Nothing, when it is not attached."""
+    attachment = await store.find(tx, attachment_id)
+    if attachment is not None and attachment.status is AttachStatus.ATTACHED:
+        await store.change(tx, attachment, status=AttachStatus.RESERVED, attached_at=None, host=None)
+        await rest(tx, attachment.volume_id, now_us)
+
+
 async def rest(tx: Transaction, volume_id: str, now_us: int) -> None:
     """Give the volume the status that its attachments call for; one that is at work or broken keeps its own."""
     volume = await volumes.find(tx, volume_id)

@@ -1,5 +1,5 @@
 """Every operation on servers, declared by one import."""
 
-from moln.compute.api import consoles, instance_actions, server_actions, server_devices, server_parts, servers
+from moln.compute.api import consoles, instance_actions, server_actions, server_devices, server_guests, server_parts, servers
 
-__all__ = ["consoles", "instance_actions", "server_actions", "server_devices", "server_parts", "servers"]
+__all__ = ["consoles", "instance_actions", "server_actions", "server_devices", "server_guests", "server_parts", "servers"]

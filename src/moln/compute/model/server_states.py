@@ -38,6 +38,7 @@ RULES = {
     "pause": _on(V.ACTIVE),
     "unpause": _on(V.PAUSED),
     "createImage": _on(V.ACTIVE, V.STOPPED, V.PAUSED, lock=False),
+    "changePassword": _on(V.ACTIVE),
     "attach_volume": _on(V.ACTIVE, V.PAUSED, V.STOPPED),
     "detach_volume": _on(V.ACTIVE, V.PAUSED, V.STOPPED),
     "attach_interface": _on(V.ACTIVE, V.PAUSED, V.STOPPED),

@@ -10,5 +10,6 @@ from moln.compute.api import (  # noqa: F401
     server_groups,
     servers_all,
     services,
+    usage,
     zones,
 )

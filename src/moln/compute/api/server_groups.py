@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from moln.compute.api.routes import routes
 from moln.compute.api.server_bodies import name, number
-from moln.compute.api.shapes import check_query
+from moln.compute.api.shapes import check_query, offset_of
 from moln.compute.model.server_groups import GroupPolicy, Member, ServerGroup
 from moln.compute.ops import server_groups as ops
 from moln.kernel.context import RequestContext
@@ -61,12 +61,8 @@ def _view(ctx: RequestContext, group: ServerGroup, members: list[Member]) -> dic
 @routes.get(PATH)
 async def list_groups(ctx: RequestContext, query: Params) -> dict[str, Any]:
     check_query(ctx, query, ("all_projects", "limit", "offset"))
-    offset = query.get("offset", ["0"])[-1]
-    if not (offset.isascii() and offset.isdigit() and len(offset) < 19):
-        raise Invalid(f"Invalid input for query parameters offset. Value: {offset[:40]}. It must be a whole number of 0 or more.", field="offset")
-    found = await ops.index(
-        ctx, all_projects="all_projects" in query, limit=bounded_limit(query.get("limit", [None])[-1]), offset=int(offset)
-    )
+    limit = bounded_limit(query.get("limit", [None])[-1])
+    found = await ops.index(ctx, all_projects="all_projects" in query, limit=limit, offset=offset_of(query))
     return {"server_groups": [_view(ctx, *one) for one in found]}
 
 

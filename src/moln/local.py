@@ -69,14 +69,16 @@ class _Status:
 
 
 class _Metadata:
-    """`/{network}/{address}/…path`, exactly as the proxy saw it."""
+    """`/{network}/{address}/…path`, exactly as the proxy saw it; a POST's body is no longer than the proxy lets it be."""
 
     def __init__(self, app: Any):
         self._app = app
 
     async def __call__(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **_: str) -> None:
         _, network, address, *rest = req.path.split("/", 3)
-        status, body, media_type = await metadata.answer(self._app.cloud, network, address, "/" + (rest[0] if rest else ""))
+        posted = await req.stream.read(metadata.MOST_POSTED + 1) if req.method == "POST" else None
+        path = "/" + (rest[0] if rest else "")
+        status, body, media_type = await metadata.answer(self._app.cloud, network, address, path, posted)
         resp.status = str(status)
         resp.content_type = media_type
         resp.data = body

@@ -10,6 +10,8 @@ from moln.compute.drivers.base import ComputeDriver, CrashDumps, Snapshots, Susp
 from moln.compute.drivers.base import ServerState as State
 from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.fake import FakeCompute
+from moln.compute.drivers.fake_guests import FakeGuests
+from moln.compute.drivers.guests import Guests
 from moln.kernel.clock import Clock
 from moln.kernel.cloud import Cloud
 from moln.kernel.link import InProcessLinks, MemoryFences, Verbs
@@ -45,6 +47,7 @@ async def _join(cloud: Cloud, name: str, compute: FakeCompute, volumes: FakeVolu
         "compute-snapshots": (Snapshots, compute),
         "compute-suspension": (Suspension, compute),
         "compute-crash-dumps": (CrashDumps, compute),
+        "compute-guests": (Guests, FakeGuests(compute)),
         "volume": (VolumeDriver, volumes),
         "network": (NodeNetworkDriver, FakeNodeNetwork()),
     }

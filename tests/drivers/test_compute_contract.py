@@ -24,6 +24,8 @@ from moln.compute.drivers.base import (
     Suspension,
 )
 from moln.compute.drivers.fake import FakeCompute
+from moln.compute.drivers.fake_guests import FakeGuests
+from moln.compute.drivers.guests import Guests
 from moln.kernel.errors import BackendRefused
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
@@ -70,6 +72,15 @@ async def server(driver: ComputeDriver) -> AsyncIterator[ServerSpec]:
     assert not {card.port_id for card in spec.cards} & set(inventory.ports)
 
 
+@pytest.fixture
+def guests(driver: Any) -> Guests:
+    if isinstance(driver, FakeCompute):
+        return FakeGuests(driver)
+    from moln.compute.drivers.libvirt_guests import LibvirtGuests
+
+    return LibvirtGuests(driver.link, "qemu")
+
+
 async def power_of(driver: ComputeDriver, server_id: str) -> str | None:
     state = await driver.find_server(server_id)
     return state.power if state else None
@@ -113,6 +124,24 @@ async def test_an_older_generation_is_refused(driver: ComputeDriver, server: Ser
     with pytest.raises(BackendRefused):
         await driver.ensure_server(replace(server, generation=4), "running")
     assert await driver.find_server(server.id) == ServerState(server.id, "stopped", 5)
+
+
+async def test_a_running_server_is_told_in_numbers(driver: ComputeDriver, guests: Guests, server: ServerSpec) -> None:
+    await driver.ensure_server(server, "stopped")
+    assert await guests.find_diagnostics(server.id) is None
+    with pytest.raises(BackendRefused):
+        await guests.set_password(server.id, "root", "secret")
+    await driver.ensure_server(replace(server, properties={"hw_qemu_guest_agent": "no"}), "running")
+    told = await guests.find_diagnostics(server.id)
+    assert told is not None and told.driver == "libvirt" and len(told.cpu_times_ns) == 1 and told.memory_kib == 128 * 1024
+    assert [d.device for d in told.disks] == ["vda"] and [c.mac for c in told.cards] == ["fa:16:3e:00:00:01"]
+    assert told.memory_stats["actual"] > 0
+
+
+async def test_a_guest_without_an_agent_takes_no_password(driver: ComputeDriver, guests: Guests, server: ServerSpec) -> None:
+    await driver.ensure_server(server, "running")
+    assert await guests.set_password(server.id, "root", "secret") is False
+    assert await guests.find_diagnostics(str(uuid4())) is None
 
 
 async def test_a_power_change_is_told(driver: ComputeDriver, server: ServerSpec) -> None:

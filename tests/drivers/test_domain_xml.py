@@ -97,3 +97,12 @@ def test_a_block_device_is_opened_as_one() -> None:
     disk = tree(replace(SPEC, disks=(Disk(DISK, "/dev/vg/lv", "vda"),))).find("devices/disk")
     assert disk is not None
     assert disk.get("type") == "block"
+
+
+def test_an_agent_has_a_channel_where_the_image_says_so() -> None:
+    def channels(**properties: str) -> list[str]:
+        found = tree(replace(SPEC, properties=properties)).iterfind("devices/channel/target[@type='virtio']")
+        return [target.get("name", "") for target in found]
+
+    assert channels(hw_qemu_guest_agent="yes") == ["org.qemu.guest_agent.0"]
+    assert channels(hw_qemu_guest_agent="no") == channels() == []

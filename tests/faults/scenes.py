@@ -8,9 +8,10 @@ from typing import Protocol
 from msgspec import Struct
 
 from moln.compute.model.flavors import Flavor
+from moln.compute.model.server_groups import GroupPolicy
 from moln.compute.model.server_requests import BlockDevice, NetworkRequest, ServerRequest
 from moln.compute.model.servers import Server
-from moln.compute.ops import create, flavors, interfaces, power, servers, volume_attachments
+from moln.compute.ops import create, flavors, interfaces, power, server_groups, servers, volume_attachments
 from moln.compute.store import servers as store
 from moln.image.ops import data, images
 from moln.image.ops.images import ImageSpec
@@ -46,7 +47,7 @@ def ctx_of(app: Controller) -> RequestContext:
 
 
 async def world(app: Controller) -> None:
-    """An image, a network, a flavor."""
+    """An image, a network, a flavor, a server group."""
     ctx = ctx_of(app)
     image = await images.create(ctx, ImageSpec(name="image", disk_format="raw", container_format="bare"))
 
@@ -60,6 +61,7 @@ async def world(app: Controller) -> None:
         ipv6_ra_mode=None, ipv6_address_mode=None,
     )  # fmt: skip
     await flavors.create(ctx, Flavor("small", "small", 1, 128, 1, 1, created_at=ctx.now_us))
+    await server_groups.create(ctx, "group", GroupPolicy.ANTI_AFFINITY, None)
 
 
 async def only_image(app: Controller) -> str:
@@ -69,11 +71,12 @@ async def only_image(app: Controller) -> str:
 
 async def request(app: Controller) -> ServerRequest:
     network = (await networks.visible(app.cloud.db, ctx_of(app)))[0]
+    (group, _), *_ = await server_groups.index(ctx_of(app), all_projects=False, limit=1, offset=0)
     blank = BlockDevice(source="blank", destination="volume", size_gib=1, delete_on_termination=True)
     kept = BlockDevice(source="blank", destination="volume", size_gib=1)
     return ServerRequest(
         name="vm", flavor_ref="small", image_ref=await only_image(app), networks=(NetworkRequest(network.id),) * 2,
-        block_devices=(blank, kept), config_drive=True, user_data="aGVsbG8=", metadata={"a": "b"}, tags=("t",),
+        block_devices=(blank, kept), config_drive=True, user_data="aGVsbG8=", metadata={"a": "b"}, tags=("t",), scheduler_hints={"group": group.id},
     )  # fmt: skip
 
 

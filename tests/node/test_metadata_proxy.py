@@ -18,6 +18,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.controller = folder / "metadata.sock"
         self.heads: list[bytes] = []
+        self.bodies: list[bytes] = []
         self.answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/x-moln\r\nContent-Length: 2\r\n\r\nhi"
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.proxy = Proxy(str(self.controller))
@@ -28,6 +29,8 @@ class Bench:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        if self.heads[-1].startswith(b"POST"):
+            self.bodies.append(await reader.readexactly(6))
         writer.write(self.answer)
         writer.close()
 
@@ -55,6 +58,15 @@ async def test_the_controller_learns_network_address_and_path_and_no_header(benc
     assert bench.heads == [b"GET /net-1/127.0.0.1/openstack/latest HTTP/1.1\r\nHost: metadata\r\nConnection: close\r\n\r\n"]
 
 
+async def test_a_password_and_nothing_behind_it_is_passed_on(bench: Bench) -> None:
+    bench.answer = b"HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n"
+    answer = await bench.get(b"POST /openstack/latest/password HTTP/1.1\r\ncontent-length: 6\r\nX-Instance-ID: other\r\n\r\nsecretGET / HTTP/1.1\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 409 Conflict\r\n")
+    head = b"POST /net-1/127.0.0.1/openstack/latest/password HTTP/1.1\r\nHost: metadata\r\nConnection: close\r\nContent-Length: 6\r\n\r\n"
+    assert bench.heads == [head]
+    assert bench.bodies == [b"secret"]
+
+
 async def test_head_has_no_body(bench: Bench) -> None:
     answer = await bench.get(b"HEAD / HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
@@ -65,6 +77,12 @@ async def test_head_has_no_body(bench: Bench) -> None:
     ("request_", "status"),
     [
         (b"POST / HTTP/1.1\r\n\r\n", b"405"),
+        (b"PUT /openstack/latest/password HTTP/1.1\r\n\r\n", b"405"),
+        (b"POST /openstack/latest/meta_data.json HTTP/1.1\r\nContent-Length: 1\r\n\r\nx", b"405"),
+        (b"POST /openstack/latest/password HTTP/1.1\r\n\r\n", b"400"),
+        (b"POST /openstack/latest/password HTTP/1.1\r\nContent-Length: 1021\r\n\r\n", b"400"),
+        (b"POST /openstack/latest/password HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", b"400"),
+        (b"POST /openstack/latest/password HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx", b"400"),
         (b"GET / HTTP/1.1 extra\r\n\r\n", b"400"),
         (b"GET nowhere HTTP/1.1\r\n\r\n", b"400"),
         (b"GET /a\x00b HTTP/1.1\r\n\r\n", b"400"),

@@ -15,7 +15,9 @@ import msgspec
 
 from moln.compute.drivers.base import ComputeDriver, CrashDumps, ServerState, Snapshots, Suspension
 from moln.compute.drivers.consoles import streams_of
+from moln.compute.drivers.guests import Guests
 from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
+from moln.compute.drivers.libvirt_guests import LibvirtGuests
 from moln.compute.model.facts import HostFacts
 from moln.host.places import INTEGRATION_BRIDGE, USER, Places
 from moln.kernel.clock import Clock
@@ -131,6 +133,7 @@ class Node:
                 "compute-snapshots": (Snapshots, self.compute),
                 "compute-suspension": (Suspension, self.compute),
                 "compute-crash-dumps": (CrashDumps, self.compute),
+                "compute-guests": (Guests, LibvirtGuests(self.compute.link, "kvm" if self.compute.kvm else "qemu")),
                 "network": (NodeNetworkDriver, self.metadata),
                 "volume": (VolumeDriver, self.volumes),
             },

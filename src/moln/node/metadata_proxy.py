@@ -3,8 +3,8 @@
     python -m moln.node.metadata_proxy FD SOCKET
 
 FD: where the node hands over listening sockets, each already in its network's namespace: which socket a request came
-through, and from which address, says who asks. Nothing else that a guest sends but the path goes further, so forged
-headers (X-Instance-ID, X-Forwarded-For…) mean nothing. SOCKET: the controller's.
+through, and from which address, says who asks. Nothing else that a guest sends but the path goes further
+(and the body, where it posts its password), so forged headers (X-Instance-ID, X-Forwarded-For…) mean nothing. SOCKET: the controller's.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ from collections.abc import Awaitable, Callable
 
 HEAD_BYTES = 16 << 10
 BODY_BYTES = 1 << 20
+POST_BYTES = 1020  # of a password (Nova's bound)
 REQUEST_S = 10.0
 ANSWER_S = 15.0
 AT_ONCE = 256
 AT_ONCE_PER_NETWORK = 32
 TARGET = re.compile(r"/[A-Za-z0-9._~%/:@!$&'()*+,;=-]{0,2047}")
-REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+PASSWORD = re.compile(r"/openstack/[^/]+/password")
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*(?=\r\n)", re.IGNORECASE)
+REASONS = {
+    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict", 503: "Service Unavailable",
+}  # fmt: skip
 
 
 class Refused(Exception):
@@ -40,14 +45,24 @@ def parse(head: bytes) -> tuple[str, str]:
     if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
         raise Refused(400)
     method, target, _ = parts
-    if method not in ("GET", "HEAD"):
+    if method not in ("GET", "HEAD", "POST"):
         raise Refused(405)
     if target.startswith("http://"):  # a guest that believes us a proxy
         target = "/" + target.removeprefix("http://").partition("/")[2]
     path = target.partition("?")[0]
     if not TARGET.fullmatch(path):
         raise Refused(400)
+    if method == "POST" and not PASSWORD.fullmatch(path):
+        raise Refused(405)
     return method, path
+
+
+def length_of(head: bytes) -> int:
+    """How many bytes a POST says. Raises: Refused, when it does not tell, tells twice, or has too many."""
+    told = LENGTH.findall(head)
+    if len(told) != 1 or b"\r\ntransfer-encoding:" in head.lower() or int(told[0]) > POST_BYTES:
+        raise Refused(400)
+    return int(told[0])
 
 
 def render(status: int, media_type: str, body: bytes, method: str = "GET") -> bytes:
@@ -113,19 +128,22 @@ class Proxy:
         method = "GET"
         try:
             async with asyncio.timeout(REQUEST_S):
-                method, path = parse(await reader.readuntil(b"\r\n\r\n"))
-            return render(*await self.ask(network_id, peer.partition("%")[0], path), method)
+                head = await reader.readuntil(b"\r\n\r\n")
+                method, path = parse(head)
+                posted = await reader.readexactly(length_of(head)) if method == "POST" else None
+            return render(*await self.ask(network_id, peer.partition("%")[0], path, posted), method)
         except Refused as refused:
             return render(refused.status, "text/plain", REASONS[refused.status].encode(), method)
 
-    async def ask(self, network_id: str, address: str, path: str) -> tuple[int, str, bytes]:
+    async def ask(self, network_id: str, address: str, path: str, posted: bytes | None = None) -> tuple[int, str, bytes]:
         """The controller's answer. Raises: Refused(503)."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 reader, writer = await asyncio.open_unix_connection(self.controller, limit=BODY_BYTES)
                 try:
-                    request = f"GET /{network_id}/{address}{path} HTTP/1.1\r\nHost: metadata\r\nConnection: close\r\n\r\n"
-                    writer.write(request.encode())
+                    method, length = ("GET", "") if posted is None else ("POST", f"Content-Length: {len(posted)}\r\n")
+                    request = f"{method} /{network_id}/{address}{path} HTTP/1.1\r\nHost: metadata\r\nConnection: close\r\n{length}\r\n"
+                    writer.write(request.encode() + (posted or b""))
                     data = await reader.read(BODY_BYTES)
                     while chunk := await reader.read(BODY_BYTES):
                         data += chunk

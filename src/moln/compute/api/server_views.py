@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from moln.compute.model.servers import WITH_PROGRESS, FixedAddress, Line, VolumeRef, status_of
-from moln.compute.ops import hosts
+from moln.compute.ops import hosts, server_groups
 from moln.compute.ops.servers import SERVICE
 from moln.compute.store import servers as store
 from moln.kernel.clock import iso
@@ -262,7 +262,10 @@ async def show_all(ctx: RequestContext, servers: list[Line]) -> list[ServerView]
 async def show_one(ctx: RequestContext, server: Line) -> ServerView:
     seen = look(ctx, one=True)
     text = await store.user_data(ctx.db, server.id) if seen.attributes and server.has_user_data else None
-    return show(ctx, server, seen, text)
+    view = show(ctx, server, seen, text)
+    if ctx.version >= (2, 71):
+        view.server_groups = await server_groups.names_of(ctx, server.id)
+    return view
 
 
 _bare_flavor = lru_cache(256)(msgspec.json.Decoder(BareFlavor).decode)

@@ -6,6 +6,7 @@ from moln.compute.api import (
     rescue,
     server_actions,
     server_devices,
+    server_guests,
     server_parts,
     servers,
     shelving,
@@ -13,5 +14,6 @@ from moln.compute.api import (
 )
 
 __all__ = [
-    "consoles", "instance_actions", "rescue", "server_actions", "server_devices", "server_parts", "servers", "shelving", "suspension",
+    "consoles", "instance_actions", "rescue", "server_actions", "server_devices", "server_guests", "server_parts", "servers", "shelving",
+    "suspension",
 ]  # fmt: skip

@@ -47,6 +47,14 @@ def check_query(ctx: RequestContext, query: Params, known: Iterable[str], *, str
         raise Invalid(f"Additional properties are not allowed ({names} {verb} unexpected)", field=unknown[0])
 
 
+def offset_of(query: Params) -> int:
+    """How many of a list to leave out. Raises: Invalid."""
+    text = query.get("offset", ["0"])[-1]
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Invalid(f"Invalid input for query parameters offset. Value: {text[:40]}. It must be a whole number of 0 or more.", field="offset")
+    return int(text)
+
+
 def links(ctx: RequestContext, collection: str, id: str) -> list[dict[str, str]]:
     """The self and bookmark links of a resource."""
     base = f"{ctx.settings.public_url}/compute"

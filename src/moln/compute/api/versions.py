@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moln.kernel.context import RequestContext
+from moln.kernel.errors import NotFound
 
 MIN_VERSION = (2, 1)
 MAX_VERSION = (2, 104)
@@ -25,6 +26,13 @@ def _document(ctx: RequestContext) -> dict[str, Any]:
 async def list_versions(ctx: RequestContext) -> dict[str, Any]:
     """GET /: the one major version there is; Nova's deprecated v2.0 is not offered."""
     return {"versions": [_document(ctx)]}
+
+
+async def show_version_by_id(ctx: RequestContext, id: str) -> dict[str, Any]:
+    """GET /v2.1/versions/{id}. Raises: NotFound."""
+    if id != "v2.1":
+        raise NotFound("The resource could not be found.")
+    return await show_version(ctx)
 
 
 async def show_version(ctx: RequestContext) -> dict[str, Any]:

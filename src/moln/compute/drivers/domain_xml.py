@@ -172,12 +172,20 @@ def card_element(card: Card, look: Look) -> Element:
     return element
 
 
+def agent(properties: dict[str, str]) -> bool:
+    """Whether the image says that there is a QEMU guest agent in it."""
+    return properties.get("hw_qemu_guest_agent", "").lower() in ("1", "t", "true", "on", "y", "yes")
+
+
 def _fixed_devices(devices: Element, folder: Path, properties: dict[str, str]) -> None:
-    """Serial port on a socket that only root reaches, with a log that virtlogd bounds; a screen that listens nowhere; entropy, balloon."""
+    """Serial port on a socket that only root reaches, with a log that virtlogd bounds; a screen that listens nowhere; entropy, balloon, an agent's channel."""
     serial = SubElement(devices, "serial", type="unix")
     SubElement(serial, "source", mode="bind", path=str(folder / SERIAL_SOCKET))
     SubElement(serial, "log", file=str(folder / CONSOLE_LOG), append="on")
     SubElement(serial, "target", type="isa-serial", port="0")
+    if agent(properties):
+        channel = SubElement(devices, "channel", type="unix")
+        SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
     graphics = SubElement(devices, "graphics", type="vnc")
     SubElement(graphics, "listen", type="none")
     model = properties.get("hw_video_model", "vga")

@@ -103,6 +103,7 @@ class FakeCompute(FakeMemory):
         self.consoles = FakeConsoles()
         self.faults: dict[str, list[Fault]] = {}
         self.deaf: set[str] = set()
+        self.passwords: dict[tuple[str, str], str] = {}  # in guests, by server and user
         self.calls: list[str] = []
         self.listeners: list[Callable[[ServerState], None]] = []
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
+from moln.compute.model.server_groups import Companions
+
 RUNS = {"x86_64": ("x86_64", "i686")}  # the architectures whose guests a host of one can run, where that is more than itself
 SAMPLE = 32  # hosts looked at, while enough of them fit
 
@@ -15,7 +17,7 @@ class Wanted(Struct, frozen=True):
 
     arch, hypervisor: as the image asks, in our words. required, forbidden: traits. exclude: hosts not to use.
     more: amounts of further resource classes.
-    same_as: hosts of the servers to be beside. The caller resolves the hints same_host and (to exclude) different_host.
+    group: the servers of its group. same_as: hosts of the servers to be beside. The caller resolves the hints same_host and (to exclude) different_host.
     """
 
     vcpus: int
@@ -30,6 +32,7 @@ class Wanted(Struct, frozen=True):
     forbidden: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
     same_as: frozenset[str] = frozenset()
+    group: Companions | None = None
 
 
 class Host(Struct):
@@ -118,7 +121,7 @@ def fits(host: Host, wanted: Wanted) -> bool:
 
 def _special(wanted: Wanted) -> bool:
     w = wanted
-    return bool(w.arch or w.hypervisor or w.required or w.forbidden or w.exclude or w.same_as or w.host or w.more)
+    return bool(w.arch or w.hypervisor or w.required or w.forbidden or w.exclude or w.same_as or w.host or w.more or w.group)
 
 
 def _suits(host: Host, wanted: Wanted) -> bool:
@@ -133,6 +136,8 @@ def why_not_suited(host: Host, wanted: Wanted) -> Refusal | None:
         return Refusal("was tried already or is excluded", "")
     if wanted.same_as and host.name not in wanted.same_as:
         return Refusal("does not run the server to be beside", "")
+    if wanted.group is not None and (apart := wanted.group.why_not(host.name)) is not None:
+        return Refusal(*apart)
     if wanted.arch and wanted.arch not in RUNS.get(host.arch, (host.arch,)):
         return Refusal("has another architecture", f"needs {wanted.arch}, has {host.arch}")
     if wanted.hypervisor and wanted.hypervisor not in host.hypervisors:
@@ -176,9 +181,13 @@ def choose(pool: Sequence[Host], wanted: Wanted, luck: int) -> list[Host]:
     luck: a random number; it decides which hosts are looked at, and between equals.
     """
     count = len(pool)
-    if count <= SAMPLE:
+    if count <= SAMPLE or wanted.group is not None:  # the group's own hosts must be among those looked at
         at = luck % count if count else 0
-        return best_first([h for h in (*pool[at:], *pool[:at]) if fits(h, wanted)])
+        found = best_first([h for h in (*pool[at:], *pool[:at]) if fits(h, wanted)])
+        if wanted.group is not None:
+            rank = wanted.group.rank
+            found = sorted(found, key=lambda h: rank(h.name))
+        return found
     step = 1 + (luck >> 20) % (count - 1)
     seen = dict.fromkeys((luck + i * step) % count for i in range(SAMPLE))
     found = [pool[i] for i in seen if fits(pool[i], wanted)]

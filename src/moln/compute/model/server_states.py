@@ -47,6 +47,7 @@ RULES = {
     "trigger_crash_dump": _on(V.ACTIVE, V.PAUSED, V.RESCUED, V.ERROR),
     "restore": Rule(frozenset()),  # of SOFT_DELETED: deleting is not deferred here, so no server ever is
     "createImage": _on(V.ACTIVE, V.STOPPED, V.PAUSED, V.SUSPENDED, lock=False),
+    "changePassword": _on(V.ACTIVE),
     "attach_volume": _on(V.ACTIVE, V.PAUSED, V.STOPPED, V.SHELVED, V.SHELVED_OFFLOADED),
     "detach_volume": _on(V.ACTIVE, V.PAUSED, V.STOPPED, V.SHELVED, V.SHELVED_OFFLOADED),
     "attach_interface": _on(V.ACTIVE, V.PAUSED, V.STOPPED),

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from moln.compute.model import wishes
 from moln.compute.model.flavors import Flavor
 from moln.compute.model.scheduling import Choice, Wanted
+from moln.compute.model.server_groups import ServerGroup
 from moln.compute.model.server_requests import ServerRequest, sanitize_hostname
 from moln.compute.model.servers import Fault, Server, TaskState, VmState, addresses_of
 from moln.compute.model.servers import Flavor as FlavorThen
-from moln.compute.ops import flavors, hosts, keypairs, scheduling, server_disks, server_networks
+from moln.compute.ops import flavors, hosts, keypairs, scheduling, server_disks, server_groups, server_networks
 from moln.compute.ops.quotas import QUOTA
 from moln.compute.ops.server_disks import DiskPlan, Sizes
 from moln.compute.ops.server_networks import NetworkPlan
@@ -30,7 +31,9 @@ PASSWORD_LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
 class Plan(Struct, frozen=True):
-    """All that was found out before the transaction. ids: of the servers, in order; choices: a host's candidates for each."""
+    """All that was found out before the transaction. ids: of the servers, in order; choices: a host's candidates for each,
+    none where there is a group: who is where in it is known for certain in the transaction only.
+    """
 
     request: ServerRequest
     flavor: Flavor
@@ -41,6 +44,7 @@ class Plan(Struct, frozen=True):
     ids: tuple[str, ...]
     choices: tuple[Choice, ...]
     reservation_id: str
+    group: ServerGroup | None = None
 
 
 class Created(Struct, frozen=True):
@@ -95,14 +99,15 @@ async def prepare(ctx: RequestContext, request: ServerRequest) -> Plan:
     if request.max_count > 1 and request.hostname and "%" not in request.hostname:
         raise Invalid("Unable to allocate a single hostname to multiple instances", field="hostname")
     avoid, beside = await scheduling.beside(ctx.db, request.scheduler_hints)
+    group = await server_groups.hinted(ctx, request.scheduler_hints)
     wanted = wishes.wanted(
         vcpus=flavor.vcpus, ram_mib=flavor.ram_mib, disk_gib=disks.local_gib, extra_specs=flavor.extra_specs,
         image_properties=disks.image_properties, availability_zone=request.zone, host=only_host(request, disks), exclude=avoid,
         same_as=beside,
     )  # fmt: skip
     ids = tuple(ctx.new_id() for _ in range(await count_at_most(ctx, request, flavor)))
-    choices = tuple(scheduling.pick(ctx.cloud, wanted) for _ in ids)
-    return Plan(request, flavor, disks, networks, key_data, wanted, ids, choices, f"r-{ctx.new_id()[:8]}")
+    choices = tuple(scheduling.pick(ctx.cloud, wanted) for _ in ids) if group is None else ()
+    return Plan(request, flavor, disks, networks, key_data, wanted, ids, choices, f"r-{ctx.new_id()[:8]}", group)
 
 
 async def count_at_most(ctx: RequestContext, request: ServerRequest, flavor: Flavor) -> int:
@@ -203,12 +208,13 @@ async def _create_one(tx: Transaction, ctx: RequestContext, plan: Plan, index: i
         "access_ip_v6": request.access_ip_v6, "disk_config": request.disk_config, "reservation_id": plan.reservation_id,
         "launch_index": index, "root_device": "/dev/vda", "scheduler_hints": request.scheduler_hints,
     }  # fmt: skip
+    choice, wanted = await _choice_in(tx, ctx, plan, index)
     host = await scheduling.place_in(
-        tx, plan.choices[index], server_id=server_id, project_id=project, user_id=ctx.user_id or "", wanted=plan.wanted, now_us=now
+        tx, choice, server_id=server_id, project_id=project, user_id=ctx.user_id or "", wanted=wanted, now_us=now
     )
     await instance_actions.begin(tx, ctx, server_id, "create", "compute__do_build_and_run_instance", host.name if host else None)
     if host is None:
-        fault = Fault(500, plan.choices[index].no_valid_host(), now)
+        fault = Fault(500, choice.no_valid_host(), now)
         server = Server(**common, vm_state=VmState.ERROR, fault=fault, unsettled=False)
         await store.add(tx, server, request.user_data)
         await instance_actions.finish(tx, server, "create", now, error=fault.message)
@@ -224,6 +230,14 @@ async def _create_one(tx: Transaction, ctx: RequestContext, plan: Plan, index: i
     )  # fmt: skip
     await store.add(tx, server, request.user_data)
     return server
+
+
+async def _choice_in(tx: Transaction, ctx: RequestContext, plan: Plan, index: int) -> tuple[Choice, Wanted]:
+    """Where the server at `index` may go: beside or apart from those that are in its group at this moment. Raises: Invalid, OverQuota."""
+    if plan.group is None:
+        return plan.choices[index], plan.wanted
+    wanted = structs.replace(plan.wanted, group=await server_groups.join_in(tx, ctx, plan.group, plan.ids[index]))
+    return scheduling.pick(ctx.cloud, wanted), wanted
 
 
 def names(request: ServerRequest, server_id: str, index: int, count: int) -> tuple[str, str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
+
 from moln.compute.model import wishes
 from moln.compute.model.servers import Server
 from moln.compute.ops import scheduling
+from moln.compute.store import server_groups
 from moln.compute.store import servers as store
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import Conflict
@@ -30,11 +33,15 @@ async def server(cloud: Cloud, id_or_name: str) -> dict[str, Any]:
         vcpus=found.flavor.vcpus, ram_mib=found.flavor.ram, disk_gib=local_gib(found), exclude=avoid, same_as=beside,
         extra_specs=found.flavor.extra_specs, image_properties=found.image_properties, availability_zone=found.pinned_az,
     )  # fmt: skip
+    group = await server_groups.of_server(cloud.db, found.id)
+    if group is not None:
+        wanted = structs.replace(wanted, group=await server_groups.companions(cloud.db, group, but=found.id))
     hosts = []
     for host, why in scheduling.explain_all(cloud, wanted):
         verdict = "fits" if why is None else why.kind + (f" ({why.detail})" if why.detail else "")
         hosts.append({"host": host.name, "verdict": "runs the server" if host.name == found.host else verdict})
-    return {"summary": summary(found), "hosts": sorted(hosts, key=lambda h: h["host"])}
+    text = summary(found) + (f" It is in the group {group.name} ({group.policy})." if group is not None else "")
+    return {"summary": text, "hosts": sorted(hosts, key=lambda h: h["host"])}
 
 
 def local_gib(found: Server) -> int:

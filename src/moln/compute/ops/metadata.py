@@ -8,13 +8,17 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 from typing import Any
 
 import msgspec
 
 from moln.compute.model.servers import Nic, Server
+from moln.compute.ops import server_password
+from moln.compute.store import server_passwords
 from moln.compute.store import servers as store
 from moln.kernel.cloud import Cloud
+from moln.kernel.errors import Conflict, Invalid
 from moln.network.model.subnets import Subnet
 from moln.network.ops import ports, subnets
 
@@ -27,14 +31,19 @@ EC2_VERSIONS = (
 OPENSTACK_VERSIONS = (
     "2012-08-10", "2013-04-04", "2013-10-17", "2015-10-15", "2016-06-30", "2016-10-06", "2017-02-22", "2018-08-27", "2020-10-14",
 )  # fmt: skip
+PASSWORD = re.compile(f"/openstack/({'|'.join(OPENSTACK_VERSIONS[1:])}|latest)/password")
 DOMAIN = "novalocal"  # what follows a server's name in its full host name (Nova's [api]dhcp_domain)
+MOST_POSTED = server_password.MOST_BYTES
 SEED_IDS = 32  # 16 random bytes each
 PLAIN, JSON = "text/plain; charset=UTF-8", "application/json"
 MISSING: Answer = (404, b"Not found.", PLAIN)
 
 
-async def answer(cloud: Cloud, network_id: str, address: str, path: str) -> Answer:
-    """(status code, body, media type) for a guest that asks from `address` on a network. Only its own server is told (SEC-26)."""
+async def answer(cloud: Cloud, network_id: str, address: str, path: str, posted: bytes | None = None) -> Answer:
+    """(status code, body, media type) for a guest that asks from `address` on a network. Only its own server is told (SEC-26).
+
+    posted: what it says rather than asks: its password (openstack/…/password), once.
+    """
     try:
         canonical = str(ipaddress.ip_address(address))
     except ValueError:
@@ -45,7 +54,21 @@ async def answer(cloud: Cloud, network_id: str, address: str, path: str) -> Answ
     server = await store.find(cloud.db, port.device_id)
     if server is None or server.nic(port.id) is None:
         return MISSING
+    if posted is not None:
+        return await _say(cloud, server, path, posted)
     return await told(cloud, server, path, canonical)
+
+
+async def _say(cloud: Cloud, server: Server, path: str, posted: bytes) -> Answer:
+    if not PASSWORD.fullmatch(path):
+        return 405, b"Only a password may be posted.", PLAIN
+    try:
+        await server_password.tell(cloud, server, posted)
+    except Conflict as refused:
+        return 409, refused.message.encode(), PLAIN
+    except Invalid as refused:
+        return 400, refused.message.encode(), PLAIN
+    return 200, b"", PLAIN
 
 
 async def told(cloud: Cloud, server: Server, path: str, address: str = "") -> Answer:
@@ -125,7 +148,7 @@ async def _openstack(cloud: Cloud, server: Server, words: list[str]) -> Answer:
         case "vendor_data.json" | "vendor_data2.json":
             return 200, b"{}", JSON
         case "password":
-            return 200, b"", PLAIN
+            return 200, (await server_passwords.find(cloud.db, server.id)).encode(), PLAIN
         case "user_data" if user_data is not None:
             return 200, user_data, "application/octet-stream"
     return MISSING

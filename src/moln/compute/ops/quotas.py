@@ -12,7 +12,7 @@ DEFAULTS = {
     "injected_file_path_bytes": 255, "key_pairs": 100, "server_groups": 10, "server_group_members": 10,
 }  # fmt: skip
 QUOTA = Quota("compute", DEFAULTS)
-COUNTED = ("instances", "cores", "ram")
+COUNTED = ("instances", "cores", "ram", "server_groups")
 DEFAULT_CLASS = ""  # the kernel's name for the overridden defaults
 P = "os_compute_api:os-quota-sets"
 

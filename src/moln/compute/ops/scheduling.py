@@ -24,7 +24,7 @@ def pick(cloud: Cloud, wanted: Wanted) -> Choice:
     if found:
         found[0].promised_mib += wanted.ram_mib
         return Choice(tuple(found), {}, len(known.hosts), known.by_provider)
-    return Choice((), refusals(known.hosts.values(), wanted), len(known.hosts))
+    return Choice((), refusals(list(known.hosts.values()), wanted), len(known.hosts))
 
 
 def _pool(known: HostTable, wanted: Wanted) -> list[Host]:

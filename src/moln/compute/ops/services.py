@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moln.compute.model.hosts import OFF, ComputeHost
+from moln.compute.model.servers import Flavor
 from moln.compute.ops.hosts import table
 from moln.compute.store import aggregates, servers
 from moln.compute.store import hosts as store
@@ -32,6 +33,11 @@ async def services(ctx: RequestContext, *, host: str | None = None) -> list[Comp
     return [row for row in await ctx.db.all(store.ALL) if host in (None, row.name)]
 
 
+async def everything(ctx: RequestContext) -> list[ComputeHost]:
+    """Every host, for an operation that asks by a rule of its own."""
+    return await ctx.db.all(store.ALL)
+
+
 async def hypervisors(ctx: RequestContext, rule: str = "list") -> list[ComputeHost]:
     ctx.require("compute", f"{HYPERVISORS}:{rule}", {})
     return await ctx.db.all(store.ALL)
@@ -58,6 +64,11 @@ async def servers_on(ctx: RequestContext, host: ComputeHost) -> list[tuple[str, 
     return [(s.id, s.name, s.task_state is not None) for s in await servers.on_host(ctx.db, host.name)]
 
 
+async def flavors_on(ctx: RequestContext, host: ComputeHost) -> list[tuple[str, Flavor]]:
+    """(project, flavor) of each server there."""
+    return [(s.project_id, s.flavor) for s in await servers.on_host(ctx.db, host.name)]
+
+
 async def service(ctx: RequestContext, id: str) -> ComputeHost:
     """By its uuid, or its number before 2.53. Raises: NotFound."""
     by_number = ctx.version < (2, 53)
@@ -80,6 +91,11 @@ async def update(ctx: RequestContext, host: ComputeHost, *, disabled: bool | Non
     """disabled: takes no new servers (placement is told, too); None leaves it. forced_down: counts as down, whatever it reports."""
     ctx.require("compute", f"{P}:update", {})
     return await ctx.db.write(_update_in, host.name, disabled, reason, forced_down, ctx.now_us)
+
+
+async def switch(ctx: RequestContext, host: ComputeHost, *, disabled: bool) -> ComputeHost:
+    """The same for a caller who was authorised by the rule of another operation."""
+    return await ctx.db.write(_update_in, host.name, disabled, None, None, ctx.now_us)
 
 
 async def _update_in(tx: Transaction, name: str, disabled: bool | None, reason: str | None, forced_down: bool | None,

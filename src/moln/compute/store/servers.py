@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from msgspec import Struct, structs
 
 from moln.compute.model.servers import Line, Server, VmState, addresses_of, groups_of, volumes_of
+from moln.compute.store.server_groups import server_group_members
+from moln.compute.store.server_passwords import server_passwords
 from moln.compute.store.server_tables import server_user_data, servers
 from moln.kernel.db import Query, Reader, Transaction, history_of, in_list
 from moln.kernel.errors import Conflict, NotFound
@@ -135,7 +137,8 @@ async def remove(tx: Transaction, server: Server, now_us: int) -> None:
     }  # fmt: skip
     if not await tx.update(servers, final, id=server.id, generation=server.generation):
         raise Conflict(f"Instance {server.id} changed meanwhile; try again.")
-    await tx.delete(server_user_data, server_id=server.id)
+    for beside in (server_user_data, server_group_members, server_passwords):
+        await tx.delete(beside, server_id=server.id)
     await tx.delete(servers, id=server.id)
     tx.changed("servers", server.id)
 

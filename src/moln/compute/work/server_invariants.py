@@ -7,6 +7,7 @@ from moln.compute.model.servers import Server, VmState
 from moln.compute.ops import hosts
 from moln.compute.ops.quotas import COUNTED, QUOTA
 from moln.compute.store import servers as store
+from moln.compute.store.server_groups import COUNT
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.kernel.module import Invariant, Violation
@@ -23,13 +24,12 @@ async def _all(cloud: Cloud) -> list[Server]:
 
 
 async def quota_matches(cloud: Cloud) -> list[Violation]:
-    """Used instances, cores and RAM are the sums over the servers that there are."""
-    sums: dict[str, dict[str, int]] = {}
+    """Used instances, cores and RAM are the sums over the servers that there are; server groups are those that there are."""
+    sums: dict[str, dict[str, int]] = {row["project_id"]: {"server_groups": row["count"]} for row in await cloud.db.all(COUNT)}
     for s in await _all(cloud):
-        of = sums.setdefault(s.project_id, {"instances": 0, "cores": 0, "ram": 0})
-        of["instances"] += 1
-        of["cores"] += s.flavor.vcpus
-        of["ram"] += s.flavor.ram
+        of = sums.setdefault(s.project_id, {})
+        for name, n in (("instances", 1), ("cores", s.flavor.vcpus), ("ram", s.flavor.ram)):
+            of[name] = of.get(name, 0) + n
     out = []
     counted: dict[str, dict[str, int]] = {}
     for row in await cloud.db.all(ALL_USAGES, service=QUOTA.service):

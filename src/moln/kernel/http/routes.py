@@ -8,7 +8,7 @@ import typing
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from moln.kernel.context import RequestContext, Version
 from moln.kernel.errors import Failure
@@ -100,6 +100,10 @@ class Routes:
             return handler
 
         return declare
+
+    def alias(self, route: Route, path: str, *, until: Version) -> None:
+        """The same operation at another path, no longer than `until`."""
+        self.all.append(structs.replace(route, path=path, until=min(route.until, until)))
 
     def get(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
         return self.route("GET", path, **options)

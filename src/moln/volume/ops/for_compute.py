@@ -36,6 +36,15 @@ async def find_type(db: Reader, name_or_id: str) -> VolumeType | None:
     return await type_store.find(db, name_or_id) or await type_store.find_named(db, name_or_id)
 
 
+async def type_names(db: Reader, type_ids: set[str]) -> dict[str, str]:
+    """Whoever asks: a volume tells the name of its type to all who see it."""
+    return await type_store.names(db, type_ids)
+
+
+async def attachments_of_volumes(db: Reader, volume_ids: list[str]) -> dict[str, list[Attachment]]:
+    return await attachment_store.of_volumes(db, volume_ids)
+
+
 async def attachments_of_server(db: Reader, server_id: str) -> list[Attachment]:
     """Oldest first."""
     return await attachment_store.of_server(db, server_id)
@@ -127,7 +136,7 @@ async def connection(cloud: Cloud, volume_id: str, host: str) -> Connection | No
 
 
 __all__ = [
-    "abort_detach_in", "attachments_of_server", "begin_attach_in", "begin_detach_in", "bound_to", "connection", "create_volume_in",
+    "abort_detach_in", "attachments_of_server", "attachments_of_volumes", "begin_attach_in", "begin_detach_in", "bound_to", "connection", "create_volume_in",
     "delete_volume_in", "end_attach_in", "end_detach_in", "find_snapshot", "find_type", "find_volume", "reaches",
-    "server_attachments",
+    "server_attachments", "type_names",
 ]  # fmt: skip

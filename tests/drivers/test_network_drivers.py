@@ -37,6 +37,12 @@ class OvnBench(lab.Central):
     def driver(self) -> NetworkDriver:
         return OvnDriver(self.northbound, self.southbound, SETTINGS)
 
+    def southbound_options(self, port_id: str) -> dict[str, str]:
+        """What northd made of a port, once it has seen all that is written."""
+        self.nbctl("--wait=sb", "sync")
+        out = self.sbctl("--bare", "--columns=options", "find", "Port_Binding", f"logical_port={port_id}")
+        return dict(pair.split("=", 1) for pair in out.split())
+
 
 @pytest.fixture(params=["fake", pytest.param("ovn", marks=pytest.mark.engines)], scope="module")
 def bench(request: pytest.FixtureRequest) -> Iterator[FakeBench | OvnBench]:
@@ -163,6 +169,17 @@ async def test_a_qos_policy_is_kept_on_ports_addresses_and_gateways(driver: Netw
     assert await driver.check(whole(slower)) == []
     await driver.apply(part(small_cloud(), ("port", ONE), ("port", TWO), ("router", ROUTER)))
     assert await driver.check(whole(small_cloud())) == [] and before.written
+
+
+async def test_a_least_bandwidth_comes_and_goes(driver: NetworkDriver, bench: FakeBench | OvnBench) -> None:
+    cloud = cases.with_least(small_cloud())
+    await driver.apply(whole(cloud))
+    assert await driver.check(whole(cloud)) == []
+    if isinstance(bench, OvnBench):
+        assert bench.southbound_options(TWO)["qos_min_rate"] == "2000000", "northd takes it for the node that the port is on"
+    none = structs.replace(cloud, qos={})
+    await driver.apply(part(none, ("port", TWO)))
+    assert await driver.check(whole(none)) == []
 
 
 async def test_a_trunks_subports_come_and_go(driver: NetworkDriver) -> None:

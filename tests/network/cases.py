@@ -55,6 +55,13 @@ def with_trunk(cloud: Topology, host: str = "") -> Topology:
     )  # fmt: skip
 
 
+def with_least(cloud: Topology) -> Topology:
+    """The second guest is on the physical network, and is promised a bandwidth of it."""
+    rule = QosRule(id="99999999-2222-4000-8000-000000000000", project_id="p", policy_id=QOS, kind=QosKind.MINIMUM_BANDWIDTH, min_kbps=2000)
+    two = structs.replace(cloud.ports[TWO], network_id=OUTER, qos_policy_id=QOS, fixed_ips=(FixedIp(OUTER_V4, "203.0.113.50"),))
+    return structs.replace(cloud, qos={QOS: (rule,)}, ports={**cloud.ports, TWO: two})
+
+
 def with_qos(cloud: Topology, **fields: int) -> Topology:
     """The first guest, its floating address and the router's gateway bounded and marked; the second guest by its network."""
     rules = tuple(

@@ -23,6 +23,7 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
     "qos-fip": ("Floating IP QoS", "The floating IP Quality of Service extension"),
     "qos-gateway-ip": ("Router gateway IP QoS", "The router gateway IP Quality of Service extension"),
     "qos-rule-type-details": ("Details of QoS rule types", "Expose details about QoS rule types supported by loaded backend drivers"),
+    "qos-rule-type-filter": ("Allow to filter the list of QoS rule types", "Allow to filter the list of QoS rule types"),
     "qos-rules-alias": ("Quality of Service rules alias API", "API to enable GET, PUT and DELETE operations on QoS policy rules without specifying policy ID"),
     "default-subnetpools": ("Default Subnetpools", "Provides ability to mark and use a subnetpool as the default."),
     "rbac-address-group": ("Add address_group type to RBAC", "Add address_group type to RBAC"),

@@ -50,6 +50,11 @@ class FakeDriver:
         self.engine.nodes[node.name] = node
         self._tell(ChassisChanged())
 
+    async def forget_chassis(self, name: str) -> None:
+        """See NetworkDriver."""
+        self._here()
+        self.remove_chassis(name)
+
     def remove_chassis(self, name: str) -> None:
         """A node leaves."""
         self.engine.nodes.pop(name, None)

@@ -254,6 +254,22 @@ class TakeOver:
         """ovsdbapp's hook; nothing to do."""
 
 
+class Forget:
+    """A node's rows of the southbound database go; whether there were any."""
+
+    def __init__(self, idl: Any, name: str):
+        self.idl, self.name, self.result = idl, name, False
+
+    def run_idl(self, txn: Any) -> None:
+        for table in ("Chassis_Private", "Chassis"):
+            for row in [row for row in self.idl.tables[table].rows.values() if row.name == self.name]:
+                row.delete()
+                self.result = True
+
+    def post_commit(self, txn: Any) -> None:
+        """ovsdbapp's hook; nothing to do."""
+
+
 def differences(idl: Any, index: RowIndex, units: Sequence[Unit]) -> list[str]:
     """How the database differs from all that is wanted, a line each. Changes nothing."""
     problems = []

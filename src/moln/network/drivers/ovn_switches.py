@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from moln.network.drivers.lookup import Lookup
-from moln.network.drivers.ovn_qos import port_qos
+from moln.network.drivers.ovn_qos import port_options, port_qos
 from moln.network.drivers.rows import Ref, Row, Value
 from moln.network.model import addresses
 from moln.network.model.networks import Network
@@ -236,6 +236,7 @@ def port_rows(look: Lookup, port: Port) -> tuple[Row, ...]:
             columns["tag_request"] = columns["tag"] = (carrier.tag,)
         elif port.host_id:
             columns["options"] = {"requested-chassis": port.host_id}
+        columns["options"] = {**columns["options"], **port_options(look, port)}  # type: ignore[dict-item]
         (v4, own4), (v6, own6) = _dhcp(look, port, 4), _dhcp(look, port, 6)
         columns["dhcpv4_options"], columns["dhcpv6_options"], extra = v4, v6, own4 + own6
         pair_macs = sorted({pair.mac_address for pair in port.allowed_address_pairs} - {port.mac_address})

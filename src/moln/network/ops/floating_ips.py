@@ -193,9 +193,19 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
     check_revision(fip.revision_number, revision)
     if await table.by(tx, "floatingip_id", id):
         raise _forwarded(id)
+    await drop_in(tx, ctx, fip)
+
+
+async def idle_on(db: Reader, network_id: str) -> list[FloatingIp]:
+    """Addresses of an external network that stand for nothing: they go with it."""
+    return [f for f in await rows.floating_ips.by(db, "floating_network_id", network_id) if f.port_id is None and f.router_id is None]
+
+
+async def drop_in(tx: Transaction, ctx: RequestContext, fip: FloatingIp) -> None:
+    """Give an address back as its caller was allowed to."""
     await _told(tx, fip)
-    await rows.set_tags(tx, id, ())
-    await rows.floating_ips.remove(tx, id)
+    await rows.set_tags(tx, fip.id, ())
+    await rows.floating_ips.remove(tx, fip.id)
     await QUOTA.refund(tx, fip.project_id, floatingip=1)
     if (outer := await rows.ports.find(tx, fip.floating_port_id)) is not None:
         await ports.drop_in(tx, ctx, outer)

@@ -47,7 +47,8 @@ qos_policies = table(
 
 qos_rules = table(
     "qos_rules", *_plain(), column("policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), index=True), column("kind"), column("direction"),
-    column("max_kbps", INT), column("max_burst_kbps", INT), column("dscp_mark", INT), sa.UniqueConstraint("policy_id", "kind", "direction"),
+    column("max_kbps", INT), column("max_burst_kbps", INT), column("dscp_mark", INT), column("min_kbps", INT),
+    sa.UniqueConstraint("policy_id", "kind", "direction"),
     history=True,
 )  # fmt: skip
 
@@ -172,6 +173,9 @@ flavors = table(
 profiles = table("service_profiles", *_standard(), column("driver"), column("metainfo"), column("enabled", INT), history=True)
 
 tags = table("network_tags", column("resource_id", sa.Text), column("tag"), sa.UniqueConstraint("resource_id", "tag"))
+
+agent_notes = table("network_agent_notes", column("agent_id", sa.Text, unique=True), column("description"))
+"""What operators said of agents; the agents themselves are the engine's nodes."""
 
 writers = table("network_writers", column("name", sa.Text, unique=True), column("epoch", INT))
 """The engine's writer: each start takes a higher epoch."""

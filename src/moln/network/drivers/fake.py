@@ -115,7 +115,7 @@ class FakeDriver:
             options = row.columns.get("options")
             if row.table == "Logical_Switch_Port" and row.columns.get("enabled") == (True,) and isinstance(options, dict):
                 if host := options.get("requested-chassis"):
-                    ups[str(row.columns["name"])] = str(host)
+                    ups[str(row.columns["name"])] = str(host).partition(",")[0]
                 elif isinstance(parent := row.columns["parent_name"], tuple) and parent:
                     carried[str(row.columns["name"])] = str(parent[0])
         return ups | {port: ups[parent] for port, parent in carried.items() if parent in ups}

@@ -189,6 +189,14 @@ def _dhcp(look: Lookup, port: Port, version: int) -> tuple[tuple[Ref, ...], tupl
     return (Ref(own.key),), (own,)
 
 
+def _chassis(look: Lookup, port: Port) -> dict[str, str]:
+    """Where a port is. Where others wait for it, it is there too, but silent until its guest speaks there (RARP): so it moves without a gap."""
+    waiting = look.topology.waiting.get(port.id, ())
+    if not waiting:
+        return {"requested-chassis": port.host_id}
+    return {"requested-chassis": ",".join((port.host_id, *waiting)), "activation-strategy": "rarp"}
+
+
 def port_rows(look: Lookup, port: Port) -> tuple[Row, ...]:
     """A logical switch port, the groups it is in, and DHCP options of its own.
 
@@ -235,7 +243,7 @@ def port_rows(look: Lookup, port: Port) -> tuple[Row, ...]:
             columns["parent_name"] = (carrier.parent_id,)
             columns["tag_request"] = columns["tag"] = (carrier.tag,)
         elif port.host_id:
-            columns["options"] = {"requested-chassis": port.host_id}
+            columns["options"] = _chassis(look, port)
         columns["options"] = {**columns["options"], **port_options(look, port)}  # type: ignore[dict-item]
         (v4, own4), (v6, own6) = _dhcp(look, port, 4), _dhcp(look, port, 6)
         columns["dhcpv4_options"], columns["dhcpv6_options"], extra = v4, v6, own4 + own6

@@ -41,7 +41,7 @@ class Carrier(Struct, frozen=True):
 
 
 class Topology(Struct, frozen=True, kw_only=True):
-    """Things by id; rules of QoS by policy, carriers by the subport. A router, port or subnet comes with all that it refers to (its network, its addresses' subnets...)."""
+    """Things by id; rules of QoS by policy, carriers by the subport, nodes that wait for a port by the port. A router, port or subnet comes with all that it refers to (its network, its addresses' subnets...)."""
 
     networks: Mapping[str, Network] = {}
     subnets: Mapping[str, Subnet] = {}
@@ -54,6 +54,7 @@ class Topology(Struct, frozen=True, kw_only=True):
     forwardings: Mapping[str, PortForwarding] = {}
     address_groups: Mapping[str, AddressGroup] = {}
     subports: Mapping[str, Carrier] = {}
+    waiting: Mapping[str, tuple[str, ...]] = {}
 
 
 class Change(Struct, frozen=True, order=True):

@@ -21,7 +21,7 @@ from moln.network.model.ports import (
 from moln.network.ops import addressing, authority, qos, security_groups
 from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, look_at, missing
 from moln.network.ops.port_checks import check_owner, check_security, full_pairs, groups_for
-from moln.network.store import rows
+from moln.network.store import bindings, rows
 
 Fixed = Sequence[Mapping[str, Any]]
 
@@ -184,6 +184,8 @@ async def change_in(tx: Transaction, ctx: RequestContext, network: Network, port
             )
     if "host_id" in changes:
         changes["vif_type"] = "ovs" if changes["host_id"] else "unbound"
+        if changes["host_id"] != port.host_id:  # who has the port waits for it no longer; nobody waits for one that is nowhere
+            await bindings.forget(tx, port.id, changes["host_id"] or None)
     new = structs.replace(port, **changes)
     if fixed_ips is not None:
         changes["fixed_ips"] = await _readdress(tx, ctx, network, new, fixed_ips)
@@ -298,6 +300,7 @@ async def drop_in(tx: Transaction, ctx: RequestContext, port: Port) -> None:
     await trunks.forget_port_in(tx, ctx, port.id)
     await port_forwardings.forget_port_in(tx, ctx, port.id)
     await rows.let_go(tx, port.id)
+    await bindings.forget(tx, port.id)
     await rows.wear(tx, port.id, ())
     await rows.part(tx, port.id)
     await rows.set_tags(tx, port.id, ())

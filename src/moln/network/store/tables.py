@@ -86,6 +86,12 @@ addresses = table(
     column("port_id", sa.Text, sa.ForeignKey("ports.id"), index=True), sa.UniqueConstraint("subnet_id", "ip_address"),
 )  # fmt: skip
 
+bindings = table(
+    "port_bindings", column("port_id", sa.Text, sa.ForeignKey("ports.id"), index=True), column("host"), column("vnic_type"), column("profile"),
+    sa.UniqueConstraint("port_id", "host"),
+)  # fmt: skip
+"""Nodes that wait for a port; the one that has it is in the port's own row."""
+
 routers = table(
     "routers", *_standard(), column("name"), column("admin_state_up", INT), column("gateway_network_id", sa.Text, null=True, index=True),
     column("gateway_port_id", null=True), column("enable_snat", INT), column("routes"), column("availability_zone_hints"),

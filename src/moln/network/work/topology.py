@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from moln.kernel.db import Reader
+from moln.network.model.bindings import Binding
 from moln.network.model.ports import Owner
 from moln.network.model.qos import QosRule
 from moln.network.model.topology import Carrier, Change, Topology, by_id
-from moln.network.store import qos, rows, trunks
+from moln.network.store import bindings, qos, rows, trunks
 from moln.network.store.address_groups import address_groups
 from moln.network.store.port_forwardings import port_forwardings
 
@@ -28,6 +29,7 @@ async def everything(db: Reader) -> Topology:
         forwardings=by_id(await port_forwardings.all(db)),
         address_groups=by_id(await address_groups.all(db)),
         subports=_carriers(await trunks.all_carried(db)),
+        waiting=_waiting(await bindings.all_waiting(db)),
     )
 
 
@@ -40,6 +42,13 @@ def _by_policy(rules: Iterable[QosRule]) -> dict[str, tuple[QosRule, ...]]:
 
 def _carriers(carried: Iterable[trunks.Carried]) -> dict[str, Carrier]:
     return {one.port_id: Carrier(one.parent_id, one.segmentation_id) for one in carried}
+
+
+def _waiting(bound: Iterable[Binding]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for binding in bound:
+        found[binding.port_id] = (*found.get(binding.port_id, ()), binding.host)
+    return found
 
 
 async def _users_of(db: Reader, policy_ids: Iterable[str]) -> set[Change]:
@@ -117,5 +126,5 @@ async def partial(db: Reader, changes: frozenset[Change]) -> Topology:
         networks=by_id(networks), subnets=subnets, ports=ports, routers=by_id(routers), floating_ips=fips, groups=by_id(groups), rules=by_id(rules),
         qos=_by_policy(await qos.rules.by_any(db, "policy_id", policies)), forwardings=by_id(forwardings),
         address_groups=by_id(await address_groups.some(db, _ids(changes, "addresses"))),
-        subports=_carriers(await trunks.carriers_of(db, ports)),
+        subports=_carriers(await trunks.carriers_of(db, ports)), waiting=_waiting(await bindings.waiting_for(db, ports)),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from moln.network.drivers.base import EngineSettings, Fenced, NetworkDriver, Por
 from moln.network.drivers.fake import FakeDriver, FakeEngine
 from moln.network.drivers.ovn import OvnDriver
 from moln.network.model.address_groups import AddressGroup
+from moln.network.model.logs import NetworkLog
 from moln.network.model.topology import Change, Desired, Topology
 
 SETTINGS = EngineSettings(dns_servers=("192.0.2.53",))
@@ -180,6 +181,28 @@ async def test_a_least_bandwidth_comes_and_goes(driver: NetworkDriver, bench: Fa
     none = structs.replace(cloud, qos={})
     await driver.apply(part(none, ("port", TWO)))
     assert await driver.check(whole(none)) == []
+
+
+async def test_what_groups_accept_and_drop_is_logged_or_not(driver: NetworkDriver) -> None:
+    cloud = small_cloud()
+    await driver.apply(whole(cloud))
+    log = NetworkLog(id="77777777-0000-4000-8000-000000000001", project_id="p")
+    told = structs.replace(cloud, logs=(log,))
+    await driver.apply(part(told, ("group", GROUP), ("group", "drop")))
+    assert await driver.check(whole(told)) == []
+    assert (await driver.apply(whole(told))).written == 0
+    await driver.apply(part(cloud, ("group", GROUP), ("group", "drop")))
+    assert await driver.check(whole(cloud)) == []
+
+
+async def test_a_port_waits_at_a_second_node(driver: NetworkDriver) -> None:
+    cloud = small_cloud(host_one="node-1")
+    await driver.apply(whole(cloud))
+    moving = structs.replace(cloud, waiting={ONE: ("node-2",)})
+    await driver.apply(part(moving, ("port", ONE)))
+    assert await driver.check(whole(moving)) == []
+    await driver.apply(part(cloud, ("port", ONE)))
+    assert await driver.check(whole(cloud)) == []
 
 
 async def test_a_trunks_subports_come_and_go(driver: NetworkDriver) -> None:

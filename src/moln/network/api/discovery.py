@@ -68,6 +68,7 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
     "filter-validation": ("Filter parameters validation", "Provides validation on filter parameters."),
     "fip-port-details": ("Floating IP Port Details Extension", "Add port_details attribute to Floating IP resource"),
     "ip-substring-filtering": ("IP address substring filtering", "Provides IP address substring filtering when listing ports"),
+    "logging": ("Logging API Extension", "Provides a logging API for resources such as security group"),
     "net-mtu": ("Network MTU", "Provides MTU attribute for a network resource."),
     "net-mtu-writable": ("Network MTU (writable)", "Provides a writable MTU attribute for a network resource."),
     "network_availability_zone": ("Network Availability Zone", "Availability zone support for network."),
@@ -100,7 +101,7 @@ UPDATED = "2026-11-22T00:00:00-00:00"
 RESOURCES = (
     "networks", "subnets", "ports", "routers", "floatingips", "security-groups", "security-group-rules", "quotas", "agents",
     "availability_zones", "extensions", "network-ip-availabilities", "subnetpools", "address-scopes", "rbac-policies",
-    "qos/policies", "trunks", "address-groups", "auto-allocated-topologies",
+    "qos/policies", "log/logs", "trunks", "address-groups", "auto-allocated-topologies",
     "floatingip_pools", "flavors", "service_profiles", "service-providers", "default-security-group-rules",
 )  # fmt: skip
 

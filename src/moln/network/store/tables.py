@@ -157,6 +157,11 @@ port_groups = table(
     column("group_id", sa.Text, sa.ForeignKey("security_groups.id"), index=True), sa.UniqueConstraint("port_id", "group_id"),
 )  # fmt: skip
 
+logs = table(
+    "network_logs", *_standard(), column("name"), column("enabled", INT), column("event"), column("resource_type"),
+    column("resource_id", sa.Text, null=True, index=True), column("target_id", sa.Text, null=True, index=True), history=True,
+)  # fmt: skip
+
 address_groups = table("address_groups", *_standard(), column("name"), column("addresses"), column("shared_with"), history=True)
 
 trunks = table(

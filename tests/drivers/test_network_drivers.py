@@ -195,6 +195,18 @@ async def test_what_groups_accept_and_drop_is_logged_or_not(driver: NetworkDrive
     assert await driver.check(whole(cloud)) == []
 
 
+async def test_a_router_has_several_gateways_and_ways_out(driver: NetworkDriver) -> None:
+    await driver.apply(whole(small_cloud()))
+    changes = (("network", cases.SECOND), ("subnet", cases.SECOND_V4), ("port", cases.GATE2), ("router", ROUTER))
+    for fields in ({}, {"enable_default_route_ecmp": True}, {"enable_default_route_ecmp": True, "enable_default_route_bfd": True}):
+        cloud = cases.with_gateways(small_cloud(), **fields)
+        await driver.apply(part(cloud, *changes))
+        assert await driver.check(whole(cloud)) == []
+        assert (await driver.apply(whole(cloud))).written == 0
+    await driver.apply(part(small_cloud(), *changes))
+    assert await driver.check(whole(small_cloud())) == []
+
+
 async def test_a_port_waits_at_a_second_node(driver: NetworkDriver) -> None:
     cloud = small_cloud(host_one="node-1")
     await driver.apply(whole(cloud))

@@ -215,7 +215,7 @@ class Apply:
             self.written += len(should - have) + len(have - should - fresh - self.gone)
 
 
-ROOTS = {"Logical_Switch", "Logical_Router", "Port_Group", "DHCP_Options", "DNS", "Load_Balancer", "Address_Set", "Meter"}
+ROOTS = {"Logical_Switch", "Logical_Router", "Port_Group", "DHCP_Options", "DNS", "Load_Balancer", "Address_Set", "Meter", "BFD"}
 HOLDING = {
     "Logical_Switch_Port": ("ports",), "Logical_Router_Port": ("ports",), "Logical_Router_Static_Route": ("static_routes",), "NAT": ("nat",),
     "ACL": ("acls",), "DNS": ("dns_records",), "Gateway_Chassis": ("gateway_chassis",),

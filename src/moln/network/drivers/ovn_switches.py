@@ -192,6 +192,8 @@ def _dhcp(look: Lookup, port: Port, version: int) -> tuple[tuple[Ref, ...], tupl
 def _chassis(look: Lookup, port: Port) -> dict[str, str]:
     """Where a port is. Where others wait for it, it is there too, but silent until its guest speaks there (RARP): so it moves without a gap."""
     waiting = look.topology.waiting.get(port.id, ())
+    if not port.host_id:
+        return {}
     if not waiting:
         return {"requested-chassis": port.host_id}
     return {"requested-chassis": ",".join((port.host_id, *waiting)), "activation-strategy": "rarp"}
@@ -242,9 +244,8 @@ def port_rows(look: Lookup, port: Port) -> tuple[Row, ...]:
         if (carrier := look.topology.subports.get(port.id)) is not None:
             columns["parent_name"] = (carrier.parent_id,)
             columns["tag_request"] = columns["tag"] = (carrier.tag,)
-        elif port.host_id:
-            columns["options"] = _chassis(look, port)
-        columns["options"] = {**columns["options"], **port_options(look, port)}  # type: ignore[dict-item]
+        else:
+            columns["options"] = _chassis(look, port) | port_options(look, port)
         (v4, own4), (v6, own6) = _dhcp(look, port, 4), _dhcp(look, port, 6)
         columns["dhcpv4_options"], columns["dhcpv6_options"], extra = v4, v6, own4 + own6
         pair_macs = sorted({pair.mac_address for pair in port.allowed_address_pairs} - {port.mac_address})

@@ -11,7 +11,7 @@ from moln.kernel.errors import Conflict, NotFound
 from moln.network.model import addresses
 from moln.network.model.ports import Owner, Port, PortStatus
 from moln.network.model.routers import FloatingIp
-from moln.network.ops import addressing, authority, ports, qos
+from moln.network.ops import addressing, authority, gateways, ports, qos
 from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
 from moln.network.store.port_forwardings import port_forwardings as table
@@ -153,7 +153,7 @@ async def router_for(tx: Transaction, subnet_id: str, network_id: str, port_id: 
     found: list[str] = []
     for meeting in await rows.meetings_in(tx, [subnet_id]):
         router = await rows.routers.find(tx, meeting.router_id)
-        if router is not None and router.gateway_network_id == network_id:
+        if router is not None and await gateways.leads_to(tx, router, network_id):
             port = await rows.ports.find(tx, meeting.port_id)
             at_gateway = port is not None and any(ip.ip_address == subnet.gateway_ip for ip in port.fixed_ips)
             found.insert(0 if at_gateway else len(found), router.id)

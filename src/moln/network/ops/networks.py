@@ -8,7 +8,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Conflict
 from moln.network.model.networks import LOWEST_MTU, Network, highest_mtu
-from moln.network.model.ports import AUTO_DELETED
+from moln.network.model.ports import AUTO_DELETED, Owner
 from moln.network.model.sharing import EVERYONE, EXTERNAL, SHARED
 from moln.network.ops import authority, qos, sharing
 from moln.network.ops.addressing import random_int
@@ -148,7 +148,7 @@ async def update_in(
             raise conflict(
                 "InvalidSharedSetting", f"Unable to reconfigure sharing settings for network {id}. Multiple projects are using it."
             ) from None
-    if changes.get("external") is False and network.external and await rows.routers.by(tx, "gateway_network_id", id):
+    if changes.get("external") is False and network.external and await _has_gateways(tx, id):
         raise conflict(
             "ExternalNetworkInUse", f"External network {id} cannot be updated to be made non-external, since it has existing gateway ports"
         )
@@ -160,6 +160,10 @@ async def update_in(
     network = await rows.networks.save(tx, network, ctx.now_us, **changes)
     look_at(tx, "network", id)
     return network
+
+
+async def _has_gateways(db: Reader, network_id: str) -> bool:
+    return any(p.device_owner == Owner.ROUTER_GATEWAY for p in await rows.ports.by(db, "network_id", network_id))
 
 
 async def _check_one_default(tx: Transaction, network_id: str) -> None:

@@ -96,7 +96,7 @@ routers = table(
     "routers", *_standard(), column("name"), column("admin_state_up", INT), column("gateway_network_id", sa.Text, null=True, index=True),
     column("gateway_port_id", null=True), column("enable_snat", INT), column("routes"), column("availability_zone_hints"),
     column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), column("flavor_id", sa.Text, null=True, index=True),
-    history=True,
+    column("enable_default_route_ecmp", INT), column("enable_default_route_bfd", INT), history=True,
 )  # fmt: skip
 
 router_subnets = table(

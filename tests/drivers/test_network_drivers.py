@@ -13,6 +13,7 @@ from moln.network.drivers.base import EngineSettings, Fenced, NetworkDriver, Por
 from moln.network.drivers.fake import FakeDriver, FakeEngine
 from moln.network.drivers.ovn import OvnDriver
 from moln.network.model.address_groups import AddressGroup
+from moln.network.model.logs import NetworkLog
 from moln.network.model.topology import Change, Desired, Topology
 
 SETTINGS = EngineSettings(dns_servers=("192.0.2.53",))
@@ -36,6 +37,12 @@ class OvnBench(lab.Central):
 
     def driver(self) -> NetworkDriver:
         return OvnDriver(self.northbound, self.southbound, SETTINGS)
+
+    def southbound_options(self, port_id: str) -> dict[str, str]:
+        """What northd made of a port, once it has seen all that is written."""
+        self.nbctl("--wait=sb", "sync")
+        out = self.sbctl("--bare", "--columns=options", "find", "Port_Binding", f"logical_port={port_id}")
+        return dict(pair.split("=", 1) for pair in out.split())
 
 
 @pytest.fixture(params=["fake", pytest.param("ovn", marks=pytest.mark.engines)], scope="module")
@@ -163,6 +170,51 @@ async def test_a_qos_policy_is_kept_on_ports_addresses_and_gateways(driver: Netw
     assert await driver.check(whole(slower)) == []
     await driver.apply(part(small_cloud(), ("port", ONE), ("port", TWO), ("router", ROUTER)))
     assert await driver.check(whole(small_cloud())) == [] and before.written
+
+
+async def test_a_least_bandwidth_comes_and_goes(driver: NetworkDriver, bench: FakeBench | OvnBench) -> None:
+    cloud = cases.with_least(small_cloud())
+    await driver.apply(whole(cloud))
+    assert await driver.check(whole(cloud)) == []
+    if isinstance(bench, OvnBench):
+        assert bench.southbound_options(TWO)["qos_min_rate"] == "2000000", "northd takes it for the node that the port is on"
+    none = structs.replace(cloud, qos={})
+    await driver.apply(part(none, ("port", TWO)))
+    assert await driver.check(whole(none)) == []
+
+
+async def test_what_groups_accept_and_drop_is_logged_or_not(driver: NetworkDriver) -> None:
+    cloud = small_cloud()
+    await driver.apply(whole(cloud))
+    log = NetworkLog(id="77777777-0000-4000-8000-000000000001", project_id="p")
+    told = structs.replace(cloud, logs=(log,))
+    await driver.apply(part(told, ("group", GROUP), ("group", "drop")))
+    assert await driver.check(whole(told)) == []
+    assert (await driver.apply(whole(told))).written == 0
+    await driver.apply(part(cloud, ("group", GROUP), ("group", "drop")))
+    assert await driver.check(whole(cloud)) == []
+
+
+async def test_a_router_has_several_gateways_and_ways_out(driver: NetworkDriver) -> None:
+    await driver.apply(whole(small_cloud()))
+    changes = (("network", cases.SECOND), ("subnet", cases.SECOND_V4), ("port", cases.GATE2), ("router", ROUTER))
+    for fields in ({}, {"enable_default_route_ecmp": True}, {"enable_default_route_ecmp": True, "enable_default_route_bfd": True}):
+        cloud = cases.with_gateways(small_cloud(), **fields)
+        await driver.apply(part(cloud, *changes))
+        assert await driver.check(whole(cloud)) == []
+        assert (await driver.apply(whole(cloud))).written == 0
+    await driver.apply(part(small_cloud(), *changes))
+    assert await driver.check(whole(small_cloud())) == []
+
+
+async def test_a_port_waits_at_a_second_node(driver: NetworkDriver) -> None:
+    cloud = small_cloud(host_one="node-1")
+    await driver.apply(whole(cloud))
+    moving = structs.replace(cloud, waiting={ONE: ("node-2",)})
+    await driver.apply(part(moving, ("port", ONE)))
+    assert await driver.check(whole(moving)) == []
+    await driver.apply(part(cloud, ("port", ONE)))
+    assert await driver.check(whole(cloud)) == []
 
 
 async def test_a_trunks_subports_come_and_go(driver: NetworkDriver) -> None:

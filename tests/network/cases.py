@@ -21,6 +21,7 @@ V4, V6, OUTER_V4 = (f"bbbbbbbb-0000-4000-8000-00000000000{n}" for n in "123")
 ONE, TWO, META, INNER, INNER6, GATE, FIP_PORT = (f"cccccccc-0000-4000-8000-00000000000{n}" for n in "1234567")
 ROUTER, FIP = "dddddddd-0000-4000-8000-000000000001", "eeeeeeee-0000-4000-8000-000000000001"
 SECOND, SECOND_V4 = "aaaaaaaa-0000-4000-8000-000000000003", "bbbbbbbb-0000-4000-8000-000000000004"
+GATE2 = "cccccccc-0000-4000-8000-00000000000a"
 SUB, THREE = "cccccccc-0000-4000-8000-000000000008", "cccccccc-0000-4000-8000-000000000009"
 ADDRESSES = "88888888-0000-4000-8000-000000000001"
 GROUP, QOS = "ffffffff-0000-4000-8000-000000000001", "99999999-0000-4000-8000-000000000001"
@@ -52,6 +53,27 @@ def with_trunk(cloud: Topology, host: str = "") -> Topology:
     return structs.replace(
         cloud, networks={**cloud.networks, SECOND: network}, subnets={**cloud.subnets, SECOND_V4: subnet},
         ports={**cloud.ports, SUB: sub, THREE: three}, subports={SUB: Carrier(ONE, 101)},
+    )  # fmt: skip
+
+
+def with_least(cloud: Topology) -> Topology:
+    """The second guest is on the physical network, and is promised a bandwidth of it."""
+    rule = QosRule(id="99999999-2222-4000-8000-000000000000", project_id="p", policy_id=QOS, kind=QosKind.MINIMUM_BANDWIDTH, min_kbps=2000)
+    two = structs.replace(cloud.ports[TWO], network_id=OUTER, qos_policy_id=QOS, fixed_ips=(FixedIp(OUTER_V4, "203.0.113.50"),))
+    return structs.replace(cloud, qos={QOS: (rule,)}, ports={**cloud.ports, TWO: two})
+
+
+def with_gateways(cloud: Topology, **fields: bool) -> Topology:
+    """The router has a second gateway, to a second outer network behind the same cable (VLAN 77)."""
+    outer = Network(
+        id=SECOND, project_id="a", name="second", mtu=1500, network_type="vlan", physical_network="physnet1", segmentation_id=77, external=True
+    )
+    subnet = Subnet(id=SECOND_V4, network_id=SECOND, project_id="a", cidr="198.18.0.0/24", gateway_ip="198.18.0.1", enable_dhcp=False)
+    gate = structs.replace(cloud.ports[GATE], id=GATE2, network_id=SECOND, mac_address=MAC + "a", fixed_ips=(FixedIp(SECOND_V4, "198.18.0.10"),))
+    router = structs.replace(cloud.routers[ROUTER], **fields)  # type: ignore[arg-type]
+    return structs.replace(
+        cloud, networks={**cloud.networks, SECOND: outer}, subnets={**cloud.subnets, SECOND_V4: subnet}, ports={**cloud.ports, GATE2: gate},
+        routers={ROUTER: router},
     )  # fmt: skip
 
 

@@ -199,6 +199,17 @@ class Lab(Central):
         self.vsctl(node, "add-port", "br-int", tap, "--", "set", "interface", tap, f"external_ids:iface-id={port_id}")
         return guest
 
+    def tagged(self, node: str, name: str, vlan: int) -> str:
+        """A host of the physical network in a VLAN of it, plugged in at a node. Its namespace."""
+        host, end = self._netns(name), f"{self.tag}v{name}"[:15]
+        run("ip", "link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", host)
+        run("ip", "link", "set", end, "netns", node)
+        run("ip", "-n", node, "link", "set", end, "up")
+        run("ip", "-n", host, "link", "set", "eth0", "up")
+        run("ip", "netns", "exec", host, "ethtool", "-K", "eth0", "tx", "off")
+        self.vsctl(node, "add-port", "br-ex", end, f"tag={vlan}")
+        return host
+
     def inside(self, guest: str, *command: str, timeout_s: float = 30, check: bool = True) -> str:
         """Run in a namespace of the lab."""
         return run("ip", "netns", "exec", guest, *command, timeout_s=timeout_s, check=check)

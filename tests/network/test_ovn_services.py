@@ -12,6 +12,7 @@ from tests.network.cases import FIP, GROUP, ONE, ROUTER, TWO, rule
 from tests.network.test_ovn_data_plane import Cloud
 
 from moln.network.model.address_groups import AddressGroup
+from moln.network.model.logs import NetworkLog
 
 pytestmark = [pytest.mark.engines, pytest.mark.skipif(not lab.available(), reason="needs root and OVN")]
 
@@ -61,6 +62,15 @@ for _ in range(10):
     except TimeoutError:
         pass
 print("silent")
+"""
+
+
+RARP = """
+import socket, struct, sys
+mac = bytes.fromhex(sys.argv[1].replace(":", ""))
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("eth0", 0))
+s.send(b"\\xff" * 6 + mac + struct.pack("!HHHBBH", 0x8035, 1, 0x0800, 6, 4, 3) + mac + bytes(4) + mac + bytes(4) + bytes(18))
 """
 
 
@@ -177,3 +187,58 @@ def test_a_rule_for_an_address_group_follows_the_group(cloud: Cloud) -> None:
     cloud.apply(structs.replace(changed, address_groups={group.id: more}), ("addresses", group.id))
     assert cloud.lab.reaches(cloud.one, "10.1.0.12")
     cloud.apply(before, ("group", GROUP), ("addresses", group.id))
+
+
+def test_a_second_gateway_reaches_its_own_network_and_carries_what_the_first_cannot(cloud: Cloud) -> None:
+    before, run = cloud.topology, cloud.lab.inside
+    world = cloud.lab.tagged(cloud.lab.nodes[0], "far", 77)
+    run(world, "ip", "addr", "add", "198.18.0.1/24", "dev", "eth0")
+    run(world, "ip", "addr", "add", "198.18.9.9/32", "dev", "lo")
+    changed = cases.with_gateways(before)
+    places = (("network", cases.SECOND), ("subnet", cases.SECOND_V4), ("port", cases.GATE2), ("router", ROUTER))
+    cloud.apply(changed, *places)
+    assert cloud.lab.reaches(cloud.two, "198.18.0.1"), "translated to the second gateway's own address"
+    assert cloud.lab.reaches(cloud.two, "203.0.113.1"), "and the first still carries its own"
+    only = structs.replace(changed.subnets[cases.OUTER_V4], gateway_ip=None)  # the first network leads no further
+    lone = cases.with_gateways(structs.replace(before, subnets={**before.subnets, cases.OUTER_V4: only}), enable_default_route_ecmp=True)
+    cloud.apply(lone, ("subnet", cases.OUTER_V4), ("router", ROUTER))
+    assert cloud.lab.reaches(cloud.two, "198.18.9.9")
+    cloud.apply(before, *places, ("subnet", cases.OUTER_V4))
+    assert cloud.lab.reaches(cloud.two, "203.0.113.1")
+
+
+def test_what_is_accepted_and_dropped_is_in_the_nodes_log(cloud: Cloud) -> None:
+    before = cloud.topology
+    log = NetworkLog(id="77777777-0000-4000-8000-000000000001", project_id="p")
+    files = [cloud.lab.dir / f"{node}-oc.log" for node in cloud.lab.nodes]
+
+    def lines() -> list[str]:
+        return [line for file in files for line in file.read_text().splitlines() if "acl_log" in line]
+
+    cloud.apply(structs.replace(before, logs=(log,)), ("group", GROUP), ("group", "drop"))
+    assert cloud.lab.reaches(cloud.one, "10.1.0.12")
+    accepted = [line for line in lines() if "verdict=allow" in line and "nw_src=10.1.0.11" in line]
+    assert accepted and all(f'name="neutron-{log.id}"' in line for line in accepted)
+    silent = structs.replace(before, logs=(structs.replace(log, enabled=False),))
+    cloud.apply(silent, ("group", GROUP), ("group", "drop"))
+    count = len(lines())
+    assert cloud.lab.reaches(cloud.one, "10.1.0.12") and len(lines()) == count
+    cloud.apply(before, ("group", GROUP), ("group", "drop"))
+
+
+def test_a_port_that_waits_speaks_where_its_guest_does(cloud: Cloud) -> None:
+    before, run = cloud.topology, cloud.lab.inside
+    first, second = cloud.lab.nodes
+    moving = structs.replace(before, waiting={ONE: (second,)})
+    cloud.apply(moving, ("port", ONE))
+    twin = cloud.lab.guest(second, "twin", ONE, before.ports[ONE].mac_address)
+    run(twin, "ip", "addr", "add", "10.1.0.11/24", "dev", "eth0")
+    cloud.lab.sync()
+    assert cloud.lab.reaches(cloud.one, "10.1.0.12"), "the guest is where it was"
+    assert not cloud.lab.pings(twin, "10.1.0.12"), "the other place keeps silent"
+    run(cloud.one, "ip", "link", "set", "eth0", "down")
+    python(twin, RARP, before.ports[ONE].mac_address).wait(20)
+    assert cloud.lab.reaches(twin, "10.1.0.12"), "as a hypervisor says when a guest has arrived"
+    moved = structs.replace(before, ports={**before.ports, ONE: structs.replace(before.ports[ONE], host_id=second)})
+    cloud.apply(moved, ("port", ONE))
+    assert cloud.lab.reaches(twin, "10.1.0.12")

@@ -14,9 +14,11 @@ from moln.network.api import (
     agents,
     auto_topologies,
     availability,
+    bindings,
     default_rules,
     discovery,
     flavors,
+    logs,
     networks,
     port_forwardings,
     ports,
@@ -40,7 +42,7 @@ from moln.network.work.invariants import invariants
 from moln.network.work.node_metadata import NodeMetadata
 
 PARTS = (  # each adds its operations to `routes`
-    address_groups, agents, auto_topologies, availability, default_rules, discovery, flavors, networks, port_forwardings, ports, qos, quotas,
+    address_groups, agents, auto_topologies, availability, bindings, default_rules, discovery, flavors, logs, networks, port_forwardings, ports, qos, quotas,
     rbac, routers, security_groups, subnet_pools, trunks,
 )  # fmt: skip
 

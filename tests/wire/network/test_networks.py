@@ -216,3 +216,15 @@ async def test_an_external_network_is_seen_by_all_and_used_through_routers(outsi
     assert [n["id"] for n in await bob.list("networks", router__external=True)] == [outside.network["id"]]
     assert len(await bob.list("subnets")) == 1
     assert (await bob.refused(403, "ports", network_id=outside.network["id"]))["type"] == "PolicyNotAuthorized"
+
+
+async def test_addresses_that_stand_for_nothing_go_with_their_network(admin: Client, alice: Client, outside: Outside, inside: Inside) -> None:
+    idle = await alice.make("floatingips", floating_network_id=outside.network["id"])
+    port = await alice.make("ports", network_id=inside.network["id"])
+    used = await alice.make("floatingips", floating_network_id=outside.network["id"], port_id=port["id"])
+    assert (await admin.remove("networks", outside.network["id"], 409))["type"] == "NetworkInUse"
+    assert {f["id"] for f in await alice.list("floatingips")} == {idle["id"], used["id"]}
+    await alice.remove("floatingips", used["id"])
+    await alice.change("routers", inside.router["id"], external_gateway_info=None)
+    await admin.remove("networks", outside.network["id"])
+    assert await alice.list("floatingips") == []

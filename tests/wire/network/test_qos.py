@@ -71,12 +71,44 @@ async def test_a_rule_that_cannot_be_is_refused(manager: Client, policy: Any, ki
 
 
 async def test_rule_types_are_those_that_the_engine_keeps(alice: Client, admin: Client) -> None:
-    assert (await alice.call("GET", "/qos/rule-types", 200))["rule_types"] == [{"type": "bandwidth_limit"}, {"type": "dscp_marking"}]
+    kept = [{"type": "bandwidth_limit"}, {"type": "dscp_marking"}, {"type": "minimum_bandwidth"}]
+    assert (await alice.call("GET", "/qos/rule-types", 200))["rule_types"] == kept
+    assert (await alice.call("GET", "/qos/rule-types?all_supported=true", 200))["rule_types"] == kept
+    every = (await alice.call("GET", "/qos/rule-types?all_rules=true", 200))["rule_types"]
+    assert {t["type"] for t in every} == {"bandwidth_limit", "dscp_marking", "minimum_bandwidth", "packet_rate_limit", "minimum_packet_rate"}
+    await alice.call("GET", "/qos/rule-types?all_rules=true&all_supported=true", 400)
     details = (await admin.call("GET", "/qos/rule-types/bandwidth_limit", 200))["rule_type"]
     assert details["drivers"][0]["name"] == "ovn"
     await alice.call("GET", "/qos/rule-types/bandwidth_limit", 403)
     await admin.call("GET", "/qos/rule-types/minimum_packet_rate", 404)
-    await admin.call("GET", "/qos/policies/x/minimum_bandwidth_rules", 404)
+    for kind in ("packet_rate_limit", "minimum_packet_rate"):
+        await admin.call("GET", f"/qos/policies/x/{kind}_rules", 404)
+        await admin.call("GET", f"/qos/alias_{kind}_rules/x", 404)
+
+
+async def test_a_least_bandwidth_is_a_queue_where_the_network_is_physical(neutron: AreaApi, admin: Client, alice: Client) -> None:
+    policy = await admin.make("qos/policies", name="sure", shared=True)
+    path = f"qos/policies/{policy['id']}/minimum_bandwidth_rules"
+    rule = await admin.make(path, min_kbps=5000)
+    assert rule == {"id": rule["id"], "min_kbps": 5000, "direction": "egress"}
+    for bad in ({}, {"min_kbps": -1}, {"min_kbps": 1, "direction": "ingress"}, {"min_kbps": 1, "max_kbps": 1}):
+        await admin.refused(400, path, **bad)
+    assert (await admin.refused(409, path, min_kbps=1))["type"] == "QoSRulesConflict"
+    outer = await admin.make("networks", shared=True, provider__network_type="vlan", provider__physical_network="public")
+    inner = await alice.make("networks")
+    there, here = [await alice.make("ports", network_id=n["id"], qos_policy_id=policy["id"]) for n in (outer, inner)]
+
+    async def promised(port: Any) -> Any:
+        await neutron.settle()
+        return neutron.cloud.areas["network"].driver.engine.rows[f"port:{port['id']}"].columns["options"].get("qos_min_rate")
+
+    assert await promised(there) == "5000000" and await promised(here) is None, "an overlay has no queue of a card's"
+    alias = f"/qos/alias_minimum_bandwidth_rules/{rule['id']}"
+    await admin.call("PUT", alias, 200, {"alias_minimum_bandwidth_rule": {"min_kbps": 7000}})
+    assert await promised(there) == "7000000"
+    assert (await admin.call("GET", alias, 200))["alias_minimum_bandwidth_rule"]["min_kbps"] == 7000
+    await admin.call("DELETE", alias, 204)
+    assert await promised(there) is None
 
 
 async def test_policies_reach_the_engine(alice: Client, manager: Client, neutron: AreaApi, policy: Any, inside: Inside, outside: Outside) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec import structs
 from tests.wire.areas import AreaApi
 from tests.wire.network.conftest import Client, Inside
 
@@ -81,3 +82,20 @@ async def test_readers_read_and_write_nothing(neutron: AreaApi, alice: Client) -
     assert len(await reader.list("networks")) == 1
     assert (await reader.refused(403, "networks"))["type"] == "PolicyNotAuthorized"
     assert (await reader.remove("networks", net["id"], 403))["type"] == "PolicyNotAuthorized"
+
+
+async def test_agents_are_described_and_dead_ones_forgotten(neutron: AreaApi, alice: Client, admin: Client) -> None:
+    [agent] = await admin.list("agents", binary="ovn-controller")
+    path = f"/agents/{agent['id']}"
+    await alice.call("PUT", path, 404, {"agent": {"description": "x"}})
+    changed = (await admin.call("PUT", path, 200, {"agent": {"description": "rack 3", "admin_state_up": True}}))["agent"]
+    assert changed["description"] == "rack 3" == (await admin.call("GET", path, 200))["agent"]["description"]
+    assert len(await admin.list("agents", description="rack 3")) == 1
+    for bad in ({"admin_state_up": False}, {"host": "x"}, {"description": 5}):
+        await admin.call("PUT", path, 400, {"agent": bad})
+    assert (await admin.call("DELETE", path, 409))["NeutronError"]["type"] == "AgentInUse"
+    driver = neutron.cloud.areas["network"].driver
+    driver.add_chassis(structs.replace((await driver.chassis())[0], seen_at=1))
+    await alice.call("DELETE", path, 404)
+    await admin.call("DELETE", path, 204)
+    assert await admin.list("agents") == []

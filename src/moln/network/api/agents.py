@@ -7,9 +7,9 @@ from typing import Any
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Forbidden, Invalid
 from moln.kernel.http.routes import Params
+from moln.network.api import attributes as a
 from moln.network.api.service import routes
 from moln.network.ops import agents as ops
-from moln.network.ops.common import missing
 
 FILTERS = ("id", "agent_type", "binary", "host", "topic", "alive", "admin_state_up", "availability_zone", "description")
 
@@ -27,16 +27,30 @@ async def list_agents(ctx: RequestContext, query: Params) -> dict[str, Any]:
     filters = {name: [v.lower() for v in values] for name, values in query.items() if name not in paging}
     if unknown := [name for name in filters if name not in FILTERS]:
         raise Invalid(f"{unknown} is invalid attribute for filtering")
-    found = [a for a in await ops.agents(ctx) if all(str(a[name]).lower() in values for name, values in filters.items())]
+    found = [one for one in await ops.agents(ctx) if all(str(one[name]).lower() in values for name, values in filters.items())]
     return {"agents": [_fields(agent, query) for agent in found]}
 
 
 @routes.get("/v2.0/agents/{id}")
 async def show_agent(ctx: RequestContext, id: str, query: Params) -> dict[str, Any]:
-    found = [a for a in await ops.agents(ctx) if a["id"] == id]
-    if not found or not ctx.allows("network", "get_agent", {}):
-        raise missing("agent", id)
-    return {"agent": _fields(found[0], query)}
+    return {"agent": _fields(await ops.get(ctx, id), query)}
+
+
+@routes.put("/v2.0/agents/{id}")
+async def update_agent(ctx: RequestContext, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
+    given = body.get("agent")
+    if not isinstance(given, dict):
+        raise Invalid("Resource body required")
+    if unknown := [name for name in given if name not in ("description", "admin_state_up")]:
+        raise Invalid(f"Cannot update read-only attribute {unknown[0][:80]}", field=unknown[0][:80])
+    description = a.text()(given["description"], "description") if "description" in given else None
+    up = a.boolean(given.get("admin_state_up", True), "admin_state_up")
+    return {"agent": await ops.update(ctx, id, description=description, admin_state_up=up)}
+
+
+@routes.delete("/v2.0/agents/{id}")
+async def delete_agent(ctx: RequestContext, id: str) -> None:
+    await ops.delete(ctx, id)
 
 
 @routes.get("/v2.0/availability_zones")

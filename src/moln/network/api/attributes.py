@@ -212,12 +212,12 @@ class Given(Struct, frozen=True):
     project_id: str = ""
 
 
-def _guarded(name: str, value: Any) -> set[str]:
+def guarded(name: str, value: Any) -> frozenset[str]:
     """What policy guards when the attribute is given: itself, and the keys inside it."""
     inside = value if isinstance(value, (list, tuple)) else [value]
     keys = {key for item in inside if isinstance(item, dict) for key in item}
     keys |= {key for item in inside if isinstance(item, Struct) for key in item.__struct_fields__ if getattr(item, key)}
-    return {name, *(f"{name}:{key}" for key in keys)}
+    return frozenset([name, *(f"{name}:{key}" for key in keys)])
 
 
 class Schema:
@@ -235,7 +235,7 @@ class Schema:
         body, project_id = _take_project(ctx, body)
         self._known(body)
         fields: dict[str, Any] = {}
-        guarded: set[str] = set()
+        named: set[str] = set()
         for attribute in self.attributes.values():
             if attribute.name in body:
                 if not attribute.post:
@@ -243,25 +243,25 @@ class Schema:
                 value = self._value(attribute, body[attribute.name])
                 fields[attribute.field or attribute.name] = value
                 if value != attribute.default and (value or attribute.default):
-                    guarded |= _guarded(attribute.name, value)
+                    named |= guarded(attribute.name, value)
             elif attribute.required:
                 raise Invalid(f"Failed to parse request. Required attribute '{attribute.name}' not specified", field=attribute.name)
             elif attribute.post and attribute.default is not UNSET:
                 fields[attribute.field or attribute.name] = attribute.default
-        return Given(fields, frozenset(guarded), project_id)
+        return Given(fields, frozenset(named), project_id)
 
     def put(self, body: dict[str, Any]) -> Given:
         """A body of PUT. Raises: Invalid."""
         self._known(body)
         fields: dict[str, Any] = {}
-        guarded: set[str] = set()
+        named: set[str] = set()
         for name, given in body.items():
             attribute = self.attributes.get(name)
             if attribute is None or not attribute.put:
                 raise Invalid(f"Cannot update read-only attribute {name}", field=name)
             value = fields[attribute.field or attribute.name] = self._value(attribute, given)
-            guarded |= _guarded(name, value)
-        return Given(fields, frozenset(guarded))
+            named |= guarded(name, value)
+        return Given(fields, frozenset(named))
 
     def _value(self, attribute: Attribute, value: Any) -> Any:
         return attribute.parse(value, attribute.name) if attribute.parse is not None else value

@@ -23,6 +23,7 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
     "qos-fip": ("Floating IP QoS", "The floating IP Quality of Service extension"),
     "qos-gateway-ip": ("Router gateway IP QoS", "The router gateway IP Quality of Service extension"),
     "qos-rule-type-details": ("Details of QoS rule types", "Expose details about QoS rule types supported by loaded backend drivers"),
+    "qos-rule-type-filter": ("Allow to filter the list of QoS rule types", "Allow to filter the list of QoS rule types"),
     "qos-rules-alias": ("Quality of Service rules alias API", "API to enable GET, PUT and DELETE operations on QoS policy rules without specifying policy ID"),
     "default-subnetpools": ("Default Subnetpools", "Provides ability to mark and use a subnetpool as the default."),
     "rbac-address-group": ("Add address_group type to RBAC", "Add address_group type to RBAC"),
@@ -56,9 +57,13 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
     "vlan-transparent": ("Vlantransparent", "Provides Vlan Transparent Networks"),
     "availability_zone": ("Availability Zone", "The availability zone extension."),
     "binding": ("Port Binding", "Expose port bindings of a virtual port to external application"),
+    "binding-extended": ("Port Bindings Extended", "Expose port bindings of a virtual port to external application"),
     "dns-integration": ("DNS Integration", "Provides integration with DNS."),
     "empty-string-filtering": ("Empty String Filtering Extension", "Allow filtering by attributes with empty string value"),
     "ext-gw-mode": ("Neutron L3 Configurable external gateway mode", "Extension of the router abstraction for specifying whether SNAT should occur on the external gateway"),
+    "enable-default-route-bfd": ("Enable Default Route BFD", "Enables configuration of BFD for default routes of a router"),
+    "enable-default-route-ecmp": ("Enable Default Route ECMP", "Enables configurable ECMP behavior for default routes of a router"),
+    "external-gateway-multihoming": ("Neutron L3 External Gateway Multihoming", "Allow multiple external gateway ports per router"),
     "external-net": ("Neutron external network", "Adds external network attribute to network resource."),
     "extra_dhcp_opt": ("Neutron Extra DHCP options", "Extra options configuration for DHCP."),
     "extraroute": ("Neutron Extra Route", "Extra routes configuration for L3 router"),
@@ -66,6 +71,7 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
     "filter-validation": ("Filter parameters validation", "Provides validation on filter parameters."),
     "fip-port-details": ("Floating IP Port Details Extension", "Add port_details attribute to Floating IP resource"),
     "ip-substring-filtering": ("IP address substring filtering", "Provides IP address substring filtering when listing ports"),
+    "logging": ("Logging API Extension", "Provides a logging API for resources such as security group"),
     "net-mtu": ("Network MTU", "Provides MTU attribute for a network resource."),
     "net-mtu-writable": ("Network MTU (writable)", "Provides a writable MTU attribute for a network resource."),
     "network_availability_zone": ("Network Availability Zone", "Availability zone support for network."),
@@ -98,7 +104,7 @@ UPDATED = "2026-11-22T00:00:00-00:00"
 RESOURCES = (
     "networks", "subnets", "ports", "routers", "floatingips", "security-groups", "security-group-rules", "quotas", "agents",
     "availability_zones", "extensions", "network-ip-availabilities", "subnetpools", "address-scopes", "rbac-policies",
-    "qos/policies", "trunks", "address-groups", "auto-allocated-topologies",
+    "qos/policies", "log/logs", "trunks", "address-groups", "auto-allocated-topologies",
     "floatingip_pools", "flavors", "service_profiles", "service-providers", "default-security-group-rules",
 )  # fmt: skip
 

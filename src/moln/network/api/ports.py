@@ -19,6 +19,8 @@ from moln.network.model.ports import AddressPair, DhcpOption
 from moln.network.ops import ports as port_ops
 from moln.network.store import rows
 
+VNIC_TYPE = a.one_of("normal")
+
 
 MOST_DHCP_OPTIONS = 64
 
@@ -84,7 +86,8 @@ def _host_name(value: Any, name: str) -> str:
     return text
 
 
-def _profile(value: Any, name: str) -> dict[str, Any]:
+def parse_profile(value: Any, name: str) -> dict[str, Any]:
+    """`binding:profile`: what a hypervisor and its network tell each other."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -145,8 +148,8 @@ PORTS = Resource(
             ),
             Attribute(name="extra_dhcp_opts", field="extra_dhcp_opts", post=True, put=True, default=(), parse=_dhcp_options),
             Attribute(name="binding:host_id", field="host_id", post=True, put=True, default="", parse=a.text_or_none(), filter="host_id", sort=True),
-            Attribute(name="binding:vnic_type", field="vnic_type", post=True, put=True, default="normal", parse=a.one_of("normal"), filter="vnic_type"),
-            Attribute(name="binding:profile", field="profile", post=True, put=True, default=UNSET, parse=_profile),
+            Attribute(name="binding:vnic_type", field="vnic_type", post=True, put=True, default="normal", parse=VNIC_TYPE, filter="vnic_type"),
+            Attribute(name="binding:profile", field="profile", post=True, put=True, default=UNSET, parse=parse_profile),
             Attribute(name="binding:vif_type", filter="vif_type"),
             Attribute(name="binding:vif_details"),
             Attribute(name="dns_name", field="dns_name", post=True, put=True, default="", parse=_host_name, filter="dns_name"),

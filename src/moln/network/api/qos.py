@@ -6,7 +6,7 @@ from typing import Any
 
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader
-from moln.kernel.errors import Forbidden, NotFound
+from moln.kernel.errors import Forbidden, Invalid, NotFound
 from moln.kernel.http.routes import Params
 from moln.network.api import attributes as a
 from moln.network.api import views
@@ -14,7 +14,7 @@ from moln.network.api.attributes import NAME, Attribute, Schema
 from moln.network.api.networks import TAGS
 from moln.network.api.resources import Resource, publish, publish_children
 from moln.network.api.service import routes
-from moln.network.model.qos import VALID_DSCP, QosKind, QosPolicy, QosRule
+from moln.network.model.qos import UNKEPT, VALID_DSCP, QosKind, QosPolicy, QosRule
 from moln.network.ops import authority
 from moln.network.ops import qos as ops
 from moln.network.store import qos, rows
@@ -26,6 +26,8 @@ def _rule(r: QosRule) -> dict[str, Any]:
     """A rule by itself; inside its policy it has its type and policy too."""
     if r.kind == QosKind.DSCP_MARKING:
         return {"id": r.id, "dscp_mark": r.dscp_mark}
+    if r.kind == QosKind.MINIMUM_BANDWIDTH:
+        return {"id": r.id, "min_kbps": r.min_kbps, "direction": r.direction}
     return {"id": r.id, "max_kbps": r.max_kbps, "max_burst_kbps": r.max_burst_kbps, "direction": r.direction}
 
 
@@ -88,20 +90,24 @@ def _dscp(value: Any, name: str) -> int:
     return int(a.one_of(*VALID_DSCP)(a.whole()(value, name), name))
 
 
+def _direction(*values: str) -> Attribute:
+    return Attribute(
+        name="direction", field="direction", post=True, put=True, default="egress", parse=a.one_of(*values), filter="direction", sort=True
+    )
+
+
 RULES = {
     QosKind.BANDWIDTH_LIMIT: [
         _kbps("max_kbps", required=True),
         _kbps("max_burst_kbps", required=False),
-        Attribute(
-            name="direction", field="direction", post=True, put=True, default="egress", parse=a.one_of("egress", "ingress"),
-            filter="direction", sort=True,
-        ),
+        _direction("egress", "ingress"),
     ],
     QosKind.DSCP_MARKING: [
         Attribute(
             name="dscp_mark", field="dscp_mark", post=True, put=True, required=True, parse=_dscp, filter=a.numbers("dscp_mark"), sort=True
         ),
     ],
+    QosKind.MINIMUM_BANDWIDTH: [_kbps("min_kbps", required=True), _direction("egress")],  # what comes in has no queue of the node's
 }  # fmt: skip
 
 
@@ -141,6 +147,11 @@ def _parameters(kind: QosKind) -> list[dict[str, Any]]:
     most = {"start": 0, "end": MOST}
     if kind == QosKind.DSCP_MARKING:
         return [{"parameter_name": "dscp_mark", "parameter_type": "choices", "parameter_values": list(VALID_DSCP)}]
+    if kind == QosKind.MINIMUM_BANDWIDTH:
+        return [
+            {"parameter_name": "min_kbps", "parameter_type": "range", "parameter_values": most},
+            {"parameter_name": "direction", "parameter_type": "choices", "parameter_values": ["egress"]},
+        ]
     return [
         {"parameter_name": "max_kbps", "parameter_type": "range", "parameter_values": most},
         {"parameter_name": "max_burst_kbps", "parameter_type": "range", "parameter_values": most},
@@ -152,7 +163,11 @@ def _parameters(kind: QosKind) -> list[dict[str, Any]]:
 async def list_rule_types(ctx: RequestContext, query: Params) -> dict[str, Any]:
     if not ctx.allows("network", "get_rule_type", {}):
         return {"rule_types": []}
-    return {"rule_types": [{"type": kind} for kind in QosKind]}
+    asked = {name: a.boolean(query[name][-1], name) for name in ("all_rules", "all_supported") if name in query}
+    if all(asked.get(name) for name in ("all_rules", "all_supported")):
+        raise Invalid("Only one of 'all_rules' and 'all_supported' may be asked for.", field="all_rules")
+    types = [*QosKind, *(UNKEPT if asked.get("all_rules") else ())]
+    return {"rule_types": [{"type": kind} for kind in types if kind in query.get("type", types)]}
 
 
 @routes.get("/v2.0/qos/rule-types/{rule_type}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import falcon.asgi
+
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid
 from moln.network.api import attributes as a
@@ -11,11 +13,12 @@ from moln.network.api import views
 from moln.network.api.attributes import ADMIN_STATE, NAME, Attribute, Schema, bad_value
 from moln.network.api.networks import TAGS, ZONE_HINTS, always, parse_routes
 from moln.network.api.ports import parse_fixed_ips
-from moln.network.api.resources import Resource, publish
+from moln.network.api.resources import Resource, expected_revision, publish
 from moln.network.api.service import routes
 from moln.network.model.ports import Port
 from moln.network.model.routers import Router
 from moln.network.ops import floating_ips as fip_ops
+from moln.network.ops import gateways as gateway_ops
 from moln.network.ops import routers as router_ops
 from moln.network.ops.common import missing
 from moln.network.store import rows
@@ -44,6 +47,11 @@ ROUTERS = Resource(
             Attribute(name="status", filter=always("ACTIVE")),
             Attribute(name="availability_zones"),
             Attribute(name="external_gateway_info", field="gateway", post=True, put=True, default=None, parse=_gateway),
+            Attribute(name="external_gateways"),
+            *(
+                Attribute(name=name, field=name, post=True, put=True, default=False, parse=a.boolean, filter=a.truths(name), sort=True)
+                for name in ("enable_default_route_ecmp", "enable_default_route_bfd")
+            ),
             Attribute(name="routes", field="routes", put=True, parse=parse_routes),
             Attribute(name="flavor_id", field="flavor_id", post=True, default=None, parse=a.optional(a.uuid), filter="flavor_id", sort=True),
             Attribute(name="enable_snat", filter=a.truths("enable_snat")),
@@ -136,6 +144,30 @@ async def remove_router_interface(ctx: RequestContext, id: str, body: dict) -> d
     await _must_see(ctx, id)
     wanted = _interface(body)
     return _answer(await ctx.db.write(router_ops.remove_interface_in, ctx, id, subnet_id=wanted["subnet_id"], port_id=wanted["port_id"]))
+
+
+async def _change_gateways(ctx: RequestContext, id: str, action: str, body: dict[str, Any], request: falcon.asgi.Request) -> dict[str, Any]:
+    await _must_see(ctx, id)
+    given = body.get("router")
+    if not isinstance(given, dict) or set(given) != {"external_gateways"}:
+        raise Invalid("Invalid input for router. Reason: only external_gateways is expected", field="external_gateways")
+    wanted = list(a.list_of(_gateway)(given["external_gateways"], "external_gateways"))
+    if not all(wanted):
+        raise bad_value("external_gateways", "Validation of dictionary's keys failed. 'network_id' is missing")
+    set_ = a.guarded("external_gateways", wanted)
+    await ctx.db.write(gateway_ops.change_in, ctx, id, action, wanted, set_=set_, revision=expected_revision(request))
+    return await ROUTERS.show(ctx, id, {})
+
+
+def _publish_gateways(action: str) -> None:
+    async def change(ctx: RequestContext, id: str, body: dict, request: falcon.asgi.Request) -> dict[str, Any]:  # type: ignore[type-arg]
+        return await _change_gateways(ctx, id, action, body, request)
+
+    routes.put(f"/v2.0/routers/{{id}}/{action}")(change)
+
+
+for _action in ("add_external_gateways", "update_external_gateways", "remove_external_gateways"):
+    _publish_gateways(_action)
 
 
 async def _change_routes(ctx: RequestContext, id: str, body: dict[str, Any], what: str) -> dict[str, Any]:

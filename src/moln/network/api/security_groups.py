@@ -85,7 +85,7 @@ MATCHES = [
         filter=lambda values: [("remote_ip_prefix", "in", [model.parse_prefix(v) for v in values])], sort=True,
     ),
     Attribute(
-        name="remote_group_id", field="remote_group_id", post=True, default=None, parse=a.optional(a.uuid), filter="remote_group_id", sort=True
+        name="remote_group_id", field="remote_group_id", post=True, default=None, parse=a.optional(a.text()), filter="remote_group_id", sort=True
     ),
     Attribute(
         name="remote_address_group_id", field="remote_address_group_id", post=True, default=None, parse=a.optional(a.uuid),

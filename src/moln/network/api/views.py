@@ -13,6 +13,7 @@ from moln.network.model.routers import FloatingIp, PortForwarding, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
 from moln.network.model.subnets import Subnet
 from moln.network.ops import authority
+from moln.network.ops import gateways as gateway_ops
 from moln.network.ops import ports as port_ops
 from moln.network.ops import subnet_pools as pool_ops
 from moln.network.store import rows, trunks
@@ -186,20 +187,30 @@ async def ports(db: Reader, ctx: RequestContext, things: list[Port]) -> Found:
 
 async def routers(db: Reader, ctx: RequestContext, things: list[Router]) -> Found:
     tags = await rows.tags_of(db, [r.id for r in things])
-    gates = {p.id: p for p in await rows.ports.some(db, [r.gateway_port_id for r in things if r.gateway_port_id])}
+    gates: dict[str, list[Port]] = {}
+    for port in await rows.ports.by_any(db, "device_id", [r.id for r in things if r.gateway_port_id]):
+        gates.setdefault(port.device_id, []).append(port)
     found: Found = []
     for r in things:
         gateway = None
-        if r.gateway_network_id is not None:
-            port = gates.get(r.gateway_port_id or "")
-            ips = [{"subnet_id": ip.subnet_id, "ip_address": ip.ip_address} for ip in port.fixed_ips] if port else []
-            gateway = {"network_id": r.gateway_network_id, "enable_snat": r.enable_snat, "external_fixed_ips": ips, "qos_policy_id": r.qos_policy_id}
+        outer = [
+            {
+                "network_id": port.network_id,
+                "external_fixed_ips": [{"subnet_id": ip.subnet_id, "ip_address": ip.ip_address} for ip in port.fixed_ips],
+            }
+            for port in gateway_ops.ordered(r, gates.get(r.id, ()))
+        ]
+        if outer:
+            gateway = {**outer[0], "enable_snat": r.enable_snat, "qos_policy_id": r.qos_policy_id}
         view = {
             **standard(r, tags),
             "name": r.name,
             "admin_state_up": r.admin_state_up,
             "status": "ACTIVE",
             "external_gateway_info": gateway,
+            "external_gateways": outer,
+            "enable_default_route_ecmp": r.enable_default_route_ecmp,
+            "enable_default_route_bfd": r.enable_default_route_bfd,
             "routes": [{"destination": route.destination, "nexthop": route.nexthop} for route in r.routes],
             "availability_zone_hints": list(r.availability_zone_hints),
             "availability_zones": [ctx.settings.network.availability_zone],

@@ -71,6 +71,9 @@ class NetworkDriver(Protocol):
     async def chassis(self) -> list[Chassis]:
         """The nodes the engine knows."""
 
+    async def forget_chassis(self, name: str) -> None:
+        """Let go of a node that is gone for good; one that lives makes itself known again."""
+
 
 class EngineSettings(Struct, frozen=True, kw_only=True):
     """What rows depend on besides the topology.

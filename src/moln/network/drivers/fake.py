@@ -50,6 +50,11 @@ class FakeDriver:
         self.engine.nodes[node.name] = node
         self._tell(ChassisChanged())
 
+    async def forget_chassis(self, name: str) -> None:
+        """See NetworkDriver."""
+        self._here()
+        self.remove_chassis(name)
+
     def remove_chassis(self, name: str) -> None:
         """A node leaves."""
         self.engine.nodes.pop(name, None)
@@ -110,7 +115,7 @@ class FakeDriver:
             options = row.columns.get("options")
             if row.table == "Logical_Switch_Port" and row.columns.get("enabled") == (True,) and isinstance(options, dict):
                 if host := options.get("requested-chassis"):
-                    ups[str(row.columns["name"])] = str(host)
+                    ups[str(row.columns["name"])] = str(host).partition(",")[0]
                 elif isinstance(parent := row.columns["parent_name"], tuple) and parent:
                     carried[str(row.columns["name"])] = str(parent[0])
         return ups | {port: ups[parent] for port, parent in carried.items() if parent in ups}

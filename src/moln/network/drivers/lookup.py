@@ -56,6 +56,16 @@ class Lookup:
             found.setdefault(forwarding.floatingip_id, {}).setdefault(forwarding.protocol, []).append(forwarding)
         return found
 
+    def log_of(self, group_id: str) -> str | None:
+        """The log that tells what a group accepts: the oldest of several."""
+        worn = self.topology.worn
+        return next((log.id for log in self.topology.logs if log.of_group(group_id, worn.get(log.target_id or "", ()))), None)
+
+    @cached_property
+    def log_of_drops(self) -> str | None:
+        """The log that tells what is dropped."""
+        return next((log.id for log in self.topology.logs if log.of_drops), None)
+
     def subnets(self, port: Port) -> list[Subnet]:
         """Subnets of a port's addresses, as far as they are known."""
         known = self.topology.subnets

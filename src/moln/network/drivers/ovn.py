@@ -19,7 +19,7 @@ from ovsdbapp.backend.ovs_idl import idlutils, transaction
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.network.drivers import ovs_json
 from moln.network.drivers.base import Applied, ChassisChanged, EngineSettings, Event, Fenced, PortUp
-from moln.network.drivers.ovn_apply import Apply, RowIndex, TakeOver, differences
+from moln.network.drivers.ovn_apply import Apply, Forget, RowIndex, TakeOver, differences
 from moln.network.drivers.ovn_rows import units
 from moln.network.drivers.rows import TABLES, Unit
 from moln.network.model.topology import Chassis, Desired
@@ -196,6 +196,11 @@ class OvnDriver:
         """See NetworkDriver."""
         _, sb = self._both()
         return await self._call(sb.read, lambda: _chassis(sb.idl))
+
+    async def forget_chassis(self, name: str) -> None:
+        """See NetworkDriver."""
+        _, sb = self._both()
+        await self._call(sb.commit, Forget(sb.idl, name))
 
     async def ups(self) -> dict[str, str]:
         """See NetworkDriver."""

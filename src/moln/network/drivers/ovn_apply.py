@@ -215,7 +215,7 @@ class Apply:
             self.written += len(should - have) + len(have - should - fresh - self.gone)
 
 
-ROOTS = {"Logical_Switch", "Logical_Router", "Port_Group", "DHCP_Options", "DNS", "Load_Balancer", "Address_Set"}
+ROOTS = {"Logical_Switch", "Logical_Router", "Port_Group", "DHCP_Options", "DNS", "Load_Balancer", "Address_Set", "Meter", "BFD"}
 HOLDING = {
     "Logical_Switch_Port": ("ports",), "Logical_Router_Port": ("ports",), "Logical_Router_Static_Route": ("static_routes",), "NAT": ("nat",),
     "ACL": ("acls",), "DNS": ("dns_records",), "Gateway_Chassis": ("gateway_chassis",),
@@ -249,6 +249,22 @@ class TakeOver:
             if rows:
                 top.verify("external_ids")
             top.external_ids = {**(top.external_ids if rows else {}), EPOCH: str(self.epoch)}
+
+    def post_commit(self, txn: Any) -> None:
+        """ovsdbapp's hook; nothing to do."""
+
+
+class Forget:
+    """A node's rows of the southbound database go; whether there were any."""
+
+    def __init__(self, idl: Any, name: str):
+        self.idl, self.name, self.result = idl, name, False
+
+    def run_idl(self, txn: Any) -> None:
+        for table in ("Chassis_Private", "Chassis"):
+            for row in [row for row in self.idl.tables[table].rows.values() if row.name == self.name]:
+                row.delete()
+                self.result = True
 
     def post_commit(self, txn: Any) -> None:
         """ovsdbapp's hook; nothing to do."""

@@ -13,6 +13,7 @@ from moln.network.model.security_groups import ICMP, ICMPV6, SecurityGroup, Secu
 
 ALLOW, REFUSE = 1002, 1001  # Neutron's priorities
 DROP_NAME = "moln_pg_drop"
+METER = "acl_log_meter"  # Neutron's name for it
 TRANSPORTS = {6: "tcp", 17: "udp", 132: "sctp"}  # those whose ports OVN can match
 
 
@@ -67,12 +68,27 @@ def _protocol(rule: SecurityGroupRule, ip: str) -> list[str]:
     return [name, f"{name}.dst >= {low}", f"{name}.dst <= {high}"]
 
 
+def _logged(log_id: str | None) -> dict[str, Value]:
+    """The columns of an ACL whose packets nodes log, or log no longer; so many a second at most (the meter)."""
+    if log_id is None:
+        return {"log": False, "name": (), "severity": (), "meter": ()}
+    return {"log": True, "name": (f"neutron-{log_id}",), "severity": ("info",), "meter": (METER,)}
+
+
+def _meter() -> tuple[Row, ...]:
+    """What bounds the log of each ACL by itself (`fair`), so that one flood hides nothing of the others. Rates are Neutron's."""
+    band = Row("Meter_Band", f"{DROP}/log-band", {"action": "drop", "rate": 100, "burst_size": 25})
+    return band, Row("Meter", f"{DROP}/log-meter", {"name": METER, "unit": "pktps", "fair": (True,), "bands": (Ref(band.key),)})
+
+
 def group_rows(look: Lookup, group: SecurityGroup) -> tuple[Row, ...]:
     """A port group with an ACL per rule. Rules of one meaning are refused before they get here."""
     key = f"group:{group.id}"
     rows = [Row("Port_Group", key, {"name": group_name(group.id), "external_ids": {"neutron:security_group_id": group.id}})]
+    logged = _logged(look.log_of(group.id))
     for rule in look.rules.get(group.id, ()):
         columns: dict[str, Value] = {
+            **logged,
             "direction": "to-lport" if rule.direction == "ingress" else "from-lport",
             "priority": ALLOW,
             "match": match(rule),
@@ -83,15 +99,16 @@ def group_rows(look: Lookup, group: SecurityGroup) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def drop_rows() -> tuple[Row, ...]:
-    """The group of all secured ports: IP that no rule allows is dropped."""
+def drop_rows(look: Lookup) -> tuple[Row, ...]:
+    """The group of all secured ports: IP that no rule allows is dropped. What meters logs goes with it."""
     rows = [Row("Port_Group", DROP, {"name": DROP_NAME})]
     for direction, side in (("to-lport", "outport"), ("from-lport", "inport")):
         columns: dict[str, Value] = {
+            **_logged(look.log_of_drops),
             "direction": direction,
             "priority": REFUSE,
             "match": f"{side} == @{DROP_NAME} && ip",
             "action": "drop",
         }
         rows.append(Row("ACL", f"{DROP}/{direction}", columns, holder=(Ref(DROP), "acls")))
-    return tuple(rows)
+    return (*rows, *(_meter() if any(log.enabled for log in look.topology.logs) else ()))

@@ -32,6 +32,16 @@ def _row(look: Lookup, policy_id: str, direction: str, key: str, network_id: str
     return (Row("QoS", f"{key}/qos-{direction}", columns, holder=(Ref(f"network:{network_id}"), "qos_rules")),)
 
 
+def port_options(look: Lookup, port: Port) -> dict[str, str]:
+    """What a port is promised of its node's link to a physical network: a queue of the card's. An overlay has no such queues."""
+    network = look.topology.networks[port.network_id]
+    policy_id = port.qos_policy_id or network.qos_policy_id
+    if policy_id is None or port.trusted or network.physical_network is None:
+        return {}
+    least = [r.min_kbps for r in look.topology.qos.get(policy_id, ()) if r.kind == QosKind.MINIMUM_BANDWIDTH]
+    return {"qos_min_rate": str(least[0] * 1000)} if least and least[0] else {}
+
+
 def port_qos(look: Lookup, port: Port) -> tuple[Row, ...]:
     """What a port's own policy, else its network's, does to it. The cloud's own ports are left alone."""
     policy_id = port.qos_policy_id or look.topology.networks[port.network_id].qos_policy_id

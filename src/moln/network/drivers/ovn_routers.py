@@ -78,7 +78,6 @@ def router_rows(look: Lookup, router: Router) -> tuple[Row, ...]:
     A router port is a point of a network with an address: one whose subnet is gone is left out.
     """
     key = f"router:{router.id}"
-    holder = Ref(key)
     rows = [
         Row(
             "Logical_Router",
@@ -92,40 +91,73 @@ def router_rows(look: Lookup, router: Router) -> tuple[Row, ...]:
         )
     ]
     ports = [p for p in look.router_ports.get(router.id, ()) if look.cidrs(p)]
-    gateway = next((p for p in ports if p.device_owner == Owner.ROUTER_GATEWAY), None)
+    gates = [p for p in ports if p.device_owner == Owner.ROUTER_GATEWAY]
+    gates.sort(key=lambda p: p.id != router.gateway_port_id)  # the first gateway first
     inner = [p for p in ports if p.device_owner == Owner.ROUTER_INTERFACE]
     for port in ports:
         rows += _port_rows(look, router, port, inner)
-    routes = [(route.destination, route.nexthop) for route in router.routes]
-    if gateway is not None:
-        for subnet in look.subnets(gateway):
-            default = "0.0.0.0/0" if subnet.ip_version == 4 else "::/0"
-            if subnet.gateway_ip is not None and all(destination != default for destination, _ in routes):
-                routes.append((default, subnet.gateway_ip))
-    for destination, nexthop in routes:
-        columns: dict[str, Value] = {"ip_prefix": destination, "nexthop": nexthop}
-        rows.append(
-            Row(
-                "Logical_Router_Static_Route",
-                f"{key}/route-{destination}-{nexthop}",
-                columns,
-                holder=(holder, "static_routes"),
-            )
-        )
-    if gateway is not None:
-        outer = next((ip.ip_address for ip in gateway.fixed_ips if ":" not in ip.ip_address), None)
-        if outer is not None and router.enable_snat:
-            cidrs = {s.cidr for p in inner for s in look.subnets(p) if s.ip_version == 4}
-            for cidr in sorted(cidrs):
-                columns = {"type": "snat", "external_ip": outer, "logical_ip": cidr}
-                rows.append(Row("NAT", f"{key}/snat-{cidr}", columns, holder=(holder, "nat")))
-        rows += gateway_qos(look, router.qos_policy_id, f"{key}/gateway", gateway)
-        for fip in look.floating_ips.get(router.id, ()):
-            rows += _floating_rows(look, router, gateway, fip)
+    for route in router.routes:
+        rows.append(_route(key, route.destination, route.nexthop))
+    for place, gate in enumerate(gates):
+        rows += _ways_out(look, router, gate, place)
+        rows += _snat_rows(look, router, gate, inner, gates)
+    if gates:
+        rows += gateway_qos(look, router.qos_policy_id, f"{key}/gateway", gates[0])
+    for fip in look.floating_ips.get(router.id, ()):
+        for gate in [p for p in gates if p.network_id == fip.floating_network_id][:1]:
+            rows += _floating_rows(look, router, gate, fip, several=len(gates) > 1)
     return tuple(rows)
 
 
-def _floating_rows(look: Lookup, router: Router, gateway: Port, fip: FloatingIp) -> list[Row]:
+def _route(key: str, destination: str, nexthop: str, port: str = "", bfd: str = "") -> Row:
+    """port: by which it leaves, where the next hop alone does not say it."""
+    columns: dict[str, Value] = {
+        "ip_prefix": destination,
+        "nexthop": nexthop,
+        "output_port": (f"lrp-{port}",) if port else (),
+        "bfd": (Ref(bfd),) if bfd else (),
+    }
+    name = f"{key}/route-{destination}-{nexthop}" + (f"-{port}" if port else "")
+    return Row("Logical_Router_Static_Route", name, columns, holder=(Ref(key), "static_routes"))
+
+
+def _ways_out(look: Lookup, router: Router, gate: Port, place: int) -> list[Row]:
+    """Default routes through a gateway: the first, or each of several where the router spreads over them (ECMP)."""
+    if place and not router.enable_default_route_ecmp:
+        return []
+    key = f"router:{router.id}"
+    own = {route.destination for route in router.routes}
+    rows = []
+    for subnet in look.subnets(gate):
+        default = "0.0.0.0/0" if subnet.ip_version == 4 else "::/0"
+        if subnet.gateway_ip is None or default in own:
+            continue
+        bfd = f"{key}/bfd-{gate.id}-{subnet.gateway_ip}" if router.enable_default_route_bfd else ""
+        if bfd:
+            rows.append(Row("BFD", bfd, {"logical_port": f"lrp-{gate.id}", "dst_ip": subnet.gateway_ip}))
+        rows.append(_route(key, default, subnet.gateway_ip, gate.id if place or bfd else "", bfd))
+    return rows
+
+
+def _at_gate(key: str, gate: Port, several: bool) -> dict[str, Value]:
+    """At which of several gateways OVN translates."""
+    return {"gateway_port": (Ref(f"{key}/port-{gate.id}"),) if several else ()}
+
+
+def _snat_rows(look: Lookup, router: Router, gate: Port, inner: list[Port], gates: list[Port]) -> list[Row]:
+    outer = next((ip.ip_address for ip in gate.fixed_ips if ":" not in ip.ip_address), None)
+    if outer is None or not router.enable_snat:
+        return []
+    key = f"router:{router.id}"
+    rows = []
+    for cidr in sorted({s.cidr for p in inner for s in look.subnets(p) if s.ip_version == 4}):
+        columns: dict[str, Value] = {"type": "snat", "external_ip": outer, "logical_ip": cidr, **_at_gate(key, gate, len(gates) > 1)}
+        name = f"{key}/snat-{cidr}" if gate is gates[0] else f"{key}/snat-{gate.id}-{cidr}"
+        rows.append(Row("NAT", name, columns, holder=(Ref(key), "nat")))
+    return rows
+
+
+def _floating_rows(look: Lookup, router: Router, gateway: Port, fip: FloatingIp, several: bool) -> list[Row]:
     """NAT of one floating address: on the guest's own node where that reaches the outer network, else at the gateway.
 
     An address whose ports are forwarded is translated at the gateway, by load balancers with one backend for each port.
@@ -146,7 +178,7 @@ def _floating_rows(look: Lookup, router: Router, gateway: Port, fip: FloatingIp)
             }
             rows.append(Row("Load_Balancer", f"{key}/pf-{protocol}", columns, holder=(holder, "load_balancer")))
     else:
-        nat = _nat(look, fip)
+        nat = _nat(look, fip) | _at_gate(f"router:{router.id}", gateway, several)
         rows.append(Row("NAT", key, nat, holder=(holder, "nat")))
         if isinstance(at := nat["logical_port"], tuple) and at:
             resident = str(at[0])

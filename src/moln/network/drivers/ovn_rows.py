@@ -35,7 +35,7 @@ def _rows(look: Lookup, change: Change) -> tuple[Row, ...]:
         case "addresses" if addresses := topology.address_groups.get(change.id):
             return address_rows(addresses)
         case "group" if change == DROP_GROUP:
-            return drop_rows()
+            return drop_rows(look)
         case "group" if group := topology.groups.get(change.id):
             return group_rows(look, group)
         case "port" if port := topology.ports.get(change.id):

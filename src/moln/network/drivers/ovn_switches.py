@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from moln.network.drivers.lookup import Lookup
-from moln.network.drivers.ovn_qos import port_qos
+from moln.network.drivers.ovn_qos import port_options, port_qos
 from moln.network.drivers.rows import Ref, Row, Value
 from moln.network.model import addresses
 from moln.network.model.dhcp_options import rendered
@@ -169,6 +169,16 @@ def _dhcp(look: Lookup, port: Port, version: int) -> tuple[tuple[Ref, ...], tupl
     return (Ref(own.key),), (own,)
 
 
+def _chassis(look: Lookup, port: Port) -> dict[str, str]:
+    """Where a port is. Where others wait for it, it is there too, but silent until its guest speaks there (RARP): so it moves without a gap."""
+    waiting = look.topology.waiting.get(port.id, ())
+    if not port.host_id:
+        return {}
+    if not waiting:
+        return {"requested-chassis": port.host_id}
+    return {"requested-chassis": ",".join((port.host_id, *waiting)), "activation-strategy": "rarp"}
+
+
 def port_rows(look: Lookup, port: Port) -> tuple[Row, ...]:
     """A logical switch port, the groups it is in, and DHCP options of its own.
 
@@ -214,8 +224,8 @@ def port_rows(look: Lookup, port: Port) -> tuple[Row, ...]:
         if (carrier := look.topology.subports.get(port.id)) is not None:
             columns["parent_name"] = (carrier.parent_id,)
             columns["tag_request"] = columns["tag"] = (carrier.tag,)
-        elif port.host_id:
-            columns["options"] = {"requested-chassis": port.host_id}
+        else:
+            columns["options"] = _chassis(look, port) | port_options(look, port)
         (v4, own4), (v6, own6) = _dhcp(look, port, 4), _dhcp(look, port, 6)
         columns["dhcpv4_options"], columns["dhcpv6_options"], extra = v4, v6, own4 + own6
         pair_macs = sorted({pair.mac_address for pair in port.allowed_address_pairs} - {port.mac_address})

@@ -13,7 +13,7 @@ GROUPS = "moln:groups"  # external_ids key of a port: the groups it is in
 TABLES = (
     "Logical_Switch", "Logical_Switch_Port", "Logical_Router", "Logical_Router_Port", "Logical_Router_Static_Route",
     "NAT", "ACL", "Port_Group", "DHCP_Options", "DNS", "Gateway_Chassis", "QoS", "Load_Balancer",
-    "Address_Set",
+    "Address_Set", "Meter", "Meter_Band", "BFD",
 )  # fmt: skip
 
 

@@ -12,10 +12,14 @@ Direction = Literal["egress", "ingress"]
 
 
 class QosKind(StrEnum):
-    """What rules there are: those that OVN's data plane keeps on every network."""
+    """What rules there are: those that OVN's data plane keeps. Minimum bandwidth: on networks that are physical ones."""
 
     BANDWIDTH_LIMIT = "bandwidth_limit"
     DSCP_MARKING = "dscp_marking"
+    MINIMUM_BANDWIDTH = "minimum_bandwidth"
+
+
+UNKEPT = ("packet_rate_limit", "minimum_packet_rate")  # rules that Neutron has and OVN has not
 
 
 class QosPolicy(Struct, frozen=True, kw_only=True):
@@ -35,7 +39,7 @@ class QosPolicy(Struct, frozen=True, kw_only=True):
 class QosRule(Struct, frozen=True, kw_only=True):
     """One rule; a policy has at most one of a kind and direction. direction: as the guest sees it.
 
-    max_kbps, max_burst_kbps: kilobits per second and kilobits; a burst of 0 is the engine's choice.
+    max_kbps, min_kbps: kilobits per second. max_burst_kbps: kilobits; a burst of 0 is the engine's choice.
     """
 
     id: str
@@ -46,6 +50,7 @@ class QosRule(Struct, frozen=True, kw_only=True):
     max_kbps: int = 0
     max_burst_kbps: int = 0
     dscp_mark: int = 0
+    min_kbps: int = 0
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1

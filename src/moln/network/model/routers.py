@@ -12,8 +12,9 @@ MOST_ROUTES = 30  # Neutron's max_routes
 class Router(Struct, frozen=True, kw_only=True):
     """Joins subnets, and through its gateway the world.
 
-    gateway_network_id: the external network, or None. enable_snat: whether hosts without a floating address go out as the gateway's own.
+    gateway_network_id: the external network, or None; of the first gateway where it has several, which are ports like it. enable_snat: whether hosts without a floating address go out as the gateway's own.
     Its interfaces and its gateway are ports whose device_id names it. qos_policy_id: of what leaves and comes as the gateway's own address.
+    enable_default_route_ecmp: leave by all gateways, not by the first alone; enable_default_route_bfd: by those that answer.
     """
 
     id: str
@@ -28,6 +29,8 @@ class Router(Struct, frozen=True, kw_only=True):
     availability_zone_hints: tuple[str, ...] = ()
     qos_policy_id: str | None = None
     flavor_id: str | None = None
+    enable_default_route_ecmp: bool = False
+    enable_default_route_bfd: bool = False
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1

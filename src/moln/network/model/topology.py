@@ -8,6 +8,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from moln.network.model.address_groups import AddressGroup
+from moln.network.model.logs import NetworkLog
 from moln.network.model.networks import Network
 from moln.network.model.ports import Port
 from moln.network.model.qos import QosRule
@@ -41,7 +42,8 @@ class Carrier(Struct, frozen=True):
 
 
 class Topology(Struct, frozen=True, kw_only=True):
-    """Things by id; rules of QoS by policy, carriers by the subport. A router, port or subnet comes with all that it refers to (its network, its addresses' subnets...)."""
+    """Things by id; rules of QoS by policy, carriers by the subport, nodes that wait for a port by the port. logs: all of them, where groups are
+    looked at; worn: the groups of the ports that logs are about. A router, port or subnet comes with all that it refers to (its network, its addresses' subnets...)."""
 
     networks: Mapping[str, Network] = {}
     subnets: Mapping[str, Subnet] = {}
@@ -54,6 +56,9 @@ class Topology(Struct, frozen=True, kw_only=True):
     forwardings: Mapping[str, PortForwarding] = {}
     address_groups: Mapping[str, AddressGroup] = {}
     subports: Mapping[str, Carrier] = {}
+    waiting: Mapping[str, tuple[str, ...]] = {}
+    logs: tuple[NetworkLog, ...] = ()
+    worn: Mapping[str, tuple[str, ...]] = {}
 
 
 class Change(Struct, frozen=True, order=True):

@@ -8,9 +8,13 @@ from typing import Any
 from moln.kernel.clock import iso
 from moln.kernel.context import RequestContext
 from moln.network.model.topology import Chassis
+from moln.network.ops import authority
+from moln.network.ops.common import bad, conflict, missing
+from moln.network.store import agents as store
 
 LIVE_S = 300  # an agent that answered so lately is alive; one that never did, too
 SPACE = uuid.UUID("7d1f3c1e-9d4c-5b7e-8a55-6d6f6c6e0001")
+KINDS = (("OVN Controller Gateway agent", "ovn-controller"), ("OVN Metadata agent", "moln-metadata"))
 
 
 async def agents(ctx: RequestContext) -> list[dict[str, Any]]:
@@ -18,20 +22,53 @@ async def agents(ctx: RequestContext) -> list[dict[str, Any]]:
     engine = ctx.cloud.areas["network"]
     if engine.driver is None:
         return []
+    said = await store.descriptions(ctx.db)
     found = []
     for node in await engine.driver.chassis():
-        found += [_agent(ctx, node, kind, binary) for kind, binary in KINDS]
+        found += [_agent(ctx, node, kind, binary, said) for kind, binary in KINDS]
     return found
 
 
-KINDS = (("OVN Controller Gateway agent", "ovn-controller"), ("OVN Metadata agent", "moln-metadata"))
+async def get(ctx: RequestContext, id: str) -> dict[str, Any]:
+    """One agent that the caller may know of. Raises: NotFound."""
+    found = [a for a in await agents(ctx) if a["id"] == id] if ctx.allows("network", "get_agent", {}) else []
+    if not found:
+        raise missing("agent", id)
+    return found[0]
 
 
-def _agent(ctx: RequestContext, node: Chassis, kind: str, binary: str) -> dict[str, Any]:
-    now = ctx.now_us
+async def update(ctx: RequestContext, id: str, *, description: str | None, admin_state_up: bool) -> dict[str, Any]:
+    """Describe an agent. It cannot be disabled: OVN has no such switch. Raises: NotFound, Forbidden, Invalid."""
+    agent = await get(ctx, id)
+    authority.require(ctx, "update_agent", {})
+    if not admin_state_up:
+        raise bad("agent", "OVN agent status cannot be updated")
+    if description is not None:
+        await ctx.db.write(store.describe, id, description)
+        agent["description"] = description
+    return agent
+
+
+async def delete(ctx: RequestContext, id: str) -> None:
+    """Forget the node of an agent that is dead, and with it both its agents. Raises: NotFound, Forbidden, Conflict while it is alive."""
+    agent = await get(ctx, id)
+    authority.require(ctx, "delete_agent", {})
+    if agent["alive"]:  # it would come back at once, and its guests be cut off meanwhile
+        raise conflict("AgentInUse", f"Agent {id} is alive on {agent['host']}: stop it there before it is deleted.")
+    await ctx.cloud.areas["network"].driver.forget_chassis(agent["configurations"]["chassis_name"])
+    for _, binary in KINDS:
+        await ctx.db.write(store.describe, _id(agent["configurations"]["chassis_name"], binary), "")
+
+
+def _id(node: str, binary: str) -> str:
+    return str(uuid.uuid5(SPACE, f"{node} {binary}"))
+
+
+def _agent(ctx: RequestContext, node: Chassis, kind: str, binary: str, said: dict[str, str]) -> dict[str, Any]:
+    now, id = ctx.now_us, _id(node.name, binary)
     seen = node.seen_at or now
     return {
-        "id": str(uuid.uuid5(SPACE, f"{node.name} {binary}")),
+        "id": id,
         "agent_type": kind,
         "binary": binary,
         "host": node.hostname,
@@ -39,7 +76,7 @@ def _agent(ctx: RequestContext, node: Chassis, kind: str, binary: str) -> dict[s
         "alive": now - seen < LIVE_S * 1_000_000,
         "admin_state_up": True,
         "availability_zone": ctx.settings.network.availability_zone,
-        "description": "",
+        "description": said.get(id, ""),
         "created_at": iso(seen, suffix=""),
         "started_at": iso(seen, suffix=""),
         "heartbeat_timestamp": iso(seen, suffix=""),

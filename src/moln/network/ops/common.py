@@ -39,6 +39,8 @@ _MISSING = {
     "policy": ("QosPolicyNotFound", "QoS policy {} could not be found."),
     "policy_bandwidth_limit_rule": ("QosRuleNotFound", "QoS rule {} could not be found."),
     "policy_dscp_marking_rule": ("QosRuleNotFound", "QoS rule {} could not be found."),
+    "policy_minimum_bandwidth_rule": ("QosRuleNotFound", "QoS rule {} could not be found."),
+    "log": ("LogResourceNotFound", "Log resource {} could not be found."),
     "trunk": ("TrunkNotFound", "Trunk {} could not be found."),
     "address_group": ("AddressGroupNotFound", "Address group {} could not be found."),
     "default_security_group_rule": ("DefaultSecurityGroupRuleNotFound", "Default Security Group rule {} does not exist"),

@@ -11,7 +11,7 @@ from moln.kernel.errors import Conflict, NotFound
 from moln.network.model import addresses
 from moln.network.model.ports import Owner, Port, PortStatus
 from moln.network.model.routers import FloatingIp
-from moln.network.ops import addressing, authority, ports, qos
+from moln.network.ops import addressing, authority, gateways, ports, qos
 from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
 from moln.network.store.port_forwardings import port_forwardings as table
@@ -153,7 +153,7 @@ async def router_for(tx: Transaction, subnet_id: str, network_id: str, port_id: 
     found: list[str] = []
     for meeting in await rows.meetings_in(tx, [subnet_id]):
         router = await rows.routers.find(tx, meeting.router_id)
-        if router is not None and router.gateway_network_id == network_id:
+        if router is not None and await gateways.leads_to(tx, router, network_id):
             port = await rows.ports.find(tx, meeting.port_id)
             at_gateway = port is not None and any(ip.ip_address == subnet.gateway_ip for ip in port.fixed_ips)
             found.insert(0 if at_gateway else len(found), router.id)
@@ -193,9 +193,19 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
     check_revision(fip.revision_number, revision)
     if await table.by(tx, "floatingip_id", id):
         raise _forwarded(id)
+    await drop_in(tx, ctx, fip)
+
+
+async def idle_on(db: Reader, network_id: str) -> list[FloatingIp]:
+    """Addresses of an external network that stand for nothing: they go with it."""
+    return [f for f in await rows.floating_ips.by(db, "floating_network_id", network_id) if f.port_id is None and f.router_id is None]
+
+
+async def drop_in(tx: Transaction, ctx: RequestContext, fip: FloatingIp) -> None:
+    """Give an address back as its caller was allowed to."""
     await _told(tx, fip)
-    await rows.set_tags(tx, id, ())
-    await rows.floating_ips.remove(tx, id)
+    await rows.set_tags(tx, fip.id, ())
+    await rows.floating_ips.remove(tx, fip.id)
     await QUOTA.refund(tx, fip.project_id, floatingip=1)
     if (outer := await rows.ports.find(tx, fip.floating_port_id)) is not None:
         await ports.drop_in(tx, ctx, outer)

@@ -8,7 +8,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Conflict
 from moln.network.model.networks import LOWEST_MTU, Network, highest_mtu
-from moln.network.model.ports import AUTO_DELETED
+from moln.network.model.ports import AUTO_DELETED, Owner
 from moln.network.model.sharing import EVERYONE, EXTERNAL, SHARED
 from moln.network.ops import authority, qos, sharing
 from moln.network.ops.addressing import random_int
@@ -148,7 +148,7 @@ async def update_in(
             raise conflict(
                 "InvalidSharedSetting", f"Unable to reconfigure sharing settings for network {id}. Multiple projects are using it."
             ) from None
-    if changes.get("external") is False and network.external and await rows.routers.by(tx, "gateway_network_id", id):
+    if changes.get("external") is False and network.external and await _has_gateways(tx, id):
         raise conflict(
             "ExternalNetworkInUse", f"External network {id} cannot be updated to be made non-external, since it has existing gateway ports"
         )
@@ -160,6 +160,10 @@ async def update_in(
     network = await rows.networks.save(tx, network, ctx.now_us, **changes)
     look_at(tx, "network", id)
     return network
+
+
+async def _has_gateways(db: Reader, network_id: str) -> bool:
+    return any(p.device_owner == Owner.ROUTER_GATEWAY for p in await rows.ports.by(db, "network_id", network_id))
 
 
 async def _check_one_default(tx: Transaction, network_id: str) -> None:
@@ -179,21 +183,26 @@ async def _set_external(tx: Transaction, ctx: RequestContext, network: Network, 
 
 async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: int | None = None) -> None:
     """Remove a network, its subnets and its own ports. Raises: NotFound, Forbidden, Conflict while other ports use it."""
-    from moln.network.ops import ports, subnets
+    from moln.network.ops import floating_ips, ports, subnets
 
     network = await get(tx, rows.networks, "network", id)
     authority.require(ctx, "delete_network", authority.of_network(ctx, network))
     check_revision(network.revision_number, revision)
     on_it = await rows.ports.by(tx, "network_id", id)
-    using = [p for p in on_it if p.device_owner not in AUTO_DELETED]
+    idle = await floating_ips.idle_on(tx, id) if network.external else []
+    kept_by = {f.floating_port_id for f in idle}
+    using = [p for p in on_it if p.device_owner not in AUTO_DELETED and p.id not in kept_by]
     if using:
         raise conflict(
             "NetworkInUse",
             f"Unable to complete operation on network {id}. There are one or more ports still in use on the network, "
             f"id(s) for these ports is {','.join(p.id for p in using[:10])}.",
         )
+    for fip in idle:
+        await floating_ips.drop_in(tx, ctx, fip)
     for port in on_it:
-        await ports.drop_in(tx, ctx, port)
+        if port.id not in kept_by:
+            await ports.drop_in(tx, ctx, port)
     for subnet in await rows.subnets.by(tx, "network_id", id):
         await subnets.drop_in(tx, subnet)
     await sharing.forget_in(tx, id)

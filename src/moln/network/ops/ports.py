@@ -18,10 +18,10 @@ from moln.network.model.ports import (
     Port,
     PortStatus,
 )
-from moln.network.ops import addressing, authority, qos, security_groups
+from moln.network.ops import addressing, authority, logs, qos, security_groups
 from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, look_at, missing
 from moln.network.ops.port_checks import check_owner, check_security, full_pairs, groups_for
-from moln.network.store import rows
+from moln.network.store import bindings, rows
 
 Fixed = Sequence[Mapping[str, Any]]
 
@@ -184,6 +184,8 @@ async def change_in(tx: Transaction, ctx: RequestContext, network: Network, port
             )
     if "host_id" in changes:
         changes["vif_type"] = "ovs" if changes["host_id"] else "unbound"
+        if changes["host_id"] != port.host_id:  # who has the port waits for it no longer; nobody waits for one that is nowhere
+            await bindings.forget(tx, port.id, changes["host_id"] or None)
     new = structs.replace(port, **changes)
     if fixed_ips is not None:
         changes["fixed_ips"] = await _readdress(tx, ctx, network, new, fixed_ips)
@@ -194,6 +196,7 @@ async def change_in(tx: Transaction, ctx: RequestContext, network: Network, port
     if groups is not None:
         changes["security_groups"] = await security_groups.existing(tx, ctx, port.project_id, groups)
         new = structs.replace(new, security_groups=changes["security_groups"])
+        await logs.port_changed_in(tx, port, *port.security_groups, *new.security_groups)
         await rows.wear(tx, port.id, new.security_groups)
     if "allowed_address_pairs" in changes:
         changes["allowed_address_pairs"] = full_pairs(new, new.allowed_address_pairs)
@@ -294,10 +297,12 @@ async def drop_in(tx: Transaction, ctx: RequestContext, port: Port) -> None:
     """Remove a port: its floating addresses come loose, its addresses are free."""
     from moln.network.ops import floating_ips, port_forwardings, trunks
 
+    await logs.forget_in(tx, "target_id", port.id)
     await floating_ips.loosen_in(tx, ctx, port.id)
     await trunks.forget_port_in(tx, ctx, port.id)
     await port_forwardings.forget_port_in(tx, ctx, port.id)
     await rows.let_go(tx, port.id)
+    await bindings.forget(tx, port.id)
     await rows.wear(tx, port.id, ())
     await rows.part(tx, port.id)
     await rows.set_tags(tx, port.id, ())

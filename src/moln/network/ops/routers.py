@@ -14,12 +14,10 @@ from moln.network.model.flavors import L3
 from moln.network.model.ports import Owner, Port, PortStatus
 from moln.network.model.routers import MOST_ROUTES, Router
 from moln.network.model.subnets import Route
-from moln.network.ops import addressing, authority, flavors, ports, qos
+from moln.network.ops import addressing, authority, flavors, gateways, ports
 from moln.network.ops.common import QUOTA, bad, check_revision, check_zones, conflict, get, look_at, missing
 from moln.network.store import rows
 from moln.network.store.port_forwardings import port_forwardings
-
-Gateway = dict[str, Any]  # external_gateway_info: network_id, enable_snat, external_fixed_ips
 
 
 async def create_in(
@@ -28,7 +26,7 @@ async def create_in(
     *,
     project_id: str,
     set_: frozenset[str] = frozenset(),
-    gateway: Gateway | None = None,
+    gateway: gateways.Gateway | None = None,
     **fields: Any,
 ) -> Router:
     """Record a router, with its gateway if there is to be one. Raises: NotFound, Invalid, Forbidden, Conflict, OverQuota."""
@@ -40,7 +38,7 @@ async def create_in(
     router = Router(id=ctx.new_id(), project_id=project_id, created_at=now, updated_at=now, **fields)
     await rows.routers.add(tx, router)
     if gateway:
-        router = await _set_gateway(tx, ctx, router, gateway)
+        router = await gateways.set_in(tx, ctx, router, gateway)
     look_at(tx, "router", router.id)
     return router
 
@@ -55,7 +53,7 @@ async def update_in(
     check_revision(router.revision_number, revision)
     if "gateway" in changes:
         gateway = changes.pop("gateway")
-        router = await _set_gateway(tx, ctx, router, gateway) if gateway else await _clear_gateway(tx, ctx, router)
+        router = await gateways.set_in(tx, ctx, router, gateway) if gateway else await gateways.clear_in(tx, ctx, router)
     if "routes" in changes:
         await _check_routes(tx, router, changes["routes"])
     router = await rows.routers.save(tx, router, ctx.now_us, **changes)
@@ -100,60 +98,6 @@ def _bad_routes(routes: Sequence[Route], reason: str) -> Invalid:
     return Invalid(f"Invalid format for routes: {said}, {reason}", type="InvalidRoutes")
 
 
-async def _set_gateway(tx: Transaction, ctx: RequestContext, router: Router, gateway: Gateway) -> Router:
-    network_id = gateway.get("network_id") or router.gateway_network_id or ""
-    network = await rows.networks.find(tx, network_id)
-    if network is None or not authority.sees(ctx, "network", authority.of_network(ctx, network)):
-        raise missing("network", network_id)
-    if not network.external:
-        raise bad("router", f"Network {network_id} is not an external network")
-    if "qos_policy_id" in gateway and gateway["qos_policy_id"] != router.qos_policy_id:
-        await qos.check_usable(tx, ctx, gateway["qos_policy_id"])
-    policy_id = gateway.get("qos_policy_id", router.qos_policy_id)
-    snat = gateway.get("enable_snat")
-    snat = (router.enable_snat if router.gateway_port_id else True) if snat is None else snat
-    wanted = gateway.get("external_fixed_ips")
-    subnets = await rows.subnets.by(tx, "network_id", network_id)
-    for ip in wanted or ():
-        if ip.get("ip_address") is not None and any(s.gateway_ip == ip["ip_address"] for s in subnets):
-            raise bad("router", f"External IP {ip['ip_address']} is the same as the gateway IP")
-    if router.gateway_network_id not in (None, network_id):
-        router = await _clear_gateway(tx, ctx, router)
-    if router.gateway_port_id is None:
-        for subnet in subnets:
-            await _check_no_overlap(tx, router, subnet.id, subnet.cidr)
-        now = ctx.now_us
-        port = Port(
-            id=ctx.new_id(), network_id=network_id, project_id="", mac_address=addressing.random_mac(ctx), device_id=router.id,
-            device_owner=Owner.ROUTER_GATEWAY, port_security_enabled=False, status=PortStatus.ACTIVE, created_at=now, updated_at=now,
-        )  # fmt: skip
-        port = await ports.add_in(tx, ctx, network, port, fixed_ips=wanted or None, groups=())
-        if not port.fixed_ips and subnets:
-            raise conflict("IpAddressGenerationFailure", f"No more IP addresses available on network {network_id}.")
-        return await rows.routers.save(
-            tx, router, now, gateway_network_id=network_id, gateway_port_id=port.id, enable_snat=snat, qos_policy_id=policy_id
-        )
-    if wanted:
-        port = await get(tx, rows.ports, "port", router.gateway_port_id)
-        await ports.change_in(tx, ctx, network, port, fixed_ips=wanted)
-    return await rows.routers.save(tx, router, ctx.now_us, enable_snat=snat, qos_policy_id=policy_id)
-
-
-async def _clear_gateway(tx: Transaction, ctx: RequestContext, router: Router) -> Router:
-    if router.gateway_port_id is None:
-        return router
-    if await rows.floating_ips.by(tx, "router_id", router.id):
-        raise conflict(
-            "RouterExternalGatewayInUseByFloatingIp",
-            f"Gateway cannot be updated for router {router.id}, since a gateway to external network {router.gateway_network_id} "
-            "is required by one or more floating IPs.",
-        )
-    port = await get(tx, rows.ports, "port", router.gateway_port_id)
-    router = await rows.routers.save(tx, router, ctx.now_us, gateway_network_id=None, gateway_port_id=None, enable_snat=True, qos_policy_id=None)
-    await ports.drop_in(tx, ctx, port)
-    return router
-
-
 async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: int | None = None) -> None:
     """Remove a router without interfaces, and its gateway. Raises: NotFound, Forbidden, Conflict."""
     router = await get(tx, rows.routers, "router", id)
@@ -162,20 +106,11 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
     if meetings := await rows.meetings_of(tx, id):
         attached = ", ".join(dict.fromkeys(m.port_id for m in meetings))
         raise conflict("RouterInUse", f"Router {id} has ports still attached: {attached}")
-    await _clear_gateway(tx, ctx, router)
+    await gateways.clear_all_in(tx, ctx, router)
     await rows.set_tags(tx, id, ())
     await rows.routers.remove(tx, id)
     await QUOTA.refund(tx, router.project_id, router=1)
     look_at(tx, "router", id)
-
-
-async def _check_no_overlap(tx: Transaction, router: Router, subnet_id: str, cidr: str) -> None:
-    mine = [p for p in await rows.ports.by(tx, "device_id", router.id) if p.device_owner.startswith("network:router_")]
-    for other in await rows.subnets.some(tx, [ip.subnet_id for p in mine for ip in p.fixed_ips]):
-        if other.id == subnet_id:
-            raise bad("router", f"Router already has a port on subnet {subnet_id}")
-        if addresses.overlap(cidr, other.cidr):
-            raise bad("router", f"Cidr {cidr} of subnet {subnet_id} overlaps with cidr {other.cidr} of subnet {other.id}")
 
 
 async def add_interface_in(
@@ -209,7 +144,7 @@ async def _join_by_subnet(tx: Transaction, ctx: RequestContext, router: Router, 
         raise bad("router", f"Cannot add interface to router because subnet {subnet_id} is not owned by project making the request")
     if subnet.gateway_ip is None:
         raise bad("router", "Subnet for router interface must have a gateway IP")
-    await _check_no_overlap(tx, router, subnet_id, subnet.cidr)
+    await gateways.check_no_overlap(tx, router, subnet_id, subnet.cidr)
     fixed = {"subnet_id": subnet_id, "ip_address": subnet.gateway_ip}
     if subnet.ip_version == 6:  # one IPv6 port a network; further prefixes join it
         for port in await rows.ports.by(tx, "device_id", router.id):
@@ -249,7 +184,7 @@ async def _join_by_port(tx: Transaction, ctx: RequestContext, router: Router, po
     if sum(1 for ip in port.fixed_ips if ":" not in ip.ip_address) > 1:
         raise bad("router", "Cannot have multiple IPv4 subnets on router port")
     for subnet in subnets:
-        await _check_no_overlap(tx, router, subnet.id, subnet.cidr)
+        await gateways.check_no_overlap(tx, router, subnet.id, subnet.cidr)
     port = await ports.change_in(
         tx, ctx, network, port, device_id=router.id, device_owner=Owner.ROUTER_INTERFACE, security_groups=(), port_security_enabled=False,
         allowed_address_pairs=(), status=PortStatus.ACTIVE,

@@ -9,7 +9,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule, canonical
 from moln.network.model.sharing import reaches
-from moln.network.ops import authority, default_rules, sharing
+from moln.network.ops import authority, default_rules, logs, sharing
 from moln.network.ops.common import QUOTA, changed, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
 from moln.network.store.address_groups import address_groups
@@ -142,6 +142,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
         if await rows.rules.remove(tx, rule.id):
             await QUOTA.refund(tx, rule.project_id, security_group_rule=1)
             look_at(tx, "group", rule.security_group_id)
+    await logs.forget_in(tx, "resource_id", id)
     await rows.unname_default(tx, id)
     await sharing.forget_in(tx, id)
     await rows.set_tags(tx, id, ())

@@ -169,7 +169,8 @@ async def _users(db: Reader, policy: RbacPolicy) -> set[str]:
     id = policy.object_id
     match policy.object_type:
         case "network" if policy.action == EXTERNAL:
-            return {r.project_id for r in await rows.routers.by(db, "gateway_network_id", id)}
+            gates = [p for p in await rows.ports.by(db, "network_id", id) if p.device_owner == Owner.ROUTER_GATEWAY]
+            return {r.project_id for r in await rows.routers.some(db, [p.device_id for p in gates])}
         case "network":
             outer = (Owner.ROUTER_GATEWAY, Owner.FLOATING_IP)
             return {p.project_id for p in await rows.ports.by(db, "network_id", id) if p.device_owner not in outer}

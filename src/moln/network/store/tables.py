@@ -47,7 +47,8 @@ qos_policies = table(
 
 qos_rules = table(
     "qos_rules", *_plain(), column("policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), index=True), column("kind"), column("direction"),
-    column("max_kbps", INT), column("max_burst_kbps", INT), column("dscp_mark", INT), sa.UniqueConstraint("policy_id", "kind", "direction"),
+    column("max_kbps", INT), column("max_burst_kbps", INT), column("dscp_mark", INT), column("min_kbps", INT),
+    sa.UniqueConstraint("policy_id", "kind", "direction"),
     history=True,
 )  # fmt: skip
 
@@ -85,11 +86,17 @@ addresses = table(
     column("port_id", sa.Text, sa.ForeignKey("ports.id"), index=True), sa.UniqueConstraint("subnet_id", "ip_address"),
 )  # fmt: skip
 
+bindings = table(
+    "port_bindings", column("port_id", sa.Text, sa.ForeignKey("ports.id"), index=True), column("host"), column("vnic_type"), column("profile"),
+    sa.UniqueConstraint("port_id", "host"),
+)  # fmt: skip
+"""Nodes that wait for a port; the one that has it is in the port's own row."""
+
 routers = table(
     "routers", *_standard(), column("name"), column("admin_state_up", INT), column("gateway_network_id", sa.Text, null=True, index=True),
     column("gateway_port_id", null=True), column("enable_snat", INT), column("routes"), column("availability_zone_hints"),
     column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), column("flavor_id", sa.Text, null=True, index=True),
-    history=True,
+    column("enable_default_route_ecmp", INT), column("enable_default_route_bfd", INT), history=True,
 )  # fmt: skip
 
 router_subnets = table(
@@ -150,6 +157,11 @@ port_groups = table(
     column("group_id", sa.Text, sa.ForeignKey("security_groups.id"), index=True), sa.UniqueConstraint("port_id", "group_id"),
 )  # fmt: skip
 
+logs = table(
+    "network_logs", *_standard(), column("name"), column("enabled", INT), column("event"), column("resource_type"),
+    column("resource_id", sa.Text, null=True, index=True), column("target_id", sa.Text, null=True, index=True), history=True,
+)  # fmt: skip
+
 address_groups = table("address_groups", *_standard(), column("name"), column("addresses"), column("shared_with"), history=True)
 
 trunks = table(
@@ -172,6 +184,9 @@ flavors = table(
 profiles = table("service_profiles", *_standard(), column("driver"), column("metainfo"), column("enabled", INT), history=True)
 
 tags = table("network_tags", column("resource_id", sa.Text), column("tag"), sa.UniqueConstraint("resource_id", "tag"))
+
+agent_notes = table("network_agent_notes", column("agent_id", sa.Text, unique=True), column("description"))
+"""What operators said of agents; the agents themselves are the engine's nodes."""
 
 writers = table("network_writers", column("name", sa.Text, unique=True), column("epoch", INT))
 """The engine's writer: each start takes a higher epoch."""

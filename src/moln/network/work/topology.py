@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from moln.kernel.db import Reader
+from moln.network.model.bindings import Binding
+from moln.network.model.logs import NetworkLog
 from moln.network.model.ports import Owner
 from moln.network.model.qos import QosRule
 from moln.network.model.topology import Carrier, Change, Topology, by_id
-from moln.network.store import qos, rows, trunks
+from moln.network.store import bindings, qos, rows, trunks
 from moln.network.store.address_groups import address_groups
+from moln.network.store.logs import logs
 from moln.network.store.port_forwardings import port_forwardings
 
 
@@ -28,6 +31,9 @@ async def everything(db: Reader) -> Topology:
         forwardings=by_id(await port_forwardings.all(db)),
         address_groups=by_id(await address_groups.all(db)),
         subports=_carriers(await trunks.all_carried(db)),
+        waiting=_waiting(await bindings.all_waiting(db)),
+        logs=(kept := tuple(await logs.all(db))),
+        worn=await _worn(db, kept),
     )
 
 
@@ -40,6 +46,18 @@ def _by_policy(rules: Iterable[QosRule]) -> dict[str, tuple[QosRule, ...]]:
 
 def _carriers(carried: Iterable[trunks.Carried]) -> dict[str, Carrier]:
     return {one.port_id: Carrier(one.parent_id, one.segmentation_id) for one in carried}
+
+
+def _waiting(bound: Iterable[Binding]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for binding in bound:
+        found[binding.port_id] = (*found.get(binding.port_id, ()), binding.host)
+    return found
+
+
+async def _worn(db: Reader, kept: Iterable[NetworkLog]) -> dict[str, tuple[str, ...]]:
+    """The groups of ports that logs are about."""
+    return {p.id: p.security_groups for p in await rows.ports.some(db, {log.target_id for log in kept if log.target_id is not None})}
 
 
 async def _users_of(db: Reader, policy_ids: Iterable[str]) -> set[Change]:
@@ -110,6 +128,7 @@ async def partial(db: Reader, changes: frozenset[Change]) -> Topology:
     ports |= {p.id: p for p in await rows.ports.by_any(db, "device_id", [f"ovnmeta-{n.id}" for n in networks])}
     groups = await rows.groups.some(db, _ids(changes, "group"))
     rules = await rows.rules.by_any(db, "security_group_id", [g.id for g in groups])
+    kept = tuple(await logs.all(db)) if _ids(changes, "group") else ()
     users: list[Any] = [*networks, *ports.values(), *routers, *fips.values()]
     policies = {user.qos_policy_id for user in users if user.qos_policy_id}
     forwardings = await port_forwardings.by_any(db, "floatingip_id", fips)
@@ -117,5 +136,6 @@ async def partial(db: Reader, changes: frozenset[Change]) -> Topology:
         networks=by_id(networks), subnets=subnets, ports=ports, routers=by_id(routers), floating_ips=fips, groups=by_id(groups), rules=by_id(rules),
         qos=_by_policy(await qos.rules.by_any(db, "policy_id", policies)), forwardings=by_id(forwardings),
         address_groups=by_id(await address_groups.some(db, _ids(changes, "addresses"))),
-        subports=_carriers(await trunks.carriers_of(db, ports)),
+        subports=_carriers(await trunks.carriers_of(db, ports)), waiting=_waiting(await bindings.waiting_for(db, ports)), logs=kept,
+        worn=await _worn(db, kept),
     )  # fmt: skip

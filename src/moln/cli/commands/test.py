@@ -25,7 +25,7 @@ HELP = "run the tests"
 FAST = ["-m", "not engines and not slow", "--ignore=tests/e2e", "-n", str(os.cpu_count() or 1)]
 HEAVY = ["-m", "engines or slow"]
 NOTHING_COLLECTED = 5
-NEEDED = ["pytest", "pytest_asyncio", "pytest_timeout", "hypothesis", "openstack", "httpx", "importlinter", "xdist"]
+NEEDED = ["pytest", "pytest_asyncio", "pytest_timeout", "hypothesis", "openstack", "httpx", "importlinter", "xdist", "opentelemetry"]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

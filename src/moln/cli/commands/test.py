@@ -14,9 +14,8 @@ from pathlib import Path
 
 from moln.cli.progress import Progress
 from moln.host import made, packages
-from moln.host.control import PACKAGE_ROOT
 from moln.host.engines import leave_shared
-from moln.host.places import Places
+from moln.host.places import PACKAGE_ROOT, Places
 from moln.host.run import HostError
 from moln.host.run import run as execute
 from moln.host.setup import ensure_binding, install_packages, make_directories

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,9 @@ from moln.kernel import config
 from moln.kernel.audit import Audit
 from moln.kernel.clock import Clock, Ids
 from moln.kernel.cloud import Cloud
+from moln.kernel.db import Database
 from moln.kernel.db.sqlite import SqliteDatabase
+from moln.kernel.db.traced import TracedDatabase
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Route, build_app
 from moln.kernel.http.describing import OpenApi
@@ -36,6 +39,7 @@ from moln.kernel.link import NodeLinks
 from moln.kernel.metrics import Family
 from moln.kernel.module import Module
 from moln.kernel.policy import Policy, load_overrides
+from moln.kernel.tracing import tracer_of
 from moln.kernel.work import Workers
 from moln.kernel.work.housekeeping import HOUSEKEEPING
 from moln.network.settings import NetworkSettings
@@ -127,6 +131,8 @@ class App(Struct):
         await self.cloud.db.close()
         if self.cloud.audit:
             self.cloud.audit.close()
+        if self.cloud.tracer:
+            await asyncio.to_thread(self.cloud.tracer.close)
 
 
 def all_routes(areas: list[Module]) -> list[Route]:
@@ -146,8 +152,12 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     """Put a cloud together over the database in `home`. links: how nodes are reached. hook: sees every statement (fault tests)."""
     clock = clock or Clock()
     areas = modules(settings)
-    db = SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook)
-    cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids)
+    tracer = tracer_of(settings.tracing, "moln-controller")
+    db: Database = SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook)
+    if tracer is not None:
+        db = TracedDatabase(db, tracer)
+    cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids, tracer=tracer)
+    cloud.links.tracer = tracer
     if settings.audit_mib > 0:
         cloud.audit = Audit(home / "log/audit", clock, cloud.ids, settings.audit_mib << 20)
     tls = Tls(home, settings, clock) if settings.serves_tls else None

@@ -64,4 +64,4 @@ async def _join(cloud: Cloud, name: str, compute: FakeCompute, volumes: FakeVolu
     compute.on_power_change(report)
     facts = msgspec.to_builtins(await compute.host_facts())
     fences, now_us = MemoryFences(), cloud.clock.now_us
-    await links.join(name, Verbs(drivers, fences, now_us), {"compute": facts}, streams_of(compute, fences, now_us))
+    await links.join(name, Verbs(drivers, fences, now_us, cloud.tracer), {"compute": facts}, streams_of(compute, fences, now_us))

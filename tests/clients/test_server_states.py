@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.clients.conftest import Running
 from tests.clients.test_openstack_command import until
 

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from moln.host import made, packages
-from moln.host.control import PACKAGE_ROOT
-from moln.host.places import Places
+from moln.host.places import PACKAGE_ROOT, Places
 from moln.host.setup import install_packages
 from moln.host.steps import Silent
 from moln.host.supervise.processes import Identity

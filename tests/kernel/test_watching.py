@@ -73,6 +73,8 @@ async def test_work_links_database_and_process_are_measured(api) -> None:
     assert found["process_cpu_seconds"][0].value > 0
     assert found["process_start_time_seconds"][0].value > 1.6e9
     assert "moln_servers" in found
+    assert [(s.labels, s.value) for s in found["moln_node_up"]] == [({"node": "sim-1"}, 1)]
+    assert {s.labels["resource"] for s in found["moln_node_capacity"]} == {"VCPU", "MEMORY_MB", "DISK_GB"}
 
 
 async def test_a_source_that_fails_leaves_the_others(api, caplog) -> None:

@@ -25,21 +25,33 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def ask(places: Places, *path: str, timeout_s: float = 60) -> Any:
     """GET /part/part/… Returns the decoded JSON. Raises: NotRunning, also with the controller's own refusal."""
+    status, body = _get(places, path, timeout_s)
+    try:
+        answer = json.loads(body)
+    except ValueError as error:
+        raise NotRunning(f"the controller answered {status} without JSON; see: moln logs controller") from error
+    if status >= 400:
+        raise NotRunning(answer.get("message") or answer.get("title") or f"the controller answered {status}")
+    return answer
+
+
+def text(places: Places, *path: str, timeout_s: float = 60) -> str:
+    """The same for what is not JSON. Raises: NotRunning."""
+    status, body = _get(places, path, timeout_s)
+    if status >= 400:
+        raise NotRunning(f"the controller answered {status}")
+    return body.decode()
+
+
+def _get(places: Places, path: tuple[str, ...], timeout_s: float) -> tuple[int, bytes]:
     connection = _UnixConnection(str(places.admin_socket), timeout_s)
     try:
         connection.request("GET", "/" + "/".join(quote(p, safe="") for p in path))
         response = connection.getresponse()
-        body = response.read()
+        return response.status, response.read()
     except PermissionError:
         raise
     except (OSError, http.client.HTTPException) as error:
         raise NotRunning(f"the controller of {places.home} does not answer ({error}); try: moln status") from error
     finally:
         connection.close()
-    try:
-        answer = json.loads(body)
-    except ValueError as error:
-        raise NotRunning(f"the controller answered {response.status} without JSON; see: moln logs controller") from error
-    if response.status >= 400:
-        raise NotRunning(answer.get("message") or answer.get("title") or f"the controller answered {response.status}")
-    return answer

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import moln
-from moln.host.places import Places
-from moln.host.run import SYSTEM_PATH
+from moln.host import unit
+from moln.host.places import PACKAGE_ROOT, Places
+from moln.host.run import SYSTEM_PATH, HostError
 from moln.host.supervise.guardian import command
 from moln.host.supervise.plan import Plan
-
-PACKAGE_ROOT = Path(moln.__file__).parents[1]
-"""Where `import moln` finds this very copy, installed or not."""
 
 NO_SUPERVISOR_S = 15.0
 
@@ -86,11 +83,27 @@ def ensure_supervisor(places: Places, plan: Plan) -> bool:
     try:
         state = status(places)
     except NotRunning:
-        _start(places)
+        if unit.serves(places):
+            start_unit(places)
+        else:
+            _start(places)
         return True
     if changed or not all_ready(state):
         next(ask(places, do="reload"))
     return changed or not all_ready(state)
+
+
+def start_unit(places: Places, timeout_s: float = 120) -> None:
+    """Have systemd start the supervisor, and wait for its socket. Raises: HostError."""
+    unit.start()
+    ends = time.monotonic() + timeout_s
+    while True:
+        with contextlib.suppress(NotRunning):
+            status(places)
+            return
+        if unit.failed() or time.monotonic() > ends:
+            raise HostError(f"systemd could not start {unit.NAME}; see: journalctl -u {unit.NAME}")
+        time.sleep(0.1)  # the set-up comes first, and then the socket: there is nothing to wait on
 
 
 def _start(places: Places) -> None:

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from moln.host import control, libvirt, made, ovn, pool, provider, users
+from moln.host import control, libvirt, made, ovn, pool, provider, unit, users
 from moln.host.libvirt import guests
 from moln.host.ovs import PREFIX, Ovs, others
 from moln.host.places import SHARED, Places, default_home
@@ -94,12 +94,22 @@ def down(places: Places, steps: Steps) -> list[str]:
     """Stop everything but guests and what they need. Returns the guests that go on. Raises: TimeoutError."""
     kept = guests(places)
     with steps("Stop"):
-        control.stop(places, keep=FOR_GUESTS if kept else [])
+        if unit.serves(places):
+            unit.stop()  # which comes back to `stop`
+        stop(places)
     return kept
+
+
+def stop(places: Places) -> None:
+    """The same, whoever started them. Raises: TimeoutError."""
+    control.stop(places, keep=FOR_GUESTS if guests(places) else [])
 
 
 def purge(places: Places, steps: Steps) -> None:
     """Stop everything, guests too, and take away all that we made. Raises: HostError, TimeoutError."""
+    if unit.installed(places):
+        with steps("Remove the systemd unit"):
+            unit.uninstall(places)
     with steps("Stop engines and guests"):
         stop_guests(places)
         control.stop(places, keep=[])

@@ -8,6 +8,9 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+PACKAGE_ROOT = Path(__file__).parents[2]
+"""Where `import moln` finds this very copy, installed or not."""
+
 SHARED = Path("/opt/moln")
 """What the clouds of one machine share: the installed copy of Moln (venv) and newer OVS packages (ovs)."""
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from moln.host.control import PACKAGE_ROOT
-from moln.host.places import USER, Places
+from moln.host.places import PACKAGE_ROOT, USER, Places
 from moln.host.run import SYSTEM_PATH, HostError
 from moln.host.supervise.plan import Engine
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from moln.kernel.db import Database
     from moln.kernel.link import NodeLinks
     from moln.kernel.policy import Policy
+    from moln.kernel.tracing import Tracer
 
 Authenticate = Callable[["Cloud", str], Awaitable[Identity]]
 
@@ -32,10 +33,11 @@ class Cloud:
     areas: what an area keeps in memory for itself, by its name (a token cache, a host table).
     authenticate: from a token to who it proves; identity provides it. requests: how many were answered, how, and how fast.
     audit: where requests that may change something are written down; None: nowhere. fairness: who may be served.
+    tracer: makes spans; None, when nothing is traced.
     """
 
     def __init__(self, *, settings: Settings, db: Database, policy: Policy, links: NodeLinks, home: Path,
-                 clock: Clock | None = None, ids: Ids | None = None):  # fmt: skip
+                 clock: Clock | None = None, ids: Ids | None = None, tracer: Tracer | None = None):  # fmt: skip
         self.settings = settings
         self.db = db
         self.policy = policy
@@ -47,6 +49,7 @@ class Cloud:
         self.areas: dict[str, Any] = {}
         self.requests = Requests()
         self.audit: Audit | None = None
+        self.tracer = tracer
         self.fairness = Fairness(settings.project_requests_per_s)
 
     def system_context(self, request_id: str = "") -> RequestContext:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from moln.kernel.errors import Invalid
+from moln.kernel.tracing import TracingSettings
 
 S = msgspec.Struct
 
@@ -54,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls_ca: str = ""
     audit_mib: int = 128
     project_requests_per_s: float = 0.0
+    tracing: TracingSettings = msgspec.field(default_factory=TracingSettings)
 
     def __post_init__(self) -> None:
         if not self.public_url:

@@ -23,6 +23,7 @@ from moln.host.places import INTEGRATION_BRIDGE, USER, Places
 from moln.kernel.clock import Clock
 from moln.kernel.errors import Failure
 from moln.kernel.link import NodeEnd, Verbs
+from moln.kernel.tracing import Tracer, tracer_of
 from moln.network.drivers.node import NodeNetworkDriver
 from moln.node import settings as node_settings
 from moln.node.fences import DiskFences
@@ -73,6 +74,7 @@ class Node:
         self.clock = clock or Clock()
         self.folder = self.places.host / "node"
         self.facts: HostFacts | None = None
+        self.tracer: Tracer | None = None
         self.tasks: list[asyncio.Task[Any]] = []
         self.ready = asyncio.Event()
 
@@ -82,7 +84,9 @@ class Node:
         ovsdb = Ovsdb(self.places.ovs_socket)
         board = await find_switchboard(ovsdb)
         switch = Switch(ovsdb, INTEGRATION_BRIDGE)
+        self.tracer = tracer_of(node_settings.load_tracing(self.places.settings), "moln-node", board.node)
         self.compute = LibvirtDriver(self.libvirt_settings(board), switch)
+        self.compute.link.tracer = self.tracer
         self.volumes = PoolDriver(self.places.pool, self.places.pool / "images")
         self.metadata = MetadataService(
             switch, self.folder / "metadata.json", self.places.run / "metadata.sock", proxy_user()
@@ -111,6 +115,8 @@ class Node:
             await self.compute.stop()
             await self.volumes.stop()
             fences.close()
+            if self.tracer:
+                await asyncio.to_thread(self.tracer.close)
 
     def libvirt_settings(self, board: Switchboard) -> LibvirtSettings:
         chosen = node_settings.load(self.places.settings)
@@ -139,6 +145,7 @@ class Node:
             },
             fences,
             self.clock.now_us,
+            self.tracer,
         )
 
     def hello(self) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
+import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,9 +18,8 @@ from pathlib import Path
 from moln.cli.progress import Progress
 from moln.guest.build import HOST_PACKAGES
 from moln.host import made, packages
-from moln.host.control import PACKAGE_ROOT
 from moln.host.engines import leave_shared
-from moln.host.places import Places
+from moln.host.places import PACKAGE_ROOT, Places
 from moln.host.run import HostError
 from moln.host.run import run as execute
 from moln.host.setup import ensure_binding, install_packages, make_directories
@@ -31,11 +31,6 @@ NOTHING_COLLECTED = 5
 TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping", "chromium": "chromium", "npm": "npm"}
 """Programs that only tests call, and who brings them."""
 
-NEEDED = [
-    "pytest", "pytest_asyncio", "pytest_timeout", "hypothesis", "openstack", "httpx", "importlinter", "xdist", "schemathesis",
-    "openapi_spec_validator",
-]  # fmt: skip
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fast", action="store_true", help="leave out what needs root, engines or guests, or takes minutes")
@@ -44,14 +39,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     checkout = find_checkout()
-    if any(importlib.util.find_spec(name) is None for name in NEEDED):
+    wanted = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]["optional-dependencies"]["test"]
+    if not all(map(installed, wanted)):
         with Progress()("Install what the tests need"):
-            wanted = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]["optional-dependencies"]["test"]
             execute(sys.executable, "-m", "pip", "install", "-q", *wanted, timeout_s=1200)  # not Moln again: it may be an editable one
     with shared_kept(checkout):
         if not args.fast and os.geteuid() == 0:
             install_engines()
         return pytest(checkout, args)
+
+
+def installed(requirement: str) -> bool:
+    """In whatever version: pip is asked only when something is not there at all."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version(re.split(r"[\[<>=! ]", requirement)[0])
+        return True
+    return False
 
 
 def install_engines() -> None:

@@ -15,7 +15,7 @@ from moln.cli import admin, credentials
 from moln.cli.progress import Progress
 from moln.console.build import BuildError, ensure
 from moln.console.library import installed
-from moln.host import engines, packages, processes
+from moln.host import engines, packages, processes, unit
 from moln.host.control import NotRunning
 from moln.host.places import Places, default_home
 from moln.host.processes import Choices
@@ -50,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
     places, steps = Places(args.home), Progress()
     settings: Settings = config.load(places.settings, Settings)
     choices = remembered(places, args, settings)
+    if kept_by_systemd := unit.serves(places):
+        unit.install(places)      # as this copy of Moln writes it
+        remember(places, choices)  # the unit reads them
     changed = up_simulated(places, choices, settings, steps) if choices.simulate else up_real(places, choices, settings,
                                                                                             steps)
     remember(places, choices)
@@ -60,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
     if args.demo:
         tell_demo(places, answer["public_url"], answer["cacert"], settings, steps)
     print(welcome(places, answer, changed), flush=True)
-    if not args.detach:
+    if kept_by_systemd:
+        print(f"systemd keeps it: systemctl status {unit.NAME}", flush=True)
+    elif not args.detach:
         print("Ctrl-C stops it.", flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
@@ -99,12 +104,16 @@ def up_real(places: Places, choices: Choices, settings: Settings, steps: Progres
 
 def up_simulated(places: Places, choices: Choices, settings: Settings, steps: Progress) -> bool:
     """The same supervisor, with one engine and no set-up. Raises: HostError."""
+    plan = plan_simulated(places, choices, settings)
+    with steps("Controller"):
+        return engines.start(places, plan, steps, timeout_s=90)
+
+
+def plan_simulated(places: Places, choices: Choices, settings: Settings) -> Plan:
     places.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     for folder in (places.host, places.supervised, places.log, places.run):
         folder.mkdir(exist_ok=True)
-    plan = Plan(processes.simulated(places, choices), str(places.log), settings.host.log_limit_mib << 20)
-    with steps("Controller"):
-        return engines.start(places, plan, steps, timeout_s=90)
+    return Plan(processes.simulated(places, choices), str(places.log), settings.host.log_limit_mib << 20)
 
 
 def ensure_consoles(places: Places, steps: Progress) -> None:

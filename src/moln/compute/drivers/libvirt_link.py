@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import libvirt
 
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.tracing import Tracer
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class LibvirtLink:
         self.opened = asyncio.Event()
         self.keeper: asyncio.Task[None] | None = None
         self.waiting = 0
+        self.tracer: Tracer | None = None
         self.moved_at = 0.0  # loop time of the last answer, or of the moment when all threads became busy
 
     async def start(self) -> None:
@@ -129,6 +131,12 @@ class LibvirtLink:
 
     async def call(self, work: Callable[..., R], *args: object, timeout_s: float | None = None) -> R:
         """`work(connection, *args)` in a thread. Raises: BackendRefused, BackendUnreachable (the outcome is unknown)."""
+        if self.tracer is None or not self.tracer.inside:
+            return await self._call(work, *args, timeout_s=timeout_s)
+        with self.tracer.span(f"libvirt {getattr(work, '__name__', 'call')}", {"moln.uri": self.uri}, "client"):
+            return await self._call(work, *args, timeout_s=timeout_s)
+
+    async def _call(self, work: Callable[..., R], *args: object, timeout_s: float | None = None) -> R:
         connection = self.connection
         if connection is None:
             raise BackendUnreachable("The hypervisor's libvirt does not answer.")

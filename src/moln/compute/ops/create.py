@@ -171,7 +171,8 @@ async def create_in(tx: Transaction, ctx: RequestContext, plan: Plan) -> Created
     made = []
     for index in range(count):
         made.append(await _create_one(tx, ctx, plan, index, count))
-    tx.wake("servers")
+    for server in made:
+        tx.wake("servers", server.id)
     return Created(tuple(made), plan.reservation_id)
 
 

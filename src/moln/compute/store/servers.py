@@ -34,17 +34,28 @@ WITH_VOLUME = Query(sa.select(*COLUMNS).where(sa.func.instr(servers.c.volumes, s
 
 
 class Counted(Struct, frozen=True):
-    """How many servers are in one state."""
+    """How many servers there are of one kind: in a state, on a host."""
 
-    state: str
+    kind: str
     count: int
 
 
-BY_STATE = Query(sa.select(servers.c.vm_state.label("state"), sa.func.count().label("count")).group_by(servers.c.vm_state), Counted)
+def _counting(column: sa.Column[str]) -> Query[Counted]:
+    counted = sa.select(column.label("kind"), sa.func.count().label("count"))
+    return Query(counted.where(column.is_not(None)).group_by(column), Counted)
 
 
-async def by_state(db: Reader) -> list[Counted]:
-    return await db.all(BY_STATE)
+BY_STATE, BY_HOST = _counting(servers.c.vm_state), _counting(servers.c.host)
+
+
+async def by_state(db: Reader) -> dict[str, int]:
+    """How many servers are in each state."""
+    return {row.kind: row.count for row in await db.all(BY_STATE)}
+
+
+async def by_host(db: Reader) -> dict[str, int]:
+    """How many servers each host has."""
+    return {row.kind: row.count for row in await db.all(BY_HOST)}
 
 
 async def find(db: Reader, server_id: str) -> Server | None:

@@ -20,12 +20,14 @@ from pathlib import Path
 from moln.host.supervise import kept
 from moln.host.supervise.guardian import command, lock, say
 from moln.host.supervise.kept import Kept
+from moln.host.supervise.notify import Init
 from moln.host.supervise.plan import Plan
 from moln.host.supervise.processes import Identity, become_subreaper
 
 LOG_CHECK_S = 30.0
 MOST_CLIENTS = 16
 LONGEST_REQUEST = 1 << 16
+KEPT_ELSEWHERE = 3  # how it ends, when a guardian of our own keeps the cloud already
 
 
 class Client:
@@ -39,10 +41,11 @@ class Client:
 
 
 class Supervisor:
-    """run: the directory of pid files, plan and socket."""
+    """run: the directory of pid files, plan and socket. init: who started us, where that is systemd; it is our guardian then."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, init: Init | None = None) -> None:
         self.run = run
+        self.init = init
         self.plan = Plan.read(run / "engines.json")
         self.log = Path(self.plan.log)
         self.kept = {e.name: Kept(e, run, self.log) for e in self.plan.engines}
@@ -137,6 +140,9 @@ class Supervisor:
 
     def _watch_guardian(self) -> None:
         become_subreaper()
+        if self.init is not None:
+            Identity.mine("supervisor").write(self.run / "supervisor.pid")
+            return
         found = Identity.read(self.run / "guardian.pid")
         self.guardian = found.open() if found else None
         Identity.mine("supervisor").write(self.run / "supervisor.pid")
@@ -252,6 +258,8 @@ class Supervisor:
 
     def _say_state(self) -> None:
         state = self._state()
+        if self.init is not None:
+            self.init.tell([e.state for e in self.kept.values()], stopping=self.stopping)
         text = json.dumps(state)
         if text != self.told:
             self.told = text
@@ -284,10 +292,13 @@ def turn_over(path: Path, limit: int) -> None:
         say(f"cannot turn over {path}: {error}")
 
 
-def supervise(run: Path) -> int:
-    """Raises: OSError, ValueError, when there is no plan."""
+def supervise(run: Path, *, unit: bool = False) -> int:
+    """unit: systemd started us. Raises: OSError, ValueError, when there is no plan."""
+    if unit and lock(run / "guardian.lock") is None:
+        say("a guardian that systemd did not start keeps this cloud; run: moln down")
+        return KEPT_ELSEWHERE
     if lock(run / "supervisor.lock") is None:
         say("another supervisor runs already")
         return 0
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    return Supervisor(run).main()
+    return Supervisor(run, Init() if unit else None).main()

@@ -23,6 +23,7 @@ from moln.kernel.http.operations import STATUS_LINES, Operation, any_json, read_
 from moln.kernel.http.routes import Route, Service
 from moln.kernel.http.serve import ARRIVED
 from moln.kernel.http.versions import Versions
+from moln.kernel.tracing import Tracer
 
 UNFORESEEN = "An unexpected error prevented the server from fulfilling your request."
 REQUEST_S = 60.0  # seconds that an answer may take (uploads bound themselves)
@@ -114,7 +115,17 @@ class Endpoint:
                     request_id=request_id,
                 )  # fmt: skip
 
-        return respond
+        return respond if cloud.tracer is None else self._traced(cloud.tracer, method, template, respond)
+
+    def _traced(self, tracer: Tracer, method: str, template: str, respond: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """The responder within a span; without a tracer there is none of this to pay for."""
+
+        async def traced(req: falcon.asgi.Request, resp: falcon.asgi.Response, **values: str) -> None:
+            with tracer.request(method, template, self.service.name, req._asgi_headers) as span:
+                await respond(req, resp, **values)
+                tracer.answered(span, resp.status_code, resp._headers.get("x-openstack-request-id", ""))
+
+        return traced
 
     def _finish(self, resp: falcon.asgi.Response, request_id: str, version: Version) -> None:
         headers = resp._headers

@@ -22,7 +22,7 @@ class Call(Struct, frozen=True, tag="call"):
     """A command. verb: "<area>.<method>"; args: its arguments in msgpack, a list.
 
     resource, generation: what it touches and the generation it knows; the node refuses one lower than it has seen. Empty: no fence.
-    not_after: µs UTC; the node does not begin it later.
+    not_after: µs UTC; the node does not begin it later. traceparent: the caller's span (W3C Trace Context); empty: none.
     """
 
     id: int
@@ -32,6 +32,7 @@ class Call(Struct, frozen=True, tag="call"):
     resource: str = ""
     generation: int = 0
     request_id: str = ""
+    traceparent: str = ""
 
 
 class Answer(Struct, frozen=True, tag="answer"):

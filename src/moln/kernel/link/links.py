@@ -21,6 +21,7 @@ from moln.kernel.link.frames import Answer, Call, Frame, Hello, Report, pack, re
 from moln.kernel.link.streams import Stream, Streams, of_path, of_socket
 from moln.kernel.link.verbs import Verbs, methods_of, result_of
 from moln.kernel.metrics import Family, Spread
+from moln.kernel.tracing import Tracer
 
 D = TypeVar("D")
 ReportHandler = Callable[[str, bytes], Awaitable[None]]
@@ -71,6 +72,7 @@ class NodeLinks:
         self._ids = itertools.count(1)
         self._handlers: dict[str, list[ReportHandler]] = {}
         self._took: dict[tuple[str, str], Spread] = {}
+        self.tracer: Tracer | None = None
 
     def driver(self, node: str, area: str, protocol: type[D], *, resource: str = "", generation: int = 0,
                deadline_s: float = 60.0) -> D:  # fmt: skip
@@ -91,8 +93,16 @@ class NodeLinks:
 
     async def call(self, node: str, verb: str, args: bytes, *, resource: str = "", generation: int = 0, deadline_s: float = 60.0) -> bytes:
         """The packed result. Raises: BackendUnreachable, BackendRefused, StaleGeneration."""
+        if self.tracer is None or not self.tracer.inside:
+            return await self._call(node, verb, args, resource, generation, deadline_s)
+        attributes = {"rpc.system": "moln", "rpc.method": verb, "moln.node": node, "moln.resource": resource}
+        with self.tracer.span(f"call {verb}", attributes, "client"):
+            return await self._call(node, verb, args, resource, generation, deadline_s, self.tracer.traceparent())
+
+    async def _call(self, node: str, verb: str, args: bytes, resource: str, generation: int, deadline_s: float,
+                    traceparent: str = "") -> bytes:  # fmt: skip
         not_after = self._now_us() + int(deadline_s * 1e6)
-        call = Call(next(self._ids), verb, args, not_after, resource, generation, log.request_id.get())
+        call = Call(next(self._ids), verb, args, not_after, resource, generation, log.request_id.get(), traceparent)
         if self._hook:
             self._hook("link", verb)
         began, outcome = time.monotonic(), "unreachable"

@@ -15,6 +15,7 @@ import msgspec
 from moln.kernel import log
 from moln.kernel.errors import Failure, Unavailable
 from moln.kernel.link.frames import Answer, Call, pack
+from moln.kernel.tracing import Tracer
 
 _log = logging.getLogger("moln.link")
 
@@ -48,8 +49,10 @@ class _Verb(typing.NamedTuple):
 class Verbs:
     """A node's drivers by area. The methods of the Protocol (async, positional, annotated) are the verbs."""
 
-    def __init__(self, drivers: dict[str, tuple[type, Any]], fences: Fences, now_us: Callable[[], int]):
+    def __init__(self, drivers: dict[str, tuple[type, Any]], fences: Fences, now_us: Callable[[], int],
+                 tracer: Tracer | None = None):  # fmt: skip
         self._fences = fences
+        self._tracer = tracer
         self._now_us = now_us
         self._verbs: dict[str, _Verb] = {}
         for area, (protocol, driver) in drivers.items():
@@ -58,6 +61,14 @@ class Verbs:
 
     async def answer(self, call: Call) -> Answer:
         """Run one command; every outcome is an answer."""
+        if self._tracer is None or not call.traceparent:
+            return await self._answer(call)
+        with self._tracer.served(call.verb, call.traceparent, {"rpc.method": call.verb, "moln.resource": call.resource}) as span:
+            answer = await self._answer(call)
+            span.set_attribute("moln.outcome", answer.kind)
+            return answer
+
+    async def _answer(self, call: Call) -> Answer:
         log.request_id.set(call.request_id)
         verb = self._verbs.get(call.verb)
         if verb is None:

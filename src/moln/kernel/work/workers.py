@@ -197,6 +197,16 @@ class _Loop:
         return done
 
     async def _settle(self, key: str, resource: Any) -> None:
+        tracer = self._work.cloud.tracer
+        if tracer is None:
+            await self._settle_once(key, resource)
+            return
+        with tracer.settling(self.reconciler.name, key) as span:
+            await self._settle_once(key, resource)
+            trouble = self._trouble.get(key)
+            span.set_attribute("moln.outcome", "settled" if trouble is None else "waits" if trouble.waits else "failed")
+
+    async def _settle_once(self, key: str, resource: Any) -> None:
         r = self.reconciler
         log.request_id.set(f"work-{r.name}")
         try:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import falcon.asgi
 from msgspec import Struct, field
 
 import moln.compute.module as compute
@@ -28,6 +27,7 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Route, build_app
+from moln.kernel.http.legacy import ASGI, legacy_root
 from moln.kernel.http.tls import Tls
 from moln.kernel.http.watching import Metrics, Source, watch
 from moln.kernel.link import NodeLinks
@@ -97,7 +97,7 @@ class App(Struct):
     cloud: Cloud
     areas: list[Module]
     workers: Workers
-    asgi: falcon.asgi.App[Any, Any]
+    asgi: ASGI
     metrics: Metrics
     tls: Tls | None = None
 
@@ -149,7 +149,7 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     metrics = Metrics(cloud, [_own(workers), *(area.measure for area in areas if area.measure)])
     if settings.metrics:
         asgi.add_route("/metrics", metrics)
-    return App(cloud, areas, workers, asgi, metrics, tls)
+    return App(cloud, areas, workers, legacy_root(asgi, "/compute/v2", "/compute/v2.1"), metrics, tls)
 
 
 def _own(workers: Workers) -> Source:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from moln.bench import scale
+from moln.bench import extras, scale
 from moln.bench.load import Cost, cost, request
 from moln.bench.process import Measured, free_port, measured
 from moln.bench.rows import Row
@@ -31,22 +31,27 @@ def measure(step: Callable[[str], object]) -> list[Row]:
             step("a cloud of a hundred servers")
             full = home / "full"
             full.mkdir()
-            with measured("cloud", "--home", str(full), "--nodes", "4", log=log) as cloud:
+            tls_port = free_port()
+            with measured("cloud", "--home", str(full), "--nodes", "4", "--tls-port", str(tls_port), log=log) as cloud:
                 tenant = Tenant(cloud.port, full)
                 servers = tenant.fill()
                 quiet(cloud)
                 step("tokens, servers, lists")
                 rows += _reads(cloud, bare, tenant, servers)
+                step("the same over TLS")
+                more = extras.tls(cloud, tls_port, full, _one(tenant, servers))
             step("creating servers")
             resting = home / "resting"
             resting.mkdir()
             with measured("cloud", "--home", str(resting), "--nodes", "100", "--no-work", log=log) as cloud:
                 rows.append(_creates(cloud, bare, Tenant(cloud.port, resting)))
+        step("with the audit log and without")
+        more += extras.measure(home, log)
         step("a rule among 10,000 ports; a host among 10,000")
         rows += scale.measure(home)
         step("an idle controller")
         rows += _idle(home / "idle")
-    return rows
+    return rows + more
 
 
 def _row(name: str, limit: float, found: Cost, more: str = "") -> Row:
@@ -56,18 +61,19 @@ def _row(name: str, limit: float, found: Cost, more: str = "") -> Row:
 def _reads(cloud: Measured, bare: Measured, tenant: Tenant, servers: list[str]) -> list[Row]:
     token = tenant.token
     validate = request("GET", "/identity/v3/auth/tokens", X_Auth_Token=token, X_Subject_Token=token)
-    ids = itertools.cycle(servers)
     detail = request("GET", f"/compute/v2.1/servers/detail?limit={SERVERS}", X_Auth_Token=token, OpenStack_API_Version=VERSION)
-
-    def one() -> bytes:
-        return request("GET", f"/compute/v2.1/servers/{next(ids)}", X_Auth_Token=token, OpenStack_API_Version=VERSION)
-
     return [
         _row("validate a token, 10-service catalogue", 2, cost(cloud, bare, lambda: validate, count=400),
              f"; {tenant.services} services"),
-        _row("GET one server", 3, cost(cloud, bare, one, count=400)),
+        _row("GET one server", 3, cost(cloud, bare, _one(tenant, servers), count=400)),
         _row("GET /servers/detail, 100 servers", 50, cost(cloud, bare, lambda: detail, count=24)),
     ]  # fmt: skip
+
+
+def _one(tenant: Tenant, servers: list[str]) -> Callable[[], bytes]:
+    """Requests for one server, the next one each time."""
+    ids = itertools.cycle(servers)
+    return lambda: request("GET", f"/compute/v2.1/servers/{next(ids)}", X_Auth_Token=tenant.token, OpenStack_API_Version=VERSION)
 
 
 def _creates(cloud: Measured, bare: Measured, tenant: Tenant) -> Row:

@@ -6,17 +6,19 @@ from msgspec import Struct
 
 
 class Row(Struct, frozen=True):
-    """One line of the table. unit: "x" is a ratio to the bare handler. value: None, when it could not be measured; note says why."""
+    """One line of the table. unit: "x" is a ratio to the bare handler. limit: None, where nothing is asked for, only shown.
+    value: None, when it could not be measured; note says why.
+    """
 
     name: str
-    limit: float
+    limit: float | None
     unit: str
     value: float | None = None
     note: str = ""
 
     @property
     def met(self) -> bool:
-        return self.value is not None and self.value <= self.limit
+        return self.value is not None and (self.limit is None or self.value <= self.limit)
 
 
 def table(rows: list[Row]) -> str:
@@ -24,6 +26,7 @@ def table(rows: list[Row]) -> str:
     lines = [f"{'operation':<58} {'measured':>12} {'budget':>10}  "]
     for row in rows:
         value = "not measured" if row.value is None else f"{row.value:.2f} {row.unit}"
-        verdict = "ok" if row.met else "-" if row.value is None else "MISSED"
-        lines.append(f"{row.name:<58} {value:>12} {f'{row.limit:g} {row.unit}':>10}  {verdict:<7}{row.note}".rstrip())
+        verdict = "-" if row.value is None or row.limit is None else "ok" if row.met else "MISSED"
+        limit = "-" if row.limit is None else f"{row.limit:g} {row.unit}"
+        lines.append(f"{row.name:<58} {value:>12} {limit:>10}  {verdict:<7}{row.note}".rstrip())
     return "\n".join(lines)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ class Bare:
 async def bare(port: int) -> None:
     app = falcon.asgi.App()
     app.add_route("/bare", Bare())
-    await _serve(app, port)
+    await _serve(app, {port: None})
 
 
-async def cloud(home: Path, port: int, nodes: int, *, work: bool) -> None:
+async def cloud(home: Path, port: int, nodes: int, *, work: bool, tls_port: int = 0) -> None:
     from moln.app import compose, load_settings
+    from moln.kernel.http.tls import Tls
     from moln.simulation import simulated_links, start_nodes
 
     settings = load_settings(home, simulate=True, port=port, public_url=f"http://127.0.0.1:{port}")
@@ -45,19 +47,25 @@ async def cloud(home: Path, port: int, nodes: int, *, work: bool) -> None:
     await start_nodes(app.cloud, nodes)
     if not work:
         await app.workers.settle()
-    await _serve(app.asgi, port)
+    https = {tls_port: Tls(home, settings, app.cloud.clock).context} if tls_port else {}
+    await _serve(app.asgi, {port: None, **https})
     await app.stop()
 
 
-async def _serve(app: Any, port: int) -> None:
-    server = http_server(app)
-    listener = socket.create_server(("127.0.0.1", port))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, setattr, server, "should_exit", True)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():
-        await asyncio.wait([serving], timeout=0.01)
+async def _serve(app: Any, ports: dict[int, ssl.SSLContext | None]) -> None:
+    """ports: with or without TLS."""
+    servers = {port: http_server(app, tls=tls) for port, tls in ports.items()}
+
+    def end() -> None:
+        for server in servers.values():
+            server.should_exit = True
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    serving = [asyncio.create_task(s.serve(sockets=[socket.create_server(("127.0.0.1", port))])) for port, s in servers.items()]
+    while not all(server.started for server in servers.values()) and not any(task.done() for task in serving):
+        await asyncio.wait(serving, timeout=0.01)
     print("ready", flush=True)
-    await serving
+    await asyncio.gather(*serving)
 
 
 def main() -> None:
@@ -65,11 +73,15 @@ def main() -> None:
     parser.add_argument("what", choices=("bare", "cloud"))
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--home", type=Path)
+    parser.add_argument("--tls-port", type=int, default=0, help="serve the same there over TLS")
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--no-work", action="store_true")
     args = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(bare(args.port) if args.what == "bare" else cloud(args.home, args.port, args.nodes, work=not args.no_work))
+        if args.what == "bare":
+            uvloop.run(bare(args.port))
+        else:
+            uvloop.run(cloud(args.home, args.port, args.nodes, work=not args.no_work, tls_port=args.tls_port))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ class Row(Struct, frozen=True):
 
 def table(rows: list[Row]) -> str:
     """The rows as text, a line each."""
-    lines = [f"{'operation':<58} {'measured':>12} {'budget':>10}  "]
+    lines = [f"{'operation':<68} {'measured':>12} {'budget':>10}  "]
     for row in rows:
-        value = "not measured" if row.value is None else f"{row.value:.2f} {row.unit}"
+        value = "not measured" if row.value is None else f"{row.value:.2f} {row.unit}" if row.unit else f"{row.value:.0f}"
         verdict = "-" if row.value is None or row.limit is None else "ok" if row.met else "MISSED"
-        limit = "-" if row.limit is None else f"{row.limit:g} {row.unit}"
-        lines.append(f"{row.name:<58} {value:>12} {limit:>10}  {verdict:<7}{row.note}".rstrip())
+        limit = "-" if row.limit is None else f"{row.limit:g} {row.unit}".rstrip()
+        lines.append(f"{row.name:<68} {value:>12} {limit:>10}  {verdict:<7}{row.note}".rstrip())
     return "\n".join(lines)

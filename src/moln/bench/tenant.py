@@ -70,9 +70,9 @@ class Tenant:
             ]
         return {"server": body}
 
-    def fill(self) -> list[str]:
+    def fill(self, servers: int = SERVERS) -> list[str]:
         """Servers with an address and a volume each, ACTIVE. Their ids."""
-        volumes = [self.client.make("volume", "/volume/v3/volumes", f"v{n}", {"size": 1})["id"] for n in range(SERVERS)]
+        volumes = [self.client.make("volume", "/volume/v3/volumes", f"v{n}", {"size": 1})["id"] for n in range(servers)]
         for volume in volumes:
             self.client.wait(f"/volume/v3/volumes/{volume}", "volume", lambda v: v["status"] == "available", 120)
         made = [

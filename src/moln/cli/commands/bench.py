@@ -20,16 +20,21 @@ HELP = "measure the speed of the control plane against its budgets (docs/bench.m
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    parser.add_argument("--overload", action="store_true", help="instead, ask a simulated cloud for four times what it can serve")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long, with --overload (%(default)g)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 1, when a budget is missed or could not be measured."""
-    from moln.bench.budget import measure
+    from moln.bench import budget, overload
     from moln.bench.rows import table
 
     progress = Progress()
     try:
-        rows = measure(progress.note) + real(Places(args.home), progress)
+        if args.overload:
+            rows = overload.measure(args.seconds, progress.note).rows()
+        else:
+            rows = budget.measure(progress.note) + real(Places(args.home), progress)
     except (RuntimeError, AssertionError, DemoError, TimeoutError) as error:
         raise HostError(f"the measurement failed: {error}") from error
     print(table(rows))

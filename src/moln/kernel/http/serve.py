@@ -66,8 +66,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.due = self.loop.time() + HEADER_S
 
     def on_headers_complete(self) -> None:
-        full = len(self.connections) >= CONNECTIONS or len(self.tasks) >= CONNECTIONS
-        self.app = _busy if full else self.config.loaded_app  # uvicorn's own bound answers without Retry-After
+        full = len(self.connections) >= CONNECTIONS  # each has one request at once; uvicorn counts those that have just ended, too
+        self.app = _busy if full else self.config.loaded_app
         super().on_headers_complete()
         self.scope[ARRIVED] = time.monotonic()  # type: ignore[literal-required]  # its handler runs when its turn comes
         self.in_headers = False

@@ -1,0 +1,52 @@
+"""The table that `moln bench` prints, and the two sides that its rows compare."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from moln.bench import extras, load
+from moln.bench.load import Side, Wire, request
+from moln.bench.process import free_port, measured
+from moln.bench.rows import Row, table
+
+
+def test_a_row_without_a_budget_is_shown_and_never_missed() -> None:
+    rows = [Row("fast", 2, "x", 1.5), Row("slow", 2, "x", 2.5, "why"), Row("shown", None, "x", 9.0), Row("unknown", 2, "s", None, "no engine"),
+            Row("count", 0, "", 0)]  # fmt: skip
+    assert [row.met for row in rows] == [True, False, True, False, True]
+    lines = [line.split() for line in table(rows).splitlines()[1:]]
+    assert lines == [
+        ["fast", "1.50", "x", "2", "x", "ok"], ["slow", "2.50", "x", "2", "x", "MISSED", "why"], ["shown", "9.00", "x", "-", "-"],
+        ["unknown", "not", "measured", "2", "s", "-", "no", "engine"], ["count", "0", "0", "ok"],
+    ]  # fmt: skip
+
+
+def test_what_costs_nearly_the_same_is_compared_round_by_round() -> None:
+    rounds = [(1.0, 1.1), (2.0, 2.2), (1.0, 1.1), (0.5, 0.9), (4.0, 4.4)]
+    assert round(load.typical(rounds, 7).ratio, 3) == 1.1, "one lucky round of the first decides nothing"
+    assert load.best(rounds, 7) == load.Cost(0.9 / 0.5, 0.9e6, 0.5e6, 7)
+
+
+def test_one_process_answers_with_and_without_tls(tmp_path: Path) -> None:
+    home, port = tmp_path / "home", free_port()
+    home.mkdir()
+    with measured("cloud", "--home", str(home), "--no-work", "--tls-port", str(port), log=tmp_path / "log") as cloud:
+        context = ssl.create_default_context(cafile=str(home / "tls/ca.crt"))
+        versions = request("GET", "/identity/v3")
+        sides = [Side(cloud, Wire(at, tls=tls, kept=kept), lambda: versions, 8)
+                 for at, tls in ((cloud.port, None), (port, context)) for kept in (True, False)]  # fmt: skip
+        for side in sides:
+            assert side.round() > 0 and side.round() > 0
+            side.wire.close()
+        assert len({side.size for side in sides}) == 1 and sides[0].size > 100
+
+
+def test_every_extra_is_a_setting_that_loads(tmp_path: Path) -> None:
+    from moln.app import load_settings
+
+    for extra in extras.EXTRAS:
+        assert extra.on != extra.off
+        for text in (extra.on, extra.off):
+            (tmp_path / "moln.toml").write_text(text)
+            load_settings(tmp_path)

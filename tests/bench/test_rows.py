@@ -13,12 +13,13 @@ from moln.bench.rows import Row, table
 
 def test_a_row_without_a_budget_is_shown_and_never_missed() -> None:
     rows = [Row("fast", 2, "x", 1.5), Row("slow", 2, "x", 2.5, "why"), Row("shown", None, "x", 9.0), Row("unknown", 2, "s", None, "no engine"),
-            Row("count", 0, "", 0)]  # fmt: skip
-    assert [row.met for row in rows] == [True, False, True, False, True]
+            Row("count", 0, "", 0), Row("absent", None, "x")]  # fmt: skip
+    assert [row.met for row in rows] == [True, False, True, False, True, True]
     lines = [line.split() for line in table(rows).splitlines()[1:]]
     assert lines == [
         ["fast", "1.50", "x", "2", "x", "ok"], ["slow", "2.50", "x", "2", "x", "MISSED", "why"], ["shown", "9.00", "x", "-", "-"],
         ["unknown", "not", "measured", "2", "s", "-", "no", "engine"], ["count", "0", "0", "ok"],
+        ["absent", "not", "measured", "-", "-"],
     ]  # fmt: skip
 
 
@@ -47,6 +48,6 @@ def test_every_extra_is_a_setting_that_loads(tmp_path: Path) -> None:
 
     for extra in extras.EXTRAS:
         assert extra.on != extra.off
-        for text in (extra.on, extra.off):
+        for text in (extra.on.replace("SINK", "http://127.0.0.1:1/"), extra.off):
             (tmp_path / "moln.toml").write_text(text)
             load_settings(tmp_path)

@@ -45,7 +45,7 @@ def measure(step: Callable[[str], object]) -> list[Row]:
             resting.mkdir()
             with measured("cloud", "--home", str(resting), "--nodes", "100", "--no-work", log=log) as cloud:
                 rows.append(_creates(cloud, bare, Tenant(cloud.port, resting)))
-        step("with the audit log and without")
+        step("the audit log and traces, with and without")
         more += extras.measure(home, log)
         step("a rule among 10,000 ports; a host among 10,000")
         rows += scale.measure(home)

@@ -1,14 +1,17 @@
-"""What TLS, the audit log and the like cost: the same requests with and without, turn by turn in one run. They have no budget: the budgets
+"""What TLS, the audit log and traces cost: the same requests with and without, turn by turn in one run. They have no budget: the budgets
 are for what is on by default, without TLS.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import json
 import ssl
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from msgspec import Struct
@@ -22,15 +25,52 @@ READS, CREATES, NEWCOMERS = 400, 40, 40  # requests in a round
 
 
 class Extra(Struct, frozen=True):
-    """Something that a cloud does beside answering. on, off: the lines of moln.toml that say so."""
+    """Something that a cloud does beside answering. on, off: the lines of moln.toml that say so; SINK in them is the address of an HTTP
+    server that takes everything. reads: whether it costs anything where nothing changes. needs: a module that must be there.
+    """
 
     name: str
     on: str
     off: str
-    reads: bool = False  # whether it costs anything where nothing changes
+    reads: bool = False
+    needs: str = ""
+
+    @property
+    def missing(self) -> bool:
+        try:
+            return bool(self.needs) and importlib.util.find_spec(self.needs) is None
+        except ModuleNotFoundError:  # nor is its parent
+            return True
 
 
-EXTRAS = [Extra("the audit log", on="", off="audit_mib = 0\n")]
+EXTRAS = [
+    Extra("the audit log", on="", off="audit_mib = 0\n"),
+    Extra("traces", on='[tracing]\nendpoint = "SINK"\n', off="", reads=True, needs="opentelemetry.sdk"),
+]
+
+
+class _Sink(BaseHTTPRequestHandler):
+    """A collector that forgets."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@contextlib.contextmanager
+def sink() -> Iterator[str]:
+    """Its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Sink) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1/traces"
+        server.shutdown()
 
 
 def tls(cloud: Measured, port: int, home: Path, make: Callable[[], bytes]) -> list[Row]:
@@ -50,11 +90,17 @@ def tls(cloud: Measured, port: int, home: Path, make: Callable[[], bytes]) -> li
 def measure(folder: Path, log: Path) -> list[Row]:
     """Each extra, in a cloud with it and one without. folder: for their homes."""
     rows = []
-    for number, extra in enumerate(EXTRAS):
-        with _cloud(folder / f"with-{number}", extra.on, log) as (there, its), _cloud(folder / f"without-{number}", extra.off, log) as (here, mine):
-            rows.append(_compared(f"POST /servers, with {extra.name}", here, there, _creating(mine), _creating(its), CREATES, 202))
-            if extra.reads:
-                rows.append(_compared(f"GET one server, with {extra.name}", here, there, _reading(mine), _reading(its), READS, 200))
+    with sink() as address:
+        for number, extra in enumerate(EXTRAS):
+            names = [f"POST /servers, with {extra.name}", *([f"GET one server, with {extra.name}"] if extra.reads else [])]
+            if extra.missing:
+                rows += [Row(name, None, "x", None, f"{extra.needs} is not installed") for name in names]
+                continue
+            homes, texts = (folder / f"with-{number}", folder / f"without-{number}"), (extra.on.replace("SINK", address), extra.off)
+            with _cloud(homes[0], texts[0], log) as (there, its), _cloud(homes[1], texts[1], log) as (here, mine):
+                rows.append(_compared(names[0], here, there, _creating(mine), _creating(its), CREATES, 202))
+                if extra.reads:
+                    rows.append(_compared(names[1], here, there, _reading(mine), _reading(its), READS, 200))
     return rows
 
 

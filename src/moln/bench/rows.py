@@ -18,7 +18,7 @@ class Row(Struct, frozen=True):
 
     @property
     def met(self) -> bool:
-        return self.value is not None and (self.limit is None or self.value <= self.limit)
+        return self.limit is None or (self.value is not None and self.value <= self.limit)
 
 
 def table(rows: list[Row]) -> str:

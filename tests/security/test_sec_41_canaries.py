@@ -114,7 +114,7 @@ async def test_no_answer_and_no_log_holds_what_was_planted(world: World, seen: S
     await barrage(world, ids)
     logged = seen.logged()
     encoded = base64.b64encode(DATA.encode()).decode()
-    own = {SEED: "/v3/credentials", BLOB: "/v3/credentials", encoded: f"/servers/{ids['server_id']}"}  # where they are asked for
+    own = {SEED: "/v3/credentials", BLOB: "/v3/credentials", encoded: f"/{ids['server_id']}"}  # where they are asked for
     for secret in (PASSWORD, PROGRAM, PASS, DATA, BLOB, SEED, encoded, *seen.keys()):
         assert secret not in logged, secret
         holding = [where for where, text in seen.answers[told:] if secret in text]

@@ -75,6 +75,27 @@ async def test_sec_12_an_images_owner_cannot_swap_its_content(api: Api) -> None:
     assert before["checksum"] == "8b04d5e3775d298e78455efc5ca404d5"
 
 
+async def test_sec_12_what_was_not_looked_into_never_becomes_what_boots(api: Api) -> None:
+    """A container is kept unopened; its owner cannot call it a bare disk afterwards, nor another format."""
+    from tests.security.test_sec_01_04_hostile_images import CANARY, qcow2
+
+    body = {"name": "x", "disk_format": "qcow2", "container_format": "ova"}
+    image = (await api.member.post("/image/v2/images", json=body)).json()
+    path = f"/image/v2/images/{image['id']}"
+    assert (await api.member.put(f"/image{image['file']}", content=qcow2(backing=CANARY), headers=OCTETS)).status_code == 204
+    for name, value in (("container_format", "bare"), ("disk_format", "raw"), ("disk_format", "iso")):
+        for op in ("replace", "add", "remove"):
+            for client in (api.member, api.admin):
+                answer = await client.patch(path, json=[{"op": op, "path": f"/{name}", "value": value}], headers=PATCH)
+                assert answer.status_code in (400, 403), (op, name, answer.status_code)
+    assert (await api.member.post("/volume/v3/volumes", json={"volume": {"size": 1, "imageRef": image["id"]}})).status_code == 400
+    server = {"server": {"name": "s", "imageRef": image["id"], "flavorRef": "1", "networks": "none"}}
+    refused = await api.member.post("/compute/v2.1/servers", json=server, headers={"OpenStack-API-Version": "compute 2.90"})
+    assert refused.status_code == 400
+    held = await api.cloud.areas["image"].inventory()
+    assert held.bases == []
+
+
 async def test_sec_14_a_user_cannot_take_a_volume_from_under_a_server(api: Api) -> None:
     server, volume = await server_with_volume(api)
     volume_path = f"/volume/v3/volumes/{volume}"

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import os
 import re
+import shutil
+import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +18,8 @@ import pytest
 from tests.kernel import test_tls
 
 from moln.demo.client import Client, DemoError
+from moln.kernel.link import Hello, SocketLinks
+from moln.kernel.link.frames import send
 
 SOURCE = Path(__file__).parents[2] / "src/moln"
 OFF = re.compile(
@@ -77,10 +84,42 @@ def served(tmp_path: Path) -> Iterator[str]:
         server.wait()
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
 def test_our_client_refuses_a_stranger(served: str) -> None:
     with pytest.raises((DemoError, ssl.SSLError, OSError)) as refused:
         Client(served, user="admin", password="secret", project="admin")
     assert "certificate" in str(refused.value).lower(), refused.value
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+async def test_an_agent_that_is_another_user_is_hung_up_on(tmp_path: Path) -> None:
+    """Nodes prove themselves by the kernel's word for who they are (SO_PEERCRED), even where a file's mode lets somebody in."""
+    links = SocketLinks(tmp_path / "s", lambda: 0)
+    await links.start()
+    folder = tmp_path
+    while folder != folder.parent and folder.owner() == "root" and folder != Path("/tmp"):
+        folder.chmod(0o755)
+        folder = folder.parent
+    (tmp_path / "s").chmod(0o777)
+    stranger = (
+        "import socket, sys\ns = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.settimeout(20)\n"
+        "try: s.sendall(sys.stdin.buffer.read()); print(s.recv(1))\nexcept (BrokenPipeError, ConnectionResetError): print(b'')"
+    )
+    ours, theirs = socket.socketpair()
+    _, writer = await asyncio.open_connection(sock=ours)
+    send(writer, Hello("n1", {}))
+    await writer.drain()
+    hello = theirs.recv(65536)
+    writer.close()
+    theirs.close()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-c", stranger, str(tmp_path / "s"), user=65534, group=65534, extra_groups=[], cwd="/",
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    said, wrong = await process.communicate(hello)
+    assert said.strip() == b"b''", (said, wrong)
+    assert links.nodes == frozenset()
+    await links.close()
 
 
 def test_these_checks_see_what_they_look_for() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from tests.compute.test_suspension import actions
 from tests.compute.world import World, world
 from tests.faults.test_refusals import order
@@ -123,17 +122,33 @@ async def test_a_server_whose_image_is_gone_needs_another_to_be_rescued(world: W
     assert (await world.show(server))["status"] == "RESCUE"
 
 
-@pytest.mark.parametrize("body", [
-    {"rescue": None}, {"suspend": None}, {"pause": None}, {"os-stop": None}, {"reboot": {"type": "HARD"}}, {"shelve": None},
-    {"createImage": {"name": "x"}},
-])  # fmt: skip
-async def test_what_a_rescued_server_cannot_do(world: World, body: dict) -> None:
+async def test_what_a_rescued_server_cannot_do(world: World) -> None:
     server = await world.boot(networks="none")
     await rescue(world, server)
-    said = await world.act(server, body, 409)
-    assert said["conflictingRequest"]["message"].endswith("while it is in vm_state rescued")
+    for body in ({"rescue": None}, {"suspend": None}, {"pause": None}, {"os-stop": None}, {"reboot": {"type": "HARD"}}, {"shelve": None},
+                 {"createImage": {"name": "x"}}):  # fmt: skip
+        said = await world.act(server, body, 409)
+        assert said["conflictingRequest"]["message"].endswith("while it is in vm_state rescued")
     volume = await world.volume()
     await world.call("POST", f"/servers/{server['id']}/os-volume_attachments", 409, {"volumeAttachment": {"volumeId": volume}})
+    await world.act(server, {"lock": None})
+    said = await world.act(server, {"unrescue": None}, 409)
+    assert said["conflictingRequest"]["message"] == f"Instance {server['id']} is locked"
+    await world.call("DELETE", f"/servers/{server['id']}", 409)
+
+
+async def test_a_rescued_server_that_is_called_active_is_so_after_a_hard_reboot(world: World) -> None:
+    server = await world.boot(networks="none")
+    await rescue(world, server)
+    await world.act(server, {"os-resetState": {"state": "active"}}, admin=True)
+    await world.act(server, {"unrescue": None}, 409)
+    await world.act(server, {"reboot": {"type": "HARD"}})
+    await world.settle()
+    assert (await world.show(server))["status"] == "ACTIVE"
+    assert disks(world, server) == [("vda", 0)]
+    assert len(world.api.nodes["sim-1"].kept.disks) == 1
+    assert await world.violations() == []
+    assert (await actions(world, server))[1] == ("resetState", None)
 
 
 async def test_a_rescue_that_fails_says_why_and_a_reboot_cleans_up(world: World) -> None:

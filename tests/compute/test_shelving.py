@@ -314,3 +314,31 @@ async def test_a_lock_binds(world: World) -> None:
     await world.act(server, {"lock": None})
     said = await world.act(server, {"unshelve": None}, 409)
     assert said["conflictingRequest"]["message"] == f"Instance {server['id']} is locked"
+
+
+async def test_a_floating_address_follows_its_server(world: World) -> None:
+    """Its NAT is on the server's own node while there is one."""
+    outer = {"name": "out", "router:external": True, "provider:network_type": "flat", "provider:physical_network": "public"}
+    network = (await world.api.admin.post("/network/v2.0/networks", json={"network": outer})).json()["network"]["id"]
+    subnet = {"network_id": network, "cidr": "198.51.100.0/24", "ip_version": 4, "enable_dhcp": False}
+    assert (await world.api.admin.post("/network/v2.0/subnets", json={"subnet": subnet})).status_code == 201
+    asked = {"router": {"name": "r", "external_gateway_info": {"network_id": network}}}
+    router = (await world.neutron("POST", "/routers", asked))["router"]["id"]
+    await world.neutron("PUT", f"/routers/{router}/add_router_interface", {"subnet_id": world.subnet})
+    server = await world.boot()
+    port = await port_of(world, server)
+    made = await world.neutron("POST", "/floatingips", {"floatingip": {"floating_network_id": network, "port_id": port["id"]}})
+    await world.settle()
+    engine = world.cloud.areas["network"].driver.engine
+
+    def nat() -> Any:
+        (row,) = [r for r in engine.rows.values() if r.table == "NAT" and r.columns["external_ip"] == made["floatingip"]["floating_ip_address"]]
+        return row.columns["logical_port"]
+
+    assert nat() == (port["id"],)
+    await act(world, server, {"shelve": None})
+    assert nat() == ()
+    assert await world.violations() == []
+    await act(world, server, {"unshelve": None})
+    assert nat() == (port["id"],)
+    assert await world.violations() == []

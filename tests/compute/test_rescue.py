@@ -104,7 +104,7 @@ async def test_images_that_rescue_nothing(world: World) -> None:
     for ref in ("11111111-1111-4111-8111-111111111111", empty):
         said = await rescue(world, server, 400, rescue_image_ref=ref)
         assert said["badRequest"]["message"] == f"Requested rescue image '{ref}' is not supported"
-    for properties in ({"hw_rescue_bus": "usb"}, {"hw_rescue_device": "floppy"}, {"hw_rescue_device": "cdrom", "hw_rescue_bus": "virtio"}):
+    for properties in ({"hw_rescue_bus": "ide"}, {"hw_rescue_device": "floppy"}, {"hw_rescue_device": "cdrom", "hw_rescue_bus": "virtio"}):
         await rescue(world, server, 400, rescue_image_ref=await image(world, properties))
     for bad in ({"rescue_image_ref": "x"}, {"adminPass": 5}, {"more": "x"}):
         await world.act(server, {"rescue": bad}, 400)

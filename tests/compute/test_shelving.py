@@ -342,3 +342,24 @@ async def test_a_floating_address_follows_its_server(world: World) -> None:
     await act(world, server, {"unshelve": None})
     assert nat() == (port["id"],)
     assert await world.violations() == []
+
+
+async def test_it_goes_where_its_group_lets_it(world: World) -> None:
+    body = {"server_group": {"name": "apart", "policy": "anti-affinity"}}
+    group = (await world.call("POST", "/os-server-groups", 200, body))["server_group"]["id"]
+
+    async def grouped(name: str) -> dict:
+        asked = {"name": name, "flavorRef": world.small, "imageRef": world.image, "networks": "none"}
+        made = await world.call("POST", "/servers", 202, {"server": asked, "os:scheduler_hints": {"group": group}})
+        await world.settle()
+        return await world.show(made["server"])
+
+    first = await grouped("first")
+    assert (await act(world, first, {"shelve": None}))["status"] == OFF
+    second = await grouped("second")
+    assert second["status"] == "ACTIVE"
+    assert (await act(world, first, {"unshelve": None}))["status"] == OFF  # the only host has the other one
+    await world.call("DELETE", f"/servers/{second['id']}", 204)
+    await world.settle()
+    assert (await act(world, first, {"unshelve": None}))["status"] == "ACTIVE"
+    assert await world.violations() == []

@@ -54,6 +54,9 @@ async def plan(ctx: RequestContext, request: ServerRequest, sizes: Sizes) -> Dis
     image = None
     if request.image_ref:
         image = await _image(ctx, request.image_ref, "Can not find requested image")
+        if any(d.boot_index == 0 and d.destination == "volume" for d in devices):
+            image = None  # the mapping says what is booted, as in Nova
+    if image is not None:
         named = [d for d in devices if d.source == "image" and d.destination == "local" and d.boot_index == 0]
         devices = [d for d in devices if d not in named]
         check_boot_order([BlockDevice(source="image", destination="local", boot_index=0), *devices])
@@ -147,8 +150,6 @@ async def _check_source(ctx: RequestContext, device: BlockDevice) -> _Source:
         case "blank":
             if not device.size_gib:
                 raise Invalid("Block Device Mapping is Invalid: Blank volumes (source: 'blank', dest: 'volume') need to have non-zero size")
-            if device.boot_index == 0:
-                raise Invalid("Block Device Mapping is Invalid: a blank volume cannot be booted.")
         case "image":
             bad = f"Block Device Mapping is Invalid: failed to get image {what}."
             image = await _image(ctx, what, bad)

@@ -10,6 +10,7 @@ from tests.compute.test_suspension import actions
 from tests.compute.world import World, world
 from tests.faults.test_refusals import order
 
+from moln.compute.store import servers as store
 from moln.image.ops import images as image_ops
 from moln.simulation import start_nodes
 
@@ -341,6 +342,23 @@ async def test_a_floating_address_follows_its_server(world: World) -> None:
     assert await world.violations() == []
     await act(world, server, {"unshelve": None})
     assert nat() == (port["id"],)
+    assert await world.violations() == []
+
+
+async def test_calling_it_active_ends_the_image_that_was_being_made(world: World) -> None:
+    server = await world.boot(networks="none")
+    for body in ({"shelve": None}, {"createImage": {"name": "copy"}}):
+        order(world, "ensure_image_data", "unreachable")
+        await act(world, server, body)
+        making = (await store.get(world.cloud.db, server["id"])).snapshot
+        await world.act(server, {"os-resetState": {"state": "active"}}, admin=True)
+        await world.settle()
+        image = await image_ops.find(world.cloud.db, making or "")
+        assert image is None or image.status == "killed"
+        row = await store.get(world.cloud.db, server["id"])
+        assert (row.snapshot, row.shelved_image) == (None, None)
+    assert (await act(world, server, {"reboot": {"type": "HARD"}}))["status"] == "ACTIVE"
+    assert (await act(world, server, {"shelve": None}))["status"] == OFF
     assert await world.violations() == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from moln.compute.model.server_requests import BlockDevice, Malformed, ServerRequest, check_boot_order
 from moln.compute.model.servers import Attached, DiskKind, LocalDisk, free_device
@@ -50,13 +50,13 @@ class DiskPlan(Struct, frozen=True):
 
 async def plan(ctx: RequestContext, request: ServerRequest, sizes: Sizes) -> DiskPlan:
     """Check what is asked for. Raises: Invalid, Forbidden, in Nova's words."""
+    if request.image_ref and any(d.boot_index == 0 and d.destination == "volume" for d in request.block_devices):
+        await _image(ctx, request.image_ref, "Can not find requested image")
+        request = structs.replace(request, image_ref=None)  # the mapping says what is booted, as in Nova
     devices = list(request.block_devices)
     image = None
     if request.image_ref:
         image = await _image(ctx, request.image_ref, "Can not find requested image")
-        if any(d.boot_index == 0 and d.destination == "volume" for d in devices):
-            image = None  # the mapping says what is booted, as in Nova
-    if image is not None:
         named = [d for d in devices if d.source == "image" and d.destination == "local" and d.boot_index == 0]
         devices = [d for d in devices if d not in named]
         check_boot_order([BlockDevice(source="image", destination="local", boot_index=0), *devices])

@@ -67,6 +67,13 @@ async def test_boot_from_a_new_volume(world: World) -> None:
     assert await world.violations() == []
 
 
+async def test_a_mapping_says_what_is_booted_whatever_image_is_named(world: World) -> None:
+    mapping = {"source_type": "blank", "destination_type": "volume", "volume_size": 1, "boot_index": "0", "delete_on_termination": True}
+    server = await world.boot(block_device_mapping_v2=[mapping], networks="none")
+    assert (server["status"], server["image"], len(server["os-extended-volumes:volumes_attached"])) == ("ACTIVE", "", 1)
+    assert len(world.api.nodes["sim-1"].spec_of(server["id"]).disks) == 1
+
+
 async def test_a_volume_is_attached_and_detached(world: World) -> None:
     server = await world.boot()
     volume = await world.volume()

@@ -46,7 +46,7 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"min_count": 11}, 403, "Quota exceeded for instances: Requested 11, but already used 0 of 10 instances"),
     ({"block_device_mapping_v2": [{"source_type": "volume", "destination_type": "volume", "boot_index": 1}]}, 400,
      "Block Device Mapping is Invalid: Missing device UUID."),
-    ({"block_device_mapping_v2": [{"source_type": "volume", "destination_type": "volume", "uuid": NOWHERE, "boot_index": 0}]}, 400,
+    ({"block_device_mapping_v2": [{"source_type": "volume", "destination_type": "volume", "uuid": NOWHERE, "boot_index": 2}]}, 400,
      "Boot sequence"),
     ({"block_device_mapping_v2": [{"source_type": "volume", "destination_type": "volume", "uuid": NOWHERE}]}, 400,
      f"failed to get volume {NOWHERE}."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from tests.compute.test_suspension import actions
 from tests.compute.world import World, world
 from tests.faults.test_refusals import order
@@ -105,7 +104,7 @@ async def test_images_that_rescue_nothing(world: World) -> None:
     for ref in ("11111111-1111-4111-8111-111111111111", empty):
         said = await rescue(world, server, 400, rescue_image_ref=ref)
         assert said["badRequest"]["message"] == f"Requested rescue image '{ref}' is not supported"
-    for properties in ({"hw_rescue_bus": "usb"}, {"hw_rescue_device": "floppy"}, {"hw_rescue_device": "cdrom", "hw_rescue_bus": "virtio"}):
+    for properties in ({"hw_rescue_bus": "ide"}, {"hw_rescue_device": "floppy"}, {"hw_rescue_device": "cdrom", "hw_rescue_bus": "virtio"}):
         await rescue(world, server, 400, rescue_image_ref=await image(world, properties))
     for bad in ({"rescue_image_ref": "x"}, {"adminPass": 5}, {"more": "x"}):
         await world.act(server, {"rescue": bad}, 400)
@@ -123,17 +122,33 @@ async def test_a_server_whose_image_is_gone_needs_another_to_be_rescued(world: W
     assert (await world.show(server))["status"] == "RESCUE"
 
 
-@pytest.mark.parametrize("body", [
-    {"rescue": None}, {"suspend": None}, {"pause": None}, {"os-stop": None}, {"reboot": {"type": "HARD"}}, {"shelve": None},
-    {"createImage": {"name": "x"}},
-])  # fmt: skip
-async def test_what_a_rescued_server_cannot_do(world: World, body: dict) -> None:
+async def test_what_a_rescued_server_cannot_do(world: World) -> None:
     server = await world.boot(networks="none")
     await rescue(world, server)
-    said = await world.act(server, body, 409)
-    assert said["conflictingRequest"]["message"].endswith("while it is in vm_state rescued")
+    for body in ({"rescue": None}, {"suspend": None}, {"pause": None}, {"os-stop": None}, {"reboot": {"type": "HARD"}}, {"shelve": None},
+                 {"createImage": {"name": "x"}}):  # fmt: skip
+        said = await world.act(server, body, 409)
+        assert said["conflictingRequest"]["message"].endswith("while it is in vm_state rescued")
     volume = await world.volume()
     await world.call("POST", f"/servers/{server['id']}/os-volume_attachments", 409, {"volumeAttachment": {"volumeId": volume}})
+    await world.act(server, {"lock": None})
+    said = await world.act(server, {"unrescue": None}, 409)
+    assert said["conflictingRequest"]["message"] == f"Instance {server['id']} is locked"
+    await world.call("DELETE", f"/servers/{server['id']}", 409)
+
+
+async def test_a_rescued_server_that_is_called_active_is_so_after_a_hard_reboot(world: World) -> None:
+    server = await world.boot(networks="none")
+    await rescue(world, server)
+    await world.act(server, {"os-resetState": {"state": "active"}}, admin=True)
+    await world.act(server, {"unrescue": None}, 409)
+    await world.act(server, {"reboot": {"type": "HARD"}})
+    await world.settle()
+    assert (await world.show(server))["status"] == "ACTIVE"
+    assert disks(world, server) == [("vda", 0)]
+    assert len(world.api.nodes["sim-1"].kept.disks) == 1
+    assert await world.violations() == []
+    assert (await actions(world, server))[1] == ("resetState", None)
 
 
 async def test_a_rescue_that_fails_says_why_and_a_reboot_cleans_up(world: World) -> None:

@@ -10,6 +10,7 @@ from tests.compute.test_suspension import actions
 from tests.compute.world import World, world
 from tests.faults.test_refusals import order
 
+from moln.compute.store import servers as store
 from moln.image.ops import images as image_ops
 from moln.simulation import start_nodes
 
@@ -102,23 +103,21 @@ async def test_what_boots_from_a_volume_needs_no_image(world: World) -> None:
     assert await world.violations() == []
 
 
-@pytest.mark.parametrize(("body", "status"), [({"os-stop": None}, "SHUTOFF"), ({"pause": None}, "PAUSED"), ({"suspend": None}, "SUSPENDED")])
-async def test_shelved_from_other_states(world: World, body: dict, status: str) -> None:
+async def test_shelved_from_other_states(world: World) -> None:
     server = await world.boot(networks="none")
-    assert (await act(world, server, body))["status"] == status
-    assert (await act(world, server, {"shelve": None}))["status"] == OFF
-    assert (await act(world, server, {"unshelve": None}))["status"] == "ACTIVE"
+    for action, status in (("os-stop", "SHUTOFF"), ("pause", "PAUSED"), ("suspend", "SUSPENDED")):
+        assert (await act(world, server, {action: None}))["status"] == status
+        assert (await act(world, server, {"shelve": None}))["status"] == OFF
+        assert (await act(world, server, {"unshelve": None}))["status"] == "ACTIVE"
     assert await world.violations() == []
 
 
-@pytest.mark.parametrize("body", [
-    {"shelve": None}, {"suspend": None}, {"os-start": None}, {"os-stop": None}, {"reboot": {"type": "HARD"}}, {"rescue": None},
-    {"createImage": {"name": "x"}},
-])  # fmt: skip
-async def test_what_an_offloaded_server_cannot_do(world: World, body: dict) -> None:
+async def test_what_an_offloaded_server_cannot_do(world: World) -> None:
     server = await shelved(world, networks="none")
-    said = await world.act(server, body, 409)
-    assert said["conflictingRequest"]["message"].endswith("while it is in vm_state shelved_offloaded")
+    for body in ({"shelve": None}, {"suspend": None}, {"os-start": None}, {"os-stop": None}, {"reboot": {"type": "HARD"}}, {"rescue": None},
+                 {"createImage": {"name": "x"}}):  # fmt: skip
+        said = await world.act(server, body, 409)
+        assert said["conflictingRequest"]["message"].endswith("while it is in vm_state shelved_offloaded")
     await world.call("POST", f"/servers/{server['id']}/os-interface", 409, {"interfaceAttachment": {"net_id": world.network}})
     await world.act(server, {"shelveOffload": None}, 403)
     await world.act(server, {"shelveOffload": None}, 409, admin=True)
@@ -316,3 +315,69 @@ async def test_a_lock_binds(world: World) -> None:
     await world.act(server, {"lock": None})
     said = await world.act(server, {"unshelve": None}, 409)
     assert said["conflictingRequest"]["message"] == f"Instance {server['id']} is locked"
+
+
+async def test_a_floating_address_follows_its_server(world: World) -> None:
+    """Its NAT is on the server's own node while there is one."""
+    outer = {"name": "out", "router:external": True, "provider:network_type": "flat", "provider:physical_network": "public"}
+    network = (await world.api.admin.post("/network/v2.0/networks", json={"network": outer})).json()["network"]["id"]
+    subnet = {"network_id": network, "cidr": "198.51.100.0/24", "ip_version": 4, "enable_dhcp": False}
+    assert (await world.api.admin.post("/network/v2.0/subnets", json={"subnet": subnet})).status_code == 201
+    asked = {"router": {"name": "r", "external_gateway_info": {"network_id": network}}}
+    router = (await world.neutron("POST", "/routers", asked))["router"]["id"]
+    await world.neutron("PUT", f"/routers/{router}/add_router_interface", {"subnet_id": world.subnet})
+    server = await world.boot()
+    port = await port_of(world, server)
+    made = await world.neutron("POST", "/floatingips", {"floatingip": {"floating_network_id": network, "port_id": port["id"]}})
+    await world.settle()
+    engine = world.cloud.areas["network"].driver.engine
+
+    def nat() -> Any:
+        (row,) = [r for r in engine.rows.values() if r.table == "NAT" and r.columns["external_ip"] == made["floatingip"]["floating_ip_address"]]
+        return row.columns["logical_port"]
+
+    assert nat() == (port["id"],)
+    await act(world, server, {"shelve": None})
+    assert nat() == ()
+    assert await world.violations() == []
+    await act(world, server, {"unshelve": None})
+    assert nat() == (port["id"],)
+    assert await world.violations() == []
+
+
+async def test_calling_it_active_ends_the_image_that_was_being_made(world: World) -> None:
+    server = await world.boot(networks="none")
+    for body in ({"shelve": None}, {"createImage": {"name": "copy"}}):
+        order(world, "ensure_image_data", "unreachable")
+        await act(world, server, body)
+        making = (await store.get(world.cloud.db, server["id"])).snapshot
+        await world.act(server, {"os-resetState": {"state": "active"}}, admin=True)
+        await world.settle()
+        image = await image_ops.find(world.cloud.db, making or "")
+        assert image is None or image.status == "killed"
+        row = await store.get(world.cloud.db, server["id"])
+        assert (row.snapshot, row.shelved_image) == (None, None)
+    assert (await act(world, server, {"reboot": {"type": "HARD"}}))["status"] == "ACTIVE"
+    assert (await act(world, server, {"shelve": None}))["status"] == OFF
+    assert await world.violations() == []
+
+
+async def test_it_goes_where_its_group_lets_it(world: World) -> None:
+    body = {"server_group": {"name": "apart", "policy": "anti-affinity"}}
+    group = (await world.call("POST", "/os-server-groups", 200, body))["server_group"]["id"]
+
+    async def grouped(name: str) -> dict:
+        asked = {"name": name, "flavorRef": world.small, "imageRef": world.image, "networks": "none"}
+        made = await world.call("POST", "/servers", 202, {"server": asked, "os:scheduler_hints": {"group": group}})
+        await world.settle()
+        return await world.show(made["server"])
+
+    first = await grouped("first")
+    assert (await act(world, first, {"shelve": None}))["status"] == OFF
+    second = await grouped("second")
+    assert second["status"] == "ACTIVE"
+    assert (await act(world, first, {"unshelve": None}))["status"] == OFF  # the only host has the other one
+    await world.call("DELETE", f"/servers/{second['id']}", 204)
+    await world.settle()
+    assert (await act(world, first, {"unshelve": None}))["status"] == "ACTIVE"
+    assert await world.violations() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
@@ -106,3 +107,9 @@ def test_an_agent_has_a_channel_where_the_image_says_so() -> None:
 
     assert channels(hw_qemu_guest_agent="yes") == ["org.qemu.guest_agent.0"]
     assert channels(hw_qemu_guest_agent="no") == channels() == []
+
+
+@pytest.mark.parametrize(("bus", "controllers"), [("virtio", ["none"]), ("usb", ["qemu-xhci"])])
+def test_usb_is_there_for_a_disk_that_asks_for_it(bus: Any, controllers: list[str]) -> None:
+    found = tree(replace(SPEC, disks=(Disk(DISK, "/disks/one", "sda", bus=bus),)))
+    assert [c.get("model") for c in found.iterfind("devices/controller[@type='usb']")] == controllers

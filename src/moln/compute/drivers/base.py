@@ -16,7 +16,7 @@ from moln.kernel.link.streams import Stream
 
 Power = Literal["running", "paused", "stopped", "crashed"]
 WantedPower = Literal["running", "paused", "stopped"]
-Bus = Literal["virtio", "scsi", "sata"]
+Bus = Literal["virtio", "scsi", "sata", "usb"]
 ConsoleKind = Literal["vnc", "serial"]
 
 

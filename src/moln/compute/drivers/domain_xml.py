@@ -68,7 +68,7 @@ def domain_xml(spec: ServerSpec, look: Look, folder: Path, config_drive: str | N
     SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
     for index in range(1, ROOT_PORTS + 1):
         SubElement(devices, "controller", type="pci", index=str(index), model="pcie-root-port")
-    SubElement(devices, "controller", type="usb", model="none")
+    SubElement(devices, "controller", type="usb", model="qemu-xhci" if any(disk.bus == "usb" for disk in spec.disks) else "none")
     media_bus: Literal["sata", "scsi"] = "sata" if spec.properties.get("hw_cdrom_bus") in ("sata", "ide") else "scsi"
     if media_bus == "scsi" or any(disk.bus == "scsi" for disk in spec.disks):
         SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")

@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from moln.kernel.errors import Invalid
 
-Bus = Literal["virtio", "scsi", "sata"]
+Bus = Literal["virtio", "scsi", "sata", "usb"]
 Medium = Literal["disk", "cdrom"]
 BUS, DEVICE = "hw_rescue_bus", "hw_rescue_device"
-BUSES: dict[str, Bus] = {"virtio": "virtio", "scsi": "scsi", "sata": "sata"}  # what a q35 machine has
+BUSES: dict[str, Bus] = {"virtio": "virtio", "scsi": "scsi", "sata": "sata", "usb": "usb"}  # what a q35 machine has
 MEDIA: dict[str, Medium] = {"disk": "disk", "cdrom": "cdrom"}
 LETTERS = "abcdefghijklmnopqrstuvwxy"  # sdz is the config drive
 

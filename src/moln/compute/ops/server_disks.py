@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from moln.compute.model.server_requests import BlockDevice, Malformed, ServerRequest, check_boot_order
 from moln.compute.model.servers import Attached, DiskKind, LocalDisk, free_device
@@ -50,6 +50,9 @@ class DiskPlan(Struct, frozen=True):
 
 async def plan(ctx: RequestContext, request: ServerRequest, sizes: Sizes) -> DiskPlan:
     """Check what is asked for. Raises: Invalid, Forbidden, in Nova's words."""
+    if request.image_ref and any(d.boot_index == 0 and d.destination == "volume" for d in request.block_devices):
+        await _image(ctx, request.image_ref, "Can not find requested image")
+        request = structs.replace(request, image_ref=None)  # the mapping says what is booted, as in Nova
     devices = list(request.block_devices)
     image = None
     if request.image_ref:
@@ -147,8 +150,6 @@ async def _check_source(ctx: RequestContext, device: BlockDevice) -> _Source:
         case "blank":
             if not device.size_gib:
                 raise Invalid("Block Device Mapping is Invalid: Blank volumes (source: 'blank', dest: 'volume') need to have non-zero size")
-            if device.boot_index == 0:
-                raise Invalid("Block Device Mapping is Invalid: a blank volume cannot be booted.")
         case "image":
             bad = f"Block Device Mapping is Invalid: failed to get image {what}."
             image = await _image(ctx, what, bad)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
+
 from moln.compute.model import server_states
 from moln.compute.model.servers import Line, Server, TaskState, VmState
 from moln.compute.store import instance_actions, server_lists
 from moln.compute.store import servers as store
+from moln.image.ops import data
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Conflict, Forbidden
@@ -134,7 +137,15 @@ async def reset_state_in(tx: Transaction, ctx: RequestContext, server_id: str, s
     if server.vm_state is VmState.BUILDING and server.launched_at is None and state is VmState.ACTIVE:
         raise Forbidden(f"Instance {server_id} was never built; it cannot be called active.")
     await instance_actions.begin(tx, ctx, server.id, "resetState", "api_reset_state")
-    server = await store.save(tx, server, ctx.now_us, vm_state=state, task_state=None)
+    changes: dict[str, Any] = {}
+    if server.snapshot is not None:  # nobody makes the image any more
+        await data.fail_in(tx, server.snapshot, ctx.now_us)
+        changes["snapshot"] = None
+        if server.shelved_image == server.snapshot:
+            changes["shelved_image"] = None
+    if server.rescue is not None:
+        changes["rescue"] = structs.replace(server.rescue, admin_pass="")
+    server = await store.save(tx, server, ctx.now_us, vm_state=state, task_state=None, **changes)
     await instance_actions.finish(tx, server, "resetState", ctx.now_us)
 
 

@@ -11,12 +11,12 @@ import logging
 from msgspec import Struct, structs
 
 from moln.compute.model import server_states, wishes
-from moln.compute.model.scheduling import Choice, Wanted
+from moln.compute.model.scheduling import Wanted
 from moln.compute.model.servers import DiskKind, Fault, LocalDisk, Server, TaskState, VmState
 from moln.compute.ops import create_image, hosts, scheduling, server_networks
 from moln.compute.ops.power import PATIENCE_S
 from moln.compute.ops.servers import get_for, may_override, target
-from moln.compute.store import instance_actions
+from moln.compute.store import instance_actions, server_groups
 from moln.compute.store import servers as store
 from moln.image.ops import images
 from moln.kernel.context import RequestContext
@@ -80,22 +80,10 @@ async def unshelve(ctx: RequestContext, server_id: str, place: Place) -> None:
 
     Raises: NotFound, Forbidden, Conflict, Invalid.
     """
-    server = await _may_unshelve(ctx.db, ctx, server_id)
-    zone = await check_place(ctx, server, place)
-    choice = wanted = None
-    if server.vm_state is VmState.SHELVED_OFFLOADED:
-        wanted = await wish(ctx.db, ctx, server, zone, place.host)
-        choice = scheduling.pick(ctx.cloud, wanted)
-    await ctx.db.write(unshelve_in, ctx, server_id, zone, choice, wanted)
+    await ctx.db.write(unshelve_in, ctx, server_id, place)
 
 
-async def _may_unshelve(db: Reader, ctx: RequestContext, server_id: str) -> Server:
-    server = await get_for(db, ctx, server_id, P + "unshelve")
-    server_states.check(server, "unshelve", override_lock=may_override(ctx, server))
-    return server
-
-
-async def check_place(ctx: RequestContext, server: Server, place: Place) -> str | None:
+def check_place(ctx: RequestContext, server: Server, place: Place) -> str | None:
     """The zone that the server is bound to from now on. Raises: Conflict, Invalid, Forbidden, in Nova's words."""
     if (place.named or place.host) and server.vm_state is not VmState.SHELVED_OFFLOADED:
         raise Conflict(
@@ -115,28 +103,29 @@ async def check_place(ctx: RequestContext, server: Server, place: Place) -> str 
 
 
 async def wish(db: Reader, ctx: RequestContext, server: Server, zone: str | None, host: str | None) -> Wanted:
-    """What the server needs of a host: as when it was made, and within reach of its volumes."""
+    """What the server needs of a host: as when it was made, beside or apart from its group, and within reach of its volumes."""
     only = {host} if host else set()
     for attached in server.volumes:
         volume = await for_compute.find_volume(db, attached.volume_id)
         if volume is not None and (bound := for_compute.bound_to(ctx.cloud, volume.host)) is not None:
             only.add(bound)
     avoid, beside = await scheduling.beside(db, server.scheduler_hints)
-    return wishes.wanted(
+    wanted = wishes.wanted(
         vcpus=server.flavor.vcpus, ram_mib=server.flavor.ram, disk_gib=sum(d.size_gib for d in server.disks),
         extra_specs=server.flavor.extra_specs, image_properties=server.image_properties, availability_zone=zone,
         host=next(iter(only)) if len(only) == 1 else scheduling.NOWHERE if only else None, exclude=avoid, same_as=beside,
     )  # fmt: skip
+    group = await server_groups.of_server(db, server.id)
+    return wanted if group is None else structs.replace(wanted, group=await server_groups.companions(db, group, but=server.id))
 
 
-async def unshelve_in(tx: Transaction, ctx: RequestContext, server_id: str, zone: str | None, choice: Choice | None,
-                      wanted: Wanted | None) -> None:  # fmt: skip
-    """The claim, the ports' new host and the work to do, at once. choice: None for a server that never left its host."""
-    server = await _may_unshelve(tx, ctx, server_id)
-    if (choice is not None) != (server.vm_state is VmState.SHELVED_OFFLOADED):
-        raise Conflict(f"Instance {server.id} changed meanwhile; try again.")
+async def unshelve_in(tx: Transaction, ctx: RequestContext, server_id: str, place: Place) -> None:
+    """The claim, the ports' new host and the work to do, at once. One that never left its host starts there."""
+    server = await get_for(tx, ctx, server_id, P + "unshelve")
+    server_states.check(server, "unshelve", override_lock=may_override(ctx, server))
+    zone = check_place(ctx, server, place)
     await instance_actions.begin(tx, ctx, server.id, "unshelve", "compute_unshelve_instance", server.host)
-    if choice is None or wanted is None:
+    if server.vm_state is VmState.SHELVED:
         await _unshelving(tx, ctx, server)
         return
     now = ctx.now_us
@@ -148,6 +137,8 @@ async def unshelve_in(tx: Transaction, ctx: RequestContext, server_id: str, zone
             await instance_actions.finish(tx, server, "unshelve", now, error=reason)
             return
         server = structs.replace(server, disks=with_root(server, image.data_id))
+    wanted = await wish(tx, ctx, server, zone, place.host)
+    choice = scheduling.pick(ctx.cloud, wanted)
     host = await scheduling.place_in(
         tx, choice, server_id=server.id, project_id=server.project_id, user_id=server.user_id, wanted=wanted, now_us=now
     )

@@ -206,6 +206,10 @@ async def change_in(tx: Transaction, ctx: RequestContext, network: Network, port
         changes["status"] = PortStatus.DOWN
     if port.dns_name and {"dns_name", "dns_domain"} & changes.keys():
         look_at(tx, "names", port.network_id)
+    if changes.get("host_id", port.host_id) != port.host_id:
+        for fip in await rows.floating_ips.by(tx, "port_id", port.id):  # its NAT is on the port's own node
+            if fip.router_id:
+                look_at(tx, "router", fip.router_id)
     changed(tx, port)
     port = await rows.ports.save(tx, port, ctx.now_us, **changes)
     _told(tx, port)

@@ -9,6 +9,7 @@ import pytest
 from tests.compute.world import World, world
 
 from moln.compute.drivers.fake import Fault
+from moln.compute.ops import metadata
 from moln.compute.store import servers as store
 
 __all__ = ["world"]
@@ -169,11 +170,12 @@ async def test_files_are_found_in_the_config_drive(world: World) -> None:
     await world.settle()
     node = world.api.nodes["sim-1"]
     assert {"openstack/content/0000", "openstack/content/0001"} <= set(node.drive_of(made["id"]))
-    from moln.compute.ops import metadata
-
     drive = await metadata.config_drive(world.cloud, await store.get(world.cloud.db, made["id"]))
     assert drive["openstack/content/0000"] == b"hello"
     assert b'{"content_path":"/content/0000","path":"/etc/motd"}' in drive["openstack/latest/meta_data.json"]
+    found = await store.get(world.cloud.db, made["id"])
+    assert (await metadata.told(world.cloud, found, "/openstack/content/0000"))[:2] == (200, b"hello")
+    assert (await metadata.told(world.cloud, found, "/openstack/content/0002"))[0] == 404
     path = f"/servers/{made['id']}/action"
     await world.call("POST", path, 202, {"rebuild": {"imageRef": world.image, "personality": files[:1]}}, "2.56")
     await world.settle()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from msgspec.structs import replace
 from tests.compute.world import World, world
 
 from moln.compute.drivers.fake import Fault
+from moln.compute.store import migrations, server_tables
 from moln.compute.store import servers as store
+from moln.compute.work import server_resize
+from moln.kernel.work import Work
 
 __all__ = ["world"]
 
@@ -233,3 +239,53 @@ async def test_records_of_resizes(world: World, big: str) -> None:
     await world.call("DELETE", f"{path}/1", 404, admin=True)
     await world.call("POST", f"{path}/1/action", 404, {"force_complete": None}, admin=True)
     await world.call("GET", path, 404, None, "2.22", admin=True)
+
+
+async def test_a_resize_confirms_itself_when_the_operator_says_so(world: World, big: str) -> None:
+    server = await world.boot(networks="none")
+    await world.act(server, {"resize": {"flavorRef": big}})
+    await world.settle()
+    work = Work(world.cloud)
+    await server_resize.confirm_overdue(work)
+    assert (await world.show(server))["OS-EXT-STS:task_state"] is None
+    settings = world.cloud.settings
+    world.cloud.settings = replace(settings, compute=replace(settings.compute, resize_confirm_window_s=60))
+    await server_resize.confirm_overdue(work)
+    assert (await world.show(server))["OS-EXT-STS:task_state"] is None  # it has not waited long enough
+    await world.cloud.db.write(age, 61)
+    await server_resize.confirm_overdue(work)
+    await world.settle()
+    seen = await world.show(server)
+    assert (seen["status"], seen["flavor"]["original_name"]) == ("ACTIVE", "big")
+
+
+async def age(tx: Any, seconds: int) -> None:
+    """All records of resizes were written so long ago."""
+    for found in await migrations.LISTING.page(tx):
+        await tx.update(server_tables.migrations, {"updated_at": found.updated_at - seconds * 1_000_000}, uuid=found.uuid)
+
+
+async def test_a_server_whose_state_was_reset_can_still_go_back(world: World, big: str) -> None:
+    server = await world.boot(networks="none")
+    await world.act(server, {"resize": {"flavorRef": big}})
+    await world.settle()
+    await world.act(server, {"os-resetState": {"state": "active"}}, admin=True)
+    await world.act(server, {"resize": {"flavorRef": world.small}}, 409)
+    await world.act(server, {"rebuild": {"imageRef": world.image}}, 409)
+    await world.act(server, {"revertResize": None})
+    await world.settle()
+    assert (await world.show(server))["flavor"]["original_name"] == "small"
+    assert await world.violations() == []
+
+
+async def test_volumes_come_and_go_while_a_resize_waits(world: World, big: str) -> None:
+    server, volume = await world.boot(networks="none"), await world.volume()
+    await world.act(server, {"resize": {"flavorRef": big}})
+    await world.settle()
+    await world.call("POST", f"/servers/{server['id']}/os-volume_attachments", 200, {"volumeAttachment": {"volumeId": volume}})
+    await world.settle()
+    await world.act(server, {"revertResize": None})
+    await world.settle()
+    assert [v["id"] for v in (await world.show(server))["os-extended-volumes:volumes_attached"]] == [volume]
+    assert {d.id for d in world.api.nodes["sim-1"].spec_of(server["id"]).disks} >= {volume}
+    assert await world.violations() == []

@@ -154,12 +154,32 @@ async def test_a_volume_backed_server_keeps_its_data(world: World, other: str) -
     server = await world.boot(networks="none", imageRef=None, block_device_mapping_v2=[root])
     path = f"/servers/{server['id']}/action"
     await world.call("POST", path, 400, {"rebuild": {"imageRef": other}}, "2.92")
-    await world.call("POST", path, 400, {"rebuild": {"imageRef": world.image}}, "2.93")
     await world.call("POST", path, 202, {"rebuild": {"imageRef": world.image, "name": "again"}}, "2.92")
     await world.settle()
     seen = await world.show(server)
     assert (seen["status"], seen["name"], seen["image"]) == ("ACTIVE", "again", "")
     assert seen["os-extended-volumes:volumes_attached"] == server["os-extended-volumes:volumes_attached"]
+    assert await world.violations() == []
+
+
+async def test_a_volume_is_imaged_anew(world: World, other: str) -> None:
+    root = {"source_type": "image", "destination_type": "volume", "uuid": world.image, "boot_index": 0, "volume_size": 1}
+    server = await world.boot(networks="none", imageRef=None, block_device_mapping_v2=[root])
+    (volume,) = [v["id"] for v in server["os-extended-volumes:volumes_attached"]]
+    big = await make_image(world, min_disk=1)
+    answer = await world.act(server, {"rebuild": {"imageRef": await make_image(world, min_disk=2)}}, 400)
+    assert "Volume is smaller than the minimum size" in answer["badRequest"]["message"]
+    await world.act(server, {"rebuild": {"imageRef": big}})
+    seen = await world.show(server)
+    assert (seen["status"], seen["OS-EXT-STS:task_state"]) == ("REBUILD", "rebuild_block_device_mapping")
+    await world.settle()
+    seen = await world.show(server)
+    assert (seen["status"], seen["image"]) == ("ACTIVE", "")
+    told = (await world.cinder("GET", f"/volumes/{volume}"))["volume"]
+    assert (told["status"], told["volume_image_metadata"]["image_id"]) == ("in-use", big)
+    assert world.api.nodes["sim-1"].kept.servers[server["id"]].boots == 2
+    await world.call("POST", f"/servers/{server['id']}/action", 202, {"rebuild": {"imageRef": big}}, "2.92")
+    await world.settle()
     assert await world.violations() == []
 
 

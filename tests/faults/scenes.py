@@ -11,7 +11,19 @@ from moln.compute.model.flavors import Flavor
 from moln.compute.model.server_groups import GroupPolicy
 from moln.compute.model.server_requests import BlockDevice, NetworkRequest, ServerRequest
 from moln.compute.model.servers import Server
-from moln.compute.ops import create, create_backup, flavors, interfaces, power, rebuild, resize, server_groups, servers, volume_attachments
+from moln.compute.ops import (
+    create,
+    create_backup,
+    create_image,
+    flavors,
+    interfaces,
+    power,
+    rebuild,
+    resize,
+    server_groups,
+    servers,
+    volume_attachments,
+)
 from moln.compute.store import servers as store
 from moln.image.ops import data, images
 from moln.image.ops.images import ImageSpec
@@ -163,6 +175,23 @@ async def remake(app: Controller) -> None:
     await rebuild.rebuild(ctx_of(app), (await the_server(app)).id, asked)
 
 
+async def backed(app: Controller) -> None:
+    """A server that boots from a volume."""
+    await world(app)
+    root = BlockDevice(source="image", destination="volume", source_id=await only_image(app), size_gib=1, boot_index=0)
+    await create.create(ctx_of(app), ServerRequest(name="vm", flavor_ref="small", networks="none", block_devices=(root,)))
+
+
+async def reimage(app: Controller) -> None:
+    asked = rebuild.RebuildRequest(image_id=await only_image(app), reimage_volume=True)
+    await rebuild.rebuild(ctx_of(app), (await the_server(app)).id, asked)
+
+
+async def keep(app: Controller) -> None:
+    """An image of a server that boots from a volume: snapshots, and no data."""
+    await create_image.create(ctx_of(app), (await the_server(app)).id, "kept", {})
+
+
 async def back_up(app: Controller) -> None:
     await create_backup.create(ctx_of(app), (await the_server(app)).id, "backup", "daily", 1, {})
 
@@ -175,7 +204,7 @@ async def backed_up(app: Controller) -> None:
 
 SCENES = (
     Scene("resize", growable, grow), Scene("confirm", grown, confirm), Scene("revert", grown, revert),
-    Scene("rebuild", running, remake), Scene("backup", backed_up, back_up), Scene("delete-resized", grown, delete),
+    Scene("rebuild", running, remake), Scene("reimage", backed, reimage), Scene("image-of-volumes", backed, keep), Scene("backup", backed_up, back_up), Scene("delete-resized", grown, delete),
     Scene("boot", world, boot), Scene("attach", running, attach), Scene("detach", attached, detach), Scene("plug", running, plug),
     Scene("unplug", running, unplug), Scene("reboot", running, reboot), Scene("delete", running, delete),
 )  # fmt: skip

@@ -50,6 +50,7 @@ class TaskState(StrEnum):
     IMAGE_SNAPSHOT = "image_snapshot"
     IMAGE_BACKUP = "image_backup"
     REBUILDING = "rebuilding"
+    REBUILD_MAPPING = "rebuild_block_device_mapping"
     RESIZE_PREP = "resize_prep"
     RESIZE_FINISH = "resize_finish"
     RESIZE_REVERTING = "resize_reverting"
@@ -67,6 +68,7 @@ BUILD_TASKS = frozenset({TaskState.SCHEDULING, TaskState.MAPPING, TaskState.NETW
 SOFT_REBOOTS = frozenset({TaskState.REBOOTING, TaskState.REBOOT_STARTED})
 HARD_REBOOTS = frozenset({TaskState.REBOOTING_HARD, TaskState.REBOOT_STARTED_HARD})
 IMAGE_TASKS = frozenset({TaskState.IMAGE_SNAPSHOT, TaskState.IMAGE_BACKUP})
+REBUILDS = frozenset({TaskState.REBUILDING, TaskState.REBUILD_MAPPING})
 RESIZING = frozenset({TaskState.RESIZE_PREP, TaskState.RESIZE_FINISH})
 RESIZE_TASKS = RESIZING | {TaskState.RESIZE_REVERTING, TaskState.RESIZE_CONFIRMING}
 
@@ -74,7 +76,7 @@ STATUSES: dict[tuple[str, str | None], str] = {  # `status` by (vm_state, task_s
     **{(VmState.ACTIVE, t): "REBOOT" for t in SOFT_REBOOTS},
     **{(VmState.ACTIVE, t): "HARD_REBOOT" for t in HARD_REBOOTS},
     **{(v, t): "RESIZE" for v in (VmState.ACTIVE, VmState.STOPPED) for t in RESIZING},
-    **{(v, TaskState.REBUILDING): "REBUILD" for v in (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR)},
+    **{(v, t): "REBUILD" for v in (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR) for t in REBUILDS},
     (VmState.RESIZED, TaskState.RESIZE_REVERTING): "REVERT_RESIZE",
 }  # fmt: skip
 SETTLED: dict[str, str] = {
@@ -337,7 +339,7 @@ def free_device(server_volumes: tuple[Attached, ...], disks: tuple[LocalDisk, ..
 
 
 __all__ = [
-    "BUILD_TASKS", "DISK_CONFIGS", "HARD_REBOOTS", "IMAGE_TASKS", "MOST_TAGS", "MOST_USER_DATA", "OTHER_STATUSES", "RESIZE_TASKS", "RESIZING",
+    "BUILD_TASKS", "DISK_CONFIGS", "HARD_REBOOTS", "IMAGE_TASKS", "MOST_TAGS", "MOST_USER_DATA", "OTHER_STATUSES", "REBUILDS", "RESIZE_TASKS", "RESIZING",
     "SETTLED", "SOFT_REBOOTS", "WITH_PROGRESS", "Address", "Attached", "DiskKind", "Fault", "FixedAddress", "Flavor", "LocalDisk", "Nic",
     "PowerState", "Rescue", "Resize", "Server",
     "TaskState", "VmState", "addresses_of", "free_device", "states_of", "status_of",

@@ -21,6 +21,7 @@ from moln.image.ops import images
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+from moln.volume.ops import for_compute
 
 PATIENCE_S = 900
 RULE = "os_compute_api:servers:rebuild"
@@ -34,7 +35,10 @@ UNCHANGED = Unchanged()
 
 
 class RebuildRequest(Struct, frozen=True, kw_only=True):
-    """columns: of the server's row, as PUT changes them. key_name, user_data: None takes them away. files: what the config drive gets."""
+    """columns: of the server's row, as PUT changes them. key_name, user_data: None takes them away. files: what the config drive gets.
+
+    reimage_volume: whether a volume that it boots from begins anew, too (2.93).
+    """
 
     image_id: str
     columns: dict[str, Any] = {}
@@ -74,10 +78,16 @@ async def rebuild_in(tx: Transaction, ctx: RequestContext, server_id: str, reque
     _check(ctx, server)
     root = server.root_disk
     changes: dict[str, Any] = dict(request.columns)
-    if root is None:
-        await _check_volume_backed(tx, ctx, server, request)
+    task, disk_config = TaskState.REBUILDING, request.columns.get("disk_config", server.disk_config)
+    if root is None and request.reimage_volume:
+        task = TaskState.REBUILD_MAPPING
+        check_new_image(ctx, server, image, disk_config)
+        await for_compute.reimage_in(tx, ctx, root_volume(server), image)
+        changes["image_properties"] = dict(image.properties)
+    elif root is None:
+        await _check_same_image(tx, server, request)
     else:
-        check_new_image(ctx, server, root, image, request.columns.get("disk_config", server.disk_config))
+        check_new_image(ctx, server, image, disk_config, root)
         changes |= {"image_id": image.id, "image_properties": dict(image.properties)}
         changes |= _disks(ctx, server, image, keep_ephemeral=request.preserve_ephemeral)
     if server.rescue is not None:  # what a rescue that failed left behind
@@ -91,20 +101,20 @@ async def rebuild_in(tx: Transaction, ctx: RequestContext, server_id: str, reque
     await store.set_files(tx, server.id, request.files)
     await instance_actions.begin(tx, ctx, server.id, "rebuild", "rebuild_server", server.host)
     deadline = ctx.now_us + PATIENCE_S * 1_000_000
-    await store.save(tx, server, ctx.now_us, task_state=TaskState.REBUILDING, deadline=deadline, **changes)
+    await store.save(tx, server, ctx.now_us, task_state=task, deadline=deadline, **changes)
     tx.wake("servers", server.id)
 
 
-def check_new_image(ctx: RequestContext, server: Server, root: LocalDisk, image: Image, disk_config: str) -> None:
+def check_new_image(ctx: RequestContext, server: Server, image: Image, disk_config: str, root: LocalDisk | None = None) -> None:
     """What a boot would check (SEC-20): the flavor is large enough, the claimed disk too, and the host is one for this image.
 
-    Raises: Invalid.
+    root: None for a volume, whose size is checked elsewhere. Raises: Invalid.
     """
     then = server.flavor
     server_disks.check_disk_config(image.id, image.properties, disk_config)
-    server_disks.check_image(image, server_disks.Sizes(then.disk, then.ephemeral, then.swap, then.ram))
+    server_disks.check_image(image, server_disks.Sizes(then.disk if root else 0, then.ephemeral, then.swap, then.ram))
     size = image.virtual_size or image.size or 0
-    if size > root.size_gib * server_disks.GIB:
+    if root is not None and size > root.size_gib * server_disks.GIB:
         raise Invalid(
             f"Flavor's disk is too small for requested image. Flavor disk is {root.size_gib * server_disks.GIB} bytes, image is {size} bytes.",
             field="imageRef",
@@ -116,11 +126,17 @@ def check_new_image(ctx: RequestContext, server: Server, root: LocalDisk, image:
         raise no_valid_host(host, unsuited)
 
 
-async def _check_volume_backed(tx: Transaction, ctx: RequestContext, server: Server, request: RebuildRequest) -> None:
-    """A volume's data stays: only what is around it is made anew. Raises: Invalid."""
-    root = next((v for v in server.volumes if v.boot_index == 0), None)
-    began_as = await server_disks.image_of_volume(tx, root.volume_id) if root is not None else None
-    if request.reimage_volume or began_as != request.image_id:
+def root_volume(server: Server) -> str:
+    """The id of the volume that it boots from. Raises: Invalid."""
+    found = next((v for v in server.volumes if v.boot_index == 0), None)
+    if found is None:
+        raise Invalid(f"Instance {server.id} has no root disk that could be rebuilt.")
+    return found.volume_id
+
+
+async def _check_same_image(tx: Transaction, server: Server, request: RebuildRequest) -> None:
+    """Before 2.93 a volume's data stays: only what is around it is made anew. Raises: Invalid."""
+    if await server_disks.image_of_volume(tx, root_volume(server)) != request.image_id:
         raise Invalid(
             f"Image {request.image_id} is unacceptable: Unable to rebuild with a different image for a volume-backed server.", field="imageRef"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moln.compute.model.servers import Fault, PowerState, Server, TaskState, VmState
+from moln.compute.ops.rebuild import root_volume
 from moln.compute.store import instance_actions
 from moln.compute.store import servers as store
 from moln.compute.work.server_build import attached_in
@@ -12,6 +13,23 @@ from moln.compute.work.server_specs import driver_of, spec_of
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.work import Work
+from moln.volume.ops import for_compute
+
+
+async def reimage(work: Work, server: Server) -> None:
+    """The volume that it boots from begins as its image, while nobody uses it. It is started only when the row says that this was done.
+
+    Raises: Later, BackendRefused, BackendUnreachable.
+    """
+    driver = driver_of(work, server, deadline_s=GRACE_S + 120)
+    await driver.ensure_server(await spec_of(work, server, driver), "stopped", GRACE_S)
+    await for_compute.reimage(work.cloud, root_volume(server))
+    await work.write(reimaged_in, work.ctx, server)
+
+
+async def reimaged_in(tx: Transaction, ctx: RequestContext, server: Server) -> None:
+    await store.save(tx, server, ctx.now_us, task_state=TaskState.REBUILDING, power_state=PowerState.SHUTDOWN)
+    tx.wake("servers", server.id)
 
 
 async def rebuild(work: Work, server: Server) -> None:
@@ -47,5 +65,5 @@ async def give_up_in(tx: Transaction, ctx: RequestContext, server: Server, reaso
     await instance_actions.finish(tx, server, "rebuild", now, error=reason)
 
 
-STEPS = {TaskState.REBUILDING: rebuild}
-GIVE_UPS = {TaskState.REBUILDING: give_up_in}
+STEPS = {TaskState.REBUILD_MAPPING: reimage, TaskState.REBUILDING: rebuild}
+GIVE_UPS = dict.fromkeys(STEPS, give_up_in)

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from moln.image.model.images import Image
 from moln.image.ops import images
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
@@ -136,7 +137,12 @@ async def image_origin(tx: Transaction, ctx: RequestContext, image_id: str, size
     least = max(image.min_disk, -(-(image.virtual_size or image.size or 0) // GIB), 1)
     if size_gib is not None and image.min_disk > size_gib:
         raise invalid_input(f"Volume size {size_gib}GB cannot be smaller than the image minDisk size {image.min_disk}GB.", "size")
-    metadata = image.properties | {
+    return Origin(least, None, True, image.data_id, described(image))
+
+
+def described(image: Image) -> dict[str, str]:
+    """`volume_image_metadata` of a volume that begins as an image."""
+    return image.properties | {
         "image_id": image.id,
         "image_name": image.name or "",
         "checksum": image.checksum or "",
@@ -146,7 +152,6 @@ async def image_origin(tx: Transaction, ctx: RequestContext, image_id: str, size
         "min_ram": str(image.min_ram),
         "size": str(image.size),
     }
-    return Origin(least, None, True, image.data_id, metadata)
 
 
 async def show(ctx: RequestContext, volume_id: str) -> Volume:

@@ -42,6 +42,22 @@ async def test_only_the_newest_backups_of_a_kind_are_kept(world: World) -> None:
     assert (action["action"], action["message"]) == ("createBackup", None)
 
 
+async def test_in_simulation_too_a_backup_of_a_qcow2_image_is_raw(world: World) -> None:
+    """Nobody converts images there: tests of clients upload what they have."""
+    import struct
+
+    header = b"QFI\xfb" + struct.pack(">IQIIQIIQQIIQ", 3, 0, 0, 16, 1 << 20, 0, 1, 0x30000, 0x10000, 1, 0, 0)
+    header += struct.pack(">QQQII", 0, 0, 0, 4, 104)
+    made = (await world.api.member.post("/image/v2/images", json={"name": "q", "disk_format": "qcow2", "container_format": "bare"})).json()["id"]
+    sent = await world.api.member.put(
+        f"/image/v2/images/{made}/file", content=header.ljust(0x40000, b"\0"), headers={"Content-Type": "application/octet-stream"}
+    )
+    assert sent.status_code == 204, sent.text
+    server = await world.boot(networks="none", imageRef=made)
+    told = await back_up(world, server, "b", 1)
+    assert (await world.api.member.get(f"/image/v2/images/{told['image_id']}")).json()["status"] == "active"
+
+
 async def test_a_backup_that_fails_leaves_the_server_and_the_others(world: World) -> None:
     server = await world.boot(networks="none")
     await back_up(world, server, "b0", 1)

@@ -76,8 +76,9 @@ class RebuiltView(server_views.ServerView, kw_only=True):
 
 
 async def _rebuilt(ctx: RequestContext, server_id: str, password: str) -> RebuiltView:
-    """Before 2.75 without most of what was once an extension; the key's name came with 2.54, user data with 2.57."""
+    """Before 2.75 without most of what was once an extension; the key's name came with 2.54, user data, under a name of its own, with 2.57."""
     view = await server_views.show_one(ctx, await servers.show(ctx, server_id))
+    view.user_data = UNSET
     if not ctx.at_least(2, 75):
         for attribute in LATER_IN_PUT:
             if attribute != "key_name" or not ctx.at_least(2, 54):

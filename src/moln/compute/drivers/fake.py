@@ -37,6 +37,7 @@ from moln.kernel.link.streams import Stream
 
 GIB = 1 << 30
 CONSOLE_BYTES = 64 << 10
+QCOW2 = b"QFI\xfb"
 
 
 class Fault(Struct):
@@ -157,6 +158,8 @@ class FakeCompute(FakeMemory, FakeDisks):
             origin = self.kept.origins.get(disk_id)
             base = self.images / "base" / origin if origin else None
             data = base.read_bytes() if base and base.exists() else bytes(1 << 20)  # a disk outlives the image that it began as
+            if data.startswith(QCOW2):  # in simulation nobody converts images; the disk of a real host would be raw
+                data = bytes(1 << 20)
             if not target.exists():
                 hidden = target.with_name(f".tmp-{target.name}")
                 hidden.write_bytes(data)

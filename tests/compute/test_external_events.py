@@ -52,4 +52,5 @@ async def test_a_volume_grows_while_a_server_has_it(world: World) -> None:
     node.sizes.clear()
     await tell(world, {"name": "volume-extended", "server_uuid": server["id"], "tag": volume})
     await world.settle()
+    assert node.sizes[server["id"], volume] == 3 << 30
     assert await world.violations() == []

@@ -40,8 +40,8 @@ async def tell(ctx: RequestContext, events: list[Event]) -> list[int]:
 
 
 def _act(ctx: RequestContext, event: Event) -> None:
-    """Whoever follows ports or volumes looks again. Power and accelerators: the hypervisor is asked anyhow, and there are none."""
+    """Whoever follows ports looks again; a guest is told its volume's size again. Power and accelerators: the hypervisor is asked anyhow, and there are none."""
     if event.name.startswith("network-"):
         ctx.db.feed.publish([("port-devices", event.server_id)])
     elif event.name in ("volume-extended", "volume-reimaged") and event.tag:
-        ctx.db.feed.publish([("volumes", event.tag)])
+        ctx.db.feed.publish([("volume-extended", event.tag)])

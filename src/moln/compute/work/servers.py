@@ -134,6 +134,11 @@ class ServersWork:
             wake([("wake.servers", server) for key in keys for server in waiting_for(key)])
             wake([("wake.server-volume-sizes", key) for key in keys])
 
+        def tell_again(keys: list[str]) -> None:
+            for key in keys:
+                self.sizes.told.pop(key, None)
+            volumes(keys)
+
         async def power(node: str, raw: bytes) -> None:
             for state in unpack(raw, list[ServerState]):
                 await server_sync.heard(Work(cloud), node, state)
@@ -146,5 +151,6 @@ class ServersWork:
 
         cloud.db.feed.subscribe("port-devices", ports)
         cloud.db.feed.subscribe("volumes", volumes)
+        cloud.db.feed.subscribe("volume-extended", tell_again)
         cloud.links.on_report("compute.power", power)
         cloud.links.on_report("node.up", up)

@@ -35,6 +35,9 @@ async def test_only_the_newest_backups_of_a_kind_are_kept(world: World) -> None:
     assert await backups(world) == ["b1", "b2", "weekly"]
     image = (await world.api.member.get(f"/image/v2/images/{told['image_id']}")).json()
     assert (image["status"], image["backup_type"], image["instance_uuid"]) == ("active", "daily", server["id"])
+    path = f"/image/v2/images/{told['image_id']}/tasks"  # what clients wait for, should there be any
+    assert (await world.api.member.get(path)).json() == {"tasks": []}
+    assert (await world.api.member.get(f"/image/v2/images/{server['id']}/tasks")).status_code == 404
     await back_up(world, server, "none", 0)
     assert await backups(world) == ["weekly"]
     assert (await world.show(server))["OS-EXT-STS:task_state"] is None

@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from moln.compute.drivers.base import ComputeDriver, CrashDumps, Snapshots, Suspension
+from moln.compute.drivers.base import ComputeDriver, CrashDumps, DiskCopies, Snapshots, Suspension
 from moln.compute.drivers.base import ServerState as State
 from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.fake import FakeCompute
@@ -48,6 +48,7 @@ async def _join(cloud: Cloud, name: str, compute: FakeCompute, volumes: FakeVolu
         "compute-suspension": (Suspension, compute),
         "compute-crash-dumps": (CrashDumps, compute),
         "compute-guests": (Guests, FakeGuests(compute)),
+        "compute-disks": (DiskCopies, compute),
         "volume": (VolumeDriver, volumes),
         "network": (NodeNetworkDriver, FakeNodeNetwork()),
     }

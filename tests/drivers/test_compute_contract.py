@@ -18,6 +18,7 @@ from moln.compute.drivers.base import (
     Consoles,
     CrashDumps,
     Disk,
+    DiskCopies,
     ServerSpec,
     ServerState,
     Snapshots,
@@ -313,6 +314,54 @@ async def test_a_rescued_guest_boots_from_the_disk_that_comes_first(driver: Comp
         await driver.remove_server(server.id)
         await driver.remove_disk(empty.id)
         await driver.remove_disk(rescue.id)
+
+
+async def test_a_disk_is_copied_grown_and_put_back(driver: Any, server: ServerSpec) -> None:
+    assert isinstance(driver, DiskCopies)
+    disk, copy = server.disks[0], str(uuid4())
+    for _ in range(2):
+        await driver.ensure_disk_copy(copy, disk.id)
+        await driver.grow_disk(disk.id, 2)
+    await driver.grow_disk(disk.id, 1)
+    assert (await driver.ensure_disk(disk.id, 1, IMAGE)).size_bytes == 2 << 30
+    assert (await driver.ensure_disk(copy, 1)).size_bytes == 1 << 30
+    path = Path(disk.path)
+    before = path.read_bytes()[:512] if path.exists() else b""
+    if path.exists():
+        with path.open("r+b") as file:
+            file.write(b"new" * 100)
+    for _ in range(2):
+        await driver.restore_disk(disk.id, copy)
+    assert (await driver.ensure_disk(disk.id, 1, IMAGE)).size_bytes == 1 << 30
+    assert not path.exists() or path.read_bytes()[:512] == before
+    inventory = await driver.inventory()
+    assert copy not in inventory.disks
+    assert disk.id in inventory.disks
+    for missing in (driver.ensure_disk_copy(copy, str(uuid4())), driver.grow_disk(str(uuid4()), 1)):
+        with pytest.raises(BackendRefused):
+            await missing
+    assert copy not in (await driver.inventory()).disks
+
+
+async def test_a_server_that_was_off_has_its_new_shape_and_the_grown_disk(driver: Any, server: ServerSpec) -> None:
+    await driver.ensure_server(server, "running")
+    await driver.ensure_server(server, "stopped")
+    await driver.grow_disk(server.disks[0].id, 2)
+    grown = replace(server, generation=2, vcpus=2, ram_mib=160)
+    for _ in range(2):
+        await driver.ensure_server(grown, "running")
+    assert await driver.find_server(server.id) == ServerState(server.id, "running", 2)
+    await console_says(driver, server.id, "READY")
+    if hasattr(driver, "link"):
+        assert await driver.link.call(shape_of, server.id, server.disks[0].path) == (2, 160 << 10, 2 << 30)
+
+
+def shape_of(connection: Any, server_id: str, path: str) -> tuple[int, int, int]:
+    """vCPUs, KiB of memory and the bytes of a disk, as the running QEMU has them."""
+    from moln.compute.drivers import libvirt_domains
+
+    domain = libvirt_domains.get(connection, server_id)
+    return domain.vcpusFlags(0), domain.info()[1], domain.blockInfo(path)[0]
 
 
 async def test_facts_are_plausible(driver: ComputeDriver) -> None:

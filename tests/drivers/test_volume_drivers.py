@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from moln.kernel.errors import BackendRefused
-from moln.volume.drivers.base import ImageExport, Snapshots, VolumeDriver
+from moln.volume.drivers.base import ImageExport, Reimages, Snapshots, VolumeDriver
 from moln.volume.drivers.fake import FakeVolumes
 from moln.volume.drivers.pool import PoolDriver
 
@@ -110,6 +110,21 @@ async def test_a_snapshot_of_nothing_is_refused(driver: VolumeDriver) -> None:
     assert isinstance(driver, Snapshots)
     with pytest.raises(BackendRefused):
         await driver.ensure_snapshot(fresh(), fresh())
+
+
+async def test_a_volume_begins_anew_at_its_size(driver: VolumeDriver) -> None:
+    assert isinstance(driver, Reimages)
+    volume = fresh()
+    await driver.ensure_volume(volume, 3)
+    for _ in range(2):
+        await driver.reimage_volume(volume, IMAGE)
+    with pytest.raises(BackendRefused):
+        await driver.ensure_volume(fresh(), 2, "volume", volume)  # it has still 3 GiB
+    with pytest.raises(BackendRefused):
+        await driver.reimage_volume(fresh(), IMAGE)
+    with pytest.raises(BackendRefused):
+        await driver.reimage_volume(volume, fresh())
+    assert (await driver.inventory()).volumes == [volume]
 
 
 async def test_export_of_nothing_is_refused(driver: VolumeDriver) -> None:

@@ -11,7 +11,19 @@ from moln.compute.model.flavors import Flavor
 from moln.compute.model.server_groups import GroupPolicy
 from moln.compute.model.server_requests import BlockDevice, NetworkRequest, ServerRequest
 from moln.compute.model.servers import Server
-from moln.compute.ops import create, flavors, interfaces, power, server_groups, servers, volume_attachments
+from moln.compute.ops import (
+    create,
+    create_backup,
+    create_image,
+    flavors,
+    interfaces,
+    power,
+    rebuild,
+    resize,
+    server_groups,
+    servers,
+    volume_attachments,
+)
 from moln.compute.store import servers as store
 from moln.image.ops import data, images
 from moln.image.ops.images import ImageSpec
@@ -131,7 +143,68 @@ async def delete(app: Controller) -> None:
     await servers.delete(ctx_of(app), (await the_server(app)).id)
 
 
+async def grown(app: Controller) -> None:
+    """A server whose resize waits to be confirmed or reverted."""
+    await growable(app)
+    await app.workers.settle()
+    await grow(app)
+    await app.workers.settle()
+    assert (await the_server(app)).status == "VERIFY_RESIZE"
+
+
+async def growable(app: Controller) -> None:
+    await running(app)
+    ctx = ctx_of(app)
+    await flavors.create(ctx, Flavor("big", "big", 2, 256, 2, 1, 256, created_at=ctx.now_us))
+
+
+async def grow(app: Controller) -> None:
+    await resize.resize(ctx_of(app), (await the_server(app)).id, "big")
+
+
+async def confirm(app: Controller) -> None:
+    await resize.confirm(ctx_of(app), (await the_server(app)).id)
+
+
+async def revert(app: Controller) -> None:
+    await resize.revert(ctx_of(app), (await the_server(app)).id)
+
+
+async def remake(app: Controller) -> None:
+    asked = rebuild.RebuildRequest(image_id=await only_image(app), metadata={"c": "d"})
+    await rebuild.rebuild(ctx_of(app), (await the_server(app)).id, asked)
+
+
+async def backed(app: Controller) -> None:
+    """A server that boots from a volume."""
+    await world(app)
+    root = BlockDevice(source="image", destination="volume", source_id=await only_image(app), size_gib=1, boot_index=0)
+    await create.create(ctx_of(app), ServerRequest(name="vm", flavor_ref="small", networks="none", block_devices=(root,)))
+
+
+async def reimage(app: Controller) -> None:
+    asked = rebuild.RebuildRequest(image_id=await only_image(app), reimage_volume=True)
+    await rebuild.rebuild(ctx_of(app), (await the_server(app)).id, asked)
+
+
+async def keep(app: Controller) -> None:
+    """An image of a server that boots from a volume: snapshots, and no data."""
+    await create_image.create(ctx_of(app), (await the_server(app)).id, "kept", {})
+
+
+async def back_up(app: Controller) -> None:
+    await create_backup.create(ctx_of(app), (await the_server(app)).id, "backup", "daily", 1, {})
+
+
+async def backed_up(app: Controller) -> None:
+    await running(app)
+    await app.workers.settle()
+    await back_up(app)
+
+
 SCENES = (
+    Scene("resize", growable, grow), Scene("confirm", grown, confirm), Scene("revert", grown, revert),
+    Scene("rebuild", running, remake), Scene("reimage", backed, reimage), Scene("image-of-volumes", backed, keep), Scene("backup", backed_up, back_up), Scene("delete-resized", grown, delete),
     Scene("boot", world, boot), Scene("attach", running, attach), Scene("detach", attached, detach), Scene("plug", running, plug),
     Scene("unplug", running, unplug), Scene("reboot", running, reboot), Scene("delete", running, delete),
 )  # fmt: skip

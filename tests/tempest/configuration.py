@@ -118,10 +118,10 @@ def tempest_conf(cloud: Cloud, routes: Routes, made: dict[str, str], image: Path
         "compute-feature-enabled": {
             "resize": acts("resize", "confirmResize", "revertResize"), "pause": acts("pause", "unpause"), "suspend": acts("suspend", "resume"),
             "shelve": acts("shelve", "unshelve"), "rescue": acts("rescue", "unrescue"), "snapshot": acts("createImage"),
-            "cold_migration": acts("migrate"), "live_migration": acts("os-migrateLive"), "console_output": acts("os-getConsoleOutput"),
+            "cold_migration": False, "live_migration": acts("os-migrateLive"), "console_output": acts("os-getConsoleOutput"),
             "vnc_console": has("POST", "/compute/v2.1/servers/{server_id}/remote-consoles"), "change_password": False,  # no guest agent
             "enable_instance_password": True, "interface_attach": has("POST", "/compute/v2.1/servers/{server_id}/os-interface"),
-            "config_drive": True, "metadata_service": True, "attach_encrypted_volume": False, "volume_multiattach": pool["multiattach"], "personality": False,
+            "config_drive": True, "metadata_service": True, "attach_encrypted_volume": False, "volume_multiattach": pool["multiattach"], "personality": True,
             "stable_rescue": acts("rescue", "unrescue"), "ide_bus": False,
         },
         "placement": {"min_microversion": placement["min_version"], "max_microversion": placement["max_version"]},

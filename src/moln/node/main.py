@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from moln.compute.drivers.base import ComputeDriver, CrashDumps, ServerState, Snapshots, Suspension
+from moln.compute.drivers.base import ComputeDriver, CrashDumps, DiskCopies, ServerState, Snapshots, Suspension
 from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.guests import Guests
 from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
@@ -140,6 +140,7 @@ class Node:
                 "compute-suspension": (Suspension, self.compute),
                 "compute-crash-dumps": (CrashDumps, self.compute),
                 "compute-guests": (Guests, LibvirtGuests(self.compute.link, "kvm" if self.compute.kvm else "qemu")),
+                "compute-disks": (DiskCopies, self.compute),
                 "network": (NodeNetworkDriver, self.metadata),
                 "volume": (VolumeDriver, self.volumes),
             },

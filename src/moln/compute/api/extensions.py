@@ -14,6 +14,8 @@ NAMES = {
     "os-aggregates": "Aggregates", "OS-SCH-HNT": "SchedulerHints", "OS-SRV-USG": "ServerUsage", "os-access-ips": "AccessIPs", "os-attach-interfaces": "AttachInterfaces",
     "os-availability-zone": "AvailabilityZone", "os-block-device-mapping": "BlockDeviceMapping",
     "os-block-device-mapping-v2-boot": "BlockDeviceMappingV2Boot", "os-config-drive": "ConfigDrive", "os-console-output": "ConsoleOutput",
+    "os-create-backup": "CreateBackup", "os-migrate-server": "MigrateServer", "os-migrations": "Migrations",
+    "os-personality": "Personality", "os-server-external-events": "ServerExternalEvents",
     "os-extended-volumes": "ExtendedVolumes", "os-flavor-access": "FlavorAccess", "os-flavor-extra-specs": "FlavorExtraSpecs",
     "os-flavor-manage": "FlavorManage", "os-hypervisors": "Hypervisors", "os-instance-actions": "InstanceActions",
     "os-keypairs": "Keypairs", "os-lock-server": "LockServer", "os-multiple-create": "MultipleCreate", "os-pause-server": "PauseServer",

@@ -11,11 +11,12 @@ import uuid
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from moln.compute.model.server_requests import (
     BUSES,
     BlockDevice,
+    InjectedFile,
     Malformed,
     NetworkRequest,
     ServerRequest,
@@ -71,6 +72,11 @@ class Group(Body):
     name: Text255
 
 
+class FileItem(Body):
+    path: str
+    contents: str
+
+
 class ServerCreate(Body):
     name: str
     flavorRef: str | int
@@ -91,7 +97,7 @@ class ServerCreate(Body):
     accessIPv4: str | UnsetType = UNSET
     accessIPv6: str | UnsetType = UNSET
     disk_config: Literal["AUTO", "MANUAL"] | UnsetType = field(name="OS-DCF:diskConfig", default=UNSET)
-    personality: Annotated[list[Raw] | UnsetType, until("2.56")] = UNSET
+    personality: Annotated[list[FileItem] | UnsetType, until("2.56")] = UNSET
     description: Annotated[Text255 | None | UnsetType, since("2.19")] = UNSET
     tags: Annotated[list[Tag] | UnsetType, since("2.52")] = UNSET
     trusted_image_certificates: Annotated[list[str] | None | UnsetType, since("2.63")] = UNSET
@@ -202,6 +208,18 @@ def user_data(text: str | None) -> str | None:
     except (binascii.Error, ValueError):
         raise Invalid("Invalid input for field/attribute user_data. It is not base64.", field="user_data") from None
     return text
+
+
+def files(asked: list[FileItem]) -> tuple[InjectedFile, ...]:
+    """`personality`. Raises: Invalid."""
+    out = []
+    for item in asked:
+        try:
+            size = len(base64.b64decode(re.sub(r"\s", "", item.contents), validate=True))
+        except (binascii.Error, ValueError):
+            raise Invalid("Invalid input for field/attribute contents. It is not base64.", field="contents") from None
+        out.append(InjectedFile(item.path, item.contents, size))
+    return tuple(out)
 
 
 def networks(ctx: RequestContext, asked: list[NetworkItem] | str | None) -> tuple[NetworkRequest, ...] | Literal["auto", "none"] | None:
@@ -319,8 +337,6 @@ def request(ctx: RequestContext, body: CreateBody) -> ServerRequest:
     most = number(given(s.max_count, least), "max_count", least=1)
     if least > most:
         raise Invalid("min_count must be <= max_count", field="min_count")
-    if given(s.personality):
-        raise Invalid("Files cannot be injected (personality); use user_data or a config drive.", field="personality")
     if given(s.trusted_image_certificates):
         raise Invalid("Image signatures are not checked here; trusted_image_certificates cannot be given.", field="trusted_image_certificates")
     zone, host, node = split_zone(given(s.availability_zone))
@@ -347,7 +363,7 @@ def request(ctx: RequestContext, body: CreateBody) -> ServerRequest:
         hostname=hostname(s.hostname, ctx) if s.hostname is not UNSET else None, disk_config=given(s.disk_config, "MANUAL"),
         access_ip_v4=address(given(s.accessIPv4), "accessIPv4", 4), access_ip_v6=address(given(s.accessIPv6), "accessIPv6", 6),
         scheduler_hints=scheduler_hints(given(body.hints) or given(body.old_hints) or {}),
-        admin_password=given(s.adminPass) or create.password(ctx),
+        admin_password=given(s.adminPass) or create.password(ctx), files=files(given(s.personality) or []),
     )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from moln.compute.model.servers import WITH_PROGRESS, FixedAddress, Line, VolumeRef, status_of
+from moln.compute.model.server_lines import Line, VolumeRef
+from moln.compute.model.servers import WITH_PROGRESS, FixedAddress, status_of
 from moln.compute.ops import hosts, server_groups
 from moln.compute.ops.servers import SERVICE
 from moln.compute.store import servers as store

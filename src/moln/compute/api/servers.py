@@ -9,7 +9,7 @@ from msgspec import UNSET
 from moln.compute.api import server_bodies, server_lists, server_views
 from moln.compute.api.routes import routes
 from moln.compute.api.server_bodies import CreateBody, ServerUpdate, truth
-from moln.compute.model.servers import Line
+from moln.compute.model.server_lines import Line
 from moln.compute.ops import create, servers
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid

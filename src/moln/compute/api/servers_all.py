@@ -2,18 +2,21 @@
 
 from moln.compute.api import (
     consoles,
+    external_events,
     instance_actions,
+    migrations,
     rescue,
     server_actions,
     server_devices,
     server_guests,
     server_parts,
+    server_rebuilds,
     servers,
     shelving,
     suspension,
 )
 
 __all__ = [
-    "consoles", "instance_actions", "rescue", "server_actions", "server_devices", "server_guests", "server_parts", "servers", "shelving",
-    "suspension",
+    "consoles", "external_events", "instance_actions", "migrations", "rescue", "server_actions", "server_devices", "server_guests",
+    "server_parts", "server_rebuilds", "servers", "shelving", "suspension",
 ]  # fmt: skip

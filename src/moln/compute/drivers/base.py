@@ -189,6 +189,20 @@ class CrashDumps(Protocol):
 
 
 @runtime_checkable
+class DiskCopies(Protocol):
+    """The ability to grow a disk, and to put it back as it was. The server whose disk it is must be off."""
+
+    async def ensure_disk_copy(self, copy_id: str, disk_id: str) -> None:
+        """There is a disk `copy_id`, which began as `disk_id` was then. Raises: BackendRefused, when there is no such disk."""
+
+    async def restore_disk(self, disk_id: str, copy_id: str) -> None:
+        """The disk is what its copy is, which is no more. Nothing, when there is no such copy: then it was done before."""
+
+    async def grow_disk(self, disk_id: str, size_gib: int) -> None:
+        """The disk has at least this size. Raises: BackendRefused, when there is no such disk."""
+
+
+@runtime_checkable
 class Consoles(Protocol):
     """The ability to open a running server's consoles. Streams do not cross the link: the node serves them (kernel/link/streams.py)."""
 

@@ -57,6 +57,32 @@ class DiskFolder:
         finally:
             os.close(source)
 
+    def copy(self, copy_id: str, disk_id: str) -> None:
+        target_path = self.path(copy_id)
+        if target_path.exists():
+            return
+        source = os.open(self.path(disk_id), READ_ONLY)
+        try:
+            with files.appearing(target_path) as target:
+                files.clone(source, target, stop=lambda: self.stopping)
+        finally:
+            os.close(source)
+
+    def restore(self, disk_id: str, copy_id: str) -> None:
+        """One rename: the disk is never half of the one and half of the other."""
+        if self.path(copy_id).exists():
+            os.rename(self.path(copy_id), self.path(disk_id))
+            files.sync_folder(self.folder)
+
+    def grow(self, disk_id: str, size_gib: int) -> None:
+        target = os.open(self.path(disk_id), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.fstat(target).st_size < size_gib * GIB:
+                os.ftruncate(target, size_gib * GIB)
+                os.fsync(target)
+        finally:
+            os.close(target)
+
     def remove(self, disk_id: str) -> None:
         files.vanish(self.folder / known(disk_id))
 

@@ -29,6 +29,7 @@ from moln.compute.drivers.base import (
 )
 from moln.compute.drivers.disks import known
 from moln.compute.drivers.fake_consoles import FakeConsoles
+from moln.compute.drivers.fake_disks import FakeDisks
 from moln.compute.drivers.fake_memory import FakeMemory
 from moln.compute.model.facts import HostFacts
 from moln.kernel.errors import BackendRefused, BackendUnreachable
@@ -36,6 +37,7 @@ from moln.kernel.link.streams import Stream
 
 GIB = 1 << 30
 CONSOLE_BYTES = 64 << 10
+QCOW2 = b"QFI\xfb"
 
 
 class Fault(Struct):
@@ -83,8 +85,8 @@ class _Kept:
             self.db.execute("DELETE FROM kept WHERE kind = ? AND id = ?", (kind, id))
 
 
-class FakeCompute(FakeMemory):
-    """ComputeDriver, Snapshots, Consoles and what FakeMemory adds. faults: by verb, consumed in order. deaf: servers whose guests ignore a shutdown or an unplug."""
+class FakeCompute(FakeMemory, FakeDisks):
+    """ComputeDriver, Snapshots, Consoles and what its bases add. faults: by verb, consumed in order. deaf: servers whose guests ignore a shutdown or an unplug."""
 
     def __init__(
         self,
@@ -104,6 +106,7 @@ class FakeCompute(FakeMemory):
         self.faults: dict[str, list[Fault]] = {}
         self.deaf: set[str] = set()
         self.passwords: dict[tuple[str, str], str] = {}  # in guests, by server and user
+        self.sizes: dict[tuple[str, str], int] = {}  # what running guests were told of attached disks that grew
         self.calls: list[str] = []
         self.listeners: list[Callable[[ServerState], None]] = []
 
@@ -155,6 +158,8 @@ class FakeCompute(FakeMemory):
             origin = self.kept.origins.get(disk_id)
             base = self.images / "base" / origin if origin else None
             data = base.read_bytes() if base and base.exists() else bytes(1 << 20)  # a disk outlives the image that it began as
+            if data.startswith(QCOW2):  # in simulation nobody converts images; the disk of a real host would be raw
+                data = bytes(1 << 20)
             if not target.exists():
                 hidden = target.with_name(f".tmp-{target.name}")
                 hidden.write_bytes(data)
@@ -236,7 +241,7 @@ class FakeCompute(FakeMemory):
 
     async def resize_attached_disk(self, server_id: str, disk_id: str, size_bytes: int) -> None:
         async with self._duty("resize_attached_disk"):
-            pass
+            self.sizes[server_id, disk_id] = size_bytes
 
     def _get(self, server_id: str) -> _Server:
         if server_id not in self.kept.servers:

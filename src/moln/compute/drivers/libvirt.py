@@ -24,7 +24,6 @@ from moln.compute.drivers.base import (
     Card,
     ConsoleKind,
     Disk,
-    DiskFile,
     Inventory,
     Plugger,
     ServerSpec,
@@ -33,6 +32,7 @@ from moln.compute.drivers.base import (
 )
 from moln.compute.drivers.disks import FULL, DiskFolder, known
 from moln.compute.drivers.domain_xml import CONSOLE_LOG, NAME_PREFIX, Look, card_element, disk_element, domain_xml
+from moln.compute.drivers.libvirt_disks import LibvirtDisks
 from moln.compute.drivers.libvirt_link import LibvirtLink
 from moln.compute.drivers.libvirt_memory import MEMORY_S, LibvirtMemory
 from moln.compute.model.facts import HostFacts
@@ -67,8 +67,8 @@ class LibvirtSettings(Struct, frozen=True):
     emulator: str = "/usr/bin/qemu-system-x86_64"
 
 
-class LibvirtDriver(LibvirtMemory):
-    """ComputeDriver, Snapshots, Consoles and what LibvirtMemory adds. Verbs on one server take turns; its power is not told while one is at work."""
+class LibvirtDriver(LibvirtMemory, LibvirtDisks):
+    """ComputeDriver, Snapshots, Consoles and what its bases add. Verbs on one server take turns; its power is not told while one is at work."""
 
     def __init__(self, settings: LibvirtSettings, plugger: Plugger) -> None:
         self.settings = settings
@@ -100,15 +100,7 @@ class LibvirtDriver(LibvirtMemory):
             task.cancel()
         await self.link.stop()
 
-    # ---- disks
-
-    async def ensure_disk(self, disk_id: str, size_gib: int, image_id: str | None = None) -> DiskFile:
-        async with self.turn(disk_id):
-            return await self.blocking(self.files.ensure, disk_id, size_gib, image_id)
-
-    async def remove_disk(self, disk_id: str) -> None:
-        async with self.turn(disk_id):
-            await self.blocking(self.files.remove, disk_id)
+    # ---- disks and drives
 
     async def ensure_config_drive(self, server_id: str, files: dict[str, bytes]) -> None:
         path = self.config_path(server_id)

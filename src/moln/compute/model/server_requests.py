@@ -44,6 +44,14 @@ class BlockDevice(Struct, frozen=True, kw_only=True):
         return self.destination == "local" and self.guest_format == "swap"
 
 
+class InjectedFile(Struct, frozen=True):
+    """A file for the config drive (`personality`). contents: base64, as it came; size: of what it holds, in bytes."""
+
+    path: str
+    contents: str
+    size: int
+
+
 class ServerRequest(Struct, frozen=True, kw_only=True):
     """POST /servers. networks: a list, "auto", "none", or None where an old microversion said nothing.
 
@@ -75,6 +83,7 @@ class ServerRequest(Struct, frozen=True, kw_only=True):
     access_ip_v6: str | None = None
     scheduler_hints: dict[str, Any] = {}
     admin_password: str = ""
+    files: tuple[InjectedFile, ...] = ()
 
 
 class Malformed(Invalid):

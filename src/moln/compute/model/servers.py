@@ -21,6 +21,7 @@ class VmState(StrEnum):
 
     BUILDING, ACTIVE, PAUSED, STOPPED, ERROR, DELETED = "building", "active", "paused", "stopped", "error", "deleted"
     SUSPENDED, RESCUED, SHELVED, SHELVED_OFFLOADED = "suspended", "rescued", "shelved", "shelved_offloaded"
+    RESIZED = "resized"
 
 
 class TaskState(StrEnum):
@@ -47,6 +48,13 @@ class TaskState(StrEnum):
     SHELVING_OFFLOADING = "shelving_offloading"
     UNSHELVING = "unshelving"
     IMAGE_SNAPSHOT = "image_snapshot"
+    IMAGE_BACKUP = "image_backup"
+    REBUILDING = "rebuilding"
+    REBUILD_MAPPING = "rebuild_block_device_mapping"
+    RESIZE_PREP = "resize_prep"
+    RESIZE_FINISH = "resize_finish"
+    RESIZE_REVERTING = "resize_reverting"
+    RESIZE_CONFIRMING = "resize_confirming"
     DELETING = "deleting"
 
 
@@ -59,21 +67,28 @@ class PowerState(IntEnum):
 BUILD_TASKS = frozenset({TaskState.SCHEDULING, TaskState.MAPPING, TaskState.NETWORKING, TaskState.SPAWNING})
 SOFT_REBOOTS = frozenset({TaskState.REBOOTING, TaskState.REBOOT_STARTED})
 HARD_REBOOTS = frozenset({TaskState.REBOOTING_HARD, TaskState.REBOOT_STARTED_HARD})
+IMAGE_TASKS = frozenset({TaskState.IMAGE_SNAPSHOT, TaskState.IMAGE_BACKUP})
+REBUILDS = frozenset({TaskState.REBUILDING, TaskState.REBUILD_MAPPING})
+RESIZING = frozenset({TaskState.RESIZE_PREP, TaskState.RESIZE_FINISH})
+RESIZE_TASKS = RESIZING | {TaskState.RESIZE_REVERTING, TaskState.RESIZE_CONFIRMING}
 
 STATUSES: dict[tuple[str, str | None], str] = {  # `status` by (vm_state, task_state), then by vm_state alone
     **{(VmState.ACTIVE, t): "REBOOT" for t in SOFT_REBOOTS},
     **{(VmState.ACTIVE, t): "HARD_REBOOT" for t in HARD_REBOOTS},
+    **{(v, t): "RESIZE" for v in (VmState.ACTIVE, VmState.STOPPED) for t in RESIZING},
+    **{(v, t): "REBUILD" for v in (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR) for t in REBUILDS},
+    (VmState.RESIZED, TaskState.RESIZE_REVERTING): "REVERT_RESIZE",
 }  # fmt: skip
 SETTLED: dict[str, str] = {
     VmState.BUILDING: "BUILD", VmState.ACTIVE: "ACTIVE", VmState.PAUSED: "PAUSED", VmState.STOPPED: "SHUTOFF",
-    VmState.ERROR: "ERROR", VmState.DELETED: "DELETED",
+    VmState.ERROR: "ERROR", VmState.DELETED: "DELETED", VmState.RESIZED: "VERIFY_RESIZE",
     VmState.SUSPENDED: "SUSPENDED", VmState.RESCUED: "RESCUE",
     VmState.SHELVED: "SHELVED", VmState.SHELVED_OFFLOADED: "SHELVED_OFFLOADED",
 }  # fmt: skip
 OTHER_STATUSES = frozenset({  # Nova's, for states we never enter: a filter by them finds nothing
-    "MIGRATING", "PASSWORD", "REBUILD", "RESIZE", "REVERT_RESIZE", "SOFT_DELETED", "VERIFY_RESIZE",
+    "MIGRATING", "PASSWORD", "SOFT_DELETED",
 })  # fmt: skip
-WITH_PROGRESS = frozenset({"ACTIVE", "BUILD"})
+WITH_PROGRESS = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE"})
 
 
 class Flavor(Struct, frozen=True, gc=False):
@@ -128,6 +143,27 @@ class LocalDisk(Struct, frozen=True, gc=False):
     boot_index: int | None = None
 
 
+class Resize(Struct, frozen=True, gc=False):
+    """The two flavors of a server whose resize is neither confirmed nor reverted. migration_id: whose claim holds the old one's share.
+
+    copies: of the disks that both have, as they were before, by disk. was: what the server returns to. finished: it may be confirmed;
+    confirming: there is no way back. failed: why it is being undone.
+    """
+
+    migration_id: str
+    old_flavor_id: str
+    old_flavor: Flavor
+    new_flavor_id: str
+    new_flavor: Flavor
+    old_disks: tuple[LocalDisk, ...]
+    new_disks: tuple[LocalDisk, ...]
+    copies: dict[str, str]
+    was: VmState
+    finished: bool = False
+    confirming: bool = False
+    failed: str | None = None
+
+
 class Attached(Struct, frozen=True, gc=False):
     """A volume as the server knows it. device: `/dev/vdb`. state: attached, attaching or detaching. serial: what the guest reads."""
 
@@ -163,7 +199,8 @@ class Server(Struct, frozen=True, kw_only=True):
     """A virtual machine owned by one project; Line is how it is shown.
 
     host: the node it was claimed on; None when no host was found, or when it is offloaded. unsettled: something is still to be done. deadline: µs UTC by
-    which it is done or the server is in ERROR. snapshot: the image that is being made of it. generation: raised by each write; a write names the one it read.
+    which it is done or the server is in ERROR. snapshot: the image that is being made of it; rotation: how many backups to keep.
+    leaving: ids of disks that it no longer uses and its host still holds. generation: raised by each write; a write names the one it read.
     addresses: `addresses` on the wire. nics, disks, volumes: what the reconciler works from. Times: µs UTC.
     rescue: what it boots from while it is rescued. shelved_image: the image that its root disk is in while it is shelved, or becomes.
     """
@@ -211,6 +248,9 @@ class Server(Struct, frozen=True, kw_only=True):
     snapshot: str | None = None
     rescue: Rescue | None = None
     shelved_image: str | None = None
+    rotation: int | None = None
+    resize: Resize | None = None
+    leaving: tuple[str, ...] = ()
     unsettled: bool = True
     deadline: int | None = None
     generation: int = 1
@@ -236,7 +276,10 @@ class Server(Struct, frozen=True, kw_only=True):
     @property
     def disk_ids(self) -> tuple[str, ...]:
         """Every disk of it that may lie on its host."""
-        return tuple(d.id for d in self.disks) + (self.rescue.disk_ids if self.rescue else ())
+        held = self.resize
+        others = (*(d.id for d in held.old_disks + held.new_disks), *held.copies.values()) if held is not None else ()
+        rescue = self.rescue.disk_ids if self.rescue else ()
+        return tuple(dict.fromkeys((*(d.id for d in self.disks), *self.leaving, *others, *rescue)))
 
     @property
     def root_disk(self) -> LocalDisk | None:
@@ -244,77 +287,14 @@ class Server(Struct, frozen=True, kw_only=True):
         return next((d for d in self.disks if d.kind is DiskKind.ROOT), None)
 
     @property
+    def charged(self) -> dict[str, int]:
+        """What of its project's quota it takes: of two flavors the larger, so that a resize can always be reverted."""
+        flavors = [self.flavor] + ([self.resize.old_flavor, self.resize.new_flavor] if self.resize else [])
+        return {"instances": 1, "cores": max(f.vcpus for f in flavors), "ram": max(f.ram for f in flavors)}
+
+    @property
     def attached_nics(self) -> tuple[Nic, ...]:
         return tuple(n for n in self.nics if n.state != "detaching")
-
-
-class Line(Struct, frozen=True, gc=False):
-    """A server's row as lists show it: what is JSON on the wire stays the text that it is in the row.
-
-    groups, attached: `security_groups` and `os-extended-volumes:volumes_attached`. Times: µs UTC.
-    """
-
-    id: str
-    project_id: str
-    user_id: str
-    name: str
-    hostname: str
-    vm_state: str
-    task_state: str | None
-    created_at: int
-    updated_at: int
-    flavor_id: str
-    flavor: str
-    description: str | None
-    power_state: int
-    host: str | None
-    az: str
-    pinned_az: str | None
-    image_id: str | None
-    image_properties: str
-    key_name: str | None
-    config_drive: int
-    metadata: str
-    tags: str
-    locked: bool
-    locked_reason: str | None
-    access_ip_v4: str | None
-    access_ip_v6: str | None
-    disk_config: str
-    reservation_id: str
-    launch_index: int
-    root_device: str | None
-    scheduler_hints: str
-    launched_at: int | None
-    terminated_at: int | None
-    fault: Fault | None
-    addresses: str
-    groups: str
-    attached: str
-    has_user_data: int
-
-
-class GroupRef(Struct, frozen=True, gc=False):
-    """A security group on the wire."""
-
-    name: str
-
-
-class VolumeRef(Struct, frozen=True, gc=False):
-    """An attached volume on the wire (2.3)."""
-
-    id: str
-    delete_on_termination: bool
-
-
-def groups_of(nics: tuple[Nic, ...]) -> list[GroupRef]:
-    """`security_groups` on the wire."""
-    return [GroupRef(g) for g in dict.fromkeys(g for n in nics for g in n.groups)]
-
-
-def volumes_of(volumes: tuple[Attached, ...]) -> list[VolumeRef]:
-    """`os-extended-volumes:volumes_attached` on the wire."""
-    return [VolumeRef(v.volume_id, v.delete_on_termination) for v in volumes]
 
 
 def status_of(vm_state: str, task_state: str | None) -> str:
@@ -359,7 +339,8 @@ def free_device(server_volumes: tuple[Attached, ...], disks: tuple[LocalDisk, ..
 
 
 __all__ = [
-    "BUILD_TASKS", "DISK_CONFIGS", "HARD_REBOOTS", "MOST_TAGS", "MOST_USER_DATA", "OTHER_STATUSES", "SETTLED", "SOFT_REBOOTS",
-    "WITH_PROGRESS", "Rescue", "Address", "Attached", "GroupRef", "Line", "VolumeRef", "groups_of", "volumes_of", "DiskKind", "Fault", "FixedAddress", "Flavor", "LocalDisk", "Nic", "PowerState", "Server",
+    "BUILD_TASKS", "DISK_CONFIGS", "HARD_REBOOTS", "IMAGE_TASKS", "MOST_TAGS", "MOST_USER_DATA", "OTHER_STATUSES", "REBUILDS", "RESIZE_TASKS", "RESIZING",
+    "SETTLED", "SOFT_REBOOTS", "WITH_PROGRESS", "Address", "Attached", "DiskKind", "Fault", "FixedAddress", "Flavor", "LocalDisk", "Nic",
+    "PowerState", "Rescue", "Resize", "Server",
     "TaskState", "VmState", "addresses_of", "free_device", "states_of", "status_of",
 ]  # fmt: skip

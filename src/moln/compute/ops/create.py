@@ -14,7 +14,7 @@ from moln.compute.model.server_groups import ServerGroup
 from moln.compute.model.server_requests import ServerRequest, sanitize_hostname
 from moln.compute.model.servers import Fault, Server, TaskState, VmState, addresses_of
 from moln.compute.model.servers import Flavor as FlavorThen
-from moln.compute.ops import flavors, hosts, keypairs, scheduling, server_disks, server_groups, server_networks
+from moln.compute.ops import flavors, hosts, keypairs, scheduling, server_disks, server_files, server_groups, server_networks
 from moln.compute.ops.quotas import QUOTA
 from moln.compute.ops.server_disks import DiskPlan, Sizes
 from moln.compute.ops.server_networks import NetworkPlan
@@ -88,6 +88,7 @@ async def prepare(ctx: RequestContext, request: ServerRequest) -> Plan:
         raise Invalid(f"Flavor {request.flavor_ref} could not be found.", field="flavorRef") from None
     check_place(ctx, request)
     await check_metadata(ctx, request.metadata)
+    await server_files.check(ctx, request.files)
     key_data = None
     if request.key_name is not None:
         key = await keypairs.find(ctx.db, ctx.user_id or "", request.key_name)
@@ -95,6 +96,7 @@ async def prepare(ctx: RequestContext, request: ServerRequest) -> Plan:
             raise Invalid("Invalid key_name provided.", field="key_name")
         key_data = key.public_key
     disks = await server_disks.plan(ctx, request, Sizes(flavor.disk_gib, flavor.ephemeral_gib, flavor.swap_mib, flavor.ram_mib))
+    server_disks.check_disk_config(request.image_ref or "", disks.image_properties, request.disk_config)
     networks = await server_networks.plan(ctx, request)
     if request.max_count > 1 and request.hostname and "%" not in request.hostname:
         raise Invalid("Unable to allocate a single hostname to multiple instances", field="hostname")
@@ -217,7 +219,7 @@ async def _create_one(tx: Transaction, ctx: RequestContext, plan: Plan, index: i
     if host is None:
         fault = Fault(500, choice.no_valid_host(), now)
         server = Server(**common, vm_state=VmState.ERROR, fault=fault, unsettled=False)
-        await store.add(tx, server, request.user_data)
+        await store.add(tx, server, request.user_data, request.files)
         await instance_actions.finish(tx, server, "create", now, error=fault.message)
         return server
     nics = await server_networks.allocate_in(
@@ -229,7 +231,7 @@ async def _create_one(tx: Transaction, ctx: RequestContext, plan: Plan, index: i
         **common, vm_state=VmState.BUILDING, task_state=TaskState.SPAWNING, host=host.name, az=host.zone, nics=nics,
         addresses=addresses_of(nics), disks=disks, volumes=volumes, deadline=now + PATIENCE_S * 1_000_000,
     )  # fmt: skip
-    await store.add(tx, server, request.user_data)
+    await store.add(tx, server, request.user_data, request.files)
     return server
 
 

@@ -9,10 +9,12 @@ import base64
 import binascii
 import ipaddress
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from moln.compute.model.server_requests import InjectedFile
 from moln.compute.model.servers import Nic, Server
 from moln.compute.ops import server_password
 from moln.compute.store import server_passwords
@@ -133,6 +135,9 @@ def full_name(server: Server) -> str:
 async def _openstack(cloud: Cloud, server: Server, words: list[str]) -> Answer:
     if not words:
         return 200, "\n".join([*OPENSTACK_VERSIONS, "latest"]).encode(), PLAIN
+    if words[0] == "content" and len(words) == 2:
+        found = contents(await store.files(cloud.db, server.id)).get(words[1])
+        return MISSING if found is None else (200, found, "application/octet-stream")
     if words[0] not in (*OPENSTACK_VERSIONS, "latest") or len(words) > 2:
         return MISSING
     user_data = await user_data_of(cloud, server)
@@ -142,7 +147,7 @@ async def _openstack(cloud: Cloud, server: Server, words: list[str]) -> Answer:
         return 200, "\n".join(names).encode(), PLAIN
     match words[1]:
         case "meta_data.json":
-            return 200, msgspec.json.encode(meta_data(cloud, server)), JSON
+            return 200, msgspec.json.encode(meta_data(cloud, server, await store.files(cloud.db, server.id))), JSON
         case "network_data.json":
             return 200, msgspec.json.encode(await network_data(cloud, server)), JSON
         case "vendor_data.json" | "vendor_data2.json":
@@ -165,8 +170,13 @@ async def user_data_of(cloud: Cloud, server: Server) -> bytes | None:
         return None
 
 
-def meta_data(cloud: Cloud, server: Server) -> dict[str, Any]:
-    """`meta_data.json`."""
+def contents(files: Sequence[InjectedFile]) -> dict[str, bytes]:
+    """What is below `openstack/content`, by name."""
+    return {f"{number:04}": base64.b64decode(f.contents) for number, f in enumerate(files)}
+
+
+def meta_data(cloud: Cloud, server: Server, files: Sequence[InjectedFile] = ()) -> dict[str, Any]:
+    """`meta_data.json`. files: those that the caller wanted injected."""
     seed = b"".join(bytes.fromhex(cloud.ids.uuid().replace("-", "")) for _ in range(SEED_IDS))
     data: dict[str, Any] = {
         "uuid": server.id, "name": server.name, "hostname": full_name(server), "launch_index": server.launch_index,
@@ -176,6 +186,8 @@ def meta_data(cloud: Cloud, server: Server) -> dict[str, Any]:
     if server.key_name is not None and server.key_data:
         data["public_keys"] = {server.key_name: server.key_data}
         data["keys"] = [{"name": server.key_name, "type": "ssh", "data": server.key_data}]
+    if files:
+        data["files"] = [{"content_path": f"/content/{number:04}", "path": f.path} for number, f in enumerate(files)]
     return data
 
 
@@ -235,8 +247,9 @@ def _network(name: str, link: str, nic: Nic, ip: str, subnet: Subnet) -> dict[st
 async def config_drive(cloud: Cloud, server: Server, admin_pass: str = "") -> dict[str, bytes]:
     """The files of a server's config drive, by path. admin_pass: told to the guest there, and nowhere else."""
     user_data = await user_data_of(cloud, server)
-    files: dict[str, bytes] = {}
-    told = meta_data(cloud, server) | ({"admin_pass": admin_pass} if admin_pass else {})
+    wanted = await store.files(cloud.db, server.id)
+    files = {f"openstack/content/{name}": content for name, content in contents(wanted).items()}
+    told = meta_data(cloud, server, wanted) | ({"admin_pass": admin_pass} if admin_pass else {})
     meta, network = msgspec.json.encode(told), msgspec.json.encode(await network_data(cloud, server))
     old = msgspec.json.encode(_nested(ec2(server)))
     for version in (*OPENSTACK_VERSIONS, "latest"):

@@ -9,10 +9,11 @@ from msgspec import Struct, structs
 
 from moln.compute.model.server_requests import BlockDevice, Malformed, ServerRequest, check_boot_order
 from moln.compute.model.servers import Attached, DiskKind, LocalDisk, free_device
+from moln.compute.ops import image_mappings
 from moln.image.model.images import Image
 from moln.image.ops import images
 from moln.kernel.context import RequestContext
-from moln.kernel.db import Transaction
+from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Forbidden, Invalid, NotFound
 from moln.volume.ops import attachments, for_compute, volumes
 from moln.volume.ops.access import get_snapshot
@@ -55,8 +56,14 @@ async def plan(ctx: RequestContext, request: ServerRequest, sizes: Sizes) -> Dis
         request = structs.replace(request, image_ref=None)  # the mapping says what is booted, as in Nova
     devices = list(request.block_devices)
     image = None
-    if request.image_ref:
-        image = await _image(ctx, request.image_ref, "Can not find requested image")
+    named_image = await _find_image(ctx, request.image_ref, "Can not find requested image") if request.image_ref else None
+    mapped = named_image if named_image is not None and image_mappings.maps(named_image) else None
+    if mapped is not None:
+        devices = image_mappings.merged(image_mappings.devices(mapped), devices)
+        check_boot_order(devices)
+    elif named_image is not None:
+        image = named_image
+        images.check_bootable(image)
         named = [d for d in devices if d.source == "image" and d.destination == "local" and d.boot_index == 0]
         devices = [d for d in devices if d not in named]
         check_boot_order([BlockDevice(source="image", destination="local", boot_index=0), *devices])
@@ -77,6 +84,8 @@ async def plan(ctx: RequestContext, request: ServerRequest, sizes: Sizes) -> Dis
             properties = source.properties
         if (only := for_compute.bound_to(ctx.cloud, source.host)) is not None:
             hosts.add(only)
+    if mapped is not None:
+        properties |= {k: v for k, v in mapped.properties.items() if k.startswith(("hw_", "os_", "img_", "trait:"))}
     remote = [d for d in devices if d.destination == "volume"]
     if request.max_count > 1 and any(d.source == "volume" for d in remote):
         raise Invalid("Cannot attach one or more volumes to multiple instances")
@@ -112,9 +121,22 @@ def gib(size: int) -> int:
     return max(1, -(-size // GIB))
 
 
+async def image_of_volume(db: Reader, volume_id: str) -> str | None:
+    """The image that a volume began as."""
+    found = await for_compute.find_volume(db, volume_id)
+    return found.image_metadata.get("image_id") if found is not None else None
+
+
 async def _image(ctx: RequestContext, image_id: str, otherwise: str) -> Image:
+    image = await _find_image(ctx, image_id, otherwise)
+    images.check_bootable(image)
+    return image
+
+
+async def _find_image(ctx: RequestContext, image_id: str, otherwise: str) -> Image:
+    """Raises: Invalid."""
     try:
-        return await images.for_boot(ctx.db, ctx, image_id)
+        return await images.find_for(ctx.db, ctx, image_id)
     except (NotFound, Forbidden):
         raise Invalid(otherwise, field="imageRef") from None
 
@@ -137,6 +159,12 @@ def check_image(image: Image, sizes: Sizes) -> None:
             f"specified in image metadata. Flavor disk is {sizes.root_gib * GIB} bytes, minimum size is {image.min_disk * GIB} bytes.",
             field="flavorRef",
         )
+
+
+def check_disk_config(image_id: str, properties: dict[str, str], disk_config: str | None) -> None:
+    """Raises: Invalid, when the image forbids what is asked (nova.compute.api._check_auto_disk_config)."""
+    if disk_config == "AUTO" and str(properties.get("auto_disk_config", "")).strip().lower() == "disabled":
+        raise Invalid(f"Requested image {image_id} has automatic disk resize disabled.", field="OS-DCF:diskConfig")
 
 
 async def _check_source(ctx: RequestContext, device: BlockDevice) -> _Source:

@@ -7,7 +7,8 @@ from typing import Any
 from msgspec import structs
 
 from moln.compute.model import server_states
-from moln.compute.model.servers import Line, Server, TaskState, VmState
+from moln.compute.model.server_lines import Line
+from moln.compute.model.servers import Server, TaskState, VmState
 from moln.compute.store import instance_actions, server_lists
 from moln.compute.store import servers as store
 from moln.image.ops import data
@@ -40,6 +41,11 @@ async def show(ctx: RequestContext, server_id: str) -> Line:
         raise store.missing(server_id)
     ctx.require(SERVICE, "os_compute_api:servers:show", target(server))
     return server
+
+
+async def user_data(ctx: RequestContext, server_id: str) -> str | None:
+    """Of a server that the caller was shown, in base64."""
+    return await store.user_data(ctx.db, server_id)
 
 
 async def index(ctx: RequestContext, wanted: server_lists.Wanted, *, detail: bool) -> list[Line]:

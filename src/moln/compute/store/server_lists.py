@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from msgspec import Struct, field
 
 from moln.compute.model.patterns import Pattern
-from moln.compute.model.servers import Line
+from moln.compute.model.server_lines import Line
 from moln.compute.store.server_tables import servers
 from moln.kernel.db import Listing, Reader, history_of
 from moln.kernel.db.listing import Where

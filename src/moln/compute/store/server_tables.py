@@ -54,6 +54,9 @@ servers = table(
     column("snapshot", null=True),
     column("rescue", null=True),
     column("shelved_image", null=True),
+    column("rotation", INT, null=True),
+    column("resize", null=True),
+    column("leaving"),
     column("unsettled", INT),
     column("deadline", INT, null=True),
     column("generation", INT),
@@ -69,6 +72,30 @@ server_user_data = table(
     column("server_id", TEXT, unique=True),
     column("user_data"),
     history=True,
+)
+
+#: What a caller wants to find in its config drive (`personality`).
+server_files = table(
+    "server_files",
+    column("server_id", TEXT, unique=True),
+    column("files"),
+)
+
+#: Resizes of servers, kept as long as what was done to servers.
+migrations = table(
+    "migrations",
+    column("uuid", TEXT, unique=True),
+    column("server_id", TEXT, index=True),
+    column("user_id", null=True),
+    column("project_id", null=True),
+    column("migration_type"),
+    column("status"),
+    column("host"),
+    column("old_flavor_id"),
+    column("new_flavor_id"),
+    column("created_at", INT),
+    column("updated_at", INT),
+    sa.Index("migrations_by_update", "updated_at"),
 )
 
 #: They outlive their server; `moln` forgets them with its history.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from msgspec import Struct, structs
 
-from moln.compute.model.servers import Line, Server, VmState, addresses_of, groups_of, volumes_of
+from moln.compute.model.server_lines import Line, groups_of, volumes_of
+from moln.compute.model.server_requests import InjectedFile
+from moln.compute.model.servers import Server, VmState, addresses_of
 from moln.compute.store.server_groups import server_group_members
 from moln.compute.store.server_passwords import server_passwords
-from moln.compute.store.server_tables import server_user_data, servers
+from moln.compute.store.server_tables import server_files, server_user_data, servers
 from moln.kernel.db import Query, Reader, Transaction, history_of, in_list
 from moln.kernel.errors import Conflict, NotFound
 
@@ -30,6 +33,7 @@ USER_DATA = Query(sa.select(server_user_data.c.user_data).where(server_user_data
 USER_DATA_OF = Query(
     sa.select(server_user_data.c.server_id, server_user_data.c.user_data).where(in_list(server_user_data.c.server_id, "ids")), dict
 )
+FILES = Query(sa.select(server_files.c.files).where(server_files.c.server_id == sa.bindparam("id")), str)
 WITH_VOLUME = Query(sa.select(*COLUMNS).where(sa.func.instr(servers.c.volumes, sa.bindparam("volume_id")) > 0), Server)
 
 
@@ -107,12 +111,34 @@ async def user_data_of(db: Reader, server_ids: list[str]) -> dict[str, str]:
     return {r["server_id"]: r["user_data"] for r in await db.all(USER_DATA_OF, ids=server_ids)}
 
 
-async def add(tx: Transaction, server: Server, user_data: str | None = None) -> None:
+async def set_user_data(tx: Transaction, server_id: str, user_data: str | None) -> None:
+    """Give a server other user data, or none."""
+    await tx.delete(server_user_data, server_id=server_id)
+    if user_data:
+        await tx.insert(server_user_data, {"server_id": server_id, "user_data": user_data})
+    await tx.update(servers, {"has_user_data": bool(user_data)}, id=server_id)
+
+
+async def files(db: Reader, server_id: str) -> list[InjectedFile]:
+    """What it is to find in its config drive, in the caller's order."""
+    text = await db.one(FILES, id=server_id)
+    return msgspec.json.decode(text, type=list[InjectedFile]) if text else []
+
+
+async def set_files(tx: Transaction, server_id: str, files: tuple[InjectedFile, ...]) -> None:
+    await tx.delete(server_files, server_id=server_id)
+    if files:
+        await tx.insert(server_files, {"server_id": server_id, "files": msgspec.json.encode(files).decode()})
+
+
+async def add(tx: Transaction, server: Server, user_data: str | None = None, files: tuple[InjectedFile, ...] = ()) -> None:
     row = {f: getattr(server, f) for f in server.__struct_fields__}
     row |= {"groups": groups_of(server.nics), "attached": volumes_of(server.volumes), "has_user_data": bool(user_data)}
     await tx.insert(servers, row)
     if user_data:
         await tx.insert(server_user_data, {"server_id": server.id, "user_data": user_data})
+    if files:
+        await set_files(tx, server.id, files)
     tx.changed("servers", server.id)
 
 
@@ -148,7 +174,7 @@ async def remove(tx: Transaction, server: Server, now_us: int) -> None:
     }  # fmt: skip
     if not await tx.update(servers, final, id=server.id, generation=server.generation):
         raise Conflict(f"Instance {server.id} changed meanwhile; try again.")
-    for beside in (server_user_data, server_group_members, server_passwords):
+    for beside in (server_user_data, server_files, server_group_members, server_passwords):
         await tx.delete(beside, server_id=server.id)
     await tx.delete(servers, id=server.id)
     tx.changed("servers", server.id)

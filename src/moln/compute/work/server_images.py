@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from moln.compute.drivers.base import Snapshots
-from moln.compute.model.servers import DiskKind, Server
+from moln.compute.model.servers import DiskKind, Server, TaskState
+from moln.compute.ops import create_backup
 from moln.compute.store import instance_actions
 from moln.compute.store import servers as store
 from moln.image.ops import data, images
@@ -18,6 +19,9 @@ COPY_S = 1800.0
 async def snapshot(work: Work, server: Server) -> None:
     """Raises: BackendRefused, BackendUnreachable."""
     await copy_root(work, server)
+    image = await images.find(work.db, server.snapshot or "")
+    if server.rotation is not None and image is not None:
+        await create_backup.rotate(work.db, work.ctx, server.id, image.properties.get("backup_type", ""), server.rotation)
     await work.write(done_in, work.ctx, server, None)
 
 
@@ -38,8 +42,9 @@ async def copy_root(work: Work, server: Server) -> None:
 
 
 async def done_in(tx: Transaction, ctx: RequestContext, server: Server, error: str | None) -> None:
-    server = await store.save(tx, server, ctx.now_us, task_state=None, snapshot=None, deadline=None)
-    await instance_actions.finish(tx, server, "createImage", ctx.now_us, error=error)
+    action = "createBackup" if server.task_state is TaskState.IMAGE_BACKUP else "createImage"
+    server = await store.save(tx, server, ctx.now_us, task_state=None, snapshot=None, rotation=None, deadline=None)
+    await instance_actions.finish(tx, server, action, ctx.now_us, error=error)
 
 
 async def give_up_in(tx: Transaction, ctx: RequestContext, server: Server, reason: str) -> None:

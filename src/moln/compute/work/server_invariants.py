@@ -28,7 +28,7 @@ async def quota_matches(cloud: Cloud) -> list[Violation]:
     sums: dict[str, dict[str, int]] = {row["project_id"]: {"server_groups": row["count"]} for row in await cloud.db.all(COUNT)}
     for s in await _all(cloud):
         of = sums.setdefault(s.project_id, {})
-        for name, n in (("instances", 1), ("cores", s.flavor.vcpus), ("ram", s.flavor.ram)):
+        for name, n in s.charged.items():
             of[name] = of.get(name, 0) + n
     out = []
     counted: dict[str, dict[str, int]] = {}
@@ -48,7 +48,8 @@ async def claims_match(cloud: Cloud) -> list[Violation]:
     held: set[str] = set()
     for host in list(hosts.table(cloud).hosts.values()):
         held |= {h.consumer_id for h in (await allocations.of_provider(ctx, host.id))[1]}
-    wanted = {s.id for s in await _all(cloud) if s.host is not None}
+    servers = await _all(cloud)
+    wanted = {s.id for s in servers if s.host is not None} | {s.resize.migration_id for s in servers if s.resize is not None}
     out = [Violation(f"Server {i} runs without an allocation.") for i in sorted(wanted - held)]
     return out + [Violation(f"The allocation of {i} belongs to no server.") for i in sorted(held - wanted)]
 

@@ -7,6 +7,7 @@ from moln.compute.ops import server_disks, server_networks, shelving
 from moln.compute.ops.quotas import QUOTA
 from moln.compute.store import instance_actions
 from moln.compute.store import servers as store
+from moln.compute.work import server_resize
 from moln.compute.work.server_specs import driver_of
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
@@ -31,6 +32,7 @@ async def removed_in(tx: Transaction, ctx: RequestContext, server: Server) -> No
     await server_disks.release_in(tx, ctx, server.volumes)
     await shelving.forget_image_in(tx, ctx, server)
     await claims.release_in(tx, server.id, now_us=now)
-    await QUOTA.refund(tx, server.project_id, instances=1, cores=server.flavor.vcpus, ram=server.flavor.ram)
+    await server_resize.released_in(tx, ctx, server)
+    await QUOTA.refund(tx, server.project_id, **server.charged)
     await instance_actions.finish(tx, server, "delete", now)
     await store.remove(tx, server, now)

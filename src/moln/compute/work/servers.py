@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from moln.compute.drivers.base import ServerState
-from moln.compute.model.servers import BUILD_TASKS, HARD_REBOOTS, SOFT_REBOOTS, Fault, Server, TaskState, VmState
+from moln.compute.model.servers import BUILD_TASKS, HARD_REBOOTS, IMAGE_TASKS, SOFT_REBOOTS, Fault, Server, TaskState, VmState
 from moln.compute.ops import power
-from moln.compute.store import consoles, instance_actions
+from moln.compute.store import consoles, instance_actions, migrations
 from moln.compute.store import servers as store
 from moln.compute.work import (
     server_build,
     server_devices,
     server_images,
     server_power,
+    server_rebuild,
     server_removal,
     server_rescue,
+    server_resize,
     server_shelving,
     server_suspension,
     server_sync,
@@ -29,8 +31,8 @@ from moln.kernel.db import Transaction
 from moln.kernel.link.frames import unpack
 from moln.kernel.work import Periodic, Reconciler, Work
 
-STEPS = server_suspension.STEPS | server_rescue.STEPS | server_shelving.STEPS
-GIVE_UPS = server_suspension.GIVE_UPS | server_rescue.GIVE_UPS | server_shelving.GIVE_UPS
+STEPS = server_suspension.STEPS | server_rescue.STEPS | server_shelving.STEPS | server_resize.STEPS | server_rebuild.STEPS
+GIVE_UPS = server_suspension.GIVE_UPS | server_rescue.GIVE_UPS | server_shelving.GIVE_UPS | server_resize.GIVE_UPS | server_rebuild.GIVE_UPS
 ACTIONS_KEPT_US = 30 * 86400 * 1_000_000
 
 
@@ -41,7 +43,7 @@ async def settle(work: Work, server: Server) -> None:
         await server_removal.remove(work, server)
     elif server.vm_state is VmState.BUILDING:
         await server_build.build(work, server)
-    elif task is TaskState.IMAGE_SNAPSHOT:
+    elif task in IMAGE_TASKS:
         await server_images.snapshot(work, server)
     elif task in STEPS:
         await STEPS[task](work, server)
@@ -59,7 +61,7 @@ async def fail(work: Work, server: Server, reason: str) -> None:
 async def fail_in(tx: Transaction, work: Work, server: Server, reason: str) -> None:
     now = work.now_us
     task = server.task_state
-    if task is TaskState.IMAGE_SNAPSHOT:
+    if task in IMAGE_TASKS:
         await server_images.give_up_in(tx, work.ctx, server, reason)
         return
     if task in GIVE_UPS:
@@ -92,6 +94,7 @@ def _asked(task: TaskState | None) -> TaskState:
 async def forget_actions(work: Work) -> None:
     """What was done to servers is told for as long as their history is kept."""
     await work.write(instance_actions.forget_in, work.now_us - ACTIONS_KEPT_US)
+    await work.write(migrations.forget_in, work.now_us - ACTIONS_KEPT_US)
 
 
 async def forget_tokens(work: Work) -> None:
@@ -112,6 +115,7 @@ class ServersWork:
         self.periodics = (
             Periodic("server-power", server_sync.sync_all, 60.0),
             Periodic("server-actions", forget_actions, 3600.0),
+            Periodic("resize-confirm", server_resize.confirm_overdue, 60.0),
             Periodic("console-tokens", forget_tokens, 3600.0),
         )
         self.invariants = INVARIANTS
@@ -130,6 +134,11 @@ class ServersWork:
             wake([("wake.servers", server) for key in keys for server in waiting_for(key)])
             wake([("wake.server-volume-sizes", key) for key in keys])
 
+        def tell_again(keys: list[str]) -> None:
+            for key in keys:
+                self.sizes.told.pop(key, None)
+            volumes(keys)
+
         async def power(node: str, raw: bytes) -> None:
             for state in unpack(raw, list[ServerState]):
                 await server_sync.heard(Work(cloud), node, state)
@@ -142,5 +151,6 @@ class ServersWork:
 
         cloud.db.feed.subscribe("port-devices", ports)
         cloud.db.feed.subscribe("volumes", volumes)
+        cloud.db.feed.subscribe("volume-extended", tell_again)
         cloud.links.on_report("compute.power", power)
         cloud.links.on_report("node.up", up)

@@ -50,6 +50,13 @@ async def show_image(ctx: RequestContext, image_id: str) -> dict[str, Any]:
     return image_view(await ops.show(ctx, image_id))
 
 
+@routes.get("/v2/images/{image_id}/tasks")
+async def list_tasks(ctx: RequestContext, image_id: str) -> dict[str, Any]:
+    """Glance's tasks are imports, which are not there: no image has ever had one."""
+    await ops.show(ctx, image_id)
+    return {"tasks": []}
+
+
 @routes.patch("/v2/images/{image_id}")
 async def update_image(ctx: RequestContext, image_id: str, body: bytes, request: falcon.asgi.Request) -> dict[str, Any]:
     return image_view(await ops.update(ctx, image_id, to_changes(body, request.content_type)))

@@ -82,6 +82,16 @@ async def create_in(tx: Transaction, ctx: RequestContext, spec: ImageSpec, *, fr
     return image
 
 
+async def create_empty_in(tx: Transaction, ctx: RequestContext, spec: ImageSpec) -> Image:
+    """An image that is active and has no data: its properties say all (Nova's of servers that boot from volumes).
+
+    Raises: Conflict, TooLarge, OverQuota.
+    """
+    image = await create_in(tx, ctx, spec)
+    image = await store.save(tx, image, status=ImageStatus.SAVING)
+    return await store.save(tx, image, status=ImageStatus.ACTIVE, size=0, updated_at=ctx.now_us)
+
+
 def check_visibility(ctx: RequestContext, image: Image, visibility: str) -> None:
     """Raises: Forbidden, when the caller may not make it so widely known."""
     if visibility == "public":
@@ -245,17 +255,27 @@ async def find(db: Reader, image_id: str) -> Image | None:
     return await store.find(db, image_id)
 
 
+async def find_for(db: Reader, ctx: RequestContext, image_id: str) -> Image:
+    """The image, if the caller may know of it. Raises: NotFound."""
+    return await get_for(db, ctx, image_id, "get_image")
+
+
 async def for_boot(db: Reader, ctx: RequestContext, image_id: str) -> Image:
     """The image a server or volume is to begin from; its raw base is `data_id` in the store.
 
     Raises: NotFound, when the caller may not know of it; Invalid, when it cannot be booted now.
     """
-    image = await get_for(db, ctx, image_id, "get_image")
-    if image.status is not ImageStatus.ACTIVE:
-        raise Invalid(f"Image {image_id} is not active.")
-    if not image.bootable or image.data_id is None:
-        raise Invalid(f"Image {image_id} is unacceptable: it holds no disk that can be booted.")
+    image = await find_for(db, ctx, image_id)
+    check_bootable(image)
     return image
+
+
+def check_bootable(image: Image) -> None:
+    """Raises: Invalid, when no server or volume can begin from it now."""
+    if image.status is not ImageStatus.ACTIVE:
+        raise Invalid(f"Image {image.id} is not active.")
+    if not image.bootable or image.data_id is None:
+        raise Invalid(f"Image {image.id} is unacceptable: it holds no disk that can be booted.")
 
 
 __all__ = ["Change", "ImageSpec", "Wanted", "create", "create_in", "delete", "find", "for_boot", "index", "show", "update"]

@@ -19,7 +19,11 @@ OLD = history_of(images)
 BY_ID = Query(sa.select(*COLUMNS).where(images.c.id == sa.bindparam("id")), Image)
 SAVING = Query(sa.select(*COLUMNS).where(images.c.status == "saving", images.c.seen_at < sa.bindparam("before")), Image)
 NAMED = Query(sa.select(images.c.data_id).where(in_list(images.c.data_id, "data_ids")), str)
-KEPT = Query(sa.select(images.c.data_id).where(sa.or_(images.c.status == "active", images.c.status == "deactivated")), str)
+KEPT = Query(  # an image without data has none to be kept
+    sa.select(images.c.data_id)
+    .where(sa.or_(images.c.status == "active", images.c.status == "deactivated"), images.c.data_id.is_not(None)),
+    str,
+)
 BOOTABLE = Query(sa.select(images.c.data_id).where(images.c.bootable == 1), str)
 ONCE_THERE = Query(sa.select(OLD.c.id).where(OLD.c.id == sa.bindparam("id")).limit(1), str)
 

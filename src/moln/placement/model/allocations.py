@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 INSTANCE = "INSTANCE"
+MIGRATION = "MIGRATION"
 UNKNOWN = "unknown"  # the type shown for consumers made before microversion 1.38
 Wanted = dict[str, dict[str, int]]  # amounts by resource class by provider id
 

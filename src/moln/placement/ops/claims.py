@@ -43,6 +43,20 @@ async def release_in(tx: Transaction, consumer_id: str, *, now_us: int) -> bool:
     return await replace_in(tx, consumer_id, {}, now_us=now_us) is None and bool(await tx.delete(consumers, id=consumer_id))
 
 
+async def hand_over_in(tx: Transaction, before: str, after: str, *, consumer_type: str) -> None:
+    """Another consumer, who holds nothing yet, holds what the first one held; no counter moves. Nothing, when the first held nothing.
+
+    Raises: Conflict, when the other holds something already.
+    """
+    had = await tx.one(store.CONSUMER, consumer_id=before)
+    if had is None:
+        return
+    if not await tx.insert(consumers, Consumer(after, had.project_id, had.user_id, consumer_type, 1), if_absent=True):
+        raise Conflict(f"Consumer {after} holds allocations already.")
+    await tx.update(allocations, {"consumer_id": after}, consumer_id=before)
+    await tx.delete(consumers, id=before)
+
+
 async def move_in(tx: Transaction, consumer_id: str, *, now_us: int, provider_id: str, resources: dict[str, int]) -> bool:
     """Let a known consumer hold `resources` of one provider instead of what it holds. False: there is no room; nothing changed."""
     wanted = {provider_id: {name: n for name, n in resources.items() if n}}

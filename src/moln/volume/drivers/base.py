@@ -87,5 +87,13 @@ class ImageExport(Protocol):
         """The image store's incoming folder holds the volume's present bytes as `image_id` (raw)."""
 
 
-class VolumeDriver(Volumes, Snapshots, ImageExport, Protocol):
+@runtime_checkable
+class Reimages(Protocol):
+    """The ability to begin a volume anew."""
+
+    async def reimage_volume(self, volume_id: str, image_id: str) -> None:
+        """The volume (not in use) holds what an image holds, at its present size. Raises: BackendRefused, when the image does not fit."""
+
+
+class VolumeDriver(Volumes, Snapshots, ImageExport, Reimages, Protocol):
     """Everything at once: what a node offers under the name `volume`. A backend without an ability refuses its verbs."""

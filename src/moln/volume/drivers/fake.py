@@ -98,6 +98,11 @@ class FakeVolumes:
         gib = max(self.source_gib("volume", volume_id), self.source_gib("snapshot", snapshot_id))
         self.put("volume", volume_id, gib)
 
+    async def reimage_volume(self, volume_id: str, image_id: str) -> None:
+        self.act("reimage_volume")
+        if self.source_gib("image", image_id) > (gib := self.source_gib("volume", volume_id)):
+            raise BackendRefused(f"The source does not fit into {gib} GiB.")
+
     async def ensure_image_data(self, image_id: str, volume_id: str) -> None:
         self.act("ensure_image_data")
         self.source_gib("volume", volume_id)

@@ -129,6 +129,17 @@ class PoolDriver:
 
         await self.run(volume_id, make)
 
+    async def reimage_volume(self, volume_id: str, image_id: str) -> None:
+        path, origin = self.volumes / known(volume_id), self.bases / known(image_id)
+
+        def make() -> None:
+            size = path.stat().st_size
+            with files.appearing(path, replace=True) as target:
+                self.copy(origin, target, most=size)
+                os.ftruncate(target, size)
+
+        await self.run(volume_id, make)
+
     async def ensure_image_data(self, image_id: str, volume_id: str) -> None:
         path, origin = self.incoming / known(image_id), self.volumes / known(volume_id)
 

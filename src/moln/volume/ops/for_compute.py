@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from moln.image.model.images import Image
 from moln.kernel.cloud import Cloud
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Query, Reader, Transaction
-from moln.kernel.errors import Invalid
-from moln.volume.drivers.base import Connection
+from moln.kernel.errors import BackendRefused, Invalid
+from moln.volume.drivers.base import Connection, VolumeDriver
 from moln.volume.model.attachments import Attachment, AttachStatus
 from moln.volume.model.snapshots import Snapshot
 from moln.volume.model.types import VolumeType
 from moln.volume.model.volumes import Volume, VolumeStatus
 from moln.volume.ops import attachments, volumes
+from moln.volume.ops.access import get_volume
 from moln.volume.ops.pools import bound_to, reaches
 from moln.volume.store import attachments as attachment_store
 from moln.volume.store import snapshots as snapshot_store
@@ -21,6 +23,7 @@ from moln.volume.store import tables
 from moln.volume.store import types as type_store
 from moln.volume.store import volumes as store
 
+COPY_S = 900.0  # seconds a pool without reflinks may take to copy
 HELD_BY_SERVERS = Query(sa.select(*attachment_store.COLUMNS).where(tables.attachments.c.by_compute == 1), Attachment)
 
 
@@ -127,6 +130,32 @@ async def delete_volume_in(tx: Transaction, ctx: RequestContext, volume_id: str)
         return
 
 
+async def reimage_in(tx: Transaction, ctx: RequestContext, volume_id: str, image: Image) -> None:
+    """What the volume is to begin as anew, when its server has let go of it. Raises: NotFound; Invalid, when it cannot now."""
+    volume = await get_volume(tx, ctx, volume_id)
+    if volume.status is not VolumeStatus.IN_USE:
+        raise Invalid(f"Invalid volume: volume '{volume_id}' status must be 'in-use'. Currently in '{volume.status}' status")
+    least = max(image.min_disk, -(-(image.virtual_size or image.size or 0) // volumes.GIB))
+    if volume.size_gib < least:
+        raise Invalid(
+            f"Volume is smaller than the minimum size specified in image metadata. Volume size is {volume.size_gib * volumes.GIB} bytes, "
+            f"minimum size is {least * volumes.GIB} bytes."
+        )
+    metadata = volumes.described(image)
+    await store.save(tx, volume, image_data_id=image.data_id, image_metadata=metadata, bootable=True, updated_at=ctx.now_us)
+
+
+async def reimage(cloud: Cloud, volume_id: str) -> None:
+    """Make that true; nobody may use the volume meanwhile. Raises: BackendRefused, BackendUnreachable."""
+    volume = await store.find(cloud.db, volume_id)
+    if volume is None or volume.host is None or volume.image_data_id is None:
+        raise BackendRefused(f"Volume {volume_id} is gone.")
+    driver = cloud.links.driver(
+        volume.host, "volume", VolumeDriver, resource=f"volume:{volume.id}", generation=volume.generation, deadline_s=COPY_S
+    )
+    await driver.reimage_volume(volume.id, volume.image_data_id)
+
+
 async def connection(cloud: Cloud, volume_id: str, host: str) -> Connection | None:
     """How the host opens the volume, asked anew each time; None while it is not made. Raises: BackendRefused, BackendUnreachable."""
     volume = await store.find(cloud.db, volume_id)
@@ -137,6 +166,6 @@ async def connection(cloud: Cloud, volume_id: str, host: str) -> Connection | No
 
 __all__ = [
     "abort_detach_in", "attachments_of_server", "attachments_of_volumes", "begin_attach_in", "begin_detach_in", "bound_to", "connection", "create_volume_in",
-    "delete_volume_in", "end_attach_in", "end_detach_in", "find_snapshot", "find_type", "find_volume", "reaches",
+    "delete_volume_in", "reimage", "reimage_in", "end_attach_in", "end_detach_in", "find_snapshot", "find_type", "find_volume", "reaches",
     "server_attachments", "type_names",
 ]  # fmt: skip

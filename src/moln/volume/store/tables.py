@@ -15,7 +15,6 @@ volume_types = table(
     column("created_at", INT),
     column("updated_at", INT),
     column("extra_specs"),
-    column("qos_specs_id", null=True, index=True),
     history=True,
 )
 
@@ -45,7 +44,6 @@ volumes = table(
     column("multiattach", INT),
     column("snapshot_id", null=True),
     column("source_volid", null=True),
-    column("group_id", null=True, index=True),
     column("image_data_id", null=True),
     column("image_metadata"),
     column("metadata"),
@@ -79,8 +77,6 @@ snapshots = table(
     column("host", null=True),
     column("bootable", INT),
     column("metadata"),
-    column("group_snapshot_id", null=True, index=True),
-    column("progress", null=True),
     column("generation", INT),
     history=True,
 )

@@ -99,6 +99,25 @@ async def test_soft_policies_order_hosts_and_refuse_none(two: World, policy: str
     assert len(on) == 4 and (sorted(on) == ["sim-1"] * 2 + ["sim-2"] * 2 if apart else len(set(on)) == 1)
 
 
+async def test_an_unshelved_server_comes_back_to_its_group(two: World) -> None:
+    id = await group(two, "anti-affinity")
+    first, second = [await boot(two, id) for _ in range(2)]
+    await two.act(first, {"shelve": None})
+    await two.settle()
+    third = await boot(two, id)
+    assert third["status"] == "ACTIVE"
+    await two.act(first, {"unshelve": None})
+    await two.settle()
+    assert (await two.show(first))["status"] == "SHELVED_OFFLOADED"  # each host runs one of the group
+    await two.call("DELETE", f"/servers/{second['id']}", 204)
+    await two.settle()
+    await two.act(first, {"unshelve": None})
+    await two.settle()
+    assert (await two.show(first))["status"] == "ACTIVE"
+    assert await host_of(two, first) != await host_of(two, third)
+    assert not await two.violations()
+
+
 async def test_a_group_goes_and_its_servers_stay(two: World) -> None:
     id = await group(two, "affinity")
     server = await boot(two, id)

@@ -148,6 +148,7 @@ async def unshelve_in(tx: Transaction, ctx: RequestContext, server_id: str, zone
             await instance_actions.finish(tx, server, "unshelve", now, error=reason)
             return
         server = structs.replace(server, disks=with_root(server, image.data_id))
+    choice, wanted = await scheduling.with_group_in(tx, ctx.cloud, server.id, choice, wanted)
     host = await scheduling.place_in(
         tx, choice, server_id=server.id, project_id=server.project_id, user_id=server.user_id, wanted=wanted, now_us=now
     )

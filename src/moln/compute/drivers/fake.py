@@ -36,6 +36,7 @@ from moln.kernel.link.streams import Stream
 
 GIB = 1 << 30
 CONSOLE_BYTES = 64 << 10
+QCOW2 = b"QFI\xfb"
 
 
 class Fault(Struct):
@@ -154,7 +155,9 @@ class FakeCompute(FakeMemory):
             target = self.images / "incoming" / known(image_id)
             origin = self.kept.origins.get(disk_id)
             base = self.images / "base" / origin if origin else None
-            data = base.read_bytes() if base and base.exists() else bytes(1 << 20)  # a disk outlives the image that it began as
+            data = base.read_bytes() if base and base.exists() else b""  # a disk outlives the image that it began as
+            if not data or data.startswith(QCOW2):  # a simulated base is the upload as it came, a disk is raw
+                data = bytes(1 << 20)
             if not target.exists():
                 hidden = target.with_name(f".tmp-{target.name}")
                 hidden.write_bytes(data)

@@ -18,6 +18,11 @@ NAMES = {
     "os-flavor-manage": "FlavorManage", "os-hypervisors": "Hypervisors", "os-instance-actions": "InstanceActions",
     "os-keypairs": "Keypairs", "os-lock-server": "LockServer", "os-multiple-create": "MultipleCreate", "os-pause-server": "PauseServer",
     "os-quota-class-sets": "QuotaClasses", "os-quota-sets": "Quotas", "os-server-start-stop": "ServerStartStop", "os-services": "Services",
+    "image-metadata": "ImageMetadata", "image-size": "ImageSize", "images": "Images", "os-admin-password": "AdminPassword",
+    "os-floating-ip-pools": "FloatingIpPools", "os-floating-ips": "FloatingIps", "os-hosts": "Hosts",
+    "os-instance-usage-audit-log": "InstanceUsageAuditLog", "os-multinic": "Multinic", "os-networks": "Networks",
+    "os-security-groups": "SecurityGroups", "os-server-diagnostics": "ServerDiagnostics", "os-server-groups": "ServerGroups",
+    "os-server-password": "ServerPassword", "os-simple-tenant-usage": "SimpleTenantUsage", "os-tenant-networks": "OSTenantNetworks",
     "os-used-limits": "UsedLimits", "os-user-data": "UserData", "os-volumes": "Volumes",
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ NAMES = {
     "OS-EXT-SRV-ATTR": "ExtendedServerAttributes", "OS-EXT-STS": "ExtendedStatus", "OS-FLV-EXT-DATA": "FlavorExtraData",
     "os-aggregates": "Aggregates", "OS-SCH-HNT": "SchedulerHints", "OS-SRV-USG": "ServerUsage", "os-access-ips": "AccessIPs", "os-attach-interfaces": "AttachInterfaces",
     "os-availability-zone": "AvailabilityZone", "os-block-device-mapping": "BlockDeviceMapping",
-    "os-block-device-mapping-v2-boot": "BlockDeviceMappingV2Boot", "os-config-drive": "ConfigDrive", "os-console-output": "ConsoleOutput",
+    "os-block-device-mapping-v2-boot": "BlockDeviceMappingV2Boot", "os-config-drive": "ConfigDrive", "os-console-output": "ConsoleOutput", "os-consoles": "Consoles",
     "os-extended-volumes": "ExtendedVolumes", "os-flavor-access": "FlavorAccess", "os-flavor-extra-specs": "FlavorExtraSpecs",
     "os-flavor-manage": "FlavorManage", "os-hypervisors": "Hypervisors", "os-instance-actions": "InstanceActions",
     "os-keypairs": "Keypairs", "os-lock-server": "LockServer", "os-multiple-create": "MultipleCreate", "os-pause-server": "PauseServer",

@@ -40,10 +40,17 @@ def test_a_first_server(running: Running, tmp_path: Path) -> None:
     key = tmp_path / "key"
     openstack("keypair", "create", "cli-key", "--private-key", str(key))
     assert "PRIVATE KEY" in key.read_text()
+    group = openstack("server", "group", "create", "cli-apart", "--policy", "anti-affinity", "--rule", "max_server_per_host=2")
     openstack("server", "create", "cli-server", "--image", "cli-image", "--flavor", "cli-flavor", "--network", "cli-net",
-              "--security-group", "cli-group", "--key-name", "cli-key", "--wait")  # fmt: skip
+              "--security-group", "cli-group", "--key-name", "cli-key", "--hint", f"group={group['id']}", "--wait")  # fmt: skip
     server = until(running, ["server"], "cli-server", "ACTIVE")
     assert server["addresses"]["cli-net"][0].startswith("10.8.0.")
+    assert openstack("server", "group", "show", "cli-apart")["members"] == [server["id"]]
+    assert openstack("server", "group", "list")[0]["Policy"] == "anti-affinity"
+    openstack("server", "group", "delete", "cli-apart")
+    assert openstack("server", "group", "list") == []
+    assert len(openstack("usage", "list")) == 1
+    assert float(openstack("usage", "show")["CPU Hours"]) >= 0
     address = openstack("floating", "ip", "create", "cli-public")["floating_ip_address"]
     openstack("server", "add", "floating", "ip", "cli-server", address)
     assert address in str(openstack("server", "show", "cli-server")["addresses"])

@@ -94,3 +94,9 @@ async def test_without_an_agent_in_the_image_there_is_no_way(world: World) -> No
     server = await world.boot(networks="none")
     assert await change(world, server, 409) == "QEMU guest agent is not enabled"
     assert world.api.nodes["sim-1"].passwords == {}
+
+
+async def test_what_changes_nothing_is_checked_all_the_same(world: World) -> None:  # noqa: F811
+    server = await world.boot(networks="none")
+    await world.act(server, {"injectNetworkInfo": None}, 403)
+    await world.act(server, {"injectNetworkInfo": None}, 202, admin=True)

@@ -240,3 +240,18 @@ async def test_a_version_by_its_id(api: Any) -> None:
     shown = (await api.member.get("/compute/v2.1/versions/v2.1")).json()["version"]
     assert shown["id"] == "v2.1" and shown["media-types"]
     assert (await api.member.get("/compute/v2.1/versions/v2.0")).status_code == 404
+
+
+async def test_there_is_no_bare_metal(api: Any) -> None:
+    headers = {"OpenStack-API-Version": "compute 2.35"}
+    for client, path, status in ((api.member, "", 403), (api.admin, "", 501), (api.admin, "/n", 501)):
+        assert (await client.get(f"/compute/v2.1/os-baremetal-nodes{path}", headers=headers)).status_code == status
+    assert (await api.admin.post("/compute/v2.1/os-baremetal-nodes", json={}, headers=headers)).status_code == 400
+
+
+async def test_an_empty_id_is_none(api: Any) -> None:
+    for method, path in (("GET", "/os-volumes/"), ("DELETE", "/images/"), ("DELETE", "/os-security-groups/"), ("GET", "/os-simple-tenant-usage/"),
+                         ("GET", "/servers/"), ("DELETE", "/servers/")):  # fmt: skip
+        assert (await api.admin.request(method, f"/compute/v2.1{path}")).status_code == 404, path
+    for path in ("/compute/", "/compute", "/compute/v2.1/", "/compute/v2.1"):
+        assert (await api.anonymous.get(path)).status_code == 200, path

@@ -14,6 +14,8 @@ from moln.compute.model.server_groups import Companions, GroupPolicy
 from moln.compute.ops import explain as explaining
 from moln.simulation import start_nodes
 
+ANY = object()  # no hint at all
+
 
 @pytest.fixture
 async def two(world: World) -> World:  # noqa: F811
@@ -33,7 +35,7 @@ async def members(world: World, id: str) -> list[str]:  # noqa: F811
 
 async def ask(world: World, hint: Any, status: int = 202, **more: Any) -> dict[str, Any]:  # noqa: F811
     server = {"name": "m", "flavorRef": world.small, "imageRef": world.image, "networks": "none"} | more
-    return await world.call("POST", "/servers", status, {"server": server, "os:scheduler_hints": {"group": hint}})
+    return await world.call("POST", "/servers", status, {"server": server, "os:scheduler_hints": {} if hint is ANY else {"group": hint}})
 
 
 async def boot(world: World, hint: Any, **more: Any) -> dict[str, Any]:  # noqa: F811
@@ -99,6 +101,25 @@ async def test_soft_policies_order_hosts_and_refuse_none(two: World, policy: str
     assert len(on) == 4 and (sorted(on) == ["sim-1"] * 2 + ["sim-2"] * 2 if apart else len(set(on)) == 1)
 
 
+async def test_an_unshelved_server_comes_back_to_its_group(two: World) -> None:
+    id = await group(two, "anti-affinity")
+    first, second = [await boot(two, id) for _ in range(2)]
+    await two.act(first, {"shelve": None})
+    await two.settle()
+    third = await boot(two, id)
+    assert third["status"] == "ACTIVE"
+    await two.act(first, {"unshelve": None})
+    await two.settle()
+    assert (await two.show(first))["status"] == "SHELVED_OFFLOADED"  # each host runs one of the group
+    await two.call("DELETE", f"/servers/{second['id']}", 204)
+    await two.settle()
+    await two.act(first, {"unshelve": None})
+    await two.settle()
+    assert (await two.show(first))["status"] == "ACTIVE"
+    assert await host_of(two, first) != await host_of(two, third)
+    assert not await two.violations()
+
+
 async def test_a_group_goes_and_its_servers_stay(two: World) -> None:
     id = await group(two, "affinity")
     server = await boot(two, id)
@@ -110,7 +131,7 @@ async def test_a_group_goes_and_its_servers_stay(two: World) -> None:
 
 
 async def test_quotas_of_groups_and_of_their_members(two: World) -> None:
-    project = (await boot(two, None))["tenant_id"]
+    project = (await boot(two, ANY))["tenant_id"]
     await two.call("PUT", f"/os-quota-sets/{project}", 200, {"quota_set": {"server_groups": 1, "server_group_members": 1}}, admin=True)
     id = await group(two, "soft-affinity")
     refused = await two.call("POST", "/os-server-groups", 403, {"server_group": {"name": "g", "policy": "affinity"}})
@@ -125,7 +146,7 @@ async def test_quotas_of_groups_and_of_their_members(two: World) -> None:
 
 async def test_a_hint_must_name_a_group_of_the_project(two: World) -> None:
     theirs = await two.call("POST", "/os-server-groups", 200, {"server_group": {"name": "g", "policy": "affinity"}}, admin=True)
-    for hint in ("nonsense", 7, ["a"], "11111111-1111-4111-8111-111111111111", theirs["server_group"]["id"]):
+    for hint in ("nonsense", None, 7, ["a"], "11111111-1111-4111-8111-111111111111", theirs["server_group"]["id"]):
         await ask(two, hint, 400)
     listed = await two.call("GET", "/os-server-groups", 200)
     assert listed["server_groups"] == []

@@ -369,3 +369,13 @@ async def test_facts_are_plausible(driver: ComputeDriver) -> None:
     assert facts.vcpus > 0
     assert facts.ram_mib > facts.ram_used_mib
     assert facts.version > 0
+
+
+async def test_a_simulated_snapshot_is_raw_whatever_its_image_was(tmp_path: Path) -> None:
+    for folder in ("base", "incoming"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "base" / IMAGE).write_bytes(b"QFI\xfb" + bytes(512))
+    fake, server, image = FakeCompute("fake-1", None, tmp_path), str(uuid4()), str(uuid4())
+    disk = await fake.ensure_disk(str(uuid4()), 1, IMAGE)
+    assert await fake.ensure_image_data(image, server, disk.id) == 1 << 20
+    assert (tmp_path / "incoming" / image).read_bytes() == bytes(1 << 20)

@@ -21,7 +21,7 @@ P = "os_compute_api:os-hosts"
 @routes.get(PATH, until=UNTIL)
 async def list_hosts(ctx: RequestContext, query: Params) -> dict[str, Any]:
     ctx.require("compute", f"{P}:list", {})
-    zone = query.get("zone", [None])[-1]
+    zone = query.get("zone", [""])[-1] or None
     return {"hosts": [
         {"host_name": h.name, "service": "compute", "zone": h.zone} for h in await ops.everything(ctx) if zone in (None, h.zone)
     ]}  # fmt: skip

@@ -31,7 +31,7 @@ def _rule(rule: SecurityGroupRule, groups: dict[str, SecurityGroup]) -> dict[str
         "group": {}, "ip_range": {},
     }  # fmt: skip
     if rule.remote_group_id is None:
-        shown["ip_range"] = {"cidr": rule.normalized_cidr or EVERYWHERE}
+        shown["ip_range"] = {"cidr": rule.remote_ip_prefix or EVERYWHERE}
     elif (remote := groups.get(rule.remote_group_id)) is not None:
         shown["group"] = {"name": remote.name, "tenant_id": remote.project_id}
     return shown
@@ -185,7 +185,7 @@ def _cidr(text: str | None) -> str:
         raise Invalid(f"Invalid cidr {str(text)[:64]}.", field="cidr") from None
     if found.prefixlen == 0 and (text or EVERYWHERE).partition("/")[0].strip() not in ("0.0.0.0", "::"):
         raise Invalid(f"Bad prefix for network in cidr {str(text)[:64]}", field="cidr")
-    return str(found)
+    return (text or EVERYWHERE).strip()
 
 
 @routes.post(RULES, until=UNTIL)

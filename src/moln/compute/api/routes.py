@@ -9,7 +9,7 @@ from moln.kernel.http import Routes, Service
 SERVICE = Service(
     "compute", "/compute", fault=fault, header="compute", legacy_header="X-OpenStack-Nova-API-Version",
     min_version=MIN_VERSION, max_version=MAX_VERSION, project_in_path=True, root="/v2.1",
-    request_id_header="x-compute-request-id",
+    request_id_header="x-compute-request-id", exact=True,
 )  # fmt: skip
 routes = Routes(SERVICE)
 routes.get("/", public=True)(list_versions)

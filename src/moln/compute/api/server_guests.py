@@ -85,3 +85,8 @@ class PasswordChange(Body, root="changePassword"):
 @action("changePassword")
 async def change_password(ctx: RequestContext, server_id: str, body: PasswordChange) -> None:
     await guests.change_password(ctx, server_id, body.adminPass)
+
+
+@action("injectNetworkInfo")
+async def inject_network_info(ctx: RequestContext, server_id: str) -> None:
+    await guests.inject_network_info(ctx, server_id)

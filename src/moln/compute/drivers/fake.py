@@ -157,8 +157,8 @@ class FakeCompute(FakeMemory, FakeDisks):
             target = self.images / "incoming" / known(image_id)
             origin = self.kept.origins.get(disk_id)
             base = self.images / "base" / origin if origin else None
-            data = base.read_bytes() if base and base.exists() else bytes(1 << 20)  # a disk outlives the image that it began as
-            if data.startswith(QCOW2):  # in simulation nobody converts images; the disk of a real host would be raw
+            data = base.read_bytes() if base and base.exists() else b""  # a disk outlives the image that it began as
+            if not data or data.startswith(QCOW2):  # a simulated base is the upload as it came, a disk is raw
                 data = bytes(1 << 20)
             if not target.exists():
                 hidden = target.with_name(f".tmp-{target.name}")

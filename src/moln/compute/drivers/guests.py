@@ -50,7 +50,7 @@ class Diagnostics(Struct, frozen=True):
 
 
 class Guests(Protocol):
-    """Questions and words to a guest. Both may run twice."""
+    """Questions and words to a guest. All may run twice."""
 
     async def find_diagnostics(self, server_id: str) -> Diagnostics | None:
         """Its numbers now; None, when it does not run."""

@@ -60,11 +60,17 @@ def _numbers(domain: libvirt.virDomain, hypervisor: str) -> Diagnostics:
     return Diagnostics("libvirt", hypervisor, times, most, used, domain.memoryStats(), tuple(disks), tuple(cards))
 
 
-def set_password(connection: libvirt.virConnect, server_id: str, user: str, password: str) -> bool:
-    """Blocks. Raises: BackendRefused; its text holds no more than libvirt's code, for a password must get into no log."""
+def _active(connection: libvirt.virConnect, server_id: str) -> libvirt.virDomain:
+    """Raises: BackendRefused."""
     domain = domains.get(connection, server_id)
     if not domain.isActive():
         raise BackendRefused("The server does not run.")
+    return domain
+
+
+def set_password(connection: libvirt.virConnect, server_id: str, user: str, password: str) -> bool:
+    """Blocks. Raises: BackendRefused; its text holds no more than libvirt's code, for a password must get into no log."""
+    domain = _active(connection, server_id)
     try:
         domain.setUserPassword(user, password, 0)
     except libvirt.libvirtError as error:

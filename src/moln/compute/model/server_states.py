@@ -48,6 +48,7 @@ RULES = {
     "restore": Rule(frozenset()),  # of SOFT_DELETED: deleting is not deferred here, so no server ever is
     "createImage": _on(V.ACTIVE, V.STOPPED, V.PAUSED, V.SUSPENDED, lock=False),
     "changePassword": _on(V.ACTIVE),
+    "inject_network_info": Rule(None, ANY_TASK, launched=False),
     "attach_volume": _on(V.ACTIVE, V.PAUSED, V.STOPPED, V.RESIZED, V.SHELVED, V.SHELVED_OFFLOADED),
     "detach_volume": _on(V.ACTIVE, V.PAUSED, V.STOPPED, V.RESIZED, V.SHELVED, V.SHELVED_OFFLOADED),
     "createBackup": _on(V.ACTIVE, V.STOPPED, V.PAUSED, V.SUSPENDED),

@@ -56,6 +56,15 @@ async def change_password(ctx: RequestContext, server_id: str, password: str) ->
         await ctx.db.write(instance_actions.finish, server, ACTION, ctx.now_us, error=error)
 
 
+async def inject_network_info(ctx: RequestContext, server_id: str) -> None:
+    """Nothing but its checks: guests learn their addresses by DHCP and metadata, and libvirt's driver injects nothing in Nova, either.
+
+    Raises: NotFound, Forbidden, Conflict.
+    """
+    server = await get_for(ctx.db, ctx, server_id, "os_compute_api:os-admin-actions:inject_network_info")
+    server_states.check(server, "inject_network_info", override_lock=may_override(ctx, server))
+
+
 async def _begin_in(tx: Transaction, ctx: RequestContext, server_id: str) -> Server:
     server = await get_for(tx, ctx, server_id, "os_compute_api:os-admin-password")
     server_states.check(server, ACTION, override_lock=may_override(ctx, server))

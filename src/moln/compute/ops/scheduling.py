@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
+
 from moln.compute.model.scheduling import Choice, Host, Refusal, Wanted, choose, explain, fits, refusals
 from moln.compute.ops.hosts import HostTable, table
-from moln.compute.store import servers
+from moln.compute.store import server_groups, servers
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Invalid
@@ -82,6 +84,16 @@ async def place_in(tx: Transaction, choice: Choice, *, server_id: str, project_i
     return None
 
 
+async def with_group_in(tx: Transaction, cloud: Cloud, server_id: str, choice: Choice, wanted: Wanted) -> tuple[Choice, Wanted]:
+    """For a server that looks for a host once more: the same, but beside or apart from its group, which is locked until the commit."""
+    group = await server_groups.of_server(tx, server_id)
+    if group is None:
+        return choice, wanted
+    await server_groups.lock(tx, group.id)
+    wanted = structs.replace(wanted, group=await server_groups.companions(tx, group, but=server_id))
+    return pick(cloud, wanted), wanted
+
+
 async def _claim(tx: Transaction, host: Host, needs: dict[str, int], server_id: str, project_id: str, user_id: str, now_us: int) -> bool:
     return await claims.claim_in(
         tx, now_us=now_us, consumer_id=server_id, project_id=project_id, user_id=user_id, provider_id=host.id, resources=needs
@@ -99,4 +111,4 @@ def explain_all(cloud: Cloud, wanted: Wanted) -> list[tuple[Host, Refusal | None
     return [(host, explain(host, wanted)) for host in table(cloud).hosts.values()]
 
 
-__all__ = ["Choice", "Host", "Wanted", "explain_all", "fits", "pick", "place_in", "resources"]
+__all__ = ["Choice", "Host", "Wanted", "explain_all", "fits", "pick", "place_in", "resources", "with_group_in"]

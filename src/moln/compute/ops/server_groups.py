@@ -79,9 +79,9 @@ async def delete_in(tx: Transaction, ctx: RequestContext, group_id: str) -> None
 
 async def hinted(ctx: RequestContext, hints: dict[str, Any]) -> ServerGroup | None:
     """The group that a boot's hints name. Raises: Invalid, when there is none, or it is another project's."""
-    asked = hints.get(HINT)
-    if asked is None:
+    if HINT not in hints:
         return None
+    asked = hints[HINT]
     try:
         group_id = str(UUID(asked))
     except (TypeError, ValueError, AttributeError):

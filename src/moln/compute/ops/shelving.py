@@ -16,7 +16,7 @@ from moln.compute.model.servers import DiskKind, Fault, LocalDisk, Server, TaskS
 from moln.compute.ops import create_image, hosts, scheduling, server_networks
 from moln.compute.ops.power import PATIENCE_S
 from moln.compute.ops.servers import get_for, may_override, target
-from moln.compute.store import instance_actions, server_groups
+from moln.compute.store import instance_actions
 from moln.compute.store import servers as store
 from moln.image.ops import images
 from moln.kernel.context import RequestContext
@@ -103,20 +103,18 @@ def check_place(ctx: RequestContext, server: Server, place: Place) -> str | None
 
 
 async def wish(db: Reader, ctx: RequestContext, server: Server, zone: str | None, host: str | None) -> Wanted:
-    """What the server needs of a host: as when it was made, beside or apart from its group, and within reach of its volumes."""
+    """What the server needs of a host: as when it was made, and within reach of its volumes."""
     only = {host} if host else set()
     for attached in server.volumes:
         volume = await for_compute.find_volume(db, attached.volume_id)
         if volume is not None and (bound := for_compute.bound_to(ctx.cloud, volume.host)) is not None:
             only.add(bound)
     avoid, beside = await scheduling.beside(db, server.scheduler_hints)
-    wanted = wishes.wanted(
+    return wishes.wanted(
         vcpus=server.flavor.vcpus, ram_mib=server.flavor.ram, disk_gib=sum(d.size_gib for d in server.disks),
         extra_specs=server.flavor.extra_specs, image_properties=server.image_properties, availability_zone=zone,
         host=next(iter(only)) if len(only) == 1 else scheduling.NOWHERE if only else None, exclude=avoid, same_as=beside,
     )  # fmt: skip
-    group = await server_groups.of_server(db, server.id)
-    return wanted if group is None else structs.replace(wanted, group=await server_groups.companions(db, group, but=server.id))
 
 
 async def unshelve_in(tx: Transaction, ctx: RequestContext, server_id: str, place: Place) -> None:
@@ -138,7 +136,7 @@ async def unshelve_in(tx: Transaction, ctx: RequestContext, server_id: str, plac
             return
         server = structs.replace(server, disks=with_root(server, image.data_id))
     wanted = await wish(tx, ctx, server, zone, place.host)
-    choice = scheduling.pick(ctx.cloud, wanted)
+    choice, wanted = await scheduling.with_group_in(tx, ctx.cloud, server.id, scheduling.pick(ctx.cloud, wanted), wanted)
     host = await scheduling.place_in(
         tx, choice, server_id=server.id, project_id=server.project_id, user_id=server.user_id, wanted=wanted, now_us=now
     )

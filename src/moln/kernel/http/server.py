@@ -56,7 +56,8 @@ class Endpoint:
         fairness, wants = cloud.fairness, routes[0].wants
         kind = "stream" if audited and "request" in wants and "body" not in wants and method != "DELETE" else "known"
         public = routes[0].public
-        exact = self.service.exact and routes[0].path.startswith(self.service.root + "/")
+        root = self.service.root + "/"
+        exact = self.service.exact and routes[0].path.startswith(root) and routes[0].path != root
         chosen_by_body = any(r.action for r in routes)
         operations = [Operation(route) for route in routes]
 

@@ -157,6 +157,7 @@ PORTS = Resource(
             Attribute(name="dns_assignment"),
             a.QOS_POLICY,
             Attribute(name="qos_network_policy_id"),
+            Attribute(name="ip_allocation", filter="ip_allocation"),
         ],
     ),
     "ports",

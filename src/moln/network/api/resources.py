@@ -161,7 +161,7 @@ class Resource:
     def _trim(self, ctx: RequestContext, view: dict[str, Any], target: authority.Target, query: Asked | None) -> dict[str, Any]:
         """Without attributes that policy hides, or that were not asked for."""
         if self.guarded is None:
-            rules = {name: f"get_{self.schema.resource}:{name}" for name in view}
+            rules = {name: f"get_{self.schema.resource}:{name}" for name in (*self.schema.attributes, *view)}
             self.guarded = [name for name, rule in rules.items() if ctx.cloud.policy.knows(POLICIES["network"], rule)]
         for name in self.guarded:
             if name in view and not ctx.allows("network", f"get_{self.schema.resource}:{name}", target):

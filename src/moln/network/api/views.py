@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from moln.kernel.clock import iso
@@ -11,14 +12,16 @@ from moln.network.model.networks import Network
 from moln.network.model.ports import Port, vif_details
 from moln.network.model.routers import FloatingIp, PortForwarding, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
+from moln.network.model.segments import Segment
 from moln.network.model.subnets import Subnet
 from moln.network.ops import authority
 from moln.network.ops import gateways as gateway_ops
 from moln.network.ops import ports as port_ops
 from moln.network.ops import subnet_pools as pool_ops
-from moln.network.store import rows, trunks
+from moln.network.store import rows, segments, trunks
 from moln.network.store.port_forwardings import port_forwardings
 
+PROVIDER = ("network_type", "physical_network", "segmentation_id")
 Found = list[tuple[dict[str, Any], authority.Target]]
 
 
@@ -41,6 +44,13 @@ def standard(thing: Any, tags: dict[str, list[str]] | None = None) -> dict[str, 
     return view
 
 
+def _provider(n: Network, pieces: Sequence[Segment]) -> dict[str, Any]:
+    """What carries a network: one segment by its attributes, several as a list."""
+    if len(pieces) < 2:
+        return {f"provider:{name}": getattr(n, name) for name in PROVIDER}
+    return {"segments": [{f"provider:{name}": getattr(piece, name) for name in PROVIDER} for piece in pieces]}
+
+
 async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Found:
     ids = [n.id for n in things]
     tags = await rows.tags_of(db, ids)
@@ -49,6 +59,9 @@ async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Fo
     scopes = await pool_ops.scopes_of(db, there)
     for subnet in there:
         within.setdefault(subnet.network_id, []).append(subnet.id)
+    pieces: dict[str, list[Segment]] = {}
+    for piece in await segments.segments.by_any(db, "network_id", ids):
+        pieces.setdefault(piece.network_id, []).append(piece)
     zone = [ctx.settings.network.availability_zone]
     return [
         (
@@ -63,9 +76,7 @@ async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Fo
                 "ipv4_address_scope": scopes.get(n.id, {}).get(4),
                 "ipv6_address_scope": scopes.get(n.id, {}).get(6),
                 "mtu": n.mtu,
-                "provider:network_type": n.network_type,
-                "provider:physical_network": n.physical_network,
-                "provider:segmentation_id": n.segmentation_id,
+                **_provider(n, pieces.get(n.id, ())),
                 "port_security_enabled": n.port_security_enabled,
                 "dns_domain": n.dns_domain,
                 "qos_policy_id": n.qos_policy_id,
@@ -95,6 +106,7 @@ async def subnets(db: Reader, ctx: RequestContext, things: list[Subnet]) -> Foun
                 "network_id": s.network_id,
                 "ip_version": s.ip_version,
                 "subnetpool_id": s.subnetpool_id,
+                "segment_id": s.segment_id,
                 "cidr": s.cidr,
                 "gateway_ip": s.gateway_ip,
                 "allocation_pools": [{"start": p.start, "end": p.end} for p in s.allocation_pools],
@@ -172,6 +184,7 @@ async def ports(db: Reader, ctx: RequestContext, things: list[Port]) -> Found:
                 "binding:profile": p.profile,
                 "binding:vif_type": p.vif_type,
                 "binding:vif_details": vif_details(p),
+                "ip_allocation": p.ip_allocation,
                 "qos_policy_id": p.qos_policy_id,
                 "qos_network_policy_id": parents[p.network_id].qos_policy_id,
                 "dns_name": p.dns_name,

@@ -59,7 +59,7 @@ def _port_rows(look: Lookup, router: Router, port: Port, inner: list[Port]) -> l
     }
     rows = []
     if port.device_owner == Owner.ROUTER_GATEWAY:
-        candidates = gateway_candidates(router.id, network.physical_network, look.chassis)
+        candidates = gateway_candidates(router.id, look.physical_network(port), look.chassis)
         for place, name in enumerate(candidates):
             rows.append(
                 Row(
@@ -200,7 +200,7 @@ def _nat(look: Lookup, fip: FloatingIp) -> dict[str, Value]:
     network = topology.networks.get(fip.floating_network_id)
     if look.settings.distributed_floating_ips and port is not None and outside is not None and network is not None and port.host_id:
         node = look.node(port.host_id)
-        if node is not None and network.physical_network in node.physical_networks:
+        if node is not None and look.physical_network(outside) in node.physical_networks:
             columns["logical_port"] = (port.id,)
             columns["external_mac"] = (outside.mac_address,)
     return columns

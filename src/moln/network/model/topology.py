@@ -14,6 +14,7 @@ from moln.network.model.ports import Port
 from moln.network.model.qos import QosRule
 from moln.network.model.routers import FloatingIp, PortForwarding, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
+from moln.network.model.segments import Segment
 from moln.network.model.subnets import Subnet
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class Topology(Struct, frozen=True, kw_only=True):
     address_groups: Mapping[str, AddressGroup] = {}
     subports: Mapping[str, Carrier] = {}
     waiting: Mapping[str, tuple[str, ...]] = {}
+    segments: Mapping[str, Segment] = {}
     logs: tuple[NetworkLog, ...] = ()
     worn: Mapping[str, tuple[str, ...]] = {}
 

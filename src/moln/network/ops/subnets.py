@@ -16,7 +16,7 @@ from moln.network.model.addresses import Cidr, Pool
 from moln.network.model.networks import LOWEST_MTU
 from moln.network.model.ports import AUTO_DELETED, METADATA_DEVICE, ROUTER_OWNERS, FixedIp, Owner, Port
 from moln.network.model.subnets import MOST_HOST_ROUTES, MOST_NAMESERVERS, Route, Subnet, check_ipv6_modes
-from moln.network.ops import addressing, authority, subnet_pools
+from moln.network.ops import addressing, authority, segments, subnet_pools
 from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, invalid, look_at, serve_metadata
 from moln.network.store import rows
 
@@ -35,6 +35,7 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
     authority.require(ctx, "create_subnet", authority.on_network(ctx, project_id, network), set_)
     await QUOTA.charge(tx, project_id, subnet=1)
     there = await rows.subnets.by(tx, "network_id", network.id)
+    await segments.check_subnet(tx, network, fields.get("segment_id"), there)
     cidr, pool = await _cidr(tx, ctx, project_id, fields, there)
     for other in there:
         if addresses.overlap(other.cidr, str(cidr)):

@@ -25,7 +25,7 @@ NO_THINGS = {                                      # words before a variable tha
 OPERATORS = {                                      # those of operators: some are shown to everybody, none is anybody else's to change
     "flavors", "types", "os-aggregates", "os-hypervisors", "os-services", "agents", "default-security-group-rules", "service_profiles",
     "security-groups-default-statefulness", "resource_providers", "domains", "groups", "roles", "implies", "regions", "services", "endpoints",
-    "policies", "group_id",
+    "policies", "group_id", "segments", "network_segment_ranges", "bindings",
 }  # fmt: skip
 DEFAULTS = "/v2.1/os-quota-sets/{target}/defaults"  # Nova tells everybody what everybody gets
 SHOWN_TO_ALL = {"flavors", "types", "extensions", "rule-types", "tags", "os-extra_specs", "extra_specs", "service_profiles"}
@@ -102,8 +102,9 @@ class Things:
         await self.make("trunks", f"{v2}/trunks", "trunk", name="alices", port_id=parent)
         share = {"object_type": "security_group", "object_id": group, "action": "access_as_shared", "target_tenant": "green"}
         await self.make("rbac-policies", f"{v2}/rbac-policies", "rbac_policy", **share)
+        await self.make("logs", f"{v2}/log/logs", "log", admin, name="alices", resource_type="security_group", resource_id=group, project_id=project)
         qos = await self.make("qos/policies", f"{v2}/qos/policies", "policy", admin, name="alices", project_id=project)
-        for kind, rule in (("bandwidth_limit", {"max_kbps": 1000}), ("dscp_marking", {"dscp_mark": 10})):
+        for kind, rule in (("bandwidth_limit", {"max_kbps": 1000}), ("dscp_marking", {"dscp_mark": 10}), ("minimum_bandwidth", {"min_kbps": 9})):
             word = f"{kind}_rules"
             made[f"alias_{word}"] = await self.make(word, f"{v2}/qos/policies/{qos}/{word}", f"{kind}_rule", admin, **rule)
 

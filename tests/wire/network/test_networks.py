@@ -228,3 +228,15 @@ async def test_addresses_that_stand_for_nothing_go_with_their_network(admin: Cli
     await alice.change("routers", inside.router["id"], external_gateway_info=None)
     await admin.remove("networks", outside.network["id"])
     assert await alice.list("floatingips") == []
+
+
+async def test_guests_tags_are_tagged_again(neutron: AreaApi, admin: Client) -> None:
+    place = {"provider:network_type": "vlan", "provider:physical_network": "public"}
+    net = await admin.make("networks", qinq=True, **place)
+    assert net["qinq"] is True and [n["id"] for n in await admin.list("networks", qinq="true")] == [net["id"]]
+    await neutron.settle()
+    rows = neutron.cloud.areas["network"].driver.engine.rows
+    assert rows[f"network:{net['id']}"].columns["other_config"]["vlan-passthru"] == "true"
+    assert rows[f"network:{net['id']}/localnet"].columns["options"]["ethtype"] == "802.11ad"
+    await admin.refused(400, "networks", qinq=True, vlan_transparent=True, **place)
+    await admin.refused(400, "networks", qinq=True)

@@ -208,3 +208,12 @@ async def test_tags_come_and_go(alice: Client, net: str) -> None:
     assert [p["id"] for p in await alice.list("ports", **{"tags-any": "c,z"})] == [port["id"]]
     await alice.call("DELETE", path, 204)
     assert (await alice.show("ports", port["id"]))["tags"] == []
+
+
+async def test_a_dhcp_option_of_the_other_ip_version_is_kept_and_given_to_nobody(neutron: AreaApi, alice: Client, inside: Inside) -> None:
+    option = {"opt_name": "server-ip-address", "opt_value": "2015::badd"}
+    port = await alice.make("ports", network_id=inside.network["id"], extra_dhcp_opts=[option])
+    assert port["extra_dhcp_opts"] == [option | {"ip_version": 4}]
+    await neutron.settle()
+    rows = neutron.cloud.areas["network"].driver.engine.rows
+    assert not any("2015::badd" in str(row) for row in rows.values())

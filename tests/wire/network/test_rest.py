@@ -99,3 +99,31 @@ async def test_agents_are_described_and_dead_ones_forgotten(neutron: AreaApi, al
     await alice.call("DELETE", path, 404)
     await admin.call("DELETE", path, 204)
     assert await admin.list("agents") == []
+
+
+async def test_a_routers_gateway_is_at_the_agents_that_stand_by_for_it(neutron: AreaApi, alice: Client, admin: Client, inside: Inside) -> None:
+    driver = neutron.cloud.areas["network"].driver
+    driver.add_chassis(structs.replace((await driver.chassis())[0], name="node-2", hostname="node-2"))
+    driver.add_chassis(structs.replace((await driver.chassis())[0], name="node-3", hostname="node-3", physical_networks=()))
+    await neutron.settle()
+    path = f"/routers/{inside.router['id']}/l3-agents"
+    found = (await admin.call("GET", path, 200))["agents"]
+    told = {r.columns["chassis_name"]: r.columns["priority"] for r in driver.engine.rows.values() if r.table == "Gateway_Chassis"}
+    assert {a["host"]: a["ha_chassis_priority"] for a in found} == told and set(told) == {"node-1", "node-2"}
+    await alice.call("GET", path, 404)
+    for agent in found:
+        [router] = (await admin.call("GET", f"/agents/{agent['id']}/l3-routers?fields=id", 200))["routers"]
+        assert router == {"id": inside.router["id"]}
+    [lone] = await admin.list("agents", host="node-3", binary="ovn-controller")
+    assert (await admin.call("GET", f"/agents/{lone['id']}/l3-routers", 200))["routers"] == []
+    await admin.call("GET", "/routers/none/l3-agents", 404)
+    bare = await alice.make("routers")
+    assert (await admin.call("GET", f"/routers/{bare['id']}/l3-agents", 200))["agents"] == []
+
+
+async def test_no_agent_serves_dhcp(admin: Client, alice: Client, inside: Inside) -> None:
+    path = f"/networks/{inside.network['id']}/dhcp-agents"
+    assert (await admin.call("GET", path, 200))["agents"] == []
+    await alice.call("GET", path, 404)
+    [agent] = await admin.list("agents", binary="ovn-controller")
+    assert (await admin.call("GET", f"/agents/{agent['id']}/dhcp-networks", 200))["networks"] == []

@@ -93,6 +93,7 @@ NETWORKS = Resource(
             Attribute(
                 name="vlan_transparent", field="vlan_transparent", post=True, default=False, parse=a.boolean, filter=a.truths("vlan_transparent")
             ),
+            Attribute(name="qinq", field="qinq", post=True, default=False, parse=a.boolean, filter=a.truths("qinq")),
             Attribute(name="dns_domain", field="dns_domain", post=True, put=True, default="", parse=dns_domain, filter="dns_domain"),
         ],
     ),

@@ -86,7 +86,9 @@ FLOATING_IPS = Resource(
                 name="fixed_ip_address", field="fixed_ip_address", post=True, put=True, default=None, parse=a.optional(a.address),
                 filter="fixed_ip_address", sort=True,
             ),
-            Attribute(name="router_id", field="router_id", filter="router_id", sort=True),
+            Attribute(
+                name="router_id", field="router_id", post=True, put=True, default=None, parse=a.optional(a.uuid), filter="router_id", sort=True
+            ),
             Attribute(name="status", field="status", filter="status", sort=True),
             Attribute(name="port_details"),
             Attribute(name="port_forwardings"),

@@ -81,6 +81,7 @@ async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Fo
                 "dns_domain": n.dns_domain,
                 "qos_policy_id": n.qos_policy_id,
                 "vlan_transparent": n.vlan_transparent,
+                "qinq": n.qinq,
                 "availability_zone_hints": list(n.availability_zone_hints),
                 "availability_zones": zone,
                 **({"is_default": n.is_default} if n.external else {}),

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-
 from moln.network.drivers.lookup import Lookup
 from moln.network.drivers.ovn_qos import address_qos, gateway_qos
 from moln.network.drivers.ovn_switches import switch_name
 from moln.network.drivers.rows import Ref, Row, Value
 from moln.network.model.ports import Owner, Port
 from moln.network.model.routers import FloatingIp, Router
-from moln.network.model.topology import Chassis
+from moln.network.model.topology import gateway_candidates
 
-MOST_GATEWAYS = 5  # chassis that stand by for one router (Neutron's MAX_GW_CHASSIS)
 RA_MODES = {"slaac": "slaac", "dhcpv6-stateful": "dhcpv6_stateful", "dhcpv6-stateless": "dhcpv6_stateless"}
-
-
-def gateway_candidates(router_id: str, physical_network: str | None, chassis: Sequence[Chassis]) -> list[str]:
-    """Chassis that may carry the router's gateway, the preferred first.
-
-    Rendezvous hashing: each router has its own order, and a chassis that comes or goes moves only its own share.
-    """
-    fit = [c.name for c in chassis if c.gateway and (physical_network is None or physical_network in c.physical_networks)]
-    fit.sort(key=lambda name: hashlib.blake2s(f"{router_id} {name}".encode()).digest())
-    return fit[:MOST_GATEWAYS]
 
 
 def _advertisement(look: Lookup, port: Port) -> dict[str, str]:

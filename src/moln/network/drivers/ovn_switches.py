@@ -31,7 +31,7 @@ def network_rows(look: Lookup, network: Network) -> tuple[Row, ...]:
         key,
         {
             "name": switch_name(network.id),
-            "other_config": {"mcast_snoop": "false", "vlan-passthru": str(network.vlan_transparent).lower()},
+            "other_config": {"mcast_snoop": "false", "vlan-passthru": str(network.vlan_transparent or network.qinq).lower()},
             "external_ids": {
                 "neutron:network_name": network.name,
                 "neutron:mtu": str(network.mtu),
@@ -41,15 +41,16 @@ def network_rows(look: Lookup, network: Network) -> tuple[Row, ...]:
     )
     places = [(f"{key}/localnet", network.id, network.physical_network, network.segmentation_id)]
     places += [(f"{key}/localnet-{s.id}", s.id, s.physical_network, s.segmentation_id) for s in look.segments.get(network.id, ())]
-    return switch, *(_localnet(key, name, id, physical, tag) for name, id, physical, tag in places if physical is not None)
+    return switch, *(_localnet(key, name, id, physical, tag, network.qinq) for name, id, physical, tag in places if physical is not None)
 
 
-def _localnet(switch: str, key: str, id: str, physical_network: str, tag: int | None) -> Row:
+def _localnet(switch: str, key: str, id: str, physical_network: str, tag: int | None, qinq: bool) -> Row:
+    options = {"network_name": physical_network, "mcast_flood": "false", "mcast_flood_reports": "true"}
     columns: dict[str, Value] = {
         "name": f"provnet-{id}",
         "type": "localnet",
         "addresses": ("unknown",),
-        "options": {"network_name": physical_network, "mcast_flood": "false", "mcast_flood_reports": "true"},
+        "options": options | ({"ethtype": "802.11ad"} if qinq else {}),
         "tag_request": () if tag is None else (tag,),
     }
     return Row("Logical_Switch_Port", key, columns, holder=(Ref(switch), "ports"))

@@ -49,6 +49,8 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
     await QUOTA.charge(tx, project_id, network=1)
     wanted = _segments_wanted(fields)
     segment = await segments.choose_in(tx, ctx, project_id, *wanted[0])
+    if fields.get("qinq") and (fields.get("vlan_transparent") or segment["network_type"] != "vlan"):
+        raise invalid("qinq is for vlan networks, and not together with vlan_transparent")
     mtu = _mtu(ctx, segment["network_type"], fields.pop("mtu", None))
     now = ctx.now_us
     for on, name in ((shared, "shared_with"), (external, "external_to")):

@@ -58,7 +58,7 @@ networks = table(
     column("segmentation_id", INT, null=True), column("port_security_enabled", INT), column("dns_domain"),
     column("availability_zone_hints"),
     column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True),
-    column("default_outside", INT, null=True, unique=True), column("vlan_transparent", INT), history=True,
+    column("default_outside", INT, null=True, unique=True), column("vlan_transparent", INT), column("qinq", INT), history=True,
 )  # fmt: skip
 """default_outside: 1 for the external network that is the default, so that there is one."""
 

@@ -98,6 +98,9 @@ async def test_lists_are_filtered_sorted_and_paged(alice: Client) -> None:
     assert names == ["n1", "n3"]
     assert [n["name"] for n in await alice.list("networks", tags="odd,all")] == ["n1", "n3"]
     assert [n["name"] for n in await alice.list("networks", **{"not-tags": "odd"})] == ["n0", "n2", "n4"]
+    assert [n["name"] for n in await alice.list("networks", **{"not-tags": "odd,all"})] == ["n0", "n2", "n4"]
+    assert [n["name"] for n in await alice.list("networks", **{"not-tags": "odd,even"})] == ["n0", "n1", "n2", "n3", "n4"], "none has both"
+    assert await alice.list("networks", **{"not-tags-any": "odd,even"}) == []
     page = await alice.call("GET", "/networks", 200, params={"limit": 2, "sort_key": "name", "sort_dir": "desc"})
     assert [n["name"] for n in page["networks"]] == ["n4", "n3"]
     following = next(link["href"] for link in page["networks_links"] if link["rel"] == "next")

@@ -47,6 +47,10 @@ async def test_a_policy_and_its_rules(alice: Client, manager: Client, policy: An
     assert shown["revision_number"] > policy["revision_number"]
     assert [r["id"] for r in await alice.list(path, direction="ingress")] == [inward["id"]]
     await alice.call("GET", f"/{path}/{mark['id']}", 404)
+    page = await alice.call("GET", f"/{path}?limit=1&fields=id", 200)
+    assert page["bandwidth_limit_rules"] == [{"id": rule["id"]}]
+    following = next(link["href"] for link in page["bandwidth_limit_rules_links"] if link["rel"] == "next").partition("/network/v2.0")[2]
+    assert [r["id"] for r in (await alice.call("GET", following, 200))["bandwidth_limit_rules"]] == [inward["id"]]
     assert (await manager.change(path, rule["id"], max_kbps=3000))["max_kbps"] == 3000
     assert (await manager.refused(409, path, rule["id"], direction="ingress"))["type"] == "QoSRulesConflict"
     alias = f"/qos/alias_bandwidth_limit_rules/{rule['id']}"

@@ -64,9 +64,7 @@ def _tags(name: str, values: list[str]) -> Where:
             return [("tagged", "in", wanted)]
         case "not-tags-any":
             return [("untagged", "in", wanted)]
-    if len(wanted) == 1:
-        return [("untagged", "in", wanted)]
-    raise Invalid("not-tags takes one tag here; use not-tags-any", field="not-tags")
+    return [("id", "not-all-tags", wanted)]
 
 
 def _page(params: Params) -> tuple[int | None, str | None]:

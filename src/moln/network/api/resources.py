@@ -44,11 +44,12 @@ class Resource:
         self.create_in, self.update_in, self.delete_in = create, update, delete
         self.guarded: list[str] | None = None
 
-    async def list_all(self, ctx: RequestContext, params: Params, within: Within = None) -> dict[str, Any]:
+    async def list_all(self, ctx: RequestContext, params: Params, within: Within = None, path: str = "") -> dict[str, Any]:
+        """path: of the list, where that is not the resource's own."""
         if self.first is not None:
             await self.first(ctx)
         query = asked(self.schema, params)
-        where = [(name, op, (ctx.project_id or "") if value is CALLER else value) for name, op, value in query.where]
+        where = [await self._condition(ctx, *condition) for condition in query.where]
         if within is not None:
             where += [(field, "eq", value) for field, value in within.items()]
         elif not ctx.is_admin and "service" not in ctx.roles:
@@ -61,9 +62,17 @@ class Resource:
         found = await self.views(ctx.db, ctx, things)
         shown = [self._trim(ctx, view, target, query) for view, target in found if self._sees(ctx, target)]
         answer: dict[str, Any] = {self.schema.collection: shown}
-        if at := links(ctx, f"/network/v2.0/{self.path}", params, query, [thing.id for thing in things]):
+        if at := links(ctx, f"/network/v2.0/{path or self.path}", params, query, [thing.id for thing in things]):
             answer[f"{self.schema.collection}_links"] = at
         return answer
+
+    async def _condition(self, ctx: RequestContext, name: str, op: str, value: Any) -> tuple[str, str, Any]:
+        """A filter whose meaning depends on who asks, or on what is tagged now."""
+        if value is CALLER:
+            return name, op, ctx.project_id or ""
+        if op == "not-all-tags":
+            return name, "notin", await rows.tagged_with_all(ctx.db, value)
+        return name, op, value
 
     async def show(self, ctx: RequestContext, id: str, params: Params, within: Within = None) -> dict[str, Any]:
         thing = await self._find(ctx.db, id, within)
@@ -242,7 +251,7 @@ def publish_children(routes: Routes, parent: Resource, resource: Resource, field
 
     async def list_(ctx: RequestContext, parent_id: str, query: Params) -> dict[str, Any]:
         await parent.must_see(ctx, parent_id)
-        return await resource.list_all(ctx, query, within(parent_id))
+        return await resource.list_all(ctx, query, within(parent_id), f"{parent.path}/{parent_id}/{resource.path}")
 
     async def show(ctx: RequestContext, parent_id: str, id: str, query: Params) -> dict[str, Any]:
         await parent.must_see(ctx, parent_id)

@@ -237,6 +237,15 @@ async def tags_of(db: Reader, ids: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
+WITH_TAG = Query(sa.select(t.tags.c.resource_id).where(t.tags.c.tag == sa.bindparam("tag")), str)
+
+
+async def tagged_with_all(db: Reader, tags: Iterable[str]) -> list[str]:
+    """Ids of what has every one of the tags."""
+    found = [set(await db.all(WITH_TAG, tag=tag)) for tag in dict.fromkeys(tags)]
+    return sorted(set.intersection(*found)) if found else []
+
+
 async def set_tags(tx: Transaction, resource_id: str, wanted: Iterable[str]) -> None:
     await tx.delete(t.tags, resource_id=resource_id)
     for tag in sorted(set(wanted)):

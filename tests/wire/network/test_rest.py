@@ -127,3 +127,20 @@ async def test_no_agent_serves_dhcp(admin: Client, alice: Client, inside: Inside
     await alice.call("GET", path, 404)
     [agent] = await admin.list("agents", binary="ovn-controller")
     assert (await admin.call("GET", f"/agents/{agent['id']}/dhcp-networks", 200))["networks"] == []
+
+
+async def test_actions_are_bound_to_a_revision_too(alice: Client, inside: Inside) -> None:
+    stale = {"If-Match": "revision_number=1"}
+    port = await alice.make("ports", network_id=inside.network["id"])
+    trunk, group = await alice.make("trunks", port_id=port["id"]), await alice.make("address-groups")
+    trunk, group = await alice.change("trunks", trunk["id"], name="x"), await alice.change("address-groups", group["id"], name="x")
+    router = await alice.change("routers", inside.router["id"], name="x")
+    routes = {"router": {"routes": [{"destination": "10.77.0.0/24", "nexthop": "10.0.0.9"}]}}
+    for path, body in (
+        (f"/routers/{router['id']}/add_extraroutes", routes), (f"/routers/{router['id']}/remove_router_interface", {"subnet_id": inside.subnet["id"]}),
+        (f"/routers/{router['id']}/update_external_gateways", {"router": {"external_gateways": []}}),
+        (f"/trunks/{trunk['id']}/add_subports", {"sub_ports": []}), (f"/address-groups/{group['id']}/add_addresses", {"addresses": ["10.0.0.0/8"]}),
+    ):  # fmt: skip
+        assert (await alice.call("PUT", path, 412, body, headers=stale))["NeutronError"]["type"] == "RevisionNumberConstraintFailed"
+    fresh = {"If-Match": f"revision_number={router['revision_number']}"}
+    await alice.call("PUT", f"/routers/{router['id']}/add_extraroutes", 200, routes, headers=fresh)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import falcon.asgi
+
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader
 from moln.kernel.errors import Invalid
 from moln.network.api import attributes as a
 from moln.network.api import views
 from moln.network.api.attributes import NAME, Attribute, Schema
-from moln.network.api.resources import Resource, publish
+from moln.network.api.resources import Resource, expected_revision, publish
 from moln.network.api.service import routes
 from moln.network.model.address_groups import AddressGroup
 from moln.network.model.addresses import parse_cidr
@@ -63,19 +65,19 @@ ADDRESS_GROUPS = Resource(
 publish(routes, ADDRESS_GROUPS)
 
 
-async def _change(ctx: RequestContext, id: str, action: str, body: dict[str, Any]) -> dict[str, Any]:
+async def _change(ctx: RequestContext, id: str, action: str, body: dict[str, Any], revision: int | None) -> dict[str, Any]:
     await ADDRESS_GROUPS.must_see(ctx, id)
     if set(body) != {"addresses"}:
         raise Invalid("Invalid input for addresses. Reason: only addresses is expected", field="addresses")
-    await ctx.db.write(ops.change_addresses_in, ctx, id, action, ADDRESSES(body["addresses"], "addresses"))
+    await ctx.db.write(ops.change_addresses_in, ctx, id, action, ADDRESSES(body["addresses"], "addresses"), revision)
     return await ADDRESS_GROUPS.show(ctx, id, {})
 
 
 @routes.put("/v2.0/address-groups/{id}/add_addresses")
-async def add_addresses(ctx: RequestContext, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
-    return await _change(ctx, id, "add_addresses", body)
+async def add_addresses(ctx: RequestContext, id: str, body: dict, request: falcon.asgi.Request) -> dict[str, Any]:  # type: ignore[type-arg]
+    return await _change(ctx, id, "add_addresses", body, expected_revision(request))
 
 
 @routes.put("/v2.0/address-groups/{id}/remove_addresses")
-async def remove_addresses(ctx: RequestContext, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
-    return await _change(ctx, id, "remove_addresses", body)
+async def remove_addresses(ctx: RequestContext, id: str, body: dict, request: falcon.asgi.Request) -> dict[str, Any]:  # type: ignore[type-arg]
+    return await _change(ctx, id, "remove_addresses", body, expected_revision(request))

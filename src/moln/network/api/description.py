@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from moln.kernel.http.schemas import Described, Given
@@ -101,7 +102,7 @@ def _resource(path: str, resource: Resource) -> Described:
         f"PUT {one}/tags": tags, f"POST {one}/tags": tags,
     }  # fmt: skip
     has_tags = "tags" in schema.attributes
-    queries = {f"GET {path}": {*filters, *(NOT_FILTERS - {"verbose"}), *(TAG_FILTERS if has_tags else ())}, f"GET {one}": {"fields"}}
+    queries: dict[str, Iterable[str]] = {f"GET {path}": {*filters, *(NOT_FILTERS - {"verbose"}), *(TAG_FILTERS if has_tags else ())}, f"GET {one}": {"fields"}}
     return Described(answers, bodies, queries)
 
 

@@ -39,10 +39,13 @@ async def update_in(
     return await table.save(tx, group, ctx.now_us, **changes)
 
 
-async def change_addresses_in(tx: Transaction, ctx: RequestContext, id: str, action: str, addresses: Sequence[str]) -> AddressGroup:
+async def change_addresses_in(
+    tx: Transaction, ctx: RequestContext, id: str, action: str, addresses: Sequence[str], revision: int | None = None
+) -> AddressGroup:
     """`add_addresses` that are not there, or `remove_addresses` that are. Raises: NotFound, Forbidden, Invalid."""
     group = await get(tx, table, "address_group", id)
     authority.require(ctx, action, authority.of_shareable(ctx, group))
+    check_revision(group.revision_number, revision)
     group = await table.bump(tx, group, ctx.now_us)  # others that change the group wait here
     wanted = list(dict.fromkeys(addresses))
     if action == "add_addresses":

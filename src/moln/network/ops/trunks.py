@@ -134,10 +134,11 @@ async def _let_down(tx: Transaction, ctx: RequestContext, trunk: Trunk, port_id:
     look_at(tx, "port", port_id)
 
 
-async def change_subports_in(tx: Transaction, ctx: RequestContext, id: str, action: str, asked: Asked) -> Trunk:
+async def change_subports_in(tx: Transaction, ctx: RequestContext, id: str, action: str, asked: Asked, revision: int | None = None) -> Trunk:
     """`add_subports` or `remove_subports`. Raises: NotFound, Forbidden, Invalid, Conflict."""
     trunk = await get(tx, store.trunks, "trunk", id)
     authority.require(ctx, action, authority.of_project(trunk.project_id))
+    check_revision(trunk.revision_number, revision)
     _check_enabled(trunk)
     trunk = await store.trunks.bump(tx, trunk, ctx.now_us)
     if action == "add_subports":

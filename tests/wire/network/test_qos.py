@@ -74,6 +74,13 @@ async def test_a_rule_that_cannot_be_is_refused(manager: Client, policy: Any, ki
     await manager.refused(400, f"qos/policies/{policy['id']}/{kind}_rules", **fields)
 
 
+async def test_tags_know_a_policy_by_its_type_alone(manager: Client, policy: Any) -> None:
+    path = f"/policies/{policy['id']}/tags"
+    assert (await manager.call("GET", path, 200))["tags"] == ["t"]
+    await manager.call("PUT", f"{path}/u", 201)
+    assert (await manager.show("qos/policies", policy["id"]))["tags"] == ["t", "u"]
+
+
 async def test_rule_types_are_those_that_the_engine_keeps(alice: Client, admin: Client) -> None:
     kept = [{"type": "bandwidth_limit"}, {"type": "dscp_marking"}, {"type": "minimum_bandwidth"}]
     assert (await alice.call("GET", "/qos/rule-types", 200))["rule_types"] == kept

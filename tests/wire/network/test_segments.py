@@ -137,6 +137,7 @@ async def test_numbers_come_from_a_projects_own_range_first(admin: Client, alice
     assert shown["used"] == {"100": "red", "101": "red"} and shown["available"] == []
     assert (await admin.remove("network_segment_ranges", own["id"], 409))["type"] == "NetworkSegmentRangeReferencedByProject"
     assert (await admin.refused(409, "network_segment_ranges", own["id"], minimum=101))["type"] == "NetworkSegmentRangeReferencedByProject"
+    assert (await admin.list("network-segment-ranges", name="red's"))[0]["id"] == own["id"], "by its other name too"
     wider = await admin.change("network_segment_ranges", own["id"], maximum=103, name="wide")
     assert wider["maximum"] == 103 and wider["available"] == [102, 103]
     for net in nets:

@@ -15,7 +15,6 @@ from moln.network.api.attributes import NAME, Attribute, Schema
 from moln.network.api.resources import Resource, expected_revision, publish
 from moln.network.api.service import routes
 from moln.network.model.address_groups import AddressGroup
-from moln.network.model.addresses import parse_cidr
 from moln.network.ops import address_groups as ops
 from moln.network.ops import authority
 from moln.network.store.address_groups import address_groups
@@ -36,14 +35,7 @@ async def _views(db: Reader, ctx: RequestContext, things: list[AddressGroup]) ->
     ]
 
 
-def _cidr(value: Any, name: str) -> str:
-    try:
-        return str(parse_cidr(value, field=name, host_bits=True))
-    except Invalid:
-        raise a.bad_value(name, f"'{value}' is not a valid IP subnet") from None
-
-
-ADDRESSES = a.list_of(_cidr, most=10_000)
+ADDRESSES = a.list_of(a.loose_cidr, most=10_000)
 
 ADDRESS_GROUPS = Resource(
     Schema(

@@ -20,7 +20,8 @@ SHOWN_TYPES: dict[str, dict[str, Any]] = {
     "revision_number": {"type": "integer"}, "tags": {"type": "array", "items": TEXT}, "subnets": {"type": "array", "items": TEXT},
     "availability_zones": {"type": "array", "items": TEXT}, "security_group_rules": {"type": "array", "items": {"type": "object"}},
     "port_details": {"type": ["object", "null"]}, "port_forwardings": {"type": "array", "items": {"type": "object"}}, "ha": {"type": "boolean"},
-    "default_quota": {"type": ["integer", "null"]}, "external_gateways": {"type": "array", "items": {"type": "object"}}, "ip_allocation": TEXT,
+    "default_quota": {"type": ["integer", "null"]}, "min_prefixlen": TEXT, "default_prefixlen": TEXT, "max_prefixlen": TEXT,
+    "external_gateways": {"type": "array", "items": {"type": "object"}}, "ip_allocation": TEXT,
     "used": {"type": "object"}, "available": {"type": "array", "items": {"type": "integer"}},
 }  # fmt: skip
 """Of attributes that nobody may give, or that are shown otherwise."""

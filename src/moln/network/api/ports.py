@@ -140,7 +140,7 @@ PORTS = Resource(
             ),
             Attribute(name="status", field="status", filter="status", sort=True),
             Attribute(
-                name="security_groups", field="security_groups", post=True, put=True, default=None, parse=a.list_of(a.uuid),
+                name="security_groups", field="security_groups", post=True, put=True, default=None, parse=a.list_of(a.uuid, unique=True),
                 filter=lambda values: [("in_group", "in", values)],
             ),
             Attribute(name="allowed_address_pairs", field="allowed_address_pairs", post=True, put=True, default=(), parse=_pairs),

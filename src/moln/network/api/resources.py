@@ -38,7 +38,7 @@ class Resource:
 
     def __init__(
         self, schema: Schema, path: str, table: Table[Any], views: Views, *, create: Write | None, update: Write | None, delete: Write,
-        first: Callable[[RequestContext], Awaitable[None]] | None = None,
+        first: Callable[[RequestContext, Params], Awaitable[None]] | None = None,
     ):  # fmt: skip
         self.schema, self.path, self.table, self.views, self.first = schema, path, table, views, first
         self.create_in, self.update_in, self.delete_in = create, update, delete
@@ -47,7 +47,7 @@ class Resource:
     async def list_all(self, ctx: RequestContext, params: Params, within: Within = None, path: str = "") -> dict[str, Any]:
         """path: of the list, where that is not the resource's own."""
         if self.first is not None:
-            await self.first(ctx)
+            await self.first(ctx, params)
         query = asked(self.schema, params)
         where = [await self._condition(ctx, *condition) for condition in query.where]
         if within is not None:
@@ -210,9 +210,9 @@ def expected_revision(request: falcon.asgi.Request) -> int | None:
     return int(found[1])
 
 
-def publish(routes: Routes, resource: Resource) -> None:
-    """Declare the resource's operations."""
-    path = f"/v2.0/{resource.path}"
+def publish(routes: Routes, resource: Resource, other_path: str = "") -> None:
+    """Declare the resource's operations. other_path: a second name, where clients know one that the api-ref does not tell."""
+    path = f"/v2.0/{other_path or resource.path}"
     PUBLISHED.append((path, resource))
 
     async def list_(ctx: RequestContext, query: Params) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def publish(routes: Routes, resource: Resource) -> None:
         routes.put(path + "/{id}")(update)
     routes.delete(path + "/{id}")(delete)
     if "tags" in resource.schema.attributes:
-        _publish_tags(routes, resource, path + "/{id}/tags")
+        publish_tags(routes, resource, path + "/{id}/tags")
 
 
 def publish_children(routes: Routes, parent: Resource, resource: Resource, field: str, **fixed: Any) -> None:
@@ -276,7 +276,8 @@ def publish_children(routes: Routes, parent: Resource, resource: Resource, field
     routes.delete(path + "/{id}")(delete)
 
 
-def _publish_tags(routes: Routes, resource: Resource, path: str) -> None:
+def publish_tags(routes: Routes, resource: Resource, path: str) -> None:
+    """Declare the operations on a thing's tags."""
     async def list_(ctx: RequestContext, id: str) -> dict[str, Any]:
         return {"tags": await resource.tags(ctx, id)}
 

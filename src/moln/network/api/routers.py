@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import falcon.asgi
+from msgspec import UNSET
 
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid
@@ -35,6 +36,13 @@ def _gateway(value: Any, name: str) -> dict[str, Any]:
     return {} if found.get("network_id") is None else found
 
 
+def _always(value: Any, name: str) -> bool:
+    """`ha`: OVN's gateways always stand by for each other."""
+    if not a.boolean(value, name):
+        raise bad_value(name, "every router is highly available here")
+    return True
+
+
 ROUTERS = Resource(
     Schema(
         "router",
@@ -55,7 +63,7 @@ ROUTERS = Resource(
             Attribute(name="routes", field="routes", put=True, parse=parse_routes),
             Attribute(name="flavor_id", field="flavor_id", post=True, default=None, parse=a.optional(a.uuid), filter="flavor_id", sort=True),
             Attribute(name="enable_snat", filter=a.truths("enable_snat")),
-            Attribute(name="ha"),
+            Attribute(name="ha", post=True, put=True, default=UNSET, parse=_always),
         ],
     ),
     "routers",

@@ -109,3 +109,4 @@ RANGES = Resource(
     delete=segment_ranges.delete_in,
 )
 publish(routes, RANGES)
+publish(routes, RANGES, "network-segment-ranges")  # the services' own name of it; the api-ref has the other

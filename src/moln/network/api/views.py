@@ -236,8 +236,8 @@ async def routers(db: Reader, ctx: RequestContext, things: list[Router]) -> Foun
     return found
 
 
-def forwarding(pf: PortForwarding) -> dict[str, Any]:
-    """A forwarding by itself, and without its description inside its floating address."""
+def forwarding(pf: PortForwarding, *, brief: bool = False) -> dict[str, Any]:
+    """A forwarding without its description. brief: inside its floating address, by its ports or by their ranges."""
     view: dict[str, Any] = {
         "id": pf.id,
         "protocol": pf.protocol,
@@ -245,8 +245,10 @@ def forwarding(pf: PortForwarding) -> dict[str, Any]:
         "internal_ip_address": pf.internal_ip_address,
     }
     for side, first, last in (("external", pf.external_first, pf.external_last), ("internal", pf.internal_first, pf.internal_last)):
-        view[f"{side}_port"] = first if first == last else None
-        view[f"{side}_port_range"] = f"{first}:{last}"
+        if not brief or first == last:
+            view[f"{side}_port"] = first if first == last else None
+        if not brief or first != last:
+            view[f"{side}_port_range"] = f"{first}:{last}"
     return view
 
 
@@ -255,7 +257,7 @@ async def floating_ips(db: Reader, ctx: RequestContext, things: list[FloatingIp]
     inner = {p.id: p for p in await rows.ports.some(db, [f.port_id for f in things if f.port_id])}
     forwarded: dict[str, list[dict[str, Any]]] = {}
     for pf in await port_forwardings.by_any(db, "floatingip_id", [f.id for f in things]):
-        forwarded.setdefault(pf.floatingip_id, []).append(forwarding(pf))
+        forwarded.setdefault(pf.floatingip_id, []).append(forwarding(pf, brief=True))
     found: Found = []
     for f in things:
         port = inner.get(f.port_id or "")

@@ -83,6 +83,8 @@ async def update_in(
     fip = await get(tx, rows.floating_ips, "floatingip", id)
     authority.require(ctx, "update_floatingip", authority.of_project(fip.project_id), set_)
     check_revision(fip.revision_number, revision)
+    if not changes:  # once an address had nothing but its port, and an empty change meant none (Neutron keeps to it)
+        changes = {"port_id": None}
     port_id, fixed = changes.pop("port_id", fip.port_id), changes.pop("fixed_ip_address", None)
     router_id = changes.pop("router_id", None)
     if router_id is not None and port_id is None:
@@ -163,7 +165,9 @@ async def _check_router(tx: Transaction, ctx: RequestContext, fip: FloatingIp, r
     if router is None or not authority.sees(ctx, "router", authority.of_project(router.project_id)):
         raise missing("router", router_id)
     if not await gateways.leads_to(tx, router, fip.floating_network_id):
-        raise bad("floatingip", f"Router {router_id} has no gateway on external network {fip.floating_network_id}")
+        raise conflict(
+            "FloatingIPRouterNotOnNetwork", f"Router {router_id} has no gateway on external network {fip.floating_network_id}."
+        )
 
 
 async def router_for(tx: Transaction, subnet_id: str, network_id: str, port_id: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
+
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Conflict, Invalid
@@ -69,6 +71,12 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
     return network
 
 
+def check_mtu(network: Network, version: int) -> None:
+    """A network carries the smallest packets of an IP version. Raises: Conflict."""
+    if network.mtu < LOWEST_MTU[version]:
+        raise conflict("NetworkMTUSubnetConflict", f"MTU of {network.id} is not valid, subnet requires a minimum of {LOWEST_MTU[version]}")
+
+
 def _segments_wanted(fields: dict[str, Any]) -> list[tuple[str | None, str | None, int | None]]:
     """Type, physical network and number of each segment that a new network is to have; takes what it reads out of `fields`."""
     names = ("network_type", "physical_network", "segmentation_id")
@@ -88,8 +96,6 @@ def _mtu(ctx: RequestContext, network_type: Any, asked: int | None) -> int:
         return most
     if asked > most:
         raise invalid(f"Requested MTU is too big, maximum is {most}")
-    if asked < LOWEST_MTU[4]:
-        raise invalid(f"Requested MTU is too small, minimum is {LOWEST_MTU[4]}")
     return asked
 
 
@@ -110,6 +116,8 @@ async def update_in(
         changes = {k: v for k, v in changes.items() if k not in provider}
     if "mtu" in changes:
         changes["mtu"] = _mtu(ctx, network.network_type, changes["mtu"])
+        for subnet in await rows.subnets.by(tx, "network_id", id):
+            check_mtu(structs.replace(network, mtu=changes["mtu"]), subnet.ip_version)
     if "shared" in changes:
         try:
             network = await sharing.set_shared_in(tx, ctx, "network", network, changes.pop("shared"))

@@ -31,6 +31,7 @@ async def create_in(
 ) -> Router:
     """Record a router, with its gateway if there is to be one. Raises: NotFound, Invalid, Forbidden, Conflict, OverQuota."""
     authority.require(ctx, "create_router", authority.of_project(project_id), set_)
+    fields.pop("ha", None)
     check_zones(ctx, fields.get("availability_zone_hints", ()))
     await flavors.check_usable(tx, fields.get("flavor_id"), L3)
     await QUOTA.charge(tx, project_id, router=1)
@@ -49,6 +50,7 @@ async def update_in(
     """Change what the caller gave; `gateway`: None or {} takes it away. Raises: NotFound, Forbidden, Invalid, Conflict."""
     router = await get(tx, rows.routers, "router", id)
     authority.require(ctx, "update_router", authority.of_project(router.project_id), set_)
+    changes.pop("ha", None)
     check_zones(ctx, changes.get("availability_zone_hints", ()))
     check_revision(router.revision_number, revision)
     if "gateway" in changes:

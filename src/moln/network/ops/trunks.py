@@ -58,17 +58,17 @@ async def _add(tx: Transaction, ctx: RequestContext, trunk: Trunk, asked: Asked)
     parent = await get(tx, rows.ports, "port", trunk.port_id)
     widest = (await get(tx, rows.networks, "network", parent.network_id)).mtu
     for one in asked:
-        port, network = await _port(tx, ctx, trunk.project_id, one["port_id"])
         kind, tag = one.get("segmentation_type"), one.get("segmentation_id")
-        if kind == "inherit":
-            kind, tag = network.network_type, network.segmentation_id
-        if kind is None or tag is None:
+        if kind is None or tag is None and kind != "inherit":
             raise invalid(
                 f"Invalid subport details '{one}': missing segmentation information. Must specify both segmentation_id and segmentation_type"
             )
+        port, network = await _port(tx, ctx, trunk.project_id, one["port_id"])
+        if kind == "inherit":
+            kind, tag = network.network_type, network.segmentation_id
         if kind != "vlan":
             raise invalid(f"Unknown segmentation_type '{kind}'")
-        if tag not in VLANS:
+        if tag is None or tag not in VLANS:
             raise invalid(f"Segmentation ID '{tag}' is not in range")
         if network.mtu > widest:
             raise conflict(

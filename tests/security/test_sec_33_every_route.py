@@ -25,7 +25,7 @@ NO_THINGS = {                                      # words before a variable tha
 OPERATORS = {                                      # those of operators: some are shown to everybody, none is anybody else's to change
     "flavors", "types", "os-aggregates", "os-hypervisors", "os-services", "agents", "default-security-group-rules", "service_profiles",
     "security-groups-default-statefulness", "resource_providers", "domains", "groups", "roles", "implies", "regions", "services", "endpoints",
-    "policies", "group_id", "segments", "network_segment_ranges", "bindings",
+    "policies", "group_id", "segments", "network_segment_ranges", "network-segment-ranges", "bindings",
 }  # fmt: skip
 DEFAULTS = "/v2.1/os-quota-sets/{target}/defaults"  # Nova tells everybody what everybody gets
 SHOWN_TO_ALL = {"flavors", "types", "extensions", "rule-types", "tags", "os-extra_specs", "extra_specs", "service_profiles"}

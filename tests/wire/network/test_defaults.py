@@ -112,6 +112,7 @@ async def test_a_quota_below_what_is_used_needs_force(alice: Client, admin: Clie
 
 async def test_pools_of_floating_addresses_and_their_use(alice: Client, bob: Client, admin: Client, inside: Inside, outside: Outside) -> None:
     [pool] = (await alice.call("GET", "/floatingip_pools", 200))["floatingip_pools"]
+    assert (await alice.call("GET", "/floatingip-pools", 200))["floatingip_pools"] == [pool]
     assert pool == {
         "subnet_id": outside.subnet["id"], "subnet_name": "", "network_id": outside.network["id"], "cidr": "203.0.113.0/24",
         "project_id": "red", "tenant_id": "red",

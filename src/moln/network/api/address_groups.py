@@ -35,6 +35,7 @@ async def _views(db: Reader, ctx: RequestContext, things: list[AddressGroup]) ->
     ]
 
 
+NAMED = a.list_of(a.text())  # what is to go is looked for as it is: whatever it is, it is there or not
 ADDRESSES = a.list_of(a.loose_cidr, most=10_000)
 
 ADDRESS_GROUPS = Resource(
@@ -61,7 +62,7 @@ async def _change(ctx: RequestContext, id: str, action: str, body: dict[str, Any
     await ADDRESS_GROUPS.must_see(ctx, id)
     if set(body) != {"addresses"}:
         raise Invalid("Invalid input for addresses. Reason: only addresses is expected", field="addresses")
-    await ctx.db.write(ops.change_addresses_in, ctx, id, action, ADDRESSES(body["addresses"], "addresses"), revision)
+    await ctx.db.write(ops.change_addresses_in, ctx, id, action, (ADDRESSES if action == "add_addresses" else NAMED)(body["addresses"], "addresses"), revision)
     return await ADDRESS_GROUPS.show(ctx, id, {})
 
 

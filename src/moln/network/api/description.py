@@ -144,6 +144,7 @@ ANSWERS: dict[str, Any] = {
     "GET /v2.0/network-ip-availabilities": {"network_ip_availabilities": [AVAILABILITY]},
     "GET /v2.0/network-ip-availabilities/{network_id}": {"network_ip_availability": AVAILABILITY},
     "GET /v2.0/floatingip_pools": {"floatingip_pools": [dict]},
+    "GET /v2.0/floatingip-pools": {"floatingip_pools": [dict]},
     "GET /v2.0/quotas": {"quotas": [QUOTA_VIEW]},
     "GET /v2.0/quotas/{project_id}": {"quota": QUOTAS},
     "GET /v2.0/quotas/{project_id}/default": {"quota": QUOTAS},
@@ -191,6 +192,7 @@ QUERIES: dict[str, Any] = {
     "GET /v2.0/qos/rule-types": ["all_rules", "all_supported", "type"],
     "GET /v2.0/auto-allocated-topology/{project_id}": ["fields"],
     "GET /v2.0/network-ip-availabilities": ["ip_version", "network_id", "network_name", "project_id", "tenant_id"],
+    "GET /v2.0/floatingip-pools": ["cidr", "fields", "network_id", "subnet_id", "subnet_name"],
     "GET /v2.0/floatingip_pools": ["cidr", "fields", "network_id", "subnet_id", "subnet_name"],
     "GET /v2.0/service-providers": ["name", "service_type"],
 }

@@ -14,6 +14,7 @@ from moln.network.drivers.fake import FakeDriver, FakeEngine
 from moln.network.drivers.ovn import OvnDriver
 from moln.network.model.address_groups import AddressGroup
 from moln.network.model.logs import NetworkLog
+from moln.network.model.segments import Segment
 from moln.network.model.topology import Change, Desired, Topology
 
 SETTINGS = EngineSettings(dns_servers=("192.0.2.53",))
@@ -192,6 +193,18 @@ async def test_what_groups_accept_and_drop_is_logged_or_not(driver: NetworkDrive
     assert await driver.check(whole(told)) == []
     assert (await driver.apply(whole(told))).written == 0
     await driver.apply(part(cloud, ("group", GROUP), ("group", "drop")))
+    assert await driver.check(whole(cloud)) == []
+
+
+async def test_a_network_meets_a_physical_network_in_each_segment(driver: NetworkDriver) -> None:
+    cloud = small_cloud()
+    await driver.apply(whole(cloud))
+    first = Segment(id="66666666-0000-4000-8000-000000000001", network_id=cases.OUTER, network_type="flat", physical_network="physnet1")
+    more = structs.replace(first, id="66666666-0000-4000-8000-000000000002", network_type="vlan", physical_network="rack2", segmentation_id=7)
+    wider = structs.replace(cloud, segments={s.id: s for s in (first, more)})
+    assert (await driver.apply(part(wider, ("network", cases.OUTER)))).written == 1
+    assert await driver.check(whole(wider)) == []
+    await driver.apply(part(cloud, ("network", cases.OUTER)))
     assert await driver.check(whole(cloud)) == []
 
 

@@ -20,7 +20,8 @@ import moln.network.api
 from moln.network.api.resources import Resource
 
 ELSEWHERE = {                                      # only operators may change these; test_sec_33_every_route.py tries all routes of theirs
-    "flavors", "service_profiles", "log/logs", "default-security-group-rules", "security-groups-default-statefulness", "qos/policies",
+    "flavors", "service_profiles", "default-security-group-rules", "security-groups-default-statefulness", "qos/policies",
+    "segments", "network_segment_ranges", "log/logs",
     "port_forwardings",                            # a floating address's, and so its
 }  # fmt: skip
 MODULES = [importlib.import_module(f"moln.network.api.{module.name}") for module in pkgutil.iter_modules(moln.network.api.__path__)]
@@ -38,7 +39,7 @@ VALUES: dict[str, Any] = {                         # a good value for each attri
     "fixed_ip_address": None, "stateful": False, "tags": ["t"], "name": "n", "description": "d", "device_id": "x", "dns_name": "x",
     "qos_policy_id": None, "prefixes": ["10.0.0.0/8"], "min_prefixlen": 9, "default_prefixlen": 20, "max_prefixlen": 30, "default_quota": 5,
     "address_scope_id": None, "target_tenant": "*", "dns_publish_fixed_ip": True,
-    "enable_default_route_ecmp": True, "enable_default_route_bfd": True,
+    "enable_default_route_ecmp": True, "enable_default_route_bfd": True, "router_id": None, "ha": True,
 }  # fmt: skip
 WRITABLE = [(path, name) for path, r in RESOURCES.items() for name, attribute in r.schema.attributes.items() if attribute.put and r.update_in]
 

@@ -26,7 +26,7 @@ NO_THINGS = {                                      # words before a variable tha
 OPERATORS = {                                      # those of operators: some are shown to everybody, none is anybody else's to change
     "flavors", "types", "os-aggregates", "os-hypervisors", "os-services", "agents", "default-security-group-rules", "service_profiles",
     "security-groups-default-statefulness", "resource_providers", "domains", "groups", "roles", "implies", "regions", "services", "endpoints",
-    "policies", "logs", "qos-specs", "group_types",
+    "policies", "logs", "segments", "network_segment_ranges", "network-segment-ranges", "qos-specs", "group_types",
 }  # fmt: skip
 PROXIES = {                                        # Nova's and Cinder's other names of the same things
     "os-networks": "networks", "os-tenant-networks": "networks", "os-floating-ips": "floatingips", "os-security-groups": "security-groups",
@@ -116,6 +116,7 @@ class Things:
         await self.make("trunks", f"{v2}/trunks", "trunk", name="alices", port_id=parent)
         share = {"object_type": "security_group", "object_id": group, "action": "access_as_shared", "target_tenant": "green"}
         await self.make("rbac-policies", f"{v2}/rbac-policies", "rbac_policy", **share)
+        await self.make("logs", f"{v2}/log/logs", "log", admin, name="alices", resource_type="security_group", resource_id=group, project_id=project)
         qos = await self.make("qos/policies", f"{v2}/qos/policies", "policy", admin, name="alices", project_id=project)
         for kind, rule in (("bandwidth_limit", {"max_kbps": 1000}), ("dscp_marking", {"dscp_mark": 10}), ("minimum_bandwidth", {"min_kbps": 9})):
             word = f"{kind}_rules"

@@ -27,6 +27,7 @@ from moln.network.api import (
     rbac,
     routers,
     security_groups,
+    segments,
     subnet_pools,
     trunks,
 )
@@ -36,6 +37,7 @@ from moln.network.drivers.fake import FakeDriver
 from moln.network.drivers.ovn import OvnDriver
 from moln.network.model.topology import Chassis
 from moln.network.ops import default_rules as default_rule_ops
+from moln.network.ops import segment_ranges
 from moln.network.settings import NetworkSettings
 from moln.network.work.engine import Engine
 from moln.network.work.invariants import invariants
@@ -43,7 +45,7 @@ from moln.network.work.node_metadata import NodeMetadata
 
 PARTS = (  # each adds its operations to `routes`
     address_groups, agents, auto_topologies, availability, bindings, default_rules, discovery, flavors, logs, networks, port_forwardings, ports, qos, quotas,
-    rbac, routers, security_groups, subnet_pools, trunks,
+    rbac, routers, security_groups, segments, subnet_pools, trunks,
 )  # fmt: skip
 
 
@@ -54,6 +56,7 @@ def module(settings: Any) -> Module:
 
     async def setup(cloud: Cloud) -> None:
         await cloud.db.write(default_rule_ops.seed_in, cloud.system_context())
+        await cloud.db.write(segment_ranges.seed_in, cloud.system_context())
         engine.begin(cloud, _driver(cloud, settings))
         metadata.begin(cloud)
         cloud.areas["network"] = engine

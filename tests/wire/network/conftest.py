@@ -68,7 +68,7 @@ def singular(collection: str) -> str:
 
 @pytest.fixture
 async def neutron(tmp_path: Path) -> AsyncIterator[AreaApi]:
-    settings = Settings(simulate=True)
+    settings = Settings(simulate=True, network=NetworkSettings(physical_networks=("public", "rack2")))
     async with areas(tmp_path, settings, [network.module(settings)]) as api:
         node = Chassis(name="node-1", hostname="node-1", physical_networks=("public",))
         api.cloud.areas["network"].driver.add_chassis(node)

@@ -27,6 +27,9 @@ async def test_a_group_of_addresses(alice: Client, neutron: AreaApi, group: Any)
     assert sets == {f"{name}_ip4": ("10.0.0.0/24", "10.9.0.1/32"), f"{name}_ip6": ("fd00::/64",)}
     twice = await alice.call("PUT", path + "/add_addresses", 400, {"addresses": ["10.0.0.5/24"]})
     assert twice["NeutronError"]["type"] == "AddressesAlreadyExist"
+    for strange in ("10.1.0.0", "nonsense"):
+        await alice.call("PUT", path + "/remove_addresses", 404, {"addresses": [strange]})
+        await alice.call("PUT", path + "/add_addresses", 400, {"addresses": [strange]})
     absent = await alice.call("PUT", path + "/remove_addresses", 404, {"addresses": ["10.1.0.0/24"]})
     assert absent["NeutronError"]["type"] == "AddressesNotFound"
     left = await alice.call("PUT", path + "/remove_addresses", 200, {"addresses": ["10.0.0.0/24", "fd00::/64"]})

@@ -29,7 +29,7 @@ async def options(neutron: AreaApi, port: Any) -> Any:
 
 async def test_a_port_moves_with_a_binding_that_waited(neutron: AreaApi, nova: Client, admin: Client, port: Any) -> None:
     path = f"/ports/{port['id']}/bindings"
-    made = (await nova.call("POST", path, 201, {"binding": {"host": "node-2", "profile": {"migrating_to": "x"}}}))["binding"]
+    made = (await nova.call("POST", f"{path}/", 201, {"binding": {"host": "node-2", "profile": {"migrating_to": "x"}}}))["binding"]
     assert (made["host"], made["status"], made["vif_type"], made["vnic_type"]) == ("node-2", "INACTIVE", "ovs", "normal")
     assert made["vif_details"]["bridge_name"] == "br-int" and made["profile"] == {"migrating_to": "x"}
     listed = (await admin.call("GET", path, 200))["bindings"]

@@ -112,6 +112,7 @@ async def test_a_quota_below_what_is_used_needs_force(alice: Client, admin: Clie
 
 async def test_pools_of_floating_addresses_and_their_use(alice: Client, bob: Client, admin: Client, inside: Inside, outside: Outside) -> None:
     [pool] = (await alice.call("GET", "/floatingip_pools", 200))["floatingip_pools"]
+    assert (await alice.call("GET", "/floatingip-pools", 200))["floatingip_pools"] == [pool]
     assert pool == {
         "subnet_id": outside.subnet["id"], "subnet_name": "", "network_id": outside.network["id"], "cidr": "203.0.113.0/24",
         "project_id": "red", "tenant_id": "red",
@@ -172,3 +173,21 @@ async def test_a_ports_own_domain_comes_first(alice: Client, neutron: AreaApi) -
     assert changed["dns_assignment"][0]["fqdn"] == "one.net.example."
     await neutron.settle()
     assert "one.net.example" in rows[f"names:{net['id']}"].columns["records"]
+
+
+async def test_no_group_begins_with_two_rules_of_one_meaning(admin: Client) -> None:
+    rule = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": 7, "port_range_max": 7}
+    await admin.make("default-security-group-rules", **rule, used_in_default_sg=True, used_in_non_default_sg=True)
+    for one, other in ((True, False), (False, True)):
+        refused = await admin.refused(409, "default-security-group-rules", **rule, used_in_default_sg=one, used_in_non_default_sg=other)
+        assert refused["type"] == "DefaultSecurityGroupRuleExists"
+    apart = rule | {"port_range_min": 8, "port_range_max": 8}
+    for one in (True, False):
+        await admin.make("default-security-group-rules", **apart, used_in_default_sg=one, used_in_non_default_sg=not one)
+
+
+async def test_an_administrator_who_asks_about_a_project_finds_its_default_group(admin: Client) -> None:
+    assert [g["name"] for g in await admin.list("security-groups", project_id="brand-new")] == ["default"]
+    assert {r["description"] for r in await admin.list("default-security-group-rules")} == {
+        "Legacy default SG rule for egress traffic", "Legacy default SG rule for ingress traffic",
+    }  # fmt: skip

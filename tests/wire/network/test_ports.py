@@ -208,3 +208,30 @@ async def test_tags_come_and_go(alice: Client, net: str) -> None:
     assert [p["id"] for p in await alice.list("ports", **{"tags-any": "c,z"})] == [port["id"]]
     await alice.call("DELETE", path, 204)
     assert (await alice.show("ports", port["id"]))["tags"] == []
+
+
+async def test_a_dhcp_option_of_the_other_ip_version_is_kept_and_given_to_nobody(neutron: AreaApi, alice: Client, inside: Inside) -> None:
+    option = {"opt_name": "server-ip-address", "opt_value": "2015::badd"}
+    port = await alice.make("ports", network_id=inside.network["id"], extra_dhcp_opts=[option])
+    assert port["extra_dhcp_opts"] == [option | {"ip_version": 4}]
+    await neutron.settle()
+    rows = neutron.cloud.areas["network"].driver.engine.rows
+    assert not any("2015::badd" in str(row) for row in rows.values())
+
+
+async def test_port_security_is_switched_off_by_owners_of_the_network_alone(alice: Client, bob: Client, admin: Client) -> None:
+    shared = await admin.make("networks", shared=True)
+    refused = await bob.refused(403, "ports", network_id=shared["id"], port_security_enabled=False)
+    assert "create_port:port_security_enabled" in refused["message"]
+    own = await bob.make("networks")
+    assert (await bob.make("ports", network_id=own["id"], port_security_enabled=False))["port_security_enabled"] is False
+
+
+async def test_a_port_wears_each_group_once_and_groups_of_one_kind(alice: Client, inside: Inside) -> None:
+    one, two, less = [await alice.make("security-groups", name=n, stateful=n != "less") for n in ("one", "two", "less")]
+    port = await alice.make("ports", network_id=inside.network["id"], security_groups=[one["id"], two["id"]])
+    await alice.refused(400, "ports", port["id"], security_groups=[one["id"], one["id"]])
+    mixed = [one["id"], less["id"]]
+    assert (await alice.refused(409, "ports", port["id"], security_groups=mixed))["type"] == "SecurityGroupConflict"
+    assert (await alice.refused(409, "ports", network_id=inside.network["id"], security_groups=mixed))["type"] == "SecurityGroupConflict"
+    assert (await alice.change("ports", port["id"], security_groups=[less["id"]]))["security_groups"] == [less["id"]]

@@ -47,6 +47,10 @@ async def test_a_policy_and_its_rules(alice: Client, manager: Client, policy: An
     assert shown["revision_number"] > policy["revision_number"]
     assert [r["id"] for r in await alice.list(path, direction="ingress")] == [inward["id"]]
     await alice.call("GET", f"/{path}/{mark['id']}", 404)
+    page = await alice.call("GET", f"/{path}?limit=1&fields=id", 200)
+    assert page["bandwidth_limit_rules"] == [{"id": rule["id"]}]
+    following = next(link["href"] for link in page["bandwidth_limit_rules_links"] if link["rel"] == "next").partition("/network/v2.0")[2]
+    assert [r["id"] for r in (await alice.call("GET", following, 200))["bandwidth_limit_rules"]] == [inward["id"]]
     assert (await manager.change(path, rule["id"], max_kbps=3000))["max_kbps"] == 3000
     assert (await manager.refused(409, path, rule["id"], direction="ingress"))["type"] == "QoSRulesConflict"
     alias = f"/qos/alias_bandwidth_limit_rules/{rule['id']}"
@@ -68,6 +72,13 @@ async def test_a_policy_and_its_rules(alice: Client, manager: Client, policy: An
 )  # fmt: skip
 async def test_a_rule_that_cannot_be_is_refused(manager: Client, policy: Any, kind: str, fields: Any) -> None:
     await manager.refused(400, f"qos/policies/{policy['id']}/{kind}_rules", **fields)
+
+
+async def test_tags_know_a_policy_by_its_type_alone(manager: Client, policy: Any) -> None:
+    path = f"/policies/{policy['id']}/tags"
+    assert (await manager.call("GET", path, 200))["tags"] == ["t"]
+    await manager.call("PUT", f"{path}/u", 201)
+    assert (await manager.show("qos/policies", policy["id"]))["tags"] == ["t", "u"]
 
 
 async def test_rule_types_are_those_that_the_engine_keeps(alice: Client, admin: Client) -> None:

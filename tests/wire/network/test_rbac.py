@@ -134,3 +134,14 @@ async def test_the_quota_of_policies(alice: Client, admin: Client) -> None:
     await grant(alice, "network", net["id"])
     body = {"object_type": "network", "object_id": net["id"], "action": "access_as_shared", "target_tenant": "green"}
     assert (await alice.refused(409, "rbac-policies", **body))["type"] == "OverQuota"
+
+
+async def test_what_is_shared_with_everyone_is_not_refused_for_the_quota(admin: Client, alice: Client) -> None:
+    await admin.call("PUT", "/quotas/cloud", 200, {"quota": {"rbac_policy": 1}})
+    nets = [await admin.make("networks", shared=True) for _ in range(3)]
+    share = {"object_type": "network", "object_id": nets[0]["id"], "action": "access_as_shared", "target_tenant": "red"}
+    assert (await admin.refused(409, "rbac-policies", **share))["type"] == "OverQuota"
+    assert (await admin.call("GET", "/quotas/cloud/details", 200))["quota"]["rbac_policy"]["used"] == 3
+    for net in nets:
+        await admin.remove("networks", net["id"])
+    await admin.call("DELETE", "/quotas/cloud", 204)

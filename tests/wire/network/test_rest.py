@@ -99,3 +99,48 @@ async def test_agents_are_described_and_dead_ones_forgotten(neutron: AreaApi, al
     await alice.call("DELETE", path, 404)
     await admin.call("DELETE", path, 204)
     assert await admin.list("agents") == []
+
+
+async def test_a_routers_gateway_is_at_the_agents_that_stand_by_for_it(neutron: AreaApi, alice: Client, admin: Client, inside: Inside) -> None:
+    driver = neutron.cloud.areas["network"].driver
+    driver.add_chassis(structs.replace((await driver.chassis())[0], name="node-2", hostname="node-2"))
+    driver.add_chassis(structs.replace((await driver.chassis())[0], name="node-3", hostname="node-3", physical_networks=()))
+    await neutron.settle()
+    path = f"/routers/{inside.router['id']}/l3-agents"
+    found = (await admin.call("GET", path, 200))["agents"]
+    told = {r.columns["chassis_name"]: r.columns["priority"] for r in driver.engine.rows.values() if r.table == "Gateway_Chassis"}
+    assert {a["host"]: a["ha_chassis_priority"] for a in found} == told and set(told) == {"node-1", "node-2"}
+    await alice.call("GET", path, 404)
+    for agent in found:
+        [router] = (await admin.call("GET", f"/agents/{agent['id']}/l3-routers?fields=id", 200))["routers"]
+        assert router == {"id": inside.router["id"]}
+    [lone] = await admin.list("agents", host="node-3", binary="ovn-controller")
+    assert (await admin.call("GET", f"/agents/{lone['id']}/l3-routers", 200))["routers"] == []
+    await admin.call("GET", "/routers/none/l3-agents", 404)
+    bare = await alice.make("routers")
+    assert (await admin.call("GET", f"/routers/{bare['id']}/l3-agents", 200))["agents"] == []
+
+
+async def test_no_agent_serves_dhcp(admin: Client, alice: Client, inside: Inside) -> None:
+    path = f"/networks/{inside.network['id']}/dhcp-agents"
+    assert (await admin.call("GET", path, 200))["agents"] == []
+    await alice.call("GET", path, 404)
+    [agent] = await admin.list("agents", binary="ovn-controller")
+    assert (await admin.call("GET", f"/agents/{agent['id']}/dhcp-networks", 200))["networks"] == []
+
+
+async def test_actions_are_bound_to_a_revision_too(alice: Client, inside: Inside) -> None:
+    stale = {"If-Match": "revision_number=1"}
+    port = await alice.make("ports", network_id=inside.network["id"])
+    trunk, group = await alice.make("trunks", port_id=port["id"]), await alice.make("address-groups")
+    trunk, group = await alice.change("trunks", trunk["id"], name="x"), await alice.change("address-groups", group["id"], name="x")
+    router = await alice.change("routers", inside.router["id"], name="x")
+    routes = {"router": {"routes": [{"destination": "10.77.0.0/24", "nexthop": "10.0.0.9"}]}}
+    for path, body in (
+        (f"/routers/{router['id']}/add_extraroutes", routes), (f"/routers/{router['id']}/remove_router_interface", {"subnet_id": inside.subnet["id"]}),
+        (f"/routers/{router['id']}/update_external_gateways", {"router": {"external_gateways": []}}),
+        (f"/trunks/{trunk['id']}/add_subports", {"sub_ports": []}), (f"/address-groups/{group['id']}/add_addresses", {"addresses": ["10.0.0.0/8"]}),
+    ):  # fmt: skip
+        assert (await alice.call("PUT", path, 412, body, headers=stale))["NeutronError"]["type"] == "RevisionNumberConstraintFailed"
+    fresh = {"If-Match": f"revision_number={router['revision_number']}"}
+    await alice.call("PUT", f"/routers/{router['id']}/add_extraroutes", 200, routes, headers=fresh)

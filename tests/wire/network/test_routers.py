@@ -179,3 +179,38 @@ async def test_two_ipv6_subnets_of_a_network_share_the_routers_port(alice: Clien
     await alice.call("PUT", f"{path}/remove_router_interface", 200, {"subnet_id": ids[0][0]})
     assert len((await alice.show("ports", ids[0][1]))["fixed_ips"]) == 1
     await alice.call("PUT", f"{path}/remove_router_interface", 200, {"port_id": ids[0][1]})
+
+
+async def test_a_floating_address_goes_by_the_router_that_its_owner_names(alice: Client, bob: Client, inside: Inside, outside: Outside) -> None:
+    """The named router need not be in the port's subnet: its routes may lead there (floating-ip-router-writable)."""
+    deep = await alice.make("networks")
+    await alice.make("subnets", network_id=deep["id"], ip_version=4, cidr="10.9.0.0/24")
+    port = await alice.make("ports", network_id=deep["id"])
+    place = {"floating_network_id": outside.network["id"], "port_id": port["id"]}
+    assert (await alice.refused(404, "floatingips", **place))["type"] == "ExternalGatewayForFloatingIPNotFound"
+    bare, theirs = await alice.make("routers"), await bob.make("routers")
+    assert "has no gateway" in (await alice.refused(409, "floatingips", **place, router_id=bare["id"]))["message"]
+    assert (await alice.refused(404, "floatingips", **place, router_id=theirs["id"]))["type"] == "RouterNotFound"
+    await alice.refused(400, "floatingips", floating_network_id=outside.network["id"], router_id=inside.router["id"])
+    fip = await alice.make("floatingips", **place, router_id=inside.router["id"])
+    assert fip["router_id"] == inside.router["id"] and fip["status"] == "ACTIVE"
+    second = await alice.make("routers", external_gateway_info={"network_id": outside.network["id"]})
+    assert (await alice.change("floatingips", fip["id"], port_id=port["id"], router_id=second["id"]))["router_id"] == second["id"]
+    assert (await alice.change("floatingips", fip["id"], description="d"))["router_id"] == second["id"]
+    await alice.refused(400, "floatingips", fip["id"], port_id=None, router_id=second["id"])
+    assert (await alice.change("floatingips", fip["id"], port_id=None))["router_id"] is None
+
+
+async def test_an_empty_change_takes_a_floating_address_off_its_port(alice: Client, inside: Inside, outside: Outside) -> None:
+    port = await alice.make("ports", network_id=inside.network["id"])
+    fip = await alice.make("floatingips", floating_network_id=outside.network["id"], port_id=port["id"])
+    assert (await alice.change("floatingips", fip["id"], description="d"))["port_id"] == port["id"]
+    assert (await alice.change("floatingips", fip["id"]))["port_id"] is None
+
+
+async def test_every_router_is_highly_available(alice: Client, admin: Client) -> None:
+    router = await admin.make("routers", ha=True)
+    assert router["ha"] is True and (await admin.change("routers", router["id"], ha=True))["ha"] is True
+    await admin.refused(400, "routers", ha=False)
+    await alice.refused(403, "routers", ha=True)
+    assert "ha" not in await alice.make("routers")

@@ -9,14 +9,17 @@ from tests.wire.network.conftest import Client, Inside
 async def test_a_pool_has_neutrons_defaults(alice: Client) -> None:
     pool = await alice.make("subnetpools", name="p", prefixes=["10.11.0.0/25", "10.11.0.128/25", "10.12.0.0/16"], tags=["t"])
     assert pool["prefixes"] == ["10.11.0.0/24", "10.12.0.0/16"], "compacted"
-    assert (pool["min_prefixlen"], pool["default_prefixlen"], pool["max_prefixlen"]) == (8, 8, 32)
+    assert (pool["min_prefixlen"], pool["default_prefixlen"], pool["max_prefixlen"]) == ("8", "8", "32")
     assert pool["ip_version"] == 4 and pool["shared"] is False and pool["is_default"] is False and pool["default_quota"] is None
     assert pool["address_scope_id"] is None and pool["revision_number"] == 1 and pool["tags"] == ["t"] and pool["project_id"] == "red"
+    cut = await alice.make("subnetpools", name="cut", prefixes=["10.99.12.13/24"])
+    assert cut["prefixes"] == ["10.99.12.0/24"], "bits beyond the length are cut off"
+    await alice.remove("subnetpools", cut["id"])
     six = await alice.make("subnetpools", name="six", prefixes=["fd00::/40"])
-    assert (six["ip_version"], six["min_prefixlen"], six["default_prefixlen"], six["max_prefixlen"]) == (6, 64, 64, 128)
+    assert (six["ip_version"], six["min_prefixlen"], six["default_prefixlen"], six["max_prefixlen"]) == (6, "64", "64", "128")
     assert [p["id"] for p in await alice.list("subnetpools", ip_version=6)] == [six["id"]]
     changed = await alice.change("subnetpools", pool["id"], default_prefixlen=26, min_prefixlen=24, default_quota=512, name="q")
-    assert changed["default_prefixlen"] == 26 and changed["default_quota"] == 512 and changed["name"] == "q"
+    assert changed["default_prefixlen"] == "26" and changed["default_quota"] == 512 and changed["name"] == "q"
     for id in (pool["id"], six["id"]):
         await alice.remove("subnetpools", id)
     assert await alice.list("subnetpools") == []

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import falcon.asgi
+
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader
 from moln.kernel.errors import Invalid
 from moln.network.api import attributes as a
 from moln.network.api import views
 from moln.network.api.attributes import NAME, Attribute, Schema
-from moln.network.api.resources import Resource, publish
+from moln.network.api.resources import Resource, expected_revision, publish
 from moln.network.api.service import routes
 from moln.network.model.address_groups import AddressGroup
-from moln.network.model.addresses import parse_cidr
 from moln.network.ops import address_groups as ops
 from moln.network.ops import authority
 from moln.network.store.address_groups import address_groups
@@ -34,14 +35,8 @@ async def _views(db: Reader, ctx: RequestContext, things: list[AddressGroup]) ->
     ]
 
 
-def _cidr(value: Any, name: str) -> str:
-    try:
-        return str(parse_cidr(value, field=name, host_bits=True))
-    except Invalid:
-        raise a.bad_value(name, f"'{value}' is not a valid IP subnet") from None
-
-
-ADDRESSES = a.list_of(_cidr, most=10_000)
+NAMED = a.list_of(a.text())  # what is to go is looked for as it is: whatever it is, it is there or not
+ADDRESSES = a.list_of(a.loose_cidr, most=10_000)
 
 ADDRESS_GROUPS = Resource(
     Schema(
@@ -63,19 +58,19 @@ ADDRESS_GROUPS = Resource(
 publish(routes, ADDRESS_GROUPS)
 
 
-async def _change(ctx: RequestContext, id: str, action: str, body: dict[str, Any]) -> dict[str, Any]:
+async def _change(ctx: RequestContext, id: str, action: str, body: dict[str, Any], revision: int | None) -> dict[str, Any]:
     await ADDRESS_GROUPS.must_see(ctx, id)
     if set(body) != {"addresses"}:
         raise Invalid("Invalid input for addresses. Reason: only addresses is expected", field="addresses")
-    await ctx.db.write(ops.change_addresses_in, ctx, id, action, ADDRESSES(body["addresses"], "addresses"))
+    await ctx.db.write(ops.change_addresses_in, ctx, id, action, (ADDRESSES if action == "add_addresses" else NAMED)(body["addresses"], "addresses"), revision)
     return await ADDRESS_GROUPS.show(ctx, id, {})
 
 
 @routes.put("/v2.0/address-groups/{id}/add_addresses")
-async def add_addresses(ctx: RequestContext, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
-    return await _change(ctx, id, "add_addresses", body)
+async def add_addresses(ctx: RequestContext, id: str, body: dict, request: falcon.asgi.Request) -> dict[str, Any]:  # type: ignore[type-arg]
+    return await _change(ctx, id, "add_addresses", body, expected_revision(request))
 
 
 @routes.put("/v2.0/address-groups/{id}/remove_addresses")
-async def remove_addresses(ctx: RequestContext, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
-    return await _change(ctx, id, "remove_addresses", body)
+async def remove_addresses(ctx: RequestContext, id: str, body: dict, request: falcon.asgi.Request) -> dict[str, Any]:  # type: ignore[type-arg]
+    return await _change(ctx, id, "remove_addresses", body, expected_revision(request))

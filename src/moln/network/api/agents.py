@@ -8,8 +8,11 @@ from moln.kernel.context import RequestContext
 from moln.kernel.errors import Forbidden, Invalid
 from moln.kernel.http.routes import Params
 from moln.network.api import attributes as a
+from moln.network.api import views
 from moln.network.api.service import routes
 from moln.network.ops import agents as ops
+from moln.network.ops import authority
+from moln.network.ops import networks as network_ops
 
 FILTERS = ("id", "agent_type", "binary", "host", "topic", "alive", "admin_state_up", "availability_zone", "description")
 
@@ -51,6 +54,33 @@ async def update_agent(ctx: RequestContext, id: str, body: dict) -> dict[str, An
 @routes.delete("/v2.0/agents/{id}")
 async def delete_agent(ctx: RequestContext, id: str) -> None:
     await ops.delete(ctx, id)
+
+
+@routes.get("/v2.0/routers/{id}/l3-agents")
+async def list_agents_of_router(ctx: RequestContext, id: str, query: Params) -> dict[str, Any]:
+    return {"agents": [_fields(agent, query) for agent in await ops.of_router(ctx, id)]}
+
+
+@routes.get("/v2.0/agents/{id}/l3-routers")
+async def list_routers_of_agent(ctx: RequestContext, id: str, query: Params) -> dict[str, Any]:
+    found = await views.routers(ctx.db, ctx, await ops.routers_of(ctx, id))
+    return {"routers": [_fields(view, query) for view, _ in found]}
+
+
+@routes.get("/v2.0/networks/{id}/dhcp-agents")
+async def list_dhcp_agents_of_network(ctx: RequestContext, id: str) -> dict[str, Any]:
+    """None: OVN answers DHCP on each guest's own node."""
+    await network_ops.get_visible(ctx.db, ctx, id)
+    authority.require(ctx, "get_dhcp-agents", {})
+    return {"agents": []}
+
+
+@routes.get("/v2.0/agents/{id}/dhcp-networks")
+async def list_networks_of_dhcp_agent(ctx: RequestContext, id: str) -> dict[str, Any]:
+    """None, for the same reason."""
+    await ops.get(ctx, id)
+    authority.require(ctx, "get_dhcp-networks", {})
+    return {"networks": []}
 
 
 @routes.get("/v2.0/availability_zones")

@@ -168,6 +168,19 @@ says(cidr, type="string")
 MOST_ITEMS = 1000  # of one list, where nothing else bounds it: each is kept in a row that lists show (SEC-42)
 
 
+def loose_cidr(value: Any, name: str) -> str:
+    """A network with its length; bits beyond that are cut off."""
+    try:
+        if not isinstance(value, str) or "/" not in value:
+            raise Invalid("no length")
+        return str(addresses.parse_cidr(value, field=name, host_bits=True))
+    except Invalid:
+        raise bad_value(name, f"'{value}' is not a valid IP subnet") from None
+
+
+says(loose_cidr, type="string")
+
+
 def list_of(parse: Parse, *, unique: bool = False, most: int = MOST_ITEMS) -> Parse:
     """A list of `most` items at most; null is the empty one."""
 
@@ -242,7 +255,7 @@ class Schema:
                     raise Invalid(f"Attribute '{attribute.name}' not allowed in POST", field=attribute.name)
                 value = self._value(attribute, body[attribute.name])
                 fields[attribute.field or attribute.name] = value
-                if value != attribute.default and (value or attribute.default):
+                if value != attribute.default and (value is False or value or attribute.default):
                     named |= guarded(attribute.name, value)
             elif attribute.required:
                 raise Invalid(f"Failed to parse request. Required attribute '{attribute.name}' not specified", field=attribute.name)

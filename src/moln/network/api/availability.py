@@ -72,6 +72,7 @@ async def show_availability(ctx: RequestContext, network_id: str) -> dict[str, A
     return {"network_ip_availability": await _availability(ctx, await network_ops.get_visible(ctx.db, ctx, network_id))}
 
 
+@routes.get("/v2.0/floatingip-pools")  # the service's own name of it
 @routes.get("/v2.0/floatingip_pools")
 async def floating_ip_pools(ctx: RequestContext, query: Params) -> dict[str, Any]:
     """Each IPv4 subnet of an external network that the caller may take floating addresses from."""

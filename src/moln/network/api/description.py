@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from moln.kernel.http.schemas import Described, Given
@@ -19,7 +20,9 @@ SHOWN_TYPES: dict[str, dict[str, Any]] = {
     "revision_number": {"type": "integer"}, "tags": {"type": "array", "items": TEXT}, "subnets": {"type": "array", "items": TEXT},
     "availability_zones": {"type": "array", "items": TEXT}, "security_group_rules": {"type": "array", "items": {"type": "object"}},
     "port_details": {"type": ["object", "null"]}, "port_forwardings": {"type": "array", "items": {"type": "object"}}, "ha": {"type": "boolean"},
-    "default_quota": {"type": ["integer", "null"]},
+    "default_quota": {"type": ["integer", "null"]}, "min_prefixlen": TEXT, "default_prefixlen": TEXT, "max_prefixlen": TEXT,
+    "external_gateways": {"type": "array", "items": {"type": "object"}}, "ip_allocation": TEXT,
+    "used": {"type": "object"}, "available": {"type": "array", "items": {"type": "integer"}},
 }  # fmt: skip
 """Of attributes that nobody may give, or that are shown otherwise."""
 
@@ -37,8 +40,9 @@ TAKEN: dict[str, dict[str, Any]] = {
     "binding:profile": {"type": "object"}, "dns_name": TEXT, "ethertype": {"type": ["string", "null"]},
     "port_range_min": {"type": ["integer", "null"]}, "port_range_max": {"type": ["integer", "null"]},
     "remote_ip_prefix": {"type": ["string", "null"]}, "external_port": {"type": "integer"}, "internal_port": {"type": "integer"},
-    "external_port_range": TEXT, "internal_port_range": TEXT, "object_type": TEXT, "target_tenant": TEXT, "protocol": {"type": ["string", "null"]},
+    "external_port_range": TEXT, "internal_port_range": TEXT, "object_type": TEXT, "target_tenant": TEXT, "event": TEXT, "protocol": {"type": ["string", "null"]},
     "sub_ports": _objects(port_id=TEXT, segmentation_type=TEXT, segmentation_id={"type": "integer"}),
+    "segments": {"type": "array", "items": {"type": "object"}},
     "external_gateway_info": {
         "type": ["object", "null"],
         "properties": {"network_id": TEXT, "enable_snat": {"type": "boolean"}, "external_fixed_ips": _objects(subnet_id=TEXT, ip_address=TEXT)},
@@ -99,7 +103,7 @@ def _resource(path: str, resource: Resource) -> Described:
         f"PUT {one}/tags": tags, f"POST {one}/tags": tags,
     }  # fmt: skip
     has_tags = "tags" in schema.attributes
-    queries = {f"GET {path}": {*filters, *(NOT_FILTERS - {"verbose"}), *(TAG_FILTERS if has_tags else ())}, f"GET {one}": {"fields"}}
+    queries: dict[str, Iterable[str]] = {f"GET {path}": {*filters, *(NOT_FILTERS - {"verbose"}), *(TAG_FILTERS if has_tags else ())}, f"GET {one}": {"fields"}}
     return Described(answers, bodies, queries)
 
 
@@ -111,6 +115,8 @@ ROUTES_BODY = {"router": {"routes": [{"destination": str, "nexthop": str}]}}
 AVAILABILITY = {"network_id": str, "network_name": str, "total_ips": int, "used_ips": int, "subnet_ip_availability": [dict]}
 EXTENSION = {"alias": str, "name": str, "description": str, "updated": str, "links": list}
 AGENT = {"id?": str, "agent_type?": str, "binary?": str, "host?": str, "alive?": bool, "admin_state_up?": bool}
+BINDING = {"host?": str, "vif_type?": str, "vif_details?": dict, "vnic_type?": str, "profile?": dict, "status?": str}
+GATEWAYS_BODY = {"router": {"external_gateways": [dict]}}
 LINK = {"rel": str, "href": str}
 SUB_PORTS = {"sub_ports": [{"port_id": str, "segmentation_type?": str, "segmentation_id?": int}]}
 
@@ -121,11 +127,24 @@ ANSWERS: dict[str, Any] = {
     "GET /v2.0/extensions/{alias}": {"extension": EXTENSION},
     "GET /v2.0/agents": {"agents": [AGENT]},
     "GET /v2.0/agents/{id}": {"agent": AGENT},
+    "PUT /v2.0/agents/{id}": {"agent": AGENT},
+    "GET /v2.0/agents/{id}/l3-routers": {"routers": [dict]},
+    "GET /v2.0/agents/{id}/dhcp-networks": {"networks": [dict]},
+    "GET /v2.0/routers/{id}/l3-agents": {"agents": [AGENT]},
+    "GET /v2.0/networks/{id}/dhcp-agents": {"agents": [AGENT]},
+    "GET /v2.0/ports/{port_id}/bindings": {"bindings": [BINDING]},
+    "POST /v2.0/ports/{port_id}/bindings": {"binding": BINDING},
+    "GET /v2.0/ports/{port_id}/bindings/{host}": {"binding": BINDING},
+    "PUT /v2.0/ports/{port_id}/bindings/{host}": {"binding": BINDING},
+    "PUT /v2.0/ports/{port_id}/bindings/{host}/activate": {"binding": BINDING},
+    "GET /v2.0/log/loggable-resources": {"loggable_resources": [{"type": str}]},
+    **{f"PUT /v2.0/routers/{{id}}/{verb}_external_gateways": {"router": dict} for verb in ("add", "update", "remove")},
     "GET /v2.0/availability_zones": {"availability_zones": [{"name": str, "resource": str, "state": str}]},
     "GET /v2.0/auto-allocated-topology/{project_id}": {"auto_allocated_topology": {"id": str, "project_id": str, "tenant_id": str}},
     "GET /v2.0/network-ip-availabilities": {"network_ip_availabilities": [AVAILABILITY]},
     "GET /v2.0/network-ip-availabilities/{network_id}": {"network_ip_availability": AVAILABILITY},
     "GET /v2.0/floatingip_pools": {"floatingip_pools": [dict]},
+    "GET /v2.0/floatingip-pools": {"floatingip_pools": [dict]},
     "GET /v2.0/quotas": {"quotas": [QUOTA_VIEW]},
     "GET /v2.0/quotas/{project_id}": {"quota": QUOTAS},
     "GET /v2.0/quotas/{project_id}/default": {"quota": QUOTAS},
@@ -149,6 +168,10 @@ BODIES: dict[str, Any] = {
     "PUT /v2.0/routers/{id}/remove_router_interface": INTERFACE_BODY,
     "PUT /v2.0/routers/{id}/add_extraroutes": ROUTES_BODY,
     "PUT /v2.0/routers/{id}/remove_extraroutes": ROUTES_BODY,
+    "PUT /v2.0/agents/{id}": {"agent": {"description?": str, "admin_state_up?": bool}},
+    "POST /v2.0/ports/{port_id}/bindings": {"binding": {"host": str, "vnic_type?": str, "profile?": dict}},
+    "PUT /v2.0/ports/{port_id}/bindings/{host}": {"binding": {"vnic_type?": str, "profile?": dict}},
+    **{f"PUT /v2.0/routers/{{id}}/{verb}_external_gateways": GATEWAYS_BODY for verb in ("add", "update", "remove")},
     "PUT /v2.0/trunks/{id}/add_subports": SUB_PORTS,
     "PUT /v2.0/trunks/{id}/remove_subports": SUB_PORTS,
     "PUT /v2.0/subnetpools/{id}/add_prefixes": {"prefixes": [str]},
@@ -162,8 +185,14 @@ QUERIES: dict[str, Any] = {
     "GET /v2.0/extensions": ["alias"],
     "GET /v2.0/agents": ["agent_type", "alive", "binary", "fields", "host"],
     "GET /v2.0/agents/{id}": ["fields"],
+    "GET /v2.0/agents/{id}/l3-routers": ["fields"],
+    "GET /v2.0/routers/{id}/l3-agents": ["fields"],
+    "GET /v2.0/ports/{port_id}/bindings": ["fields", "host", "status", "vif_type", "vnic_type"],
+    "GET /v2.0/ports/{port_id}/bindings/{host}": ["fields"],
+    "GET /v2.0/qos/rule-types": ["all_rules", "all_supported", "type"],
     "GET /v2.0/auto-allocated-topology/{project_id}": ["fields"],
     "GET /v2.0/network-ip-availabilities": ["ip_version", "network_id", "network_name", "project_id", "tenant_id"],
+    "GET /v2.0/floatingip-pools": ["cidr", "fields", "network_id", "subnet_id", "subnet_name"],
     "GET /v2.0/floatingip_pools": ["cidr", "fields", "network_id", "subnet_id", "subnet_name"],
     "GET /v2.0/service-providers": ["name", "service_type"],
 }

@@ -17,6 +17,7 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
     "floating-ip-port-forwarding-description": ("Floating IP Port Forwarding new attribute description", "Add a description field to Port Forwarding rules"),
     "floating-ip-port-forwarding-detail": ("Floating IP port forwarding detail", "Add internal_ip_address and internal_port_id to port forwardings of floating IPs"),
     "floating-ip-port-forwarding-port-ranges": ("Floating IP Port Forwarding support port ranges", "Add support to port ranges"),
+    "qinq": ("QinQ networks", "Expose network 'qinq' attribute in the API."),
     "qos": ("Quality of Service", "The Quality of Service extension."),
     "qos-bw-limit-direction": ("Direction for QoS bandwidth limit rule", "Allow to configure QoS bandwidth limit rule with specific direction: ingress or egress"),
     "qos-default": ("QoS default policy", "Expose the QoS default policy per project"),
@@ -43,6 +44,7 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
     "auto-allocated-topology": ("Auto Allocated Topology Services", "Auto Allocated Topology Services."),
     "dns-domain-ports": ("dns_domain for ports", "Allows the DNS domain to be specified for a network port."),
     "flavors": ("Neutron Service Flavors", "Flavor specification for Neutron advanced services."),
+    "floating-ip-router-writable": ("Floating IP Router (writable)", "Allow to choose the router of a floating IP"),
     "floatingip-pools": ("Floating IP Pools Extension", "Provides a floating IP pools API."),
     "l3-flavors": ("Router Flavor Extension", "Flavor support for routers."),
     "l3-ha": ("HA Router extension", "Adds HA capability to routers."),
@@ -52,6 +54,8 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
     "router-enable-snat": ("Exposes the router \"enable_snat\" read-only configuration flag", "Exposes the router \"enable_snat\" read-only configuration flag"),
     "security-groups-default-rules": ("Default rules for security groups", "Configure set of security group rules used as default rules for every new security group"),
     "security-groups-default-statefulness": ("Security Groups Default Statefulness", "Allows configuring the default value of the stateful attribute for new security groups"),
+    "network-segment-range": ("Neutron Network Segment Range", "Provides support for the network segment range management"),
+    "segment": ("Segment", "Segments extension."),
     "service-type": ("Neutron Service Type Management", "API for retrieving service providers for Neutron advanced services"),
     "subnet-dns-publish-fixed-ip": ("Subnet DNS publish fixed IP", "Support choosing to publish DNS records for IPs from a subnet"),
     "vlan-transparent": ("Vlantransparent", "Provides Vlan Transparent Networks"),
@@ -72,6 +76,8 @@ EXTENSIONS = {                                     # alias: (name, what it adds)
     "fip-port-details": ("Floating IP Port Details Extension", "Add port_details attribute to Floating IP resource"),
     "ip-substring-filtering": ("IP address substring filtering", "Provides IP address substring filtering when listing ports"),
     "logging": ("Logging API Extension", "Provides a logging API for resources such as security group"),
+    "ip_allocation": ("IP Allocation", "IP allocation extension."),
+    "multi-provider": ("Multi Provider Network", "Expose mapping of virtual networks to multiple physical networks"),
     "net-mtu": ("Network MTU", "Provides MTU attribute for a network resource."),
     "net-mtu-writable": ("Network MTU (writable)", "Provides a writable MTU attribute for a network resource."),
     "network_availability_zone": ("Network Availability Zone", "Availability zone support for network."),
@@ -104,7 +110,7 @@ UPDATED = "2026-11-22T00:00:00-00:00"
 RESOURCES = (
     "networks", "subnets", "ports", "routers", "floatingips", "security-groups", "security-group-rules", "quotas", "agents",
     "availability_zones", "extensions", "network-ip-availabilities", "subnetpools", "address-scopes", "rbac-policies",
-    "qos/policies", "log/logs", "trunks", "address-groups", "auto-allocated-topologies",
+    "qos/policies", "log/logs", "trunks", "segments", "network_segment_ranges", "address-groups", "auto-allocated-topologies",
     "floatingip_pools", "flavors", "service_profiles", "service-providers", "default-security-group-rules",
 )  # fmt: skip
 

@@ -46,7 +46,7 @@ FLAVORS = Resource(
             DESCRIPTION,
             ENABLED,
             Attribute(
-                name="service_type", field="service_type", post=True, required=True, parse=a.one_of(L3), filter="service_type", sort=True
+                name="service_type", field="service_type", post=True, required=True, parse=a.one_of(L3, "FLAVORS"), filter="service_type", sort=True
             ),
             Attribute(name="service_profiles", field="service_profiles", post=True, default=(), parse=a.list_of(a.uuid, unique=True)),
         ],

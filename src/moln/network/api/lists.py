@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from msgspec import Struct
 
@@ -64,9 +65,7 @@ def _tags(name: str, values: list[str]) -> Where:
             return [("tagged", "in", wanted)]
         case "not-tags-any":
             return [("untagged", "in", wanted)]
-    if len(wanted) == 1:
-        return [("untagged", "in", wanted)]
-    raise Invalid("not-tags takes one tag here; use not-tags-any", field="not-tags")
+    return [("id", "not-all-tags", wanted)]
 
 
 def _page(params: Params) -> tuple[int | None, str | None]:
@@ -100,8 +99,13 @@ def links(ctx: RequestContext, path: str, params: Params, query: Asked, ids: lis
     rest = {k: v for k, v in params.items() if k not in ("marker", "page_reverse")}
     found = []
     full = len(ids) >= query.limit
-    if (full or query.reverse) and ids:
-        found.append({"rel": "next", "href": next_link(base, rest, ids[-1])})
-    if (full or not query.reverse) and ids:
-        found.append({"rel": "previous", "href": next_link(base, {**rest, "page_reverse": ["True"]}, ids[0])})
+    if full or query.reverse:
+        found.append({"rel": "next", "href": _link(base, rest, ids[-1:])})
+    if full or not query.reverse:
+        found.append({"rel": "previous", "href": _link(base, {**rest, "page_reverse": ["True"]}, ids[:1])})
     return found
+
+
+def _link(base: str, params: Params, marker: list[str]) -> str:
+    """An empty page is beyond one end: from there it goes on at that end."""
+    return next_link(base, params, marker[0]) if marker else f"{base}?{urlencode(params, doseq=True)}"

@@ -39,6 +39,17 @@ def always(value: str) -> Any:
     return lambda values: [] if value in values else [("id", "in", [])]
 
 
+def _segments(value: Any, name: str) -> tuple[dict[str, Any], ...]:
+    """`segments`: several pieces of one network, each with its provider attributes (multi-provider)."""
+    shape = {
+        "provider:network_type": a.optional(a.text(32)),
+        "provider:physical_network": a.optional(a.text(64)),
+        "provider:segmentation_id": a.optional(a.whole(0)),
+    }
+    found = a.list_of(a.object_of(shape))(value, name)
+    return tuple({key.removeprefix("provider:"): item for key, item in one.items()} for one in found)
+
+
 NETWORKS = Resource(
     Schema(
         "network",
@@ -73,6 +84,7 @@ NETWORKS = Resource(
                 name="provider:segmentation_id", field="segmentation_id", post=True, put=True, parse=a.optional(a.whole(0)),
                 filter=a.numbers("segmentation_id"), sort=True,
             ),
+            Attribute(name="segments", field="segments", post=True, default=(), parse=_segments),
             Attribute(
                 name="port_security_enabled", field="port_security_enabled", post=True, put=True, default=True, parse=a.boolean,
                 filter=a.truths("port_security_enabled"), sort=True,
@@ -81,6 +93,7 @@ NETWORKS = Resource(
             Attribute(
                 name="vlan_transparent", field="vlan_transparent", post=True, default=False, parse=a.boolean, filter=a.truths("vlan_transparent")
             ),
+            Attribute(name="qinq", field="qinq", post=True, default=False, parse=a.boolean, filter=a.truths("qinq")),
             Attribute(name="dns_domain", field="dns_domain", post=True, put=True, default="", parse=dns_domain, filter="dns_domain"),
         ],
     ),
@@ -145,6 +158,9 @@ SUBNETS = Resource(
             Attribute(name="network_id", field="network_id", post=True, required=True, parse=a.uuid, filter="network_id", sort=True),
             Attribute(
                 name="subnetpool_id", field="subnetpool_id", post=True, default=None, parse=_pool_id, filter="subnetpool_id", sort=True
+            ),
+            Attribute(
+                name="segment_id", field="segment_id", post=True, default=None, parse=a.optional(a.uuid), filter="segment_id", sort=True
             ),
             Attribute(name="use_default_subnetpool", field="use_default_subnetpool", post=True, default=False, parse=a.boolean),
             Attribute(name="prefixlen", field="prefixlen", post=True, default=None, parse=a.optional(a.whole(0))),

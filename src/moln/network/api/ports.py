@@ -14,7 +14,7 @@ from moln.network.api.attributes import ADMIN_STATE, NAME, Attribute, Schema, ba
 from moln.network.api.networks import TAGS, dns_domain
 from moln.network.api.resources import Resource, publish
 from moln.network.api.service import routes
-from moln.network.model.dhcp_options import rendered
+from moln.network.model.dhcp_options import OtherVersion, rendered
 from moln.network.model.ports import AddressPair, DhcpOption
 from moln.network.ops import ports as port_ops
 from moln.network.store import rows
@@ -73,6 +73,8 @@ def _dhcp_options(value: Any, name: str) -> tuple[DhcpOption, ...]:
     for option in options:
         try:
             rendered(option.opt_name, option.opt_value, option.ip_version)
+        except OtherVersion:
+            continue
         except ValueError:
             raise bad_value(name, f"'{option.opt_value[:80]}' is no value of option {option.opt_name[:80]}") from None
     return options
@@ -138,7 +140,7 @@ PORTS = Resource(
             ),
             Attribute(name="status", field="status", filter="status", sort=True),
             Attribute(
-                name="security_groups", field="security_groups", post=True, put=True, default=None, parse=a.list_of(a.uuid),
+                name="security_groups", field="security_groups", post=True, put=True, default=None, parse=a.list_of(a.uuid, unique=True),
                 filter=lambda values: [("in_group", "in", values)],
             ),
             Attribute(name="allowed_address_pairs", field="allowed_address_pairs", post=True, put=True, default=(), parse=_pairs),
@@ -157,6 +159,7 @@ PORTS = Resource(
             Attribute(name="dns_assignment"),
             a.QOS_POLICY,
             Attribute(name="qos_network_policy_id"),
+            Attribute(name="ip_allocation", filter="ip_allocation"),
         ],
     ),
     "ports",

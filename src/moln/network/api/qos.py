@@ -12,7 +12,7 @@ from moln.network.api import attributes as a
 from moln.network.api import views
 from moln.network.api.attributes import NAME, Attribute, Schema
 from moln.network.api.networks import TAGS
-from moln.network.api.resources import Resource, publish, publish_children
+from moln.network.api.resources import Resource, publish, publish_children, publish_tags
 from moln.network.api.service import routes
 from moln.network.model.qos import UNKEPT, VALID_DSCP, QosKind, QosPolicy, QosRule
 from moln.network.ops import authority
@@ -73,6 +73,7 @@ POLICIES = Resource(
     delete=ops.delete_in,
 )
 publish(routes, POLICIES)
+publish_tags(routes, POLICIES, "/v2.0/policies/{id}/tags")  # tags know a resource by its type alone
 
 
 async def _rules(db: Reader, ctx: RequestContext, things: list[QosRule]) -> views.Found:

@@ -38,17 +38,18 @@ class Resource:
 
     def __init__(
         self, schema: Schema, path: str, table: Table[Any], views: Views, *, create: Write | None, update: Write | None, delete: Write,
-        first: Callable[[RequestContext], Awaitable[None]] | None = None,
+        first: Callable[[RequestContext, Params], Awaitable[None]] | None = None,
     ):  # fmt: skip
         self.schema, self.path, self.table, self.views, self.first = schema, path, table, views, first
         self.create_in, self.update_in, self.delete_in = create, update, delete
         self.guarded: list[str] | None = None
 
-    async def list_all(self, ctx: RequestContext, params: Params, within: Within = None) -> dict[str, Any]:
+    async def list_all(self, ctx: RequestContext, params: Params, within: Within = None, path: str = "") -> dict[str, Any]:
+        """path: of the list, where that is not the resource's own."""
         if self.first is not None:
-            await self.first(ctx)
+            await self.first(ctx, params)
         query = asked(self.schema, params)
-        where = [(name, op, (ctx.project_id or "") if value is CALLER else value) for name, op, value in query.where]
+        where = [await self._condition(ctx, *condition) for condition in query.where]
         if within is not None:
             where += [(field, "eq", value) for field, value in within.items()]
         elif not ctx.is_admin and "service" not in ctx.roles:
@@ -61,9 +62,17 @@ class Resource:
         found = await self.views(ctx.db, ctx, things)
         shown = [self._trim(ctx, view, target, query) for view, target in found if self._sees(ctx, target)]
         answer: dict[str, Any] = {self.schema.collection: shown}
-        if at := links(ctx, f"/network/v2.0/{self.path}", params, query, [thing.id for thing in things]):
+        if at := links(ctx, f"/network/v2.0/{path or self.path}", params, query, [thing.id for thing in things]):
             answer[f"{self.schema.collection}_links"] = at
         return answer
+
+    async def _condition(self, ctx: RequestContext, name: str, op: str, value: Any) -> tuple[str, str, Any]:
+        """A filter whose meaning depends on who asks, or on what is tagged now."""
+        if value is CALLER:
+            return name, op, ctx.project_id or ""
+        if op == "not-all-tags":
+            return name, "notin", await rows.tagged_with_all(ctx.db, value)
+        return name, op, value
 
     async def show(self, ctx: RequestContext, id: str, params: Params, within: Within = None) -> dict[str, Any]:
         thing = await self._find(ctx.db, id, within)
@@ -161,7 +170,7 @@ class Resource:
     def _trim(self, ctx: RequestContext, view: dict[str, Any], target: authority.Target, query: Asked | None) -> dict[str, Any]:
         """Without attributes that policy hides, or that were not asked for."""
         if self.guarded is None:
-            rules = {name: f"get_{self.schema.resource}:{name}" for name in view}
+            rules = {name: f"get_{self.schema.resource}:{name}" for name in (*self.schema.attributes, *view)}
             self.guarded = [name for name, rule in rules.items() if ctx.cloud.policy.knows(POLICIES["network"], rule)]
         for name in self.guarded:
             if name in view and not ctx.allows("network", f"get_{self.schema.resource}:{name}", target):
@@ -201,9 +210,9 @@ def expected_revision(request: falcon.asgi.Request) -> int | None:
     return int(found[1])
 
 
-def publish(routes: Routes, resource: Resource) -> None:
-    """Declare the resource's operations."""
-    path = f"/v2.0/{resource.path}"
+def publish(routes: Routes, resource: Resource, other_path: str = "") -> None:
+    """Declare the resource's operations. other_path: a second name, where clients know one that the api-ref does not tell."""
+    path = f"/v2.0/{other_path or resource.path}"
     PUBLISHED.append((path, resource))
 
     async def list_(ctx: RequestContext, query: Params) -> dict[str, Any]:
@@ -229,7 +238,7 @@ def publish(routes: Routes, resource: Resource) -> None:
         routes.put(path + "/{id}")(update)
     routes.delete(path + "/{id}")(delete)
     if "tags" in resource.schema.attributes:
-        _publish_tags(routes, resource, path + "/{id}/tags")
+        publish_tags(routes, resource, path + "/{id}/tags")
 
 
 def publish_children(routes: Routes, parent: Resource, resource: Resource, field: str, **fixed: Any) -> None:
@@ -242,7 +251,7 @@ def publish_children(routes: Routes, parent: Resource, resource: Resource, field
 
     async def list_(ctx: RequestContext, parent_id: str, query: Params) -> dict[str, Any]:
         await parent.must_see(ctx, parent_id)
-        return await resource.list_all(ctx, query, within(parent_id))
+        return await resource.list_all(ctx, query, within(parent_id), f"{parent.path}/{parent_id}/{resource.path}")
 
     async def show(ctx: RequestContext, parent_id: str, id: str, query: Params) -> dict[str, Any]:
         await parent.must_see(ctx, parent_id)
@@ -267,7 +276,8 @@ def publish_children(routes: Routes, parent: Resource, resource: Resource, field
     routes.delete(path + "/{id}")(delete)
 
 
-def _publish_tags(routes: Routes, resource: Resource, path: str) -> None:
+def publish_tags(routes: Routes, resource: Resource, path: str) -> None:
+    """Declare the operations on a thing's tags."""
     async def list_(ctx: RequestContext, id: str) -> dict[str, Any]:
         return {"tags": await resource.tags(ctx, id)}
 

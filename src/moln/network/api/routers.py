@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import falcon.asgi
+from msgspec import UNSET
 
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid
@@ -13,7 +14,7 @@ from moln.network.api import views
 from moln.network.api.attributes import ADMIN_STATE, NAME, Attribute, Schema, bad_value
 from moln.network.api.networks import TAGS, ZONE_HINTS, always, parse_routes
 from moln.network.api.ports import parse_fixed_ips
-from moln.network.api.resources import Resource, expected_revision, publish
+from moln.network.api.resources import Resource, Write, expected_revision, publish
 from moln.network.api.service import routes
 from moln.network.model.ports import Port
 from moln.network.model.routers import Router
@@ -33,6 +34,13 @@ def _gateway(value: Any, name: str) -> dict[str, Any]:
     if found and "network_id" not in found:
         raise bad_value(name, "Validation of dictionary's keys failed. 'network_id' is missing")
     return {} if found.get("network_id") is None else found
+
+
+def _always(value: Any, name: str) -> bool:
+    """`ha`: OVN's gateways always stand by for each other."""
+    if not a.boolean(value, name):
+        raise bad_value(name, "every router is highly available here")
+    return True
 
 
 ROUTERS = Resource(
@@ -55,7 +63,7 @@ ROUTERS = Resource(
             Attribute(name="routes", field="routes", put=True, parse=parse_routes),
             Attribute(name="flavor_id", field="flavor_id", post=True, default=None, parse=a.optional(a.uuid), filter="flavor_id", sort=True),
             Attribute(name="enable_snat", filter=a.truths("enable_snat")),
-            Attribute(name="ha"),
+            Attribute(name="ha", post=True, put=True, default=UNSET, parse=_always),
         ],
     ),
     "routers",
@@ -86,7 +94,9 @@ FLOATING_IPS = Resource(
                 name="fixed_ip_address", field="fixed_ip_address", post=True, put=True, default=None, parse=a.optional(a.address),
                 filter="fixed_ip_address", sort=True,
             ),
-            Attribute(name="router_id", field="router_id", filter="router_id", sort=True),
+            Attribute(
+                name="router_id", field="router_id", post=True, put=True, default=None, parse=a.optional(a.uuid), filter="router_id", sort=True
+            ),
             Attribute(name="status", field="status", filter="status", sort=True),
             Attribute(name="port_details"),
             Attribute(name="port_forwardings"),
@@ -132,18 +142,20 @@ async def _must_see(ctx: RequestContext, id: str) -> None:
         raise missing("router", id)
 
 
-@routes.put("/v2.0/routers/{id}/add_router_interface")
-async def add_router_interface(ctx: RequestContext, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
+async def _change_interface(ctx: RequestContext, id: str, body: dict[str, Any], request: falcon.asgi.Request, write: Write) -> dict[str, Any]:
     await _must_see(ctx, id)
     wanted = _interface(body)
-    return _answer(await ctx.db.write(router_ops.add_interface_in, ctx, id, subnet_id=wanted["subnet_id"], port_id=wanted["port_id"]))
+    return _answer(await ctx.db.write(write, ctx, id, **wanted, revision=expected_revision(request)))
+
+
+@routes.put("/v2.0/routers/{id}/add_router_interface")
+async def add_router_interface(ctx: RequestContext, id: str, body: dict, request: falcon.asgi.Request) -> dict[str, Any]:  # type: ignore[type-arg]
+    return await _change_interface(ctx, id, body, request, router_ops.add_interface_in)
 
 
 @routes.put("/v2.0/routers/{id}/remove_router_interface")
-async def remove_router_interface(ctx: RequestContext, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
-    await _must_see(ctx, id)
-    wanted = _interface(body)
-    return _answer(await ctx.db.write(router_ops.remove_interface_in, ctx, id, subnet_id=wanted["subnet_id"], port_id=wanted["port_id"]))
+async def remove_router_interface(ctx: RequestContext, id: str, body: dict, request: falcon.asgi.Request) -> dict[str, Any]:  # type: ignore[type-arg]
+    return await _change_interface(ctx, id, body, request, router_ops.remove_interface_in)
 
 
 async def _change_gateways(ctx: RequestContext, id: str, action: str, body: dict[str, Any], request: falcon.asgi.Request) -> dict[str, Any]:
@@ -170,21 +182,21 @@ for _action in ("add_external_gateways", "update_external_gateways", "remove_ext
     _publish_gateways(_action)
 
 
-async def _change_routes(ctx: RequestContext, id: str, body: dict[str, Any], what: str) -> dict[str, Any]:
+async def _change_routes(ctx: RequestContext, id: str, body: dict[str, Any], what: str, revision: int | None) -> dict[str, Any]:
     await _must_see(ctx, id)
     if not isinstance(body.get("router"), dict) or set(body["router"]) != {"routes"}:
         raise Invalid("Invalid input for router. Reason: only routes is expected")
     found = parse_routes(body["router"]["routes"], "routes")
-    router = await ctx.db.write(router_ops.change_routes_in, ctx, id, **{what: found})
+    router = await ctx.db.write(router_ops.change_routes_in, ctx, id, revision=revision, **{what: found})
     [(view, _)] = await views.routers(ctx.db, ctx, [router])
     return {"router": {name: view[name] for name in ("id", "name", "project_id", "tenant_id", "routes")}}
 
 
 @routes.put("/v2.0/routers/{id}/add_extraroutes")
-async def add_extraroutes(ctx: RequestContext, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
-    return await _change_routes(ctx, id, body, "add")
+async def add_extraroutes(ctx: RequestContext, id: str, body: dict, request: falcon.asgi.Request) -> dict[str, Any]:  # type: ignore[type-arg]
+    return await _change_routes(ctx, id, body, "add", expected_revision(request))
 
 
 @routes.put("/v2.0/routers/{id}/remove_extraroutes")
-async def remove_extraroutes(ctx: RequestContext, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
-    return await _change_routes(ctx, id, body, "remove")
+async def remove_extraroutes(ctx: RequestContext, id: str, body: dict, request: falcon.asgi.Request) -> dict[str, Any]:  # type: ignore[type-arg]
+    return await _change_routes(ctx, id, body, "remove", expected_revision(request))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moln.kernel.context import RequestContext
+from moln.kernel.http.routes import Params
 from moln.network.api import attributes as a
 from moln.network.api import views
 from moln.network.api.attributes import NAME, Attribute, Schema
@@ -17,8 +18,11 @@ from moln.network.ops import security_groups as group_ops
 from moln.network.store import rows
 
 
-async def _default_first(ctx: RequestContext) -> None:
-    await group_ops.ensure_default(ctx, ctx.project_id or "")
+async def _default_first(ctx: RequestContext, params: Params) -> None:
+    """A project has its default group before anybody lists its groups: the caller's, and the one that an administrator asks about."""
+    asked = params.get("project_id") or params.get("tenant_id") or []
+    for project_id in {ctx.project_id or "", *(asked[:1] if ctx.is_admin and len(asked) == 1 else ())}:
+        await group_ops.ensure_default(ctx, project_id)
 
 
 def _protocols(values: list[str]) -> list[tuple[str, str, Any]]:

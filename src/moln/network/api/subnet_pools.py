@@ -41,9 +41,9 @@ async def _pools(db: Reader, ctx: RequestContext, things: list[SubnetPool]) -> v
                 "name": p.name,
                 "ip_version": p.ip_version,
                 "prefixes": list(p.prefixes),
-                "min_prefixlen": p.min_prefixlen,
-                "default_prefixlen": p.default_prefixlen,
-                "max_prefixlen": p.max_prefixlen,
+                "min_prefixlen": str(p.min_prefixlen),
+                "default_prefixlen": str(p.default_prefixlen),
+                "max_prefixlen": str(p.max_prefixlen),
                 "default_quota": p.default_quota,
                 "is_default": p.is_default,
                 "address_scope_id": p.address_scope_id,
@@ -94,7 +94,8 @@ def _length(name: str) -> Attribute:
     return Attribute(name=name, field=name, post=True, put=True, default=None, parse=a.whole(0), filter=a.numbers(name), sort=True)
 
 
-PREFIXES = a.list_of(a.cidr, unique=True)
+
+PREFIXES = a.list_of(a.loose_cidr, unique=True)
 
 SUBNET_POOLS = Resource(
     Schema(

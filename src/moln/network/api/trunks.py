@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import falcon.asgi
+
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader
 from moln.kernel.errors import Invalid
@@ -11,7 +13,7 @@ from moln.network.api import attributes as a
 from moln.network.api import views
 from moln.network.api.attributes import ADMIN_STATE, NAME, Attribute, Schema
 from moln.network.api.networks import TAGS, always
-from moln.network.api.resources import Resource, publish
+from moln.network.api.resources import Resource, expected_revision, publish
 from moln.network.api.service import routes
 from moln.network.model.trunks import Trunk
 from moln.network.ops import authority
@@ -74,23 +76,23 @@ TRUNKS = Resource(
 publish(routes, TRUNKS)
 
 
-async def _change(ctx: RequestContext, id: str, action: str, body: dict[str, Any]) -> dict[str, Any]:
+async def _change(ctx: RequestContext, id: str, action: str, body: dict[str, Any], revision: int | None) -> dict[str, Any]:
     await TRUNKS.must_see(ctx, id)
     if set(body) != {"sub_ports"}:
         raise Invalid("Invalid input for sub_ports. Reason: only sub_ports is expected", field="sub_ports")
-    await ctx.db.write(ops.change_subports_in, ctx, id, action, _subports(body["sub_ports"], "sub_ports"))
+    await ctx.db.write(ops.change_subports_in, ctx, id, action, _subports(body["sub_ports"], "sub_ports"), revision)
     trunk: dict[str, Any] = (await TRUNKS.show(ctx, id, {}))["trunk"]
     return trunk
 
 
 @routes.put("/v2.0/trunks/{id}/add_subports")
-async def add_subports(ctx: RequestContext, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
-    return await _change(ctx, id, "add_subports", body)
+async def add_subports(ctx: RequestContext, id: str, body: dict, request: falcon.asgi.Request) -> dict[str, Any]:  # type: ignore[type-arg]
+    return await _change(ctx, id, "add_subports", body, expected_revision(request))
 
 
 @routes.put("/v2.0/trunks/{id}/remove_subports")
-async def remove_subports(ctx: RequestContext, id: str, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
-    return await _change(ctx, id, "remove_subports", body)
+async def remove_subports(ctx: RequestContext, id: str, body: dict, request: falcon.asgi.Request) -> dict[str, Any]:  # type: ignore[type-arg]
+    return await _change(ctx, id, "remove_subports", body, expected_revision(request))
 
 
 @routes.get("/v2.0/trunks/{id}/get_subports")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from moln.kernel.clock import iso
@@ -11,14 +12,16 @@ from moln.network.model.networks import Network
 from moln.network.model.ports import Port, vif_details
 from moln.network.model.routers import FloatingIp, PortForwarding, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
+from moln.network.model.segments import Segment
 from moln.network.model.subnets import Subnet
 from moln.network.ops import authority
 from moln.network.ops import gateways as gateway_ops
 from moln.network.ops import ports as port_ops
 from moln.network.ops import subnet_pools as pool_ops
-from moln.network.store import rows, trunks
+from moln.network.store import rows, segments, trunks
 from moln.network.store.port_forwardings import port_forwardings
 
+PROVIDER = ("network_type", "physical_network", "segmentation_id")
 Found = list[tuple[dict[str, Any], authority.Target]]
 
 
@@ -41,6 +44,13 @@ def standard(thing: Any, tags: dict[str, list[str]] | None = None) -> dict[str, 
     return view
 
 
+def _provider(n: Network, pieces: Sequence[Segment]) -> dict[str, Any]:
+    """What carries a network: one segment by its attributes, several as a list."""
+    if len(pieces) < 2:
+        return {f"provider:{name}": getattr(n, name) for name in PROVIDER}
+    return {"segments": [{f"provider:{name}": getattr(piece, name) for name in PROVIDER} for piece in pieces]}
+
+
 async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Found:
     ids = [n.id for n in things]
     tags = await rows.tags_of(db, ids)
@@ -49,6 +59,9 @@ async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Fo
     scopes = await pool_ops.scopes_of(db, there)
     for subnet in there:
         within.setdefault(subnet.network_id, []).append(subnet.id)
+    pieces: dict[str, list[Segment]] = {}
+    for piece in await segments.segments.by_any(db, "network_id", ids):
+        pieces.setdefault(piece.network_id, []).append(piece)
     zone = [ctx.settings.network.availability_zone]
     return [
         (
@@ -63,13 +76,12 @@ async def networks(db: Reader, ctx: RequestContext, things: list[Network]) -> Fo
                 "ipv4_address_scope": scopes.get(n.id, {}).get(4),
                 "ipv6_address_scope": scopes.get(n.id, {}).get(6),
                 "mtu": n.mtu,
-                "provider:network_type": n.network_type,
-                "provider:physical_network": n.physical_network,
-                "provider:segmentation_id": n.segmentation_id,
+                **_provider(n, pieces.get(n.id, ())),
                 "port_security_enabled": n.port_security_enabled,
                 "dns_domain": n.dns_domain,
                 "qos_policy_id": n.qos_policy_id,
                 "vlan_transparent": n.vlan_transparent,
+                "qinq": n.qinq,
                 "availability_zone_hints": list(n.availability_zone_hints),
                 "availability_zones": zone,
                 **({"is_default": n.is_default} if n.external else {}),
@@ -95,6 +107,7 @@ async def subnets(db: Reader, ctx: RequestContext, things: list[Subnet]) -> Foun
                 "network_id": s.network_id,
                 "ip_version": s.ip_version,
                 "subnetpool_id": s.subnetpool_id,
+                "segment_id": s.segment_id,
                 "cidr": s.cidr,
                 "gateway_ip": s.gateway_ip,
                 "allocation_pools": [{"start": p.start, "end": p.end} for p in s.allocation_pools],
@@ -172,6 +185,7 @@ async def ports(db: Reader, ctx: RequestContext, things: list[Port]) -> Found:
                 "binding:profile": p.profile,
                 "binding:vif_type": p.vif_type,
                 "binding:vif_details": vif_details(p),
+                "ip_allocation": p.ip_allocation,
                 "qos_policy_id": p.qos_policy_id,
                 "qos_network_policy_id": parents[p.network_id].qos_policy_id,
                 "dns_name": p.dns_name,
@@ -222,8 +236,8 @@ async def routers(db: Reader, ctx: RequestContext, things: list[Router]) -> Foun
     return found
 
 
-def forwarding(pf: PortForwarding) -> dict[str, Any]:
-    """A forwarding by itself, and without its description inside its floating address."""
+def forwarding(pf: PortForwarding, *, brief: bool = False) -> dict[str, Any]:
+    """A forwarding without its description. brief: inside its floating address, by its ports or by their ranges."""
     view: dict[str, Any] = {
         "id": pf.id,
         "protocol": pf.protocol,
@@ -231,8 +245,10 @@ def forwarding(pf: PortForwarding) -> dict[str, Any]:
         "internal_ip_address": pf.internal_ip_address,
     }
     for side, first, last in (("external", pf.external_first, pf.external_last), ("internal", pf.internal_first, pf.internal_last)):
-        view[f"{side}_port"] = first if first == last else None
-        view[f"{side}_port_range"] = f"{first}:{last}"
+        if not brief or first == last:
+            view[f"{side}_port"] = first if first == last else None
+        if not brief or first != last:
+            view[f"{side}_port_range"] = f"{first}:{last}"
     return view
 
 
@@ -241,7 +257,7 @@ async def floating_ips(db: Reader, ctx: RequestContext, things: list[FloatingIp]
     inner = {p.id: p for p in await rows.ports.some(db, [f.port_id for f in things if f.port_id])}
     forwarded: dict[str, list[dict[str, Any]]] = {}
     for pf in await port_forwardings.by_any(db, "floatingip_id", [f.id for f in things]):
-        forwarded.setdefault(pf.floatingip_id, []).append(forwarding(pf))
+        forwarded.setdefault(pf.floatingip_id, []).append(forwarding(pf, brief=True))
     found: Found = []
     for f in things:
         port = inner.get(f.port_id or "")

@@ -10,6 +10,7 @@ from moln.network.drivers.base import EngineSettings
 from moln.network.model.ports import ROUTER_OWNERS, Owner, Port
 from moln.network.model.routers import FloatingIp, PortForwarding
 from moln.network.model.security_groups import SecurityGroupRule
+from moln.network.model.segments import Segment
 from moln.network.model.subnets import Subnet
 from moln.network.model.topology import Chassis, Topology
 
@@ -65,6 +66,20 @@ class Lookup:
     def log_of_drops(self) -> str | None:
         """The log that tells what is dropped."""
         return next((log.id for log in self.topology.logs if log.of_drops), None)
+
+    @cached_property
+    def segments(self) -> dict[str, list[Segment]]:
+        """Further segments by network: those beside its first."""
+        networks = self.topology.networks
+        found = _sorted(self.topology.segments.values())
+        return _by((s.network_id, s) for s in found if s.network_id in networks and not s.carries(networks[s.network_id]))
+
+    def physical_network(self, port: Port) -> str | None:
+        """The physical network that a port's addresses are of: their segment's, or the network's."""
+        for subnet in self.subnets(port):
+            if (segment := self.topology.segments.get(subnet.segment_id or "")) is not None:
+                return segment.physical_network
+        return self.topology.networks[port.network_id].physical_network
 
     def subnets(self, port: Port) -> list[Subnet]:
         """Subnets of a port's addresses, as far as they are known."""

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-
 from moln.network.drivers.lookup import Lookup
 from moln.network.drivers.ovn_qos import address_qos, gateway_qos
 from moln.network.drivers.ovn_switches import switch_name
 from moln.network.drivers.rows import Ref, Row, Value
 from moln.network.model.ports import Owner, Port
 from moln.network.model.routers import FloatingIp, Router
-from moln.network.model.topology import Chassis
+from moln.network.model.topology import gateway_candidates
 
-MOST_GATEWAYS = 5  # chassis that stand by for one router (Neutron's MAX_GW_CHASSIS)
 RA_MODES = {"slaac": "slaac", "dhcpv6-stateful": "dhcpv6_stateful", "dhcpv6-stateless": "dhcpv6_stateless"}
-
-
-def gateway_candidates(router_id: str, physical_network: str | None, chassis: Sequence[Chassis]) -> list[str]:
-    """Chassis that may carry the router's gateway, the preferred first.
-
-    Rendezvous hashing: each router has its own order, and a chassis that comes or goes moves only its own share.
-    """
-    fit = [c.name for c in chassis if c.gateway and (physical_network is None or physical_network in c.physical_networks)]
-    fit.sort(key=lambda name: hashlib.blake2s(f"{router_id} {name}".encode()).digest())
-    return fit[:MOST_GATEWAYS]
 
 
 def _advertisement(look: Lookup, port: Port) -> dict[str, str]:
@@ -59,7 +45,7 @@ def _port_rows(look: Lookup, router: Router, port: Port, inner: list[Port]) -> l
     }
     rows = []
     if port.device_owner == Owner.ROUTER_GATEWAY:
-        candidates = gateway_candidates(router.id, network.physical_network, look.chassis)
+        candidates = gateway_candidates(router.id, look.physical_network(port), look.chassis)
         for place, name in enumerate(candidates):
             rows.append(
                 Row(
@@ -200,7 +186,7 @@ def _nat(look: Lookup, fip: FloatingIp) -> dict[str, Value]:
     network = topology.networks.get(fip.floating_network_id)
     if look.settings.distributed_floating_ips and port is not None and outside is not None and network is not None and port.host_id:
         node = look.node(port.host_id)
-        if node is not None and network.physical_network in node.physical_networks:
+        if node is not None and look.physical_network(outside) in node.physical_networks:
             columns["logical_port"] = (port.id,)
             columns["external_mac"] = (outside.mac_address,)
     return columns

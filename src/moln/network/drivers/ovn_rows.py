@@ -27,7 +27,7 @@ def _rows(look: Lookup, change: Change) -> tuple[Row, ...]:
     topology = look.topology
     match change.kind:
         case "network" if network := topology.networks.get(change.id):
-            return network_rows(network)
+            return network_rows(look, network)
         case "names" if network := topology.networks.get(change.id):
             return names_rows(look, network)
         case "subnet" if subnet := topology.subnets.get(change.id):

@@ -23,15 +23,15 @@ def switch_name(network_id: str) -> str:
     return f"neutron-{network_id}"
 
 
-def network_rows(network: Network) -> tuple[Row, ...]:
-    """A logical switch, and where it meets a physical network."""
+def network_rows(look: Lookup, network: Network) -> tuple[Row, ...]:
+    """A logical switch, and where it meets physical networks: one, or one for each of its segments."""
     key = f"network:{network.id}"
     switch = Row(
         "Logical_Switch",
         key,
         {
             "name": switch_name(network.id),
-            "other_config": {"mcast_snoop": "false", "vlan-passthru": str(network.vlan_transparent).lower()},
+            "other_config": {"mcast_snoop": "false", "vlan-passthru": str(network.vlan_transparent or network.qinq).lower()},
             "external_ids": {
                 "neutron:network_name": network.name,
                 "neutron:mtu": str(network.mtu),
@@ -39,25 +39,21 @@ def network_rows(network: Network) -> tuple[Row, ...]:
             },
         },
     )
-    if network.physical_network is None:
-        return (switch,)
-    localnet = Row(
-        "Logical_Switch_Port",
-        f"{key}/localnet",
-        {
-            "name": f"provnet-{network.id}",
-            "type": "localnet",
-            "addresses": ("unknown",),
-            "options": {
-                "network_name": network.physical_network,
-                "mcast_flood": "false",
-                "mcast_flood_reports": "true",
-            },
-            "tag_request": () if network.segmentation_id is None else (network.segmentation_id,),
-        },
-        holder=(Ref(key), "ports"),
-    )
-    return switch, localnet
+    places = [(f"{key}/localnet", network.id, network.physical_network, network.segmentation_id)]
+    places += [(f"{key}/localnet-{s.id}", s.id, s.physical_network, s.segmentation_id) for s in look.segments.get(network.id, ())]
+    return switch, *(_localnet(key, name, id, physical, tag, network.qinq) for name, id, physical, tag in places if physical is not None)
+
+
+def _localnet(switch: str, key: str, id: str, physical_network: str, tag: int | None, qinq: bool) -> Row:
+    options = {"network_name": physical_network, "mcast_flood": "false", "mcast_flood_reports": "true"}
+    columns: dict[str, Value] = {
+        "name": f"provnet-{id}",
+        "type": "localnet",
+        "addresses": ("unknown",),
+        "options": options | ({"ethtype": "802.11ad"} if qinq else {}),
+        "tag_request": () if tag is None else (tag,),
+    }
+    return Row("Logical_Switch_Port", key, columns, holder=(Ref(switch), "ports"))
 
 
 def metadata_address(look: Lookup, subnet: Subnet) -> str | None:

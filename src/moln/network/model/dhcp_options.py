@@ -12,6 +12,11 @@ from collections.abc import Callable
 
 Render = Callable[[str], str]  # a user's text to the engine's; raises ValueError
 
+
+class OtherVersion(ValueError):
+    """Addresses of the other IP version: an option that no guest is given. Neutron keeps such."""
+
+
 _WORD = re.compile(r'[ !#-\[\]-~]{1,255}')  # printable ASCII without the quote and the backslash
 
 
@@ -20,8 +25,10 @@ def _address(version: int) -> Render:
 
     def render(text: str) -> str:
         found = [str(ipaddress.ip_address(part.strip())) for part in _listed(text)]
-        if any("%" in address or ipaddress.ip_address(address).version != version for address in found):  # a zone id may say anything
+        if any("%" in address for address in found):  # a zone id may say anything
             raise ValueError(text)
+        if any(ipaddress.ip_address(address).version != version for address in found):
+            raise OtherVersion(text)
         return found[0] if len(found) == 1 else "{" + ", ".join(found) + "}"
 
     return render

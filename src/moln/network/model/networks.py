@@ -20,7 +20,8 @@ class Network(Struct, frozen=True, kw_only=True):
     mtu: bytes a guest may send in one IP packet. segmentation_id: the geneve VNI or VLAN tag; None for flat.
     shared_with, external_to: projects that may use it, or as an external network; `*` is all of them (RBAC policies).
     external: `router:external` on the wire; floating addresses and gateways come from such a network.
-    dns_domain: ends in a dot, or is empty.
+    dns_domain: ends in a dot, or is empty. vlan_transparent, qinq: guests may tag their own frames, which the network tags again; with qinq
+    by 802.1ad, as switches of providers expect.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Network(Struct, frozen=True, kw_only=True):
     availability_zone_hints: tuple[str, ...] = ()
     qos_policy_id: str | None = None
     vlan_transparent: bool = False
+    qinq: bool = False
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
 MOST_ADDRESS_PAIRS = 10  # Neutron's max_allowed_address_pair
+IpAllocation = Literal["immediate", "deferred", "none"]
 
 
 class PortStatus(StrEnum):
@@ -59,6 +60,7 @@ class DhcpOption(Struct, frozen=True):
 class Port(Struct, frozen=True, kw_only=True):
     """One interface. host_id: `binding:host_id`, the node it is plugged into, or empty.
 
+    ip_allocation: `deferred` until the port has a node, on a network of segments; `none` where no address was asked for.
     security_groups: None only where port security does not apply. up_at: µs when the engine last said that it carries it.
     """
 
@@ -83,6 +85,7 @@ class Port(Struct, frozen=True, kw_only=True):
     profile: dict[str, Any] = {}
     dns_name: str = ""
     dns_domain: str = ""
+    ip_allocation: IpAllocation = "immediate"
     qos_policy_id: str | None = None
     created_at: int = 0
     updated_at: int = 0

@@ -122,6 +122,11 @@ class DefaultRule(Struct, frozen=True, kw_only=True):
         """Equal for two that mean the same for the same groups."""
         return (*self.within("", "", "", 0).sameness(), self.remote_group_id, self.used_in_default_sg, self.used_in_non_default_sg)
 
+    def doubles(self, other: DefaultRule) -> bool:
+        """Whether some group would begin with both, though they mean the same."""
+        both = self.used_in_default_sg and other.used_in_default_sg or self.used_in_non_default_sg and other.used_in_non_default_sg
+        return both and self.sameness()[:-2] == other.sameness()[:-2]
+
 
 class Statefulness(Struct, frozen=True, kw_only=True):
     """Whether new groups of a project (of all that say nothing else: "") are stateful."""

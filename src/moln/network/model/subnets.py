@@ -23,7 +23,7 @@ class Route(Struct, frozen=True):
 
 
 class Subnet(Struct, frozen=True, kw_only=True):
-    """One CIDR of a network. gateway_ip: None when hosts get no default route from it."""
+    """One CIDR of a network. gateway_ip: None when hosts get no default route from it. segment_id: where its addresses work, None: everywhere."""
 
     id: str
     network_id: str
@@ -42,6 +42,7 @@ class Subnet(Struct, frozen=True, kw_only=True):
     service_types: tuple[str, ...] = ()
     dns_publish_fixed_ip: bool = False
     subnetpool_id: str | None = None
+    segment_id: str | None = None
     created_at: int = 0
     updated_at: int = 0
     revision_number: int = 1

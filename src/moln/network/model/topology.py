@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from moln.network.model.ports import Port
 from moln.network.model.qos import QosRule
 from moln.network.model.routers import FloatingIp, PortForwarding, Router
 from moln.network.model.security_groups import SecurityGroup, SecurityGroupRule
+from moln.network.model.segments import Segment
 from moln.network.model.subnets import Subnet
 
 T = TypeVar("T")
@@ -32,6 +34,19 @@ class Chassis(Struct, frozen=True, kw_only=True):
     tunnel_types: tuple[str, ...] = ()
     gateway: bool = True
     seen_at: int = 0
+
+
+MOST_GATEWAYS = 5  # chassis that stand by for one router (Neutron's MAX_GW_CHASSIS)
+
+
+def gateway_candidates(router_id: str, physical_network: str | None, chassis: Sequence[Chassis]) -> list[str]:
+    """Chassis that may carry the router's gateway, the preferred first.
+
+    Rendezvous hashing: each router has its own order, and a chassis that comes or goes moves only its own share.
+    """
+    fit = [c.name for c in chassis if c.gateway and (physical_network is None or physical_network in c.physical_networks)]
+    fit.sort(key=lambda name: hashlib.blake2s(f"{router_id} {name}".encode()).digest())
+    return fit[:MOST_GATEWAYS]
 
 
 class Carrier(Struct, frozen=True):
@@ -57,6 +72,7 @@ class Topology(Struct, frozen=True, kw_only=True):
     address_groups: Mapping[str, AddressGroup] = {}
     subports: Mapping[str, Carrier] = {}
     waiting: Mapping[str, tuple[str, ...]] = {}
+    segments: Mapping[str, Segment] = {}
     logs: tuple[NetworkLog, ...] = ()
     worn: Mapping[str, tuple[str, ...]] = {}
 

@@ -9,6 +9,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Invalid, NotFound
 from moln.network.model.address_groups import AddressGroup
+from moln.network.model.addresses import parse_cidr
 from moln.network.ops import authority, sharing
 from moln.network.ops.common import QUOTA, check_revision, conflict, get, look_at, missing
 from moln.network.store import rows
@@ -39,12 +40,17 @@ async def update_in(
     return await table.save(tx, group, ctx.now_us, **changes)
 
 
-async def change_addresses_in(tx: Transaction, ctx: RequestContext, id: str, action: str, addresses: Sequence[str]) -> AddressGroup:
+async def change_addresses_in(
+    tx: Transaction, ctx: RequestContext, id: str, action: str, addresses: Sequence[str], revision: int | None = None
+) -> AddressGroup:
     """`add_addresses` that are not there, or `remove_addresses` that are. Raises: NotFound, Forbidden, Invalid."""
     group = await get(tx, table, "address_group", id)
     authority.require(ctx, action, authority.of_shareable(ctx, group))
+    check_revision(group.revision_number, revision)
     group = await table.bump(tx, group, ctx.now_us)  # others that change the group wait here
     wanted = list(dict.fromkeys(addresses))
+    if action == "remove_addresses":
+        wanted = [_kept(address) for address in wanted]
     if action == "add_addresses":
         if there := [a for a in wanted if a in group.addresses]:
             raise Invalid(f"Addresses {there} already exist in the address group {id}.", type="AddressesAlreadyExist")
@@ -56,6 +62,14 @@ async def change_addresses_in(tx: Transaction, ctx: RequestContext, id: str, act
     await tx.update(table.table, {"addresses": left}, id=id)
     look_at(tx, "addresses", id)
     return await get(tx, table, "address_group", id)
+
+
+def _kept(address: str) -> str:
+    """An address as a group keeps it; what is none stays as it is."""
+    try:
+        return str(parse_cidr(address, host_bits=True))
+    except Invalid:
+        return address
 
 
 async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: int | None = None) -> None:

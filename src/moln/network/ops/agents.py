@@ -7,10 +7,12 @@ from typing import Any
 
 from moln.kernel.clock import iso
 from moln.kernel.context import RequestContext
-from moln.network.model.topology import Chassis
+from moln.network.model.routers import Router
+from moln.network.model.topology import Chassis, gateway_candidates
 from moln.network.ops import authority
 from moln.network.ops.common import bad, conflict, missing
 from moln.network.store import agents as store
+from moln.network.store import rows, segments
 
 LIVE_S = 300  # an agent that answered so lately is alive; one that never did, too
 SPACE = uuid.UUID("7d1f3c1e-9d4c-5b7e-8a55-6d6f6c6e0001")
@@ -58,6 +60,41 @@ async def delete(ctx: RequestContext, id: str) -> None:
     await ctx.cloud.areas["network"].driver.forget_chassis(agent["configurations"]["chassis_name"])
     for _, binary in KINDS:
         await ctx.db.write(store.describe, _id(agent["configurations"]["chassis_name"], binary), "")
+
+
+async def of_router(ctx: RequestContext, router_id: str) -> list[dict[str, Any]]:
+    """Agents whose nodes stand by for a router's gateway, the preferred first. Raises: NotFound, Forbidden."""
+    authority.require(ctx, "get_l3-agents", {})
+    router = await rows.routers.find(ctx.db, router_id)
+    if router is None:
+        raise missing("router", router_id)
+    candidates = await _candidates(ctx, router)
+    there = {a["configurations"]["chassis_name"]: a for a in await agents(ctx) if a["binary"] == KINDS[0][1]}
+    return [there[name] | {"ha_chassis_priority": len(candidates) - place} for place, name in enumerate(candidates) if name in there]
+
+
+async def routers_of(ctx: RequestContext, id: str) -> list[Router]:
+    """Routers whose gateway an agent's node stands by for. Raises: NotFound, Forbidden."""
+    agent = await get(ctx, id)
+    authority.require(ctx, "get_l3-routers", {})
+    if agent["binary"] != KINDS[0][1]:
+        return []
+    name = agent["configurations"]["chassis_name"]
+    routed = [r for r in await rows.routers.all(ctx.db) if r.gateway_port_id is not None]
+    return [router for router in routed if name in await _candidates(ctx, router)]
+
+
+async def _candidates(ctx: RequestContext, router: Router) -> list[str]:
+    """Chassis that stand by for a router's first gateway, as the engine is told."""
+    port = await rows.ports.find(ctx.db, router.gateway_port_id or "")
+    if port is None:
+        return []
+    network = await rows.networks.find(ctx.db, port.network_id)
+    physical = None if network is None else network.physical_network
+    for subnet in await rows.subnets.some(ctx.db, [ip.subnet_id for ip in port.fixed_ips]):
+        segment = await segments.segments.find(ctx.db, subnet.segment_id or "")
+        physical = physical if segment is None else segment.physical_network
+    return gateway_candidates(router.id, physical, await ctx.cloud.areas["network"].driver.chassis())
 
 
 def _id(node: str, binary: str) -> str:

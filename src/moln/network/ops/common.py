@@ -40,6 +40,8 @@ _MISSING = {
     "policy_bandwidth_limit_rule": ("QosRuleNotFound", "QoS rule {} could not be found."),
     "policy_dscp_marking_rule": ("QosRuleNotFound", "QoS rule {} could not be found."),
     "policy_minimum_bandwidth_rule": ("QosRuleNotFound", "QoS rule {} could not be found."),
+    "segment": ("SegmentNotFound", "Segment {} could not be found."),
+    "network_segment_range": ("NetworkSegmentRangeNotFound", "Network Segment Range {} could not be found."),
     "log": ("LogResourceNotFound", "Log resource {} could not be found."),
     "trunk": ("TrunkNotFound", "Trunk {} could not be found."),
     "address_group": ("AddressGroupNotFound", "Address group {} could not be found."),

@@ -15,7 +15,8 @@ from moln.network.store import rows
 from moln.network.store.default_rules import default_rules, statefulness
 
 FIRST: tuple[dict[str, Any], ...] = tuple(  # Neutron's: everything out; into a project's default group, from itself
-    {"direction": direction, "ethertype": version, "remote_group_id": remote, "used_in_default_sg": True, "used_in_non_default_sg": others}
+    {"direction": direction, "ethertype": version, "remote_group_id": remote, "used_in_default_sg": True, "used_in_non_default_sg": others,
+     "description": f"Legacy default SG rule for {direction} traffic"}
     for direction, remote, others in (("egress", None, True), ("ingress", PARENT, False))
     for version in ("IPv4", "IPv6")
 )
@@ -39,8 +40,8 @@ async def create_in(
     if not (rule.used_in_default_sg or rule.used_in_non_default_sg):
         raise Invalid("A default rule must be used in default or in other security groups.", field="used_in_default_sg")
     canonical(rule.within("", "", "", now))
-    if not await default_rules.add(tx, rule, if_absent=True):
-        same = [r for r in await default_rules.all(tx) if r.sameness() == rule.sameness()]
+    same = [r for r in await default_rules.all(tx) if r.doubles(rule)]
+    if same or not await default_rules.add(tx, rule, if_absent=True):
         raise conflict(
             "DefaultSecurityGroupRuleExists", f"Default Security group rule already exists. Rule id is {same[0].id if same else ''}."
         )

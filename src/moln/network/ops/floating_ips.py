@@ -25,7 +25,7 @@ async def of_ports(db: Reader, port_ids: Iterable[str]) -> list[FloatingIp]:
 async def create_in(
     tx: Transaction, ctx: RequestContext, *, project_id: str, floating_network_id: str, set_: frozenset[str] = frozenset(),
     floating_ip_address: str | None = None, subnet_id: str | None = None, port_id: str | None = None, fixed_ip_address: str | None = None,
-    **fields: Any,
+    router_id: str | None = None, **fields: Any,
 ) -> FloatingIp:  # fmt: skip
     """Take an address of an external network, and give it to a port if one is named.
 
@@ -55,7 +55,9 @@ async def create_in(
     )  # fmt: skip
     await rows.floating_ips.add(tx, fip)
     if port_id is not None:
-        fip = await _associate(tx, ctx, fip, port_id, fixed_ip_address)
+        fip = await _associate(tx, ctx, fip, port_id, fixed_ip_address, router_id)
+    elif router_id is not None:
+        raise bad("floatingip", "router_id cannot be specified without a port_id")
     elif fixed_ip_address is not None:
         raise bad("floatingip", "fixed_ip_address cannot be specified without a port_id")
     return fip
@@ -81,7 +83,12 @@ async def update_in(
     fip = await get(tx, rows.floating_ips, "floatingip", id)
     authority.require(ctx, "update_floatingip", authority.of_project(fip.project_id), set_)
     check_revision(fip.revision_number, revision)
+    if not changes:  # once an address had nothing but its port, and an empty change meant none (Neutron keeps to it)
+        changes = {"port_id": None}
     port_id, fixed = changes.pop("port_id", fip.port_id), changes.pop("fixed_ip_address", None)
+    router_id = changes.pop("router_id", None)
+    if router_id is not None and port_id is None:
+        raise bad("floatingip", "router_id cannot be specified without a port_id")
     if fixed is not None and port_id is None:
         raise bad("floatingip", "fixed_ip_address cannot be specified without a port_id")
     if changes.get("qos_policy_id") != fip.qos_policy_id:
@@ -92,16 +99,18 @@ async def update_in(
         fip = await rows.floating_ips.save(tx, fip, ctx.now_us, **changes)
     if port_id is None:
         return await _loosen(tx, ctx, fip) if fip.port_id is not None else fip
-    if port_id == fip.port_id and fixed in (None, fip.fixed_ip_address):
+    if port_id == fip.port_id and fixed in (None, fip.fixed_ip_address) and router_id in (None, fip.router_id):
         return fip
-    return await _associate(tx, ctx, fip, port_id, fixed)
+    return await _associate(tx, ctx, fip, port_id, fixed, router_id)
 
 
 def _forwarded(id: str) -> Conflict:
     return conflict("FipInUseByPortForwarding", f"Floating IP {id} in use by Port Forwarding resources.")
 
 
-async def _associate(tx: Transaction, ctx: RequestContext, fip: FloatingIp, port_id: str, fixed: str | None) -> FloatingIp:
+async def _associate(
+    tx: Transaction, ctx: RequestContext, fip: FloatingIp, port_id: str, fixed: str | None, router_id: str | None
+) -> FloatingIp:
     if await table.by(tx, "floatingip_id", fip.id):
         raise _forwarded(fip.id)
     port = await rows.ports.find(tx, port_id)
@@ -130,7 +139,10 @@ async def _associate(tx: Transaction, ctx: RequestContext, fip: FloatingIp, port
             "floatingip",
             f"Port {port_id} has multiple fixed IPv4 addresses.  Must provide a specific IPv4 address when assigning a floating IP",
         )
-    router_id = await router_for(tx, inner[0].subnet_id, fip.floating_network_id, port_id)
+    if router_id is None:
+        router_id = await router_for(tx, inner[0].subnet_id, fip.floating_network_id, port_id)
+    else:
+        await _check_router(tx, ctx, fip, router_id)
     for other in await rows.floating_ips.by(tx, "port_id", port_id):
         same = other.fixed_ip_address == inner[0].ip_address and other.floating_network_id == fip.floating_network_id
         if same and other.id != fip.id:
@@ -145,6 +157,17 @@ async def _associate(tx: Transaction, ctx: RequestContext, fip: FloatingIp, port
     )
     await _told(tx, fip)
     return fip
+
+
+async def _check_router(tx: Transaction, ctx: RequestContext, fip: FloatingIp, router_id: str) -> None:
+    """A router that the caller chose leads to the address's network; how it reaches the port is the caller's own affair (its routes)."""
+    router = await rows.routers.find(tx, router_id)
+    if router is None or not authority.sees(ctx, "router", authority.of_project(router.project_id)):
+        raise missing("router", router_id)
+    if not await gateways.leads_to(tx, router, fip.floating_network_id):
+        raise conflict(
+            "FloatingIPRouterNotOnNetwork", f"Router {router_id} has no gateway on external network {fip.floating_network_id}."
+        )
 
 
 async def router_for(tx: Transaction, subnet_id: str, network_id: str, port_id: str) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
+
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
-from moln.kernel.errors import Conflict
+from moln.kernel.errors import Conflict, Invalid
 from moln.network.model.networks import LOWEST_MTU, Network, highest_mtu
 from moln.network.model.ports import AUTO_DELETED, Owner
 from moln.network.model.sharing import EVERYONE, EXTERNAL, SHARED
-from moln.network.ops import authority, qos, sharing
-from moln.network.ops.addressing import random_int
+from moln.network.ops import authority, qos, segments, sharing
 from moln.network.ops.common import QUOTA, check_revision, check_zones, conflict, get, invalid, look_at, missing
 from moln.network.store import rows
-
-HIGHEST_VNI = (1 << 24) - 1
+from moln.network.store import segments as store
 
 
 async def find(db: Reader, network_id: str) -> Network | None:
@@ -49,8 +49,10 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
     if fields.get("qos_policy_id") is None and not external:
         fields["qos_policy_id"] = await qos.default_for(tx, project_id)
     await QUOTA.charge(tx, project_id, network=1)
-    kind, physical, number = fields.pop("network_type", None), fields.pop("physical_network", None), fields.pop("segmentation_id", None)
-    segment = await _segment(tx, ctx, kind, physical, number)
+    wanted = _segments_wanted(fields)
+    segment = await segments.choose_in(tx, ctx, project_id, *wanted[0])
+    if fields.get("qinq") and (fields.get("vlan_transparent") or segment["network_type"] != "vlan"):
+        raise invalid("qinq is for vlan networks, and not together with vlan_transparent")
     mtu = _mtu(ctx, segment["network_type"], fields.pop("mtu", None))
     now = ctx.now_us
     for on, name in ((shared, "shared_with"), (external, "external_to")):
@@ -59,11 +61,33 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
         await _check_one_default(tx, "")
     network = Network(id=ctx.new_id(), project_id=project_id, mtu=mtu, created_at=now, updated_at=now, **segment, **fields)
     await rows.networks.add(tx, network)
+    await segments.add_in(tx, ctx, network.id, segment)
+    for more in wanted[1:]:
+        await segments.add_in(tx, ctx, network.id, await segments.choose_in(tx, ctx, project_id, *more))
     for on, action in ((shared, SHARED), (external, EXTERNAL)):
         if on:
             await sharing.add_in(tx, ctx, project_id, "network", network.id, action)
     look_at(tx, "network", network.id)
     return network
+
+
+def check_mtu(network: Network, version: int) -> None:
+    """A network carries the smallest packets of an IP version. Raises: Conflict."""
+    if network.mtu < LOWEST_MTU[version]:
+        raise conflict("NetworkMTUSubnetConflict", f"MTU of {network.id} is not valid, subnet requires a minimum of {LOWEST_MTU[version]}")
+
+
+def _segments_wanted(fields: dict[str, Any]) -> list[tuple[str | None, str | None, int | None]]:
+    """Type, physical network and number of each segment that a new network is to have; takes what it reads out of `fields`."""
+    names = ("network_type", "physical_network", "segmentation_id")
+    single, many = [fields.pop(name, None) for name in names], fields.pop("segments", ())
+    if many and any(value is not None for value in single):
+        raise Invalid("Segments and provider values cannot both be set.", type="SegmentsSetInConjunctionWithProviders", field="segments")
+    wanted = [(one.get(names[0]), one.get(names[1]), one.get(names[2])) for one in many] or [(single[0], single[1], single[2])]
+    if any(wanted.count(one) > 1 for one in wanted if one[0] != "vlan" or one[2] is not None):
+        raise Invalid("Duplicate segment entry in request.", type="SegmentsContainDuplicateEntry", field="segments")
+    segments.check_many([one[0] or "geneve" for one in wanted])
+    return wanted
 
 
 def _mtu(ctx: RequestContext, network_type: Any, asked: int | None) -> int:
@@ -72,56 +96,7 @@ def _mtu(ctx: RequestContext, network_type: Any, asked: int | None) -> int:
         return most
     if asked > most:
         raise invalid(f"Requested MTU is too big, maximum is {most}")
-    if asked < LOWEST_MTU[4]:
-        raise invalid(f"Requested MTU is too small, minimum is {LOWEST_MTU[4]}")
     return asked
-
-
-async def _segment(tx: Transaction, ctx: RequestContext, kind: str | None, physical: str | None, number: int | None) -> dict[str, Any]:
-    """What carries the network: checked, and chosen where the caller left it open."""
-    settings = ctx.settings.network
-    if kind is None and (physical is not None or number is not None):
-        raise invalid("provider:network_type required")
-    kind = kind or "geneve"
-    if kind not in ("geneve", "vlan", "flat"):
-        raise invalid(f"provider:network_type {kind} is not supported")
-    if kind == "geneve":
-        if physical is not None:
-            raise invalid("provider:physical_network specified for geneve network")
-        low, high = 1, HIGHEST_VNI
-    else:
-        if physical is None:
-            raise invalid(f"physical_network required for {kind} provider network")
-        if physical not in settings.physical_networks:
-            raise invalid(f"physical_network '{physical}' unknown for {kind} provider network")
-        low, high = (int(part) for part in settings.vlans.split(":"))
-    if kind == "flat":
-        if number is not None:
-            raise invalid("segmentation_id specified for flat provider network")
-    elif number is None:
-        number = await _free_number(tx, ctx, kind, physical, low, min(high, 65535) if kind == "geneve" else high)
-    elif not low <= number <= high:
-        raise invalid(f"segmentation_id out of range ({low} through {high})")
-    network = Network(id="", project_id="", network_type=kind, physical_network=physical, segmentation_id=number)  # type: ignore[arg-type]
-    if await rows.has_segment(tx, rows.segment(network)):
-        raise _taken(kind, physical, number)
-    return {"network_type": kind, "physical_network": physical, "segmentation_id": number}
-
-
-def _taken(kind: str, physical: str | None, number: int | None) -> Conflict:
-    if kind == "flat":
-        return conflict("FlatNetworkInUse", f"Unable to create the flat network. Physical network {physical} is in use.")
-    if kind == "vlan":
-        return conflict("VlanIdInUse", f"Unable to create the network. The VLAN {number} on physical network {physical} is in use.")
-    return conflict("TunnelIdInUse", f"Unable to create the network. The tunnel ID {number} is in use.")
-
-
-async def _free_number(tx: Transaction, ctx: RequestContext, kind: str, physical: str | None, low: int, high: int) -> int:
-    for attempt in range(high - low + 1):
-        number = low + (random_int(ctx) % (high - low + 1) if attempt < 16 else attempt - 16)
-        if not await rows.has_segment(tx, f"{kind}:{physical or ''}:{number}"):
-            return number
-    raise conflict("NoNetworkAvailable", "Unable to create the network. No project network is available for allocation.")
 
 
 async def update_in(
@@ -141,6 +116,8 @@ async def update_in(
         changes = {k: v for k, v in changes.items() if k not in provider}
     if "mtu" in changes:
         changes["mtu"] = _mtu(ctx, network.network_type, changes["mtu"])
+        for subnet in await rows.subnets.by(tx, "network_id", id):
+            check_mtu(structs.replace(network, mtu=changes["mtu"]), subnet.ip_version)
     if "shared" in changes:
         try:
             network = await sharing.set_shared_in(tx, ctx, "network", network, changes.pop("shared"))
@@ -205,6 +182,8 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
             await ports.drop_in(tx, ctx, port)
     for subnet in await rows.subnets.by(tx, "network_id", id):
         await subnets.drop_in(tx, subnet)
+    for segment in await store.segments.by(tx, "network_id", id):
+        await store.segments.remove(tx, segment.id)
     await sharing.forget_in(tx, id)
     await rows.set_tags(tx, id, ())
     await rows.networks.remove(tx, id)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from msgspec import structs
 
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Forbidden, Invalid
-from moln.network.model.ports import MOST_ADDRESS_PAIRS, OWN_OWNERS, AddressPair, FixedIp, Port, is_network_owner
+from moln.network.model.ports import MOST_ADDRESS_PAIRS, OWN_OWNERS, AddressPair, Port, is_network_owner
 from moln.network.ops import security_groups
 from moln.network.ops.common import conflict
 
@@ -28,12 +28,12 @@ def check_owner(ctx: RequestContext, owner: str) -> None:
 
 
 async def groups_for(
-    tx: Transaction, ctx: RequestContext, port: Port, ips: Sequence[FixedIp], groups: Iterable[str] | None
+    tx: Transaction, ctx: RequestContext, port: Port, addressed: bool, groups: Iterable[str] | None
 ) -> tuple[str, ...]:
     """The groups a new port wears: those asked for, or its project's default one where a firewall applies. Raises: NotFound."""
     if groups is not None:
         return await security_groups.existing(tx, ctx, port.project_id, groups)
-    if not port.secured or not port.project_id or not ips or port.device_owner.startswith("network:"):
+    if not port.secured or not port.project_id or not addressed or port.device_owner.startswith("network:"):
         return ()
     return (await security_groups.default_id_in(tx, ctx, port.project_id),)
 

@@ -14,11 +14,12 @@ from moln.network.model.networks import Network
 from moln.network.model.ports import (
     OWN_OWNERS,
     FixedIp,
+    IpAllocation,
     Owner,
     Port,
     PortStatus,
 )
-from moln.network.ops import addressing, authority, logs, qos, security_groups
+from moln.network.ops import addressing, authority, logs, qos, security_groups, segments
 from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, look_at, missing
 from moln.network.ops.port_checks import check_owner, check_security, full_pairs, groups_for
 from moln.network.store import bindings, rows
@@ -118,16 +119,41 @@ async def add_in(
                 "MacAddressInUse", f"Unable to complete operation for network {network.id}. The mac address {port.mac_address} is in use."
             )
         port = structs.replace(port, mac_address=addressing.random_mac(ctx))
-    subnets = await rows.subnets.by(tx, "network_id", network.id)
-    ips = await addressing.give(tx, ctx, network, subnets, port, None if fixed_ips is None else [dict(f) for f in fixed_ips])
-    worn = await groups_for(tx, ctx, port, ips, groups)
+    ips, allocation = await _first_addresses(tx, ctx, network, port, fixed_ips)
+    worn = await groups_for(tx, ctx, port, bool(ips) or allocation == "deferred", groups)
     pairs = full_pairs(port, port.allowed_address_pairs)
-    port = structs.replace(port, fixed_ips=ips, security_groups=worn, allowed_address_pairs=pairs)
+    port = structs.replace(port, fixed_ips=ips, ip_allocation=allocation, security_groups=worn, allowed_address_pairs=pairs)
     check_security(port)
-    await tx_update(tx, port, fixed_ips=ips, security_groups=worn, allowed_address_pairs=pairs)
+    await tx_update(tx, port, fixed_ips=ips, ip_allocation=allocation, security_groups=worn, allowed_address_pairs=pairs)
     await rows.wear(tx, port.id, worn, fresh=True)
     _told(tx, port)
     return port
+
+
+async def _first_addresses(
+    tx: Transaction, ctx: RequestContext, network: Network, port: Port, wanted: Fixed | None
+) -> tuple[tuple[FixedIp, ...], IpAllocation]:
+    """A new port's addresses, and whether they come now, later, or never."""
+    subnets = await rows.subnets.by(tx, "network_id", network.id)
+    if wanted is not None:
+        ips = await addressing.give(tx, ctx, network, subnets, port, [dict(f) for f in wanted])
+        if port.host_id:
+            await segments.check_host(tx, port, ips, port.host_id)
+        return ips, "immediate" if wanted else "none"
+    near = await segments.subnets_at(tx, network, subnets, port.host_id)
+    if near is None:
+        return (), "deferred"
+    return await addressing.give(tx, ctx, network, near, port, None), "immediate"
+
+
+async def _at_host(tx: Transaction, ctx: RequestContext, network: Network, port: Port) -> dict[str, Any]:
+    """What else changes when a port comes to a node: it has its addresses now, where they waited for that. Raises: Conflict."""
+    if port.ip_allocation == "deferred" and not port.fixed_ips:
+        subnets = await rows.subnets.by(tx, "network_id", network.id)
+        near = await segments.subnets_at(tx, network, subnets, port.host_id)
+        return {"fixed_ips": await addressing.give(tx, ctx, network, near or [], port, None)}
+    await segments.check_host(tx, port, port.fixed_ips, port.host_id)
+    return {}
 
 
 async def tx_update(tx: Transaction, port: Port, **changes: Any) -> None:
@@ -187,6 +213,9 @@ async def change_in(tx: Transaction, ctx: RequestContext, network: Network, port
         if changes["host_id"] != port.host_id:  # who has the port waits for it no longer; nobody waits for one that is nowhere
             await bindings.forget(tx, port.id, changes["host_id"] or None)
     new = structs.replace(port, **changes)
+    if new.host_id not in ("", port.host_id) and fixed_ips is None:
+        changes |= await _at_host(tx, ctx, network, new)
+        new = structs.replace(new, **changes)
     if fixed_ips is not None:
         changes["fixed_ips"] = await _readdress(tx, ctx, network, new, fixed_ips)
         new = structs.replace(new, fixed_ips=changes["fixed_ips"])

@@ -31,6 +31,7 @@ async def create_in(
 ) -> Router:
     """Record a router, with its gateway if there is to be one. Raises: NotFound, Invalid, Forbidden, Conflict, OverQuota."""
     authority.require(ctx, "create_router", authority.of_project(project_id), set_)
+    fields.pop("ha", None)
     check_zones(ctx, fields.get("availability_zone_hints", ()))
     await flavors.check_usable(tx, fields.get("flavor_id"), L3)
     await QUOTA.charge(tx, project_id, router=1)
@@ -49,6 +50,7 @@ async def update_in(
     """Change what the caller gave; `gateway`: None or {} takes it away. Raises: NotFound, Forbidden, Invalid, Conflict."""
     router = await get(tx, rows.routers, "router", id)
     authority.require(ctx, "update_router", authority.of_project(router.project_id), set_)
+    changes.pop("ha", None)
     check_zones(ctx, changes.get("availability_zone_hints", ()))
     check_revision(router.revision_number, revision)
     if "gateway" in changes:
@@ -62,11 +64,12 @@ async def update_in(
 
 
 async def change_routes_in(
-    tx: Transaction, ctx: RequestContext, id: str, add: Sequence[Route] = (), remove: Sequence[Route] = ()
+    tx: Transaction, ctx: RequestContext, id: str, add: Sequence[Route] = (), remove: Sequence[Route] = (), *, revision: int | None = None
 ) -> Router:
     """Add and remove single routes, whoever else changes others meanwhile (extraroute-atomic)."""
     router = await get(tx, rows.routers, "router", id)
     authority.require(ctx, "update_router", authority.of_project(router.project_id))
+    check_revision(router.revision_number, revision)
     wanted = tuple(dict.fromkeys([*(r for r in router.routes if r not in remove), *add]))
     if wanted != router.routes:
         await _check_routes(tx, router, wanted)
@@ -114,7 +117,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
 
 
 async def add_interface_in(
-    tx: Transaction, ctx: RequestContext, id: str, *, subnet_id: str | None, port_id: str | None
+    tx: Transaction, ctx: RequestContext, id: str, *, subnet_id: str | None, port_id: str | None, revision: int | None = None
 ) -> tuple[Router, Port, list[str]]:
     """Join a subnet by the subnet's gateway address, or by a port of the caller's. The router, the port and the subnets joined.
 
@@ -122,6 +125,7 @@ async def add_interface_in(
     """
     router = await get(tx, rows.routers, "router", id)
     authority.require(ctx, "add_router_interface", authority.of_project(router.project_id))
+    check_revision(router.revision_number, revision)
     if (subnet_id is None) == (port_id is None):
         raise bad("router", "Cannot specify both subnet-id and port-id" if subnet_id else "Either subnet_id or port_id must be specified")
     port, subnet_ids = (
@@ -193,11 +197,12 @@ async def _join_by_port(tx: Transaction, ctx: RequestContext, router: Router, po
 
 
 async def remove_interface_in(
-    tx: Transaction, ctx: RequestContext, id: str, *, subnet_id: str | None, port_id: str | None
+    tx: Transaction, ctx: RequestContext, id: str, *, subnet_id: str | None, port_id: str | None, revision: int | None = None
 ) -> tuple[Router, Port, list[str]]:
     """Leave a subnet, or all subnets of a port. Raises: NotFound, Forbidden, Invalid, Conflict while floating addresses need it."""
     router = await get(tx, rows.routers, "router", id)
     authority.require(ctx, "remove_router_interface", authority.of_project(router.project_id))
+    check_revision(router.revision_number, revision)
     if subnet_id is None and port_id is None:
         raise bad("router", "Either subnet_id or port_id must be specified")
     meetings = await rows.meetings_of(tx, id)

@@ -94,6 +94,8 @@ async def existing(tx: Transaction, ctx: RequestContext, project_id: str, ids: I
     for id in wanted:
         if id not in found or not usable(ctx, found[id], project_id):
             raise missing("security_group", id)
+    if len({group.stateful for group in found.values()}) > 1:
+        raise conflict("SecurityGroupConflict", "Cannot apply both stateful and stateless security groups on the same port.")
     return wanted
 
 

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
-from moln.kernel.errors import Conflict
+from moln.kernel.errors import Conflict, Invalid, OverQuota
 from moln.network.model.ports import Owner
 from moln.network.model.sharing import ACTIONS, EVERYONE, EXTERNAL, SHARED, RbacPolicy
 from moln.network.ops import authority
@@ -41,11 +41,11 @@ async def create_in(
     if object_type == "subnetpool" and thing.address_scope_id is not None:
         scope = await get(tx, rows.address_scopes, "address_scope", thing.address_scope_id)
         if target_project not in (scope.project_id, *scope.shared_with) and EVERYONE not in scope.shared_with:
-            raise conflict(
-                "RbacPolicyInitError",
+            raise Invalid(
                 f"Failed to create RBAC policy on object {object_id} because Subnet pool is associated with an address scope not shared with target project.",
+                type="RbacPolicyInitError",
             )
-    policy = await add_in(tx, ctx, project_id, object_type, object_id, action, target_project)
+    policy = await add_in(tx, ctx, project_id, object_type, object_id, action, target_project, bounded=True)
     await _settle(tx, ctx, object_type, object_id)
     return policy
 
@@ -59,10 +59,18 @@ def _sees(ctx: RequestContext, object_type: str, thing: Any) -> bool:
 
 
 async def add_in(
-    tx: Transaction, ctx: RequestContext, project_id: str, object_type: str, object_id: str, action: str, target: str = EVERYONE
+    tx: Transaction, ctx: RequestContext, project_id: str, object_type: str, object_id: str, action: str, target: str = EVERYONE, *, bounded: bool = False
 ) -> RbacPolicy:
-    """The policy's row; the caller writes the object's own. Raises: Conflict for a second alike, OverQuota."""
-    await QUOTA.charge(tx, project_id, rbac_policy=1)
+    """The policy's row; the caller writes the object's own. Raises: Conflict for a second alike, OverQuota.
+
+    What `shared` and `router:external` make is counted, but never refused for the quota, as in Neutron.
+    """
+    try:
+        await QUOTA.charge(tx, project_id, rbac_policy=1)
+    except OverQuota:
+        if bounded:
+            raise
+        await QUOTA.refund(tx, project_id, rbac_policy=-1)
     now = ctx.now_us
     policy = RbacPolicy(
         id=ctx.new_id(), project_id=project_id, object_type=object_type, object_id=object_id, action=action, target_project=target,

@@ -13,10 +13,9 @@ from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Invalid
 from moln.network.model import addresses
 from moln.network.model.addresses import Cidr, Pool
-from moln.network.model.networks import LOWEST_MTU
 from moln.network.model.ports import AUTO_DELETED, METADATA_DEVICE, ROUTER_OWNERS, FixedIp, Owner, Port
 from moln.network.model.subnets import MOST_HOST_ROUTES, MOST_NAMESERVERS, Route, Subnet, check_ipv6_modes
-from moln.network.ops import addressing, authority, subnet_pools
+from moln.network.ops import addressing, authority, networks, segments, subnet_pools
 from moln.network.ops.common import QUOTA, bad, changed, check_revision, conflict, get, invalid, look_at, serve_metadata
 from moln.network.store import rows
 
@@ -35,14 +34,12 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
     authority.require(ctx, "create_subnet", authority.on_network(ctx, project_id, network), set_)
     await QUOTA.charge(tx, project_id, subnet=1)
     there = await rows.subnets.by(tx, "network_id", network.id)
+    await segments.check_subnet(tx, network, fields.get("segment_id"), there)
     cidr, pool = await _cidr(tx, ctx, project_id, fields, there)
     for other in there:
         if addresses.overlap(other.cidr, str(cidr)):
             raise invalid(f"Requested subnet with cidr: {cidr} for network: {network.id} overlaps with another subnet")
-    if network.mtu < LOWEST_MTU[cidr.version]:
-        raise conflict(
-            "NetworkMTUSubnetConflict", f"MTU of {network.id} is not valid, subnet requires a minimum of {LOWEST_MTU[cidr.version]}"
-        )
+    networks.check_mtu(network, cidr.version)
     gateway, pools = fields.pop("gateway_ip", ""), fields.pop("allocation_pools", None)
     if gateway == "":
         gateway = _first_address(cidr, pools)
@@ -60,6 +57,7 @@ async def create_in(tx: Transaction, ctx: RequestContext, *, project_id: str, se
         subnetpool_id=pool, created_at=now, updated_at=now, **fields,
     )  # fmt: skip
     await rows.subnets.add(tx, subnet)
+    await rows.networks.bump(tx, network, now)
     look_at(tx, "subnet", subnet.id)
     if subnet.is_auto_address:
         await _give_auto_addresses(tx, ctx, subnet)
@@ -215,6 +213,7 @@ async def update_in(
     if changes.get("enable_dhcp") is False and (subnet.ipv6_ra_mode or subnet.ipv6_address_mode):
         raise invalid("Cannot disable enable_dhcp with ipv6 attributes set")
     subnet = await rows.subnets.save(tx, subnet, ctx.now_us, **changes)
+    await rows.networks.bump(tx, network, ctx.now_us)
     look_at(tx, "subnet", id)
     if "enable_dhcp" in changes:
         await settle_metadata(tx, ctx, subnet)
@@ -251,6 +250,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, id: str, *, revision: 
             look_at(tx, "names", port.network_id)
         changed(tx, port)
     await drop_in(tx, subnet)
+    await rows.networks.bump(tx, network, ctx.now_us)
 
 
 async def drop_in(tx: Transaction, subnet: Subnet) -> None:

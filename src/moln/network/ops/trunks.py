@@ -58,17 +58,17 @@ async def _add(tx: Transaction, ctx: RequestContext, trunk: Trunk, asked: Asked)
     parent = await get(tx, rows.ports, "port", trunk.port_id)
     widest = (await get(tx, rows.networks, "network", parent.network_id)).mtu
     for one in asked:
-        port, network = await _port(tx, ctx, trunk.project_id, one["port_id"])
         kind, tag = one.get("segmentation_type"), one.get("segmentation_id")
-        if kind == "inherit":
-            kind, tag = network.network_type, network.segmentation_id
-        if kind is None or tag is None:
+        if kind is None or tag is None and kind != "inherit":
             raise invalid(
                 f"Invalid subport details '{one}': missing segmentation information. Must specify both segmentation_id and segmentation_type"
             )
+        port, network = await _port(tx, ctx, trunk.project_id, one["port_id"])
+        if kind == "inherit":
+            kind, tag = network.network_type, network.segmentation_id
         if kind != "vlan":
             raise invalid(f"Unknown segmentation_type '{kind}'")
-        if tag not in VLANS:
+        if tag is None or tag not in VLANS:
             raise invalid(f"Segmentation ID '{tag}' is not in range")
         if network.mtu > widest:
             raise conflict(
@@ -134,10 +134,11 @@ async def _let_down(tx: Transaction, ctx: RequestContext, trunk: Trunk, port_id:
     look_at(tx, "port", port_id)
 
 
-async def change_subports_in(tx: Transaction, ctx: RequestContext, id: str, action: str, asked: Asked) -> Trunk:
+async def change_subports_in(tx: Transaction, ctx: RequestContext, id: str, action: str, asked: Asked, revision: int | None = None) -> Trunk:
     """`add_subports` or `remove_subports`. Raises: NotFound, Forbidden, Invalid, Conflict."""
     trunk = await get(tx, store.trunks, "trunk", id)
     authority.require(ctx, action, authority.of_project(trunk.project_id))
+    check_revision(trunk.revision_number, revision)
     _check_enabled(trunk)
     trunk = await store.trunks.bump(tx, trunk, ctx.now_us)
     if action == "add_subports":

@@ -22,11 +22,6 @@ from moln.network.store.clauses import granted, shareable, tagged
 from moln.network.store.reads import CHUNK, Table
 
 
-def segment(network: Network) -> str:
-    """What no two networks may share."""
-    return f"{network.network_type}:{network.physical_network or ''}:{network.segmentation_id or ''}"
-
-
 async def mark_allocation(tx: Transaction, pool_id: str) -> bool:
     """Queue behind whoever else takes prefixes of the pool in this moment. False: the pool is gone."""
     return bool(await tx.run(ALLOCATE, id=pool_id))
@@ -47,7 +42,7 @@ def _public(name: str) -> Any:
 
 
 networks = Table(
-    t.networks, Network, computed={"segment": segment, "default_outside": lambda n: 1 if n.external and n.is_default else None},
+    t.networks, Network, computed={"default_outside": lambda n: 1 if n.external and n.is_default else None},
     extra={**shareable(t.networks), "seen_by": _public},
 )  # fmt: skip
 subnets = Table(
@@ -242,17 +237,19 @@ async def tags_of(db: Reader, ids: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
+WITH_TAG = Query(sa.select(t.tags.c.resource_id).where(t.tags.c.tag == sa.bindparam("tag")), str)
+
+
+async def tagged_with_all(db: Reader, tags: Iterable[str]) -> list[str]:
+    """Ids of what has every one of the tags."""
+    found = [set(await db.all(WITH_TAG, tag=tag)) for tag in dict.fromkeys(tags)]
+    return sorted(set.intersection(*found)) if found else []
+
+
 async def set_tags(tx: Transaction, resource_id: str, wanted: Iterable[str]) -> None:
     await tx.delete(t.tags, resource_id=resource_id)
     for tag in sorted(set(wanted)):
         await tx.insert(t.tags, {"resource_id": resource_id, "tag": tag})
-
-
-SEGMENT = Query(sa.select(t.networks.c.id).where(t.networks.c.segment == sa.bindparam("segment")), str)
-
-
-async def has_segment(db: Reader, segment_key: str) -> bool:
-    return await db.one(SEGMENT, segment=segment_key) is not None
 
 
 async def first_time(tx: Transaction, name: str) -> bool:

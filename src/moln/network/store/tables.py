@@ -57,17 +57,33 @@ networks = table(
     column("external_to"), column("is_default", INT), column("mtu", INT), column("network_type"), column("physical_network", null=True),
     column("segmentation_id", INT, null=True), column("port_security_enabled", INT), column("dns_domain"),
     column("availability_zone_hints"),
-    column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), column("segment", sa.Text, unique=True),
-    column("default_outside", INT, null=True, unique=True), column("vlan_transparent", INT), history=True,
+    column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True),
+    column("default_outside", INT, null=True, unique=True), column("vlan_transparent", INT), column("qinq", INT), history=True,
 )  # fmt: skip
-"""default_outside: 1 for the external network that is the default, so that there is one. segment: type, physical network and id as one text, so that no two networks share one."""
+"""default_outside: 1 for the external network that is the default, so that there is one."""
+
+segments = table(
+    "network_segments", *_standard(), column("network_id", sa.Text, sa.ForeignKey("networks.id"), index=True), column("name"),
+    column("network_type"), column("physical_network", null=True), column("segmentation_id", INT, null=True),
+    column("key", sa.Text, unique=True), history=True,
+)  # fmt: skip
+"""key: type, physical network and number as one text, so that no two segments share one."""
+
+segment_ranges = table(
+    "network_segment_ranges", *_standard(), column("name"), column("default", INT), column("shared", INT), column("network_type"),
+    column("physical_network", null=True), column("minimum", INT), column("maximum", INT), history=True,
+)  # fmt: skip
+
+hosts = table("network_hosts", column("name", sa.Text, unique=True), column("hostname"), column("physical_networks"))
+"""What the engine says of its nodes, for choosing addresses inside a transaction."""
 
 subnets = table(
     "subnets", *_standard(), column("name"), column("network_id", sa.Text, sa.ForeignKey("networks.id"), index=True), column("cidr"),
     column("ip_version", INT), column("gateway_ip", null=True), column("enable_dhcp", INT), column("allocation_pools"),
     column("dns_nameservers"), column("host_routes"), column("ipv6_ra_mode", null=True), column("ipv6_address_mode", null=True),
     column("service_types"), column("dns_publish_fixed_ip", INT),
-    column("subnetpool_id", sa.Text, sa.ForeignKey("subnet_pools.id"), null=True, index=True), history=True,
+    column("subnetpool_id", sa.Text, sa.ForeignKey("subnet_pools.id"), null=True, index=True),
+    column("segment_id", sa.Text, sa.ForeignKey("network_segments.id"), null=True, index=True), history=True,
 )  # fmt: skip
 
 ports = table(
@@ -75,7 +91,7 @@ ports = table(
     column("mac_address"), column("admin_state_up", INT), column("status"), column("device_id", sa.Text, index=True),
     column("device_owner"), column("fixed_ips"), column("allowed_address_pairs"), column("security_groups"),
     column("port_security_enabled", INT), column("extra_dhcp_opts"), column("host_id", sa.Text, index=True), column("vnic_type"),
-    column("vif_type"), column("profile"), column("dns_name"), column("dns_domain"),
+    column("vif_type"), column("profile"), column("dns_name"), column("dns_domain"), column("ip_allocation"),
     column("qos_policy_id", sa.Text, sa.ForeignKey("qos_policies.id"), null=True, index=True), sa.UniqueConstraint("network_id", "mac_address"),
     history=True,
 )  # fmt: skip

@@ -20,7 +20,7 @@ from moln.network.model.ports import OWN_OWNERS, PortStatus
 from moln.network.model.topology import Change, Desired, Topology
 from moln.network.ops import ports as port_ops
 from moln.network.ops.common import ENGINE
-from moln.network.store import rows
+from moln.network.store import rows, segments
 from moln.network.work.topology import everything, expand, partial
 
 log = logging.getLogger("moln.network")
@@ -131,11 +131,18 @@ class Engine:
         applied = await driver.apply(Desired(topology=topology, complete=True))
         if applied.written:
             log.info("the network engine was brought up to date: %d rows", applied.written)
+        await self._know_hosts(work, driver)
         carried = await driver.ups()
         for port in topology.ports.values():
             if port.device_owner not in OWN_OWNERS and (port.status == PortStatus.ACTIVE) != (port.id in carried and port.admin_state_up):
                 self.heard.setdefault(port.id, port.id in carried)
         self.period_s = max(self.recompute_s, 100 * (work.cloud.clock.monotonic() - self.whole_at))
+
+    async def _know_hosts(self, work: Work, driver: NetworkDriver) -> None:
+        """Write down which physical networks each node reaches, where that has changed."""
+        hosts = segments.hosts_of(await driver.chassis())
+        if hosts != await work.db.read(segments.all_hosts):
+            await work.write(segments.know_hosts, hosts)
 
     async def _changes(self, work: Work, driver: NetworkDriver) -> None:
         changes, self.changed = self.changed, set()

@@ -84,6 +84,13 @@ async def references_hold(cloud: Cloud) -> list[Violation]:
     return found
 
 
+async def segments_are_the_networks(cloud: Cloud) -> list[Violation]:
+    """Each network has a segment that is what its own row says of it."""
+    topology = await cloud.db.read(everything)
+    first = {s.network_id for s in topology.segments.values() if s.network_id in topology.networks and s.carries(topology.networks[s.network_id])}
+    return [Violation(f"network {id} has no segment that is what its row says") for id in topology.networks.keys() - first]
+
+
 async def quota_is_what_there_is(cloud: Cloud) -> list[Violation]:
     """Quota used equals what is counted."""
     counted: Counter[tuple[str, str]] = Counter()
@@ -138,6 +145,7 @@ def invariants(engine: Engine) -> tuple[Invariant, ...]:
         Invariant("network: addresses are held once, by the ports that say so", addresses_are_the_ports),
         Invariant("network: routers, ports, floating addresses and groups name what exists", references_hold),
         Invariant("network: what is shared is what RBAC policies say", sharing_is_what_policies_say),
+        Invariant("network: each network has its first segment", segments_are_the_networks),
         Invariant("network: quota used is what there is", quota_is_what_there_is),
         engine_holds_the_rows(engine),
     )

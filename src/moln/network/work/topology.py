@@ -11,7 +11,7 @@ from moln.network.model.logs import NetworkLog
 from moln.network.model.ports import Owner
 from moln.network.model.qos import QosRule
 from moln.network.model.topology import Carrier, Change, Topology, by_id
-from moln.network.store import bindings, qos, rows, trunks
+from moln.network.store import bindings, qos, rows, segments, trunks
 from moln.network.store.address_groups import address_groups
 from moln.network.store.logs import logs
 from moln.network.store.port_forwardings import port_forwardings
@@ -32,6 +32,7 @@ async def everything(db: Reader) -> Topology:
         address_groups=by_id(await address_groups.all(db)),
         subports=_carriers(await trunks.all_carried(db)),
         waiting=_waiting(await bindings.all_waiting(db)),
+        segments=by_id(await segments.segments.all(db)),
         logs=(kept := tuple(await logs.all(db))),
         worn=await _worn(db, kept),
     )
@@ -137,5 +138,6 @@ async def partial(db: Reader, changes: frozenset[Change]) -> Topology:
         qos=_by_policy(await qos.rules.by_any(db, "policy_id", policies)), forwardings=by_id(forwardings),
         address_groups=by_id(await address_groups.some(db, _ids(changes, "addresses"))),
         subports=_carriers(await trunks.carriers_of(db, ports)), waiting=_waiting(await bindings.waiting_for(db, ports)), logs=kept,
+        segments=by_id(await segments.segments.by_any(db, "network_id", [n.id for n in networks])),
         worn=await _worn(db, kept),
     )  # fmt: skip

@@ -22,6 +22,7 @@ from tests.contract.world import Client, Ids, World
 load_all_checks()
 CHECKED = CHECKS.get_by_names(["status_code_conformance", "content_type_conformance", "response_schema_conformance"])
 schemathesis.serializer.alias([f"application/openstack-images-v2.{n}-json-patch" for n in (0, 1)], "application/json")
+VARIANTS = 3  # of each generated request, with other ids, microversions and callers: sending costs less than generating
 METHODS = ("get", "put", "post", "patch", "delete", "head")
 
 
@@ -34,6 +35,20 @@ def without_security(document: dict[str, Any]) -> dict[str, Any]:
         for method in METHODS:
             item.get(method, {}).pop("security", None)
     return found
+
+
+PLAUSIBLE = {
+    "cidr": ["10.9.1.0/24", "2001:db8::/64"], "destination": ["10.0.0.0/8"], "nexthop": ["10.9.0.5"], "addresses": ["192.0.2.0/24"],
+    "prefixes": ["10.65.0.0/16"], "ip_address": ["10.9.0.77", "203.0.113.9"], "start": ["10.9.0.20"], "end": ["10.9.0.30"],
+    "fixed_ip_address": ["10.9.0.77"], "floating_ip_address": ["203.0.113.9"], "gateway_ip": ["10.9.0.1"], "internal_ip_address": ["10.9.0.2"],
+    "mac_address": ["fa:16:3e:00:00:01"], "remote_ip_prefix": ["10.0.0.0/8", "::/0"], "protocol": ["tcp", "udp", "icmp", "vnc"],
+    "object_type": ["network", "security_group", "qos_policy"], "action": ["access_as_shared", "access_as_external"], "target_tenant": ["*"],
+    "dns_domain": ["example.org."], "external_port_range": ["1000:1010"], "internal_port_range": ["1000:1010"], "host": ["sim-1"],
+    "binary": ["nova-compute", "cinder-volume"], "availability_zone": ["nova"], "disk_format": ["raw"], "container_format": ["bare"],
+    "status": ["available", "error"], "interface": ["public"], "url": ["http://example.org/"], "resource_class": ["VCPU", "CUSTOM_FUZZ"],
+    "traits": ["HW_CPU_X86_AVX"], "expires_at": ["2030-01-01T00:00:00"],
+}  # fmt: skip
+"""Values that mean something, for properties where any other text is refused at once."""
 
 
 class Filling:
@@ -75,10 +90,18 @@ class Filling:
 
     def _property(self, key: str, value: Any) -> Any:
         if isinstance(value, (dict, list)):
-            return self._body(value)
+            return [self._property(key, inner) for inner in value] if isinstance(value, list) else self._body(value)
+        if key in PLAUSIBLE and isinstance(value, str) and self._likely():
+            return self._chance.choice(PLAUSIBLE[key])
         if isinstance(value, str) and key.endswith(("_id", "Ref", "Id", "uuid")) and (real := self._ids.some(key, safe=True)) and self._likely():
             return self._chance.choice(real)
         return value
+
+
+def _alternatives(operation: Any) -> int:
+    """How many kinds of bodies an operation takes, more or less: a server has dozens of actions."""
+    content = operation.definition.raw.get("requestBody", {}).get("content", {})
+    return max((1 + len(kind["schema"].get("anyOf", ())) // 4 for kind in content.values()), default=1)
 
 
 class Finding:
@@ -104,12 +127,13 @@ class Fuzzer:
         self._operations = [found.ok() for found in schema.get_all_operations()]
 
     def round(self, world: World, number: int, until: float, examples: int) -> Iterator[str]:
-        """Every operation once more, in a random order. until: in time.monotonic(). Yields each one's name."""
+        """Every operation once more, in a random order, deletions last. until: in time.monotonic(). Yields each one's name."""
         self._world = world
         chance = random.Random(self.seed + number)
         self._filling = Filling(Ids(world, self.document, chance), chance)
         operations = list(self._operations)
         chance.shuffle(operations)
+        operations.sort(key=lambda operation: operation.method == "delete")  # things last until the others have had them
         for operation in operations:
             if time.monotonic() > until:
                 return
@@ -121,11 +145,14 @@ class Fuzzer:
     def _operation(self, operation: Any, mode: Any, examples: int, chance: random.Random) -> None:
         @hypothesis.seed(chance.getrandbits(32))
         @hypothesis.settings(
-            max_examples=examples, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck),
+            max_examples=examples * _alternatives(operation), deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
         def send(case: Any) -> None:
-            self._send(operation, case, chance)
+            drawn = copy.deepcopy((case.path_parameters, case.query, case.body))
+            for _ in range(VARIANTS):
+                case.path_parameters, case.query, case.body = copy.deepcopy(drawn)
+                self._send(operation, case, chance)
 
         with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # nothing breaks a rule of an operation that has none
             send()
@@ -134,6 +161,8 @@ class Fuzzer:
         who: Client = chance.choice([self._world.admin, self._world.admin, self._world.member])
         self._filling.case(case)
         headers = {"X-Auth-Token": who.token}
+        if "X-Subject-Token" in (case.headers or {}) and case.method != "DELETE":
+            headers["X-Subject-Token"] = self._world.member.token
         area = operation.tags[0] if operation.tags else ""
         if version := chance.choice(["latest", "latest", "", self._some_version(area, chance)]):
             headers["OpenStack-API-Version"] = f"{area} {version}"
@@ -157,8 +186,11 @@ class Fuzzer:
                 self._note(operation, what, example)
 
     def _some_version(self, area: str, chance: random.Random) -> str:
-        last = {"compute": (2, 100), "volume": (3, 70), "placement": (1, 39)}.get(area)
-        return f"{last[0]}.{chance.randint(0, last[1])}" if last else ""
+        said = self.document["components"]["parameters"].get(f"{area}-microversion")
+        if said is None:
+            return ""
+        (major, low), (_, high) = (map(int, said["x-openstack"][end].split(".")) for end in ("min-ver", "max-ver"))
+        return f"{major}.{chance.randint(low, high)}"
 
     def _note(self, operation: Any, what: str, example: str) -> None:
         key = (operation.label, what)

@@ -100,7 +100,7 @@ def _resource(path: str, resource: Resource) -> Described:
     }  # fmt: skip
     has_tags = "tags" in schema.attributes
     queries = {f"GET {path}": {*filters, *(NOT_FILTERS - {"verbose"}), *(TAG_FILTERS if has_tags else ())}, f"GET {one}": {"fields"}}
-    return Described(answers, bodies, queries)
+    return Described(answers, bodies, queries, {f"PUT {one}": ["If-Match"], f"DELETE {one}": ["If-Match"]})
 
 
 QUOTAS = dict.fromkeys(QUOTA.defaults, int)
@@ -114,6 +114,9 @@ AGENT = {"id?": str, "agent_type?": str, "binary?": str, "host?": str, "alive?":
 LINK = {"rel": str, "href": str}
 SUB_PORTS = {"sub_ports": [{"port_id": str, "segmentation_type?": str, "segmentation_id?": int}]}
 
+BINDING = {"host?": str, "vif_type?": str, "vif_details?": dict, "vnic_type?": str, "profile?": dict, "status?": str}
+BOUND, ONE_BOUND = "/v2.0/ports/{port_id}/bindings", "/v2.0/ports/{port_id}/bindings/{host}"
+GATEWAYS = [f"PUT /v2.0/routers/{{id}}/{verb}_external_gateways" for verb in ("add", "update", "remove")]
 ANSWERS: dict[str, Any] = {
     "GET /": {"versions": [{"id": str, "status": str, "links": [LINK]}]},
     "GET /v2.0": {"resources": [{"name": str, "collection": str, "links": [LINK]}]},
@@ -121,6 +124,13 @@ ANSWERS: dict[str, Any] = {
     "GET /v2.0/extensions/{alias}": {"extension": EXTENSION},
     "GET /v2.0/agents": {"agents": [AGENT]},
     "GET /v2.0/agents/{id}": {"agent": AGENT},
+    "PUT /v2.0/agents/{id}": {"agent": AGENT},
+    f"GET {BOUND}": {"bindings": [BINDING]},
+    f"POST {BOUND}": {"binding": BINDING},
+    f"GET {ONE_BOUND}": {"binding": BINDING},
+    f"PUT {ONE_BOUND}": {"binding": BINDING},
+    f"PUT {ONE_BOUND}/activate": {"binding": BINDING},
+    "GET /v2.0/log/loggable-resources": {"loggable_resources": [{"type": str}]},
     "GET /v2.0/availability_zones": {"availability_zones": [{"name": str, "resource": str, "state": str}]},
     "GET /v2.0/auto-allocated-topology/{project_id}": {"auto_allocated_topology": {"id": str, "project_id": str, "tenant_id": str}},
     "GET /v2.0/network-ip-availabilities": {"network_ip_availabilities": [AVAILABILITY]},
@@ -144,6 +154,10 @@ ANSWERS: dict[str, Any] = {
     "GET /v2.0/qos/rule-types/{rule_type}": {"rule_type": {"type": str, "drivers": [dict]}},
 }
 BODIES: dict[str, Any] = {
+    "PUT /v2.0/agents/{id}": {"agent": {"description?": str, "admin_state_up?": bool}},
+    f"POST {BOUND}": {"binding": {"host": str, "vnic_type?": str, "profile?": dict}},
+    f"PUT {ONE_BOUND}": {"binding": {"vnic_type?": str, "profile?": dict}},
+    **{path: {"router": {"external_gateways": [Given(TAKEN["external_gateway_info"])]}} for path in GATEWAYS},
     "PUT /v2.0/quotas/{project_id}": {"quota": {**QUOTA_VIEW, "force?": bool, "check_limit?": bool}},
     "PUT /v2.0/routers/{id}/add_router_interface": INTERFACE_BODY,
     "PUT /v2.0/routers/{id}/remove_router_interface": INTERFACE_BODY,
@@ -159,6 +173,8 @@ BODIES: dict[str, Any] = {
     "POST /v2.0/flavors/{id}/service_profiles": {"service_profile": {"id": str}},
 }
 QUERIES: dict[str, Any] = {
+    f"GET {BOUND}": ["fields", "host", "status", "vif_type", "vnic_type"],
+    f"GET {ONE_BOUND}": ["fields"],
     "GET /v2.0/extensions": ["alias"],
     "GET /v2.0/agents": ["agent_type", "alive", "binary", "fields", "host"],
     "GET /v2.0/agents/{id}": ["fields"],
@@ -170,11 +186,14 @@ QUERIES: dict[str, Any] = {
 
 
 def described() -> Described:
-    answers, bodies, queries = dict(ANSWERS), dict(BODIES), dict(QUERIES)
+    answers, bodies, queries, headers = dict(ANSWERS), dict(BODIES), dict(QUERIES), {}
+    there = {f"{route.method} {route.path}" for route in routes.all}
     for path, resource in PUBLISHED:
+        if path == "/v2.0/routers":
+            answers |= {key: Given(_wrapped("router", _view(resource.schema))) for key in GATEWAYS}
         of = _resource(path, resource)
-        there = {f"{route.method} {route.path}" for route in routes.all}
         answers.update((key, shape) for key, shape in of.answers.items() if key in there)
         bodies.update((key, shape) for key, shape in of.bodies.items() if key in there)
         queries.update((key, names) for key, names in of.queries.items() if key in there)
-    return Described(answers, bodies, queries, ERROR)
+        headers.update((key, names) for key, names in of.headers.items() if key in there and "{parent_id}" not in key)
+    return Described(answers, bodies, queries, headers, ERROR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,12 @@ load_all_checks()
 CHECKED = CHECKS.get_by_names(["status_code_conformance", "content_type_conformance", "response_schema_conformance"])
 schemathesis.serializer.alias([f"application/openstack-images-v2.{n}-json-patch" for n in (0, 1)], "application/json")
 VARIANTS = 3  # of each generated request, with other ids, microversions and callers: sending costs less than generating
+NEAR = 3  # changes of each body that was once taken
+JSON = "application/json"
+ODD = (
+    None, "", "a", " ", "é😀", "x" * 300, "0", "-1", "1e400", 0, -1, 1.5, 1 << 31, 1 << 62, True, False, [], {}, [None], [[]], {"a": None}, [{}], "::1",
+    "10.0.0.1", "default", "00000000-0000-0000-0000-000000000000",
+)  # fmt: skip
 METHODS = ("get", "put", "post", "patch", "delete", "head")
 
 
@@ -47,8 +54,35 @@ PLAUSIBLE = {
     "binary": ["nova-compute", "cinder-volume"], "availability_zone": ["nova"], "disk_format": ["raw"], "container_format": ["bare"],
     "status": ["available", "error"], "interface": ["public"], "url": ["http://example.org/"], "resource_class": ["VCPU", "CUSTOM_FUZZ"],
     "traits": ["HW_CPU_X86_AVX"], "expires_at": ["2030-01-01T00:00:00"],
+    **dict.fromkeys(("metadata", "extra_specs", "group_specs"), [{"fuzz": "2"}, {}]), "size": [1, 2], "new_size": [2], "networks": ["auto", "none"],
+    **dict.fromkeys(("is_public", "multiattach", "force", "protected", "no_snapshots", "bootable", "readonly"), [True, False, "true"]),
+    "os-volume-type-access:is_public": [True, False], "delete-volumes": [True, False],
 }  # fmt: skip
 """Values that mean something, for properties where any other text is refused at once."""
+
+
+def changed(body: Any, chance: random.Random) -> Any:
+    """The same with one thing in it odd, absent, twice, or nothing at all changed."""
+    found = copy.deepcopy(body)
+    places = list(_places(found))
+    if not places or chance.random() < 0.15:
+        return found
+    inside, key = chance.choice(places)
+    match chance.randrange(5):
+        case 0 if isinstance(inside, dict):
+            del inside[key]
+        case 1:
+            inside[key] = [inside[key], inside[key]]
+        case _:
+            inside[key] = copy.deepcopy(chance.choice(ODD))
+    return found
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place of a value inside another."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from _places(value[key])
 
 
 class Filling:
@@ -60,14 +94,14 @@ class Filling:
     def __init__(self, ids: Ids, chance: random.Random):
         self._ids, self._chance = ids, chance
 
-    def case(self, case: Any) -> None:
+    def case(self, case: Any, *, body: bool) -> None:
         safe = case.method != "GET"
         if case.path_parameters and self._likely():
             case.path_parameters.update(self._ids.values(case.operation.path, safe=safe))
         for name in case.query or {}:
             if (known := self._query(name, case.operation.path)) and self._likely():
                 case.query[name] = self._chance.choice(known)
-        if isinstance(case.body, (dict, list)):
+        if body and isinstance(case.body, (dict, list)):
             self._dropped = self._chance.choice(self.DROPPED)
             case.body = self._body(case.body)
 
@@ -89,10 +123,10 @@ class Filling:
         return {key: self._property(key, value[key]) for key in kept}
 
     def _property(self, key: str, value: Any) -> Any:
+        if key in PLAUSIBLE and self._likely() and not isinstance(value, list):
+            return copy.deepcopy(self._chance.choice(PLAUSIBLE[key]))
         if isinstance(value, (dict, list)):
             return [self._property(key, inner) for inner in value] if isinstance(value, list) else self._body(value)
-        if key in PLAUSIBLE and isinstance(value, str) and self._likely():
-            return self._chance.choice(PLAUSIBLE[key])
         if isinstance(value, str) and key.endswith(("_id", "Ref", "Id", "uuid")) and (real := self._ids.some(key, safe=True)) and self._likely():
             return self._chance.choice(real)
         return value
@@ -140,7 +174,19 @@ class Fuzzer:
             self._operation(operation, schemathesis.GenerationMode.POSITIVE, examples, chance)
             if operation.body:  # of text alone nothing is wrong
                 self._operation(operation, schemathesis.GenerationMode.NEGATIVE, examples, chance)
+            self._near_misses(operation, chance)
             yield operation.label
+
+    def _near_misses(self, operation: Any, chance: random.Random) -> None:
+        """Bodies that were taken when the world was made, with one value changed or missing: what a schema alone seldom reaches."""
+        path = re.compile(re.sub("{[^}]*}", "[^/]+", operation.path))
+        for client in (self._world.admin, self._world.member):
+            for body in [body for method, at, body in client.made if method.lower() == operation.method and body and path.fullmatch(at)]:
+                for _ in range(NEAR):
+                    case = operation.Case(
+                        path_parameters=dict.fromkeys(re.findall("{([^}]*)}", operation.path), "x"), body=changed(body, chance), media_type=JSON
+                    )
+                    self._send(operation, case, chance, refill=False)
 
     def _operation(self, operation: Any, mode: Any, examples: int, chance: random.Random) -> None:
         @hypothesis.seed(chance.getrandbits(32))
@@ -157,9 +203,10 @@ class Fuzzer:
         with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # nothing breaks a rule of an operation that has none
             send()
 
-    def _send(self, operation: Any, case: Any, chance: random.Random) -> None:
+    def _send(self, operation: Any, case: Any, chance: random.Random, *, refill: bool = True) -> None:
+        """refill: the body too gets ids of what there is, not only the path."""
         who: Client = chance.choice([self._world.admin, self._world.admin, self._world.member])
-        self._filling.case(case)
+        self._filling.case(case, body=refill)
         headers = {"X-Auth-Token": who.token}
         if "X-Subject-Token" in (case.headers or {}) and case.method != "DELETE":
             headers["X-Subject-Token"] = self._world.member.token

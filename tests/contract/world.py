@@ -18,6 +18,7 @@ class Client:
 
     def __init__(self, cloud: SimulatedCloud, token: str):
         self.cloud, self.token = cloud, token
+        self.made: list[tuple[str, str, Any]] = []  # method, path and body of what was taken
         self.headers = {"X-Auth-Token": token, **LATEST}
 
     def get(self, path: str) -> Any:
@@ -27,6 +28,7 @@ class Client:
     def make(self, method: str, path: str, body: Any = None) -> Any:
         answer = self.cloud.request(method, path, json=body, headers=self.headers)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        self.made.append((method, path, body))
         found = answer.json() if answer.content else {}
         return next(iter(found.values())) if isinstance(found, dict) and len(found) == 1 else found
 

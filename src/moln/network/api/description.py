@@ -116,7 +116,11 @@ SUB_PORTS = {"sub_ports": [{"port_id": str, "segmentation_type?": str, "segmenta
 
 BINDING = {"host?": str, "vif_type?": str, "vif_details?": dict, "vnic_type?": str, "profile?": dict, "status?": str}
 BOUND, ONE_BOUND = "/v2.0/ports/{port_id}/bindings", "/v2.0/ports/{port_id}/bindings/{host}"
-GATEWAYS = [f"PUT /v2.0/routers/{{id}}/{verb}_external_gateways" for verb in ("add", "update", "remove")]
+GATEWAYS = ["add_external_gateways", "update_external_gateways", "remove_external_gateways"]
+CHANGING = {
+    "/v2.0/routers": [*GATEWAYS, "add_extraroutes", "remove_extraroutes"], "/v2.0/address-groups": ["add_addresses", "remove_addresses"],
+}  # fmt: skip
+"""What changes a part of a thing and answers with all of it."""
 ANSWERS: dict[str, Any] = {
     "GET /": {"versions": [{"id": str, "status": str, "links": [LINK]}]},
     "GET /v2.0": {"resources": [{"name": str, "collection": str, "links": [LINK]}]},
@@ -149,6 +153,7 @@ ANSWERS: dict[str, Any] = {
     "PUT /v2.0/subnetpools/{id}/remove_prefixes": {"prefixes": [str]},
     "PUT /v2.0/subnetpools/{id}/onboard_network_subnets": [{"id": str, "cidr": str}],
     "GET /v2.0/service-providers": {"service_providers": [{"service_type": str, "name": str, "default": bool}]},
+    "POST /v2.0/flavors/{id}/service_profiles": {"service_profile": {"id": str, "name": str, "service_profiles": [str]}},
     "GET /v2.0/flavors/{id}/next_providers": {"next_providers": [{"driver": str, "provider": str}]},
     "GET /v2.0/qos/rule-types": {"rule_types": [{"type": str}]},
     "GET /v2.0/qos/rule-types/{rule_type}": {"rule_type": {"type": str, "drivers": [dict]}},
@@ -157,7 +162,7 @@ BODIES: dict[str, Any] = {
     "PUT /v2.0/agents/{id}": {"agent": {"description?": str, "admin_state_up?": bool}},
     f"POST {BOUND}": {"binding": {"host": str, "vnic_type?": str, "profile?": dict}},
     f"PUT {ONE_BOUND}": {"binding": {"vnic_type?": str, "profile?": dict}},
-    **{path: {"router": {"external_gateways": [Given(TAKEN["external_gateway_info"])]}} for path in GATEWAYS},
+    **{f"PUT /v2.0/routers/{{id}}/{verb}": {"router": {"external_gateways": [Given(TAKEN["external_gateway_info"])]}} for verb in GATEWAYS},
     "PUT /v2.0/quotas/{project_id}": {"quota": {**QUOTA_VIEW, "force?": bool, "check_limit?": bool}},
     "PUT /v2.0/routers/{id}/add_router_interface": INTERFACE_BODY,
     "PUT /v2.0/routers/{id}/remove_router_interface": INTERFACE_BODY,
@@ -189,8 +194,10 @@ def described() -> Described:
     answers, bodies, queries, headers = dict(ANSWERS), dict(BODIES), dict(QUERIES), {}
     there = {f"{route.method} {route.path}" for route in routes.all}
     for path, resource in PUBLISHED:
-        if path == "/v2.0/routers":
-            answers |= {key: Given(_wrapped("router", _view(resource.schema))) for key in GATEWAYS}
+        for verb in CHANGING.get(path, ()):
+            answers[f"PUT {path}/{{id}}/{verb}"] = Given(_wrapped(resource.schema.single, _view(resource.schema)))
+        if path == "/v2.0/trunks":
+            answers |= {f"PUT {path}/{{id}}/{verb}_subports": Given(_view(resource.schema)) for verb in ("add", "remove")}
         of = _resource(path, resource)
         answers.update((key, shape) for key, shape in of.answers.items() if key in there)
         bodies.update((key, shape) for key, shape in of.bodies.items() if key in there)

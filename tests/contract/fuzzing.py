@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,11 +18,15 @@ from hypothesis import HealthCheck, Phase
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.failures import Failure, FailureGroup
 from tests.contract.cloud import URL
+from tests.contract.filling import Filling, changed
 from tests.contract.world import Client, Ids, World
 
 load_all_checks()
 CHECKED = CHECKS.get_by_names(["status_code_conformance", "content_type_conformance", "response_schema_conformance"])
 schemathesis.serializer.alias([f"application/openstack-images-v2.{n}-json-patch" for n in (0, 1)], "application/json")
+VARIANTS = 3  # of each generated request, with other ids, microversions and callers: sending costs less than generating
+NEAR = 3  # changes of each body that was once taken
+JSON = "application/json"
 METHODS = ("get", "put", "post", "patch", "delete", "head")
 
 
@@ -36,49 +41,10 @@ def without_security(document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-class Filling:
-    """Puts ids of things that there are where a generated request has any text, mostly."""
-
-    LIKELY = 0.85
-    DROPPED = (0.0, 0.0, 0.5, 0.8)  # of the properties of a body: with all that may be given at once, hardly any is taken
-
-    def __init__(self, ids: Ids, chance: random.Random):
-        self._ids, self._chance = ids, chance
-
-    def case(self, case: Any) -> None:
-        safe = case.method != "GET"
-        if case.path_parameters and self._likely():
-            case.path_parameters.update(self._ids.values(case.operation.path, safe=safe))
-        for name in case.query or {}:
-            if (known := self._query(name, case.operation.path)) and self._likely():
-                case.query[name] = self._chance.choice(known)
-        if isinstance(case.body, (dict, list)):
-            self._dropped = self._chance.choice(self.DROPPED)
-            case.body = self._body(case.body)
-
-    def _likely(self) -> bool:
-        return self._chance.random() < self.LIKELY
-
-    def _query(self, name: str, path: str) -> list[str]:
-        known = {"limit": ["1", "2"], "sort_dir": ["asc", "desc"], "sort_key": ["id", "name", "created_at"], "all_tenants": ["1"]}
-        if name in ("marker", "id", "uuid"):
-            return self._ids.of("", path)
-        return known.get(name, self._ids.some(name, safe=False) if name.endswith("_id") else [])
-
-    def _body(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._body(inner) for inner in value]
-        if not isinstance(value, dict):
-            return value
-        kept = [key for key in value if len(value) == 1 or self._chance.random() >= self._dropped]
-        return {key: self._property(key, value[key]) for key in kept}
-
-    def _property(self, key: str, value: Any) -> Any:
-        if isinstance(value, (dict, list)):
-            return self._body(value)
-        if isinstance(value, str) and key.endswith(("_id", "Ref", "Id", "uuid")) and (real := self._ids.some(key, safe=True)) and self._likely():
-            return self._chance.choice(real)
-        return value
+def _alternatives(operation: Any) -> int:
+    """How many kinds of bodies an operation takes, more or less: a server has dozens of actions."""
+    content = operation.definition.raw.get("requestBody", {}).get("content", {})
+    return max((1 + len(kind["schema"].get("anyOf", ())) // 4 for kind in content.values()), default=1)
 
 
 class Finding:
@@ -104,36 +70,55 @@ class Fuzzer:
         self._operations = [found.ok() for found in schema.get_all_operations()]
 
     def round(self, world: World, number: int, until: float, examples: int) -> Iterator[str]:
-        """Every operation once more, in a random order. until: in time.monotonic(). Yields each one's name."""
+        """Every operation once more, in a random order, deletions last. until: in time.monotonic(). Yields each one's name."""
         self._world = world
         chance = random.Random(self.seed + number)
         self._filling = Filling(Ids(world, self.document, chance), chance)
         operations = list(self._operations)
         chance.shuffle(operations)
+        operations.sort(key=lambda operation: operation.method == "delete")  # things last until the others have had them
         for operation in operations:
             if time.monotonic() > until:
                 return
             self._operation(operation, schemathesis.GenerationMode.POSITIVE, examples, chance)
             if operation.body:  # of text alone nothing is wrong
                 self._operation(operation, schemathesis.GenerationMode.NEGATIVE, examples, chance)
+            self._near_misses(operation, chance)
             yield operation.label
+
+    def _near_misses(self, operation: Any, chance: random.Random) -> None:
+        """Bodies that were taken when the world was made, with one value changed or missing: what a schema alone seldom reaches."""
+        path = re.compile(re.sub("{[^}]*}", "[^/]+", operation.path))
+        for client in (self._world.admin, self._world.member):
+            for body in [body for method, at, body in client.made if method.lower() == operation.method and body and path.fullmatch(at)]:
+                for _ in range(NEAR):
+                    case = operation.Case(
+                        path_parameters=dict.fromkeys(re.findall("{([^}]*)}", operation.path), "x"), body=changed(body, chance), media_type=JSON
+                    )
+                    self._send(operation, case, chance, refill=False)
 
     def _operation(self, operation: Any, mode: Any, examples: int, chance: random.Random) -> None:
         @hypothesis.seed(chance.getrandbits(32))
         @hypothesis.settings(
-            max_examples=examples, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck),
+            max_examples=examples * _alternatives(operation), deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
         def send(case: Any) -> None:
-            self._send(operation, case, chance)
+            drawn = copy.deepcopy((case.path_parameters, case.query, case.body))
+            for _ in range(VARIANTS):
+                case.path_parameters, case.query, case.body = copy.deepcopy(drawn)
+                self._send(operation, case, chance)
 
         with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # nothing breaks a rule of an operation that has none
             send()
 
-    def _send(self, operation: Any, case: Any, chance: random.Random) -> None:
+    def _send(self, operation: Any, case: Any, chance: random.Random, *, refill: bool = True) -> None:
+        """refill: the body too gets ids of what there is, not only the path."""
         who: Client = chance.choice([self._world.admin, self._world.admin, self._world.member])
-        self._filling.case(case)
+        self._filling.case(case, body=refill)
         headers = {"X-Auth-Token": who.token}
+        if "X-Subject-Token" in (case.headers or {}) and case.method != "DELETE":
+            headers["X-Subject-Token"] = self._world.member.token
         area = operation.tags[0] if operation.tags else ""
         if version := chance.choice(["latest", "latest", "", self._some_version(area, chance)]):
             headers["OpenStack-API-Version"] = f"{area} {version}"
@@ -157,8 +142,11 @@ class Fuzzer:
                 self._note(operation, what, example)
 
     def _some_version(self, area: str, chance: random.Random) -> str:
-        last = {"compute": (2, 100), "volume": (3, 70), "placement": (1, 39)}.get(area)
-        return f"{last[0]}.{chance.randint(0, last[1])}" if last else ""
+        said = self.document["components"]["parameters"].get(f"{area}-microversion")
+        if said is None:
+            return ""
+        (major, low), (_, high) = (map(int, said["x-openstack"][end].split(".")) for end in ("min-ver", "max-ver"))
+        return f"{major}.{chance.randint(low, high)}"
 
     def _note(self, operation: Any, what: str, example: str) -> None:
         key = (operation.label, what)

@@ -45,6 +45,7 @@ def test_every_action_is_in_it(described):
             assert f'"action-name": "{route.action}"' in json.dumps(body), route.action
 
 
+@pytest.mark.slow
 def test_it_is_a_valid_description(described):
     validate(described)
 

@@ -18,6 +18,7 @@ class Client:
 
     def __init__(self, cloud: SimulatedCloud, token: str):
         self.cloud, self.token = cloud, token
+        self.made: list[tuple[str, str, Any]] = []  # method, path and body of what was taken
         self.headers = {"X-Auth-Token": token, **LATEST}
 
     def get(self, path: str) -> Any:
@@ -27,6 +28,7 @@ class Client:
     def make(self, method: str, path: str, body: Any = None) -> Any:
         answer = self.cloud.request(method, path, json=body, headers=self.headers)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        self.made.append((method, path, body))
         found = answer.json() if answer.content else {}
         return next(iter(found.values())) if isinstance(found, dict) and len(found) == 1 else found
 
@@ -97,6 +99,8 @@ class World:
         make("POST", f"/compute/v2.1/flavors/{self.flavor}/os-extra_specs", {"extra_specs": {"fuzz": "1"}})
         make("POST", "/compute/v2.1/os-aggregates", {"aggregate": {"name": "fuzz-aggregate"}})
         make("POST", "/volume/v3/types", {"volume_type": {"name": "fuzz-type", "extra_specs": {"fuzz": "1"}}})
+        make("POST", "/volume/v3/qos-specs", {"qos_specs": {"name": "fuzz-qos", "fuzz": "1"}})
+        self.group_type = make("POST", "/volume/v3/group_types", {"group_type": {"name": "fuzz-groups", "group_specs": {"fuzz": "1"}}})["id"]
         provider = make("POST", "/placement/resource_providers", {"name": "fuzz-provider"})["uuid"]
         inventory = {"resource_provider_generation": 0, "inventories": {"VCPU": {"total": 8}}}
         make("PUT", f"/placement/resource_providers/{provider}/inventories", inventory)
@@ -134,6 +138,7 @@ class World:
         sharing = {"object_type": "network", "object_id": self.network, "action": "access_as_shared", "target_tenant": "fuzz"}
         self.admin.make("POST", "/network/v2.0/rbac-policies", {"rbac_policy": sharing})
         self.admin.make("POST", f"/network/v2.0/qos/policies/{policy}/dscp_marking_rules", {"dscp_marking_rule": {"dscp_mark": 8}})
+        self.admin.make("POST", "/network/v2.0/log/logs", {"log": {"name": "fuzz-log", "resource_type": "security_group"}})
         self.admin.make("POST", "/network/v2.0/flavors", {"flavor": {"name": "fuzz-flavor", "service_type": "L3_ROUTER_NAT"}})
 
     def _volumes(self) -> None:
@@ -143,11 +148,15 @@ class World:
             self._wait(f"/volume/v3/volumes/{volume}", "volume", "available")
         make("POST", "/volume/v3/snapshots", {"snapshot": {"volume_id": volumes[0], "name": "fuzz-snapshot", "metadata": {"fuzz": "1"}}})
         make("POST", "/volume/v3/volume-transfers", {"transfer": {"volume_id": volumes[1], "name": "fuzz-transfer"}})
+        [kind] = [t["id"] for t in self.member.get("/volume/v3/types")["volume_types"] if t["name"] == "fuzz-type"]
+        make("POST", "/volume/v3/groups", {"group": {"name": "fuzz-group", "group_type": self.group_type, "volume_types": [kind]}})
         self.volume = volumes[2]
 
     def _servers(self) -> None:
         make = self.member.make
-        make("POST", "/compute/v2.1/os-keypairs", {"keypair": {"name": "fuzz-key", "type": "ssh", "public_key": PUBLIC_KEY}})
+        for own in (make, self.admin.make):
+            own("POST", "/compute/v2.1/os-keypairs", {"keypair": {"name": "fuzz-key", "type": "ssh", "public_key": PUBLIC_KEY}})
+        make("POST", "/compute/v2.1/os-server-groups", {"server_group": {"name": "fuzz-group", "policy": "soft-affinity"}})
         for number in range(2):
             server = {"name": f"fuzz-{number}", "imageRef": self.image, "flavorRef": self.flavor, "networks": [{"uuid": self.network}],
                       "metadata": {"fuzz": "1"}, "tags": ["fuzz"]}  # fmt: skip
@@ -174,6 +183,13 @@ ALIKE = {
     "aggregate": "os-aggregates", "consumer": "servers", "address_scope": "address-scopes", "new": "types",
 }  # fmt: skip
 """A variable's or a property's name without its `_id`, and the collection whose ids may stand there."""
+
+
+FIXED = {
+    "host_name": ["sim-1"], "host": ["sim-1"], "class_name": ["default"], "key": ["fuzz"], "tag": ["fuzz"], "pattern": ["sim"],
+    "rule_type": ["bandwidth_limit", "dscp_marking"], "before": ["2026-01-01 00:00:00"],
+}  # fmt: skip
+"""What else variables may be."""
 
 
 def _word(name: str) -> str:
@@ -225,14 +241,15 @@ class Ids:
                 for values in outer[: self.PARENTS]:
                     found += [values | {last: id} for id in self._listed(before.format(**values))]
             if not found:
-                ids = self._chance.sample(alike := self.of(last, before), min(self.MOST, len(alike)))
+                alike = FIXED.get(last) or self.of(last, before)
+                ids = self._chance.sample(alike, min(self.MOST, len(alike)))
                 found = [values | {last: id} for values in outer[: self.MOST] for id in ids]
             self._found[path] = found
         return self._found[path]
 
     def of(self, name: str, path: str = "") -> list[str]:
         """Ids for a variable or property. path: up to the variable."""
-        if path in self.by_list:
+        if self.by_list.get(path):
             return self.by_list[path]
         service, last = "/" + path.strip("/").partition("/")[0], path.rstrip("/").rpartition("/")[2]
         for word in (_word(last), _word(name)):

@@ -73,6 +73,11 @@ async def show_lid(ctx: RequestContext, pot_id: str) -> dict[str, Any]:
     return {}
 
 
+@routes.put("/v2/pots/{pot_id}/lid", status=201)
+async def put_lid(ctx: RequestContext, pot_id: str) -> Reply:
+    return Reply(headers={"Location": f"{ctx.settings.public_url}/pot/v2/pots/{pot_id}"})
+
+
 @routes.delete("/v2/pots/{pot_id}")
 async def delete_pot(ctx: RequestContext, pot_id: str) -> None:
     return None
@@ -326,6 +331,14 @@ async def test_links_never_come_from_the_host_header(client: httpx.AsyncClient) 
         answer = await client.get("/pot/v2/pots/1", headers=headers)
         assert answer.json()["link"] == "http://127.0.0.1:5000/pot/v2/pots/1"
         assert "evil" not in answer.text
+
+
+@pytest.mark.parametrize("name", ["naïve 壺", "a\r\nSet-Cookie: b=c", "50%", "a\x7fb"])
+async def test_a_location_is_an_address_whatever_is_in_the_path(client: httpx.AsyncClient, name: str) -> None:
+    answer = await client.put(f"/pot/v2/pots/{quote(name, safe='')}/lid")
+    assert answer.status_code == 201
+    assert answer.headers["Location"].isascii() and "Set-Cookie" not in answer.headers
+    assert answer.headers["Location"].endswith("/pots/" + quote(name, safe=":="))
 
 
 def test_a_page_is_bounded_whatever_is_asked() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from moln.compute.api import server_actions, server_devices, server_lists
+from moln.compute.api import server_actions, server_devices, server_lists, volumes_boot
 from moln.compute.api.instance_actions import PATH as ACTIONS
 from moln.compute.api.instance_actions import ActionView
+from moln.compute.api.proxy_floating_ips import Pool
+from moln.compute.api.routes import routes
 from moln.compute.api.server_parts import META, TAGS
 from moln.compute.api.server_views import FaultView, ImageRef
+from moln.compute.api.shelving import Unshelve
 from moln.kernel.http.schemas import Described
 
 ERROR = {str: {"code": int, "message": str, "retryAfter?": str}}
@@ -136,10 +139,70 @@ ANSWERS: dict[str, Any] = {
     "GET /v2.1/os-availability-zone": {"availabilityZoneInfo": [ZONE]},
     "GET /v2.1/os-availability-zone/detail": {"availabilityZoneInfo": [ZONE]},
 }  # fmt: skip
+IMAGE = {"id": str, "name": str | None, "links": LINKS}
+FULL_IMAGE = IMAGE | {"minRam": int, "minDisk": int, "metadata": {str: str}, "created": str, "updated": str, "status": str, "progress": int}
+OLD_FLOATING_IP = {"id": str, "ip": str, "fixed_ip": str | None, "instance_id": str | None, "pool": str}
+OLD_RULE = {"id": str, "parent_group_id": str, "ip_protocol": str | None, "from_port": int | None, "to_port": int | None, "group": dict, "ip_range": dict}
+OLD_GROUP = {"id": str, "name": str, "description": str, "tenant_id": str, "rules": [OLD_RULE]}
+OLD_VOLUME = {"id": str, "status": str, "size": int, "displayName": str | None, "metadata": {str: str}, "attachments": [dict]}
+OLD_SNAPSHOT = {"id": str, "volumeId": str, "status": str, "size": int, "createdAt": str, "displayName": str | None, "displayDescription": str | None}
+OLD_NETWORK = {"id": str, "label": str, "cidr": str | None}
+SERVER_GROUP = {
+    "id": str, "name": str, "members": [str], "policy?": str, "rules?": dict, "policies?": [str], "metadata?": dict, "project_id?": str, "user_id?": str,
+}  # fmt: skip
+USAGE = {"tenant_id": str, "start": str, "stop": str, "total_hours": float, "server_usages?": [dict]}
+NO_USAGE = {"tenant_id?": str}
+AUDIT = {"period_beginning": str, "period_ending": str, "num_hosts": int, "hosts_not_run": [str], "overall_status": str, "log": dict}
+ANSWERS |= {
+    "GET /v2/": {"version": VERSION},
+    "GET /v2.1/versions/{id}": {"version": VERSION},
+    "GET /v2.1/images": {"images": [IMAGE], "images_links?": LINKS},
+    "GET /v2.1/images/detail": {"images": [FULL_IMAGE], "images_links?": LINKS},
+    "GET /v2.1/images/{image_id}": {"image": FULL_IMAGE},
+    **{f"{method} /v2.1/images/{{image_id}}/metadata": METADATA for method in ("GET", "POST", "PUT")},
+    **{f"{method} /v2.1/images/{{image_id}}/metadata/{{key}}": ITEM for method in ("GET", "PUT")},
+    "GET /v2.1/os-floating-ip-pools": {"floating_ip_pools": [{"name": str}]},
+    "GET /v2.1/os-floating-ips": {"floating_ips": [OLD_FLOATING_IP]},
+    "POST /v2.1/os-floating-ips": {"floating_ip": OLD_FLOATING_IP},
+    "GET /v2.1/os-floating-ips/{floating_ip_id}": {"floating_ip": OLD_FLOATING_IP},
+    "GET /v2.1/os-security-groups": {"security_groups": [OLD_GROUP]},
+    "POST /v2.1/os-security-groups": {"security_group": OLD_GROUP},
+    "GET /v2.1/os-security-groups/{security_group_id}": {"security_group": OLD_GROUP},
+    "PUT /v2.1/os-security-groups/{security_group_id}": {"security_group": OLD_GROUP},
+    "POST /v2.1/os-security-group-rules": {"security_group_rule": OLD_RULE},
+    "GET /v2.1/os-volumes": {"volumes": [OLD_VOLUME]},
+    "GET /v2.1/os-volumes/detail": {"volumes": [OLD_VOLUME]},
+    "POST /v2.1/os-volumes": {"volume": OLD_VOLUME},
+    "GET /v2.1/os-volumes/{volume_id}": {"volume": OLD_VOLUME},
+    "GET /v2.1/os-snapshots": {"snapshots": [OLD_SNAPSHOT]},
+    "GET /v2.1/os-snapshots/detail": {"snapshots": [OLD_SNAPSHOT]},
+    "POST /v2.1/os-snapshots": {"snapshot": OLD_SNAPSHOT},
+    "GET /v2.1/os-snapshots/{snapshot_id}": {"snapshot": OLD_SNAPSHOT},
+    "GET /v2.1/os-networks": {"networks": [OLD_NETWORK]},
+    "GET /v2.1/os-networks/{network_id}": {"network": OLD_NETWORK},
+    "GET /v2.1/os-tenant-networks": {"networks": [OLD_NETWORK]},
+    "GET /v2.1/os-tenant-networks/{network_id}": {"network": OLD_NETWORK},
+    "GET /v2.1/os-server-groups": {"server_groups": [SERVER_GROUP]},
+    "POST /v2.1/os-server-groups": {"server_group": SERVER_GROUP},
+    "GET /v2.1/os-server-groups/{group_id}": {"server_group": SERVER_GROUP},
+    "GET /v2.1/os-hosts": {"hosts": [{"host_name": str, "service": str, "zone": str}]},
+    "GET /v2.1/os-hosts/{host_name}": {"host": [{"resource": {"host": str, "project": str, "cpu": int, "memory_mb": int, "disk_gb": int}}]},
+    "PUT /v2.1/os-hosts/{host_name}": {"host": str, "status": str},
+    "GET /v2.1/os-simple-tenant-usage": {"tenant_usages": [USAGE], "tenant_usages_links?": LINKS},
+    "GET /v2.1/os-simple-tenant-usage/{project}": {"tenant_usage": (USAGE, NO_USAGE), "tenant_usage_links?": LINKS},
+    "GET /v2.1/os-instance_usage_audit_log": {"instance_usage_audit_logs": AUDIT},
+    "GET /v2.1/os-instance_usage_audit_log/{before}": {"instance_usage_audit_log": AUDIT},
+    f"GET {ONE}/diagnostics": ({str: int}, {"state": str, "driver": str, "uptime": int, "num_cpus": int, "memory_details": dict}),
+    f"GET {ONE}/topology": {"nodes": list, "pagesize_kb": int | None},
+    f"GET {ONE}/os-server-password": {"password": str},
+    f"POST {ACTION}#rescue": {"adminPass": str},
+}  # fmt: skip
 BODIES: dict[str, Any] = {
     "POST /v2.1/flavors/{flavor_id}/os-extra_specs": {"extra_specs": SPECS},
     "PUT /v2.1/flavors/{flavor_id}/os-extra_specs/{key}": SPECS,
     f"POST {ACTION}#lock": {"lock": (None, {"locked_reason": str})},
+    f"POST {ACTION}#unshelve": ({"unshelve": Any}, Unshelve),
+    "POST /v2.1/os-floating-ips": (None, Pool),
     f"POST {CARDS}": (server_devices.CardCreate, {"interfaceAttachment?": dict}),
 }
 PAGING = ["limit", "marker"]
@@ -165,5 +228,24 @@ QUERIES: dict[str, Any] = {
 }
 
 
+QUERIES |= {
+    "GET /v2.1/images": [*PAGING, "changes-since", "minDisk", "minRam", "name", "server", "status", "type"],
+    "GET /v2.1/images/detail": [*PAGING, "changes-since", "minDisk", "minRam", "name", "server", "status", "type"],
+    "GET /v2.1/os-security-groups": ["all_tenants", "limit", "offset"],
+    **{f"GET /v2.1/{name}": ["limit", "offset"] for name in ("os-volumes", "os-volumes/detail", "os-snapshots", "os-snapshots/detail")},
+    "GET /v2.1/os-server-groups": ["all_projects", "limit", "offset"],
+    "GET /v2.1/os-hosts": ["zone"],
+    "GET /v2.1/os-simple-tenant-usage": [*PAGING, "detailed", "end", "start"],
+    "GET /v2.1/os-simple-tenant-usage/{project}": [*PAGING, "end", "start"],
+}
+
+
 def described() -> Described:
-    return Described(ANSWERS, BODIES, QUERIES, ERROR)
+    return Described(*(_under_old_names(of) for of in (ANSWERS, BODIES, QUERIES)), error=ERROR)
+
+
+def _under_old_names(of: dict[str, Any]) -> dict[str, Any]:
+    """With what /os-volumes_boot, which is /servers, answers and takes."""
+    there = {f"{route.method} {route.path}" for route in routes.all}
+    old = {key.replace(volumes_boot.SERVERS, volumes_boot.OLD, 1): shape for key, shape in of.items()}
+    return of | {key: shape for key, shape in old.items() if key.partition("#")[0] in there}

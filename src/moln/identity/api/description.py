@@ -78,7 +78,7 @@ def described() -> Described:
         queries[f"GET {path}"] = [*FILTERS[name], *([] if name in UNPAGED else PAGING)]
     answers["GET /v3/projects/{project_id}"] = {"project": VIEWS["project"] | {"parents?": Any, "subtree?": Any}}
     answers |= {f"GET {path}": _page_of("role") for path in GRANTS}
-    return Described(answers, bodies, queries, KEYSTONE_FAULT)
+    return Described(answers, bodies, queries, HEADERS, KEYSTONE_FAULT)
 
 
 GRANTS = [
@@ -121,6 +121,7 @@ ANSWERS: dict[str, Any] = {
     f"GET {IMPLIED}": {"role_inference": INFERENCE, "links": SELF},
     f"PUT {IMPLIED}": {"role_inference": INFERENCE, "links": SELF},
 }
+HEADERS = {f"{method} /v3/auth/tokens": ["X-Subject-Token"] for method in ("GET", "HEAD", "DELETE")}
 BODIES: dict[str, Any] = {
     "POST /v3/auth/tokens": {"auth": tokens._Auth},
     "POST /v3/users/{user_id}/password": {"user": users._PasswordChange},

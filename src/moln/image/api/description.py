@@ -71,4 +71,4 @@ def described() -> Described:
     ranges = {f"{name}_{end}" for name in NUMBERS for end in ("min", "max")}
     others = {"created_at", "limit", "marker", "member_status", "os_hidden", "protected", "sort", "sort_dir", "sort_key", "tag", "updated_at", "visibility"}
     queries = {"GET /v2/images": PLAIN_FILTERS | OTHER_COLUMNS | ranges | others}
-    return Described(answers, bodies, queries, PAGE, "text/html")
+    return Described(answers, bodies, queries, {"GET /v2/images/{image_id}/file": ["Range"]}, PAGE, "text/html")

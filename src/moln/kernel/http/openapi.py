@@ -63,7 +63,7 @@ def _check(by_path: dict[str, dict[str, list[Route]]], described: dict[str, Desc
             for route in found:
                 known.setdefault(route.service.name, set()).update((_key(route), _key(route, action=False)))
     for area, said in described.items():
-        if strange := {*said.answers, *said.bodies, *said.queries} - known.get(area, set()):
+        if strange := {*said.answers, *said.bodies, *said.queries, *said.headers} - known.get(area, set()):
             raise ValueError(f"{area} describes what it does not have: {sorted(strange)}")
 
 
@@ -115,6 +115,7 @@ class _Writer:
                     "name": "OpenStack-API-Version", "in": "header",
                     "description": f"A microversion from {_text(service.min_version)} (without the header) to {_text(service.max_version)}.",
                     "schema": {"type": "string", "pattern": rf"^{service.header} (latest|\d+\.\d+)$"},
+                    "x-openstack": {"min-ver": _text(service.min_version), "max-ver": _text(service.max_version)},
                 }  # fmt: skip
 
     def _fault(self, shape: Any, media_type: str, what: str) -> dict[str, Any]:
@@ -168,6 +169,8 @@ class _Writer:
             elif route.query is not None:
                 names = self._said(route, "queries")
                 found |= {name: {"name": name, "in": "query", "schema": {"type": "string"}} for name in sorted(names if names is not ... else ())}
+            names = self._said(route, "headers")
+            found |= {name: {"name": name, "in": "header", "schema": {"type": "string"}} for name in (names if names is not ... else ())}
         name = routes[0].service.name
         return [*([{"$ref": f"#/components/parameters/{name}-microversion"}] if routes[0].service.header else []), *found.values()]
 

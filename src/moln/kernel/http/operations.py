@@ -16,7 +16,7 @@ from moln.kernel.http.routes import Params, Reply, Route
 
 BODY_BOUND = 1 << 20  # bytes of a JSON body, at most
 QUERY_BOUND = 16 << 10  # bytes
-URI = "%/:=&?~#+!$,;'@()*[]"  # what an address may hold besides letters and digits: a Location often has what the caller chose
+URI = "/:=&?~#+!$,;'@()*[]"  # what an address may hold besides letters and digits: a Location often has what the caller chose
 _encode = msgspec.json.Encoder().encode
 any_json = msgspec.json.Decoder(Any)
 

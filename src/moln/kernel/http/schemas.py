@@ -29,14 +29,16 @@ class Described(Struct, frozen=True):
     """What an area says of its operations where their handlers' signatures do not. Keys are "METHOD path" below the service's prefix, with
     "#action" behind it for an action.
 
-    answers: the answer's shape; a dict with whole numbers as keys has one for each status code. bodies: the shape of a body that the handler takes as a
-    `dict` or as bytes; a dict with media types as keys has one for each. queries: the parameters of a query taken as Params.
-    error: the shape of the service's failures. error_type: their media type.
+    answers: the answer's shape; a dict with whole numbers as keys has one for each status code. bodies: the shape of a body that the
+    handler takes as a `dict` or as bytes; a dict with media types as keys has one for each. queries: the parameters of a query taken as
+    Params. headers: what is read besides the token and the microversion. error: the shape of the service's failures. error_type: their
+    media type.
     """
 
     answers: dict[str, Any] = {}
     bodies: dict[str, Any] = {}
     queries: dict[str, Iterable[str]] = {}
+    headers: dict[str, Iterable[str]] = {}
     error: Any = dict
     error_type: str = "application/json"
 

@@ -104,7 +104,7 @@ def _resource(path: str, resource: Resource) -> Described:
     }  # fmt: skip
     has_tags = "tags" in schema.attributes
     queries: dict[str, Iterable[str]] = {f"GET {path}": {*filters, *(NOT_FILTERS - {"verbose"}), *(TAG_FILTERS if has_tags else ())}, f"GET {one}": {"fields"}}
-    return Described(answers, bodies, queries)
+    return Described(answers, bodies, queries, {f"PUT {one}": ["If-Match"], f"DELETE {one}": ["If-Match"]})
 
 
 QUOTAS = dict.fromkeys(QUOTA.defaults, int)
@@ -116,10 +116,16 @@ AVAILABILITY = {"network_id": str, "network_name": str, "total_ips": int, "used_
 EXTENSION = {"alias": str, "name": str, "description": str, "updated": str, "links": list}
 AGENT = {"id?": str, "agent_type?": str, "binary?": str, "host?": str, "alive?": bool, "admin_state_up?": bool}
 BINDING = {"host?": str, "vif_type?": str, "vif_details?": dict, "vnic_type?": str, "profile?": dict, "status?": str}
-GATEWAYS_BODY = {"router": {"external_gateways": [dict]}}
 LINK = {"rel": str, "href": str}
 SUB_PORTS = {"sub_ports": [{"port_id": str, "segmentation_type?": str, "segmentation_id?": int}]}
 
+BINDING = {"host?": str, "vif_type?": str, "vif_details?": dict, "vnic_type?": str, "profile?": dict, "status?": str}
+BOUND, ONE_BOUND = "/v2.0/ports/{port_id}/bindings", "/v2.0/ports/{port_id}/bindings/{host}"
+GATEWAYS = ["add_external_gateways", "update_external_gateways", "remove_external_gateways"]
+CHANGING = {
+    "/v2.0/routers": [*GATEWAYS, "add_extraroutes", "remove_extraroutes"], "/v2.0/address-groups": ["add_addresses", "remove_addresses"],
+}  # fmt: skip
+"""What changes a part of a thing and answers with all of it."""
 ANSWERS: dict[str, Any] = {
     "GET /": {"versions": [{"id": str, "status": str, "links": [LINK]}]},
     "GET /v2.0": {"resources": [{"name": str, "collection": str, "links": [LINK]}]},
@@ -128,17 +134,16 @@ ANSWERS: dict[str, Any] = {
     "GET /v2.0/agents": {"agents": [AGENT]},
     "GET /v2.0/agents/{id}": {"agent": AGENT},
     "PUT /v2.0/agents/{id}": {"agent": AGENT},
+    f"GET {BOUND}": {"bindings": [BINDING]},
+    f"POST {BOUND}": {"binding": BINDING},
+    f"GET {ONE_BOUND}": {"binding": BINDING},
+    f"PUT {ONE_BOUND}": {"binding": BINDING},
+    f"PUT {ONE_BOUND}/activate": {"binding": BINDING},
+    "GET /v2.0/log/loggable-resources": {"loggable_resources": [{"type": str}]},
     "GET /v2.0/agents/{id}/l3-routers": {"routers": [dict]},
     "GET /v2.0/agents/{id}/dhcp-networks": {"networks": [dict]},
     "GET /v2.0/routers/{id}/l3-agents": {"agents": [AGENT]},
     "GET /v2.0/networks/{id}/dhcp-agents": {"agents": [AGENT]},
-    "GET /v2.0/ports/{port_id}/bindings": {"bindings": [BINDING]},
-    "POST /v2.0/ports/{port_id}/bindings": {"binding": BINDING},
-    "GET /v2.0/ports/{port_id}/bindings/{host}": {"binding": BINDING},
-    "PUT /v2.0/ports/{port_id}/bindings/{host}": {"binding": BINDING},
-    "PUT /v2.0/ports/{port_id}/bindings/{host}/activate": {"binding": BINDING},
-    "GET /v2.0/log/loggable-resources": {"loggable_resources": [{"type": str}]},
-    **{f"PUT /v2.0/routers/{{id}}/{verb}_external_gateways": {"router": dict} for verb in ("add", "update", "remove")},
     "GET /v2.0/availability_zones": {"availability_zones": [{"name": str, "resource": str, "state": str}]},
     "GET /v2.0/auto-allocated-topology/{project_id}": {"auto_allocated_topology": {"id": str, "project_id": str, "tenant_id": str}},
     "GET /v2.0/network-ip-availabilities": {"network_ip_availabilities": [AVAILABILITY]},
@@ -158,20 +163,21 @@ ANSWERS: dict[str, Any] = {
     "PUT /v2.0/subnetpools/{id}/remove_prefixes": {"prefixes": [str]},
     "PUT /v2.0/subnetpools/{id}/onboard_network_subnets": [{"id": str, "cidr": str}],
     "GET /v2.0/service-providers": {"service_providers": [{"service_type": str, "name": str, "default": bool}]},
+    "POST /v2.0/flavors/{id}/service_profiles": {"service_profile": {"id": str, "name": str, "service_profiles": [str]}},
     "GET /v2.0/flavors/{id}/next_providers": {"next_providers": [{"driver": str, "provider": str}]},
     "GET /v2.0/qos/rule-types": {"rule_types": [{"type": str}]},
     "GET /v2.0/qos/rule-types/{rule_type}": {"rule_type": {"type": str, "drivers": [dict]}},
 }
 BODIES: dict[str, Any] = {
+    "PUT /v2.0/agents/{id}": {"agent": {"description?": str, "admin_state_up?": bool}},
+    f"POST {BOUND}": {"binding": {"host": str, "vnic_type?": str, "profile?": dict}},
+    f"PUT {ONE_BOUND}": {"binding": {"vnic_type?": str, "profile?": dict}},
+    **{f"PUT /v2.0/routers/{{id}}/{verb}": {"router": {"external_gateways": [Given(TAKEN["external_gateway_info"])]}} for verb in GATEWAYS},
     "PUT /v2.0/quotas/{project_id}": {"quota": {**QUOTA_VIEW, "force?": bool, "check_limit?": bool}},
     "PUT /v2.0/routers/{id}/add_router_interface": INTERFACE_BODY,
     "PUT /v2.0/routers/{id}/remove_router_interface": INTERFACE_BODY,
     "PUT /v2.0/routers/{id}/add_extraroutes": ROUTES_BODY,
     "PUT /v2.0/routers/{id}/remove_extraroutes": ROUTES_BODY,
-    "PUT /v2.0/agents/{id}": {"agent": {"description?": str, "admin_state_up?": bool}},
-    "POST /v2.0/ports/{port_id}/bindings": {"binding": {"host": str, "vnic_type?": str, "profile?": dict}},
-    "PUT /v2.0/ports/{port_id}/bindings/{host}": {"binding": {"vnic_type?": str, "profile?": dict}},
-    **{f"PUT /v2.0/routers/{{id}}/{verb}_external_gateways": GATEWAYS_BODY for verb in ("add", "update", "remove")},
     "PUT /v2.0/trunks/{id}/add_subports": SUB_PORTS,
     "PUT /v2.0/trunks/{id}/remove_subports": SUB_PORTS,
     "PUT /v2.0/subnetpools/{id}/add_prefixes": {"prefixes": [str]},
@@ -182,6 +188,8 @@ BODIES: dict[str, Any] = {
     "POST /v2.0/flavors/{id}/service_profiles": {"service_profile": {"id": str}},
 }
 QUERIES: dict[str, Any] = {
+    f"GET {BOUND}": ["fields", "host", "status", "vif_type", "vnic_type"],
+    f"GET {ONE_BOUND}": ["fields"],
     "GET /v2.0/extensions": ["alias"],
     "GET /v2.0/agents": ["agent_type", "alive", "binary", "fields", "host"],
     "GET /v2.0/agents/{id}": ["fields"],
@@ -199,11 +207,16 @@ QUERIES: dict[str, Any] = {
 
 
 def described() -> Described:
-    answers, bodies, queries = dict(ANSWERS), dict(BODIES), dict(QUERIES)
+    answers, bodies, queries, headers = dict(ANSWERS), dict(BODIES), dict(QUERIES), {}
+    there = {f"{route.method} {route.path}" for route in routes.all}
     for path, resource in PUBLISHED:
+        for verb in CHANGING.get(path, ()):
+            answers[f"PUT {path}/{{id}}/{verb}"] = Given(_wrapped(resource.schema.single, _view(resource.schema)))
+        if path == "/v2.0/trunks":
+            answers |= {f"PUT {path}/{{id}}/{verb}_subports": Given(_view(resource.schema)) for verb in ("add", "remove")}
         of = _resource(path, resource)
-        there = {f"{route.method} {route.path}" for route in routes.all}
         answers.update((key, shape) for key, shape in of.answers.items() if key in there)
         bodies.update((key, shape) for key, shape in of.bodies.items() if key in there)
         queries.update((key, names) for key, names in of.queries.items() if key in there)
-    return Described(answers, bodies, queries, ERROR)
+        headers.update((key, names) for key, names in of.headers.items() if key in there and "{parent_id}" not in key)
+    return Described(answers, bodies, queries, headers, ERROR)

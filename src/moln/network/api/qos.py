@@ -12,7 +12,7 @@ from moln.network.api import attributes as a
 from moln.network.api import views
 from moln.network.api.attributes import NAME, Attribute, Schema
 from moln.network.api.networks import TAGS
-from moln.network.api.resources import Resource, publish, publish_children, publish_tags
+from moln.network.api.resources import PUBLISHED, Resource, publish, publish_children, publish_tags
 from moln.network.api.service import routes
 from moln.network.model.qos import UNKEPT, VALID_DSCP, QosKind, QosPolicy, QosRule
 from moln.network.ops import authority
@@ -125,6 +125,7 @@ def _publish_rules(kind: QosKind) -> None:
         create=None, update=ops.change_rule_in, delete=ops.drop_rule_in,
     )  # fmt: skip
     path, within = f"/v2.0/qos/{alias}s/{{id}}", {"kind": kind}
+    PUBLISHED.append((f"/v2.0/qos/{alias}s", direct))
 
     async def show(ctx: RequestContext, id: str, query: Params) -> dict[str, Any]:
         return await direct.show(ctx, id, query, within)

@@ -66,4 +66,4 @@ QUERIES: dict[str, Any] = {
 
 
 def described() -> Described:
-    return Described(ANSWERS, BODIES, QUERIES, ERROR)
+    return Described(ANSWERS, BODIES, QUERIES, error=ERROR)

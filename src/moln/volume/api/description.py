@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from moln.kernel.http.schemas import Described
-from moln.volume.api import actions, attachments, marks, messages, services, snapshots, transfers, types, volumes
+from moln.kernel.http.schemas import Described, Given
+from moln.volume.api import (
+    actions,
+    attachments,
+    encryptions,
+    group_snapshots,
+    group_types,
+    groups,
+    marks,
+    messages,
+    services,
+    snapshots,
+    transfers,
+    types,
+    volumes,
+)
 from moln.volume.api.bodies import NOT_FILTERS
+from moln.volume.model.qos_specs import CONSUMERS
 from moln.volume.ops.quotas import QUOTA
 
 ERROR = {str: {"code": int, "message": str, "retryAfter?": str}}
@@ -23,7 +38,7 @@ SNAPSHOT = {
     "metadata": TEXTS, "user_id?": str,
 }  # fmt: skip
 TYPE = {
-    "id": str, "name": str, "is_public": bool, "description": str | None, "extra_specs?": TEXTS, "qos_specs_id?": None,
+    "id": str, "name": str, "is_public": bool, "description": str | None, "extra_specs?": TEXTS, "qos_specs_id?": str | None,
     "os-volume-type-access:is_public?": bool,
 }  # fmt: skip
 ATTACHMENT = {"id": str, "status": str, "instance": str | None, "volume_id": str}
@@ -105,7 +120,61 @@ ANSWERS: dict[str, Any] = {
     "GET /v3/messages": {"messages": [MESSAGE], "messages_links?": LINKS},
     "GET /v3/messages/{message_id}": {"message": MESSAGE},
 }
+NAMED = {"id": str, "name": str | None}
+GROUP = NAMED | {"status": str, "availability_zone": str | None, "created_at": str, "description": str | None, "group_type": str, "volume_types": [str]}
+GROUP_SNAPSHOT = NAMED | {"group_id": str, "group_type_id?": str, "status": str, "created_at": str, "description": str | None}
+GROUP_TYPE = {"id": str, "name": str, "description": str | None, "is_public": bool, "group_specs?": TEXTS}
+QOS = {"id": str, "name": str, "consumer": str, "specs": TEXTS}
+ENCRYPTION = {"volume_type_id": str, "encryption_id": str, "provider": str, "cipher": str | None, "key_size": int | None, "control_location": str}
+ANSWERS |= {
+    "GET /v3/types/default": {"volume_type": TYPE},
+    "GET /v3/groups": {"groups": [NAMED], "group_links?": LINKS},
+    "GET /v3/groups/detail": {"groups": [GROUP], "group_links?": LINKS},
+    "POST /v3/groups": {"group": NAMED},
+    "POST /v3/groups/action#create-from-src": {"group": NAMED},
+    "GET /v3/groups/{group_id}": {"group": GROUP},
+    "GET /v3/group_snapshots": {"group_snapshots": [NAMED], "group_snapshot_links?": LINKS},
+    "GET /v3/group_snapshots/detail": {"group_snapshots": [GROUP_SNAPSHOT], "group_snapshot_links?": LINKS},
+    "POST /v3/group_snapshots": {"group_snapshot": NAMED},
+    "GET /v3/group_snapshots/{group_snapshot_id}": {"group_snapshot": GROUP_SNAPSHOT},
+    "PUT /v3/group_snapshots/{group_snapshot_id}": {"group_snapshot": GROUP_SNAPSHOT},
+    "GET /v3/group_types": {"group_types": [GROUP_TYPE]},
+    "POST /v3/group_types": {"group_type": GROUP_TYPE},
+    "GET /v3/group_types/default": {"group_type": GROUP_TYPE},
+    "GET /v3/group_types/{group_type_id}": {"group_type": GROUP_TYPE},
+    "PUT /v3/group_types/{group_type_id}": {"group_type": GROUP_TYPE},
+    "GET /v3/group_types/{group_type_id}/group_specs": {"group_specs": TEXTS},
+    "POST /v3/group_types/{group_type_id}/group_specs": {"group_specs": TEXTS},
+    "GET /v3/qos-specs": {"qos_specs": [QOS], "qos_specs_links?": LINKS},
+    "POST /v3/qos-specs": {"qos_specs": QOS, "links": LINKS},
+    "GET /v3/qos-specs/{qos_id}": {"qos_specs": QOS, "links": LINKS},
+    "PUT /v3/qos-specs/{qos_id}": {"qos_specs": TEXTS},
+    "GET /v3/qos-specs/{qos_id}/associations": {"qos_associations": [{"association_type": str, "name": str, "id": str}]},
+    "POST /v3/types/{type_id}/encryption": {"encryption": ENCRYPTION},
+    "PUT /v3/types/{type_id}/encryption/{encryption_id}": {"encryption": dict},
+    "GET /v3/volumes/{volume_id}/encryption": {"encryption_key_id": str | None},
+}
 BODIES: dict[str, Any] = {
+    "POST /v3/groups": {"group": groups.GroupCreate},
+    "POST /v3/groups/action#create-from-src": {"create-from-src": groups.FromSource},
+    "PUT /v3/groups/{group_id}": {"group": groups.GroupUpdate},
+    "POST /v3/groups/{group_id}/action#delete": {"delete": groups.Delete},
+    "POST /v3/groups/{group_id}/action#reset_status": {"reset_status": groups.Reset},
+    "POST /v3/group_snapshots": {"group_snapshot": group_snapshots.SnapshotCreate},
+    "PUT /v3/group_snapshots/{group_snapshot_id}": {"group_snapshot": group_snapshots.SnapshotUpdate},
+    "POST /v3/group_snapshots/{group_snapshot_id}/action#reset_status": {"reset_status": group_snapshots.Reset},
+    "POST /v3/group_types": {"group_type": group_types.TypeCreate},
+    "PUT /v3/group_types/{group_type_id}": {"group_type": group_types.TypeUpdate},
+    "POST /v3/group_types/{group_type_id}/group_specs": {"group_specs": TEXTS},
+    "PUT /v3/group_types/{group_type_id}/group_specs/{key}": TEXTS,
+    "POST /v3/qos-specs": {"qos_specs": {"name": str, "consumer?": Given({"enum": list(CONSUMERS)})}},
+    "PUT /v3/qos-specs/{qos_id}": {"qos_specs": TEXTS},
+    "PUT /v3/qos-specs/{qos_id}/delete_keys": {"keys": [str]},
+    "POST /v3/types/{type_id}/encryption": {"encryption": encryptions.EncryptionBody},
+    "PUT /v3/types/{type_id}/encryption/{encryption_id}": {"encryption": encryptions.EncryptionBody},
+    "POST /v3/snapshots/{snapshot_id}/action#os-update_snapshot_status": {"os-update_snapshot_status": snapshots.UpdateStatus},
+    "PUT /v3/os-services/freeze": {"host": str},
+    "PUT /v3/os-services/thaw": {"host": str},
     "POST /v3/volumes": {"volume": volumes.VolumeCreate, "OS-SCH-HNT:scheduler_hints?": dict},
     "PUT /v3/volumes/{volume_id}": {"volume": volumes.VolumeUpdate},
     f"POST {actions.ACTION}#os-extend": {"os-extend": actions.Extend},
@@ -138,6 +207,13 @@ BODIES: dict[str, Any] = {
     "PUT /v3/os-services/disable-log-reason": services.Service,
 }
 QUERIES: dict[str, Any] = {
+    **dict.fromkeys(("GET /v3/groups", "GET /v3/groups/detail"), {*PAGING, *groups.FILTERS, "list_volume"}),
+    "GET /v3/groups/{group_id}": ["list_volume"],
+    **dict.fromkeys(("GET /v3/group_snapshots", "GET /v3/group_snapshots/detail"), {*PAGING, *group_snapshots.FILTERS}),
+    "GET /v3/group_types": {*PAGING, "is_public"},
+    "GET /v3/qos-specs": PAGING,
+    "DELETE /v3/qos-specs/{qos_id}": ["force"],
+    **dict.fromkeys(("GET /v3/qos-specs/{qos_id}/associate", "GET /v3/qos-specs/{qos_id}/disassociate"), ["vol_type_id"]),
     **dict.fromkeys(("GET /v3/volumes", "GET /v3/volumes/detail"), {*PAGING, *volumes.FILTERS, "created_at", "name~", "updated_at"}),
     "GET /v3/volumes/summary": {"all_tenants", *volumes.FILTERS},
     "DELETE /v3/volumes/{volume_id}": ["cascade", "force"],
@@ -164,4 +240,4 @@ def described() -> Described:
         answers |= of
         bodies |= given
         queries |= dict.fromkeys((f"GET {path}", f"GET {path}/detail"), {*PAGING, *transfers.FILTERS})
-    return Described(answers, bodies, queries, ERROR)
+    return Described(answers, bodies, queries, error=ERROR)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from moln.cli import commands, credentials, main
-from moln.cli.commands.test import FAST, HEAVY, find_checkout
+from moln.cli.commands.test import FAST, HEAVY, SLOW, find_checkout
 from moln.cli.commands.up import Settings, remember, remembered
 from moln.host import control
 from moln.host.places import Places
@@ -144,6 +144,7 @@ def test_without_root_up_says_what_works_without(places: Places, capsys: pytest.
 
 
 def test_the_fast_tests_and_the_heavy_ones_are_all_there_are() -> None:
-    assert FAST[1] == "not engines and not slow"
-    assert HEAVY[1] == "engines or slow"
+    assert FAST[1] == "not engines and not slow and not systemd"
+    assert HEAVY[1] == "(engines or slow) and not systemd"
+    assert SLOW[1] == "systemd"
     assert (find_checkout() / "tests" / "cli").is_dir()

@@ -158,6 +158,11 @@ def start() -> None:
     run("systemctl", "start", "--no-block", NAME)
 
 
+def wait_started() -> None:
+    """Until the start that is under way has ended. Raises: HostError."""
+    run("systemctl", "start", NAME, timeout_s=600)
+
+
 def stop() -> None:
     """Raises: HostError."""
     run("systemctl", "stop", NAME, timeout_s=200)

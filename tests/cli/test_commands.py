@@ -111,7 +111,7 @@ def test_logs_are_shown_by_engine(places: Places) -> None:
 def test_doctor_judges_a_host_without_a_cloud(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor", "--json", "--home", str(places.home)])
     names = {f["name"] for f in json.loads(capsys.readouterr().out)}
-    assert {"kvm", "openvswitch", "disk", "reflink", "clock", "engines"} <= names
+    assert {"kvm", "openvswitch", "disk", "reflink", "clock", "boot", "engines"} <= names
 
 
 def test_credentials_are_closed_to_others_and_right_for_a_shell(places: Places) -> None:

@@ -56,6 +56,7 @@ def test_up_is_systemds_start(guest: DebianGuest) -> None:
     assert (show(guest, "ActiveState"), show(guest, "NRestarts")) == ("active", "0")
     assert '"ready":true' in guest.ok(READY)
     assert "1 of 1 engines are ready" in show(guest, "StatusText")
+    assert "✓ boot" in guest.sh("moln doctor")[1]
     assert guest.ok(f"cat /proc/{show(guest, 'MainPID')}/cmdline | tr '\\0' ' '").endswith("moln.host.supervise unit /var/lib/moln/host/run")
 
 

@@ -67,7 +67,6 @@ def install_engines(*, slow: bool = False) -> None:
     with tempfile.TemporaryDirectory(prefix="moln-test-") as folder:
         places = Places(Path(folder))
         make_directories(places)
-        row = packages.here()
         with steps("Install the engines that the tests start"):
             install_packages(row, places, steps)
             ensure_binding(places)

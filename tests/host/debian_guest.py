@@ -30,7 +30,7 @@ AGENT = """\
 Description=A shell for the tests
 [Service]
 Type=idle
-ExecStart=/bin/sh -c 'stty raw -echo; printf "agent %%s\\n" "$(cat /proc/sys/kernel/random/boot_id)"; exec /bin/sh'
+ExecStart=/bin/sh -c 'stty raw -echo; printf "agent %%s\\n" "$(cat /proc/sys/kernel/random/boot_id)"; cat | /bin/sh'
 Environment=PATH=/usr/local/lib/moln/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 StandardInput=tty
 StandardOutput=tty

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from moln.cli import commands, credentials, main
-from moln.cli.commands.test import FAST, HEAVY, find_checkout
+from moln.cli.commands.test import FAST, HEAVY, SLOW, find_checkout
 from moln.cli.commands.up import Settings, remember, remembered
 from moln.host import control
 from moln.host.places import Places
@@ -111,7 +111,7 @@ def test_logs_are_shown_by_engine(places: Places) -> None:
 def test_doctor_judges_a_host_without_a_cloud(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor", "--json", "--home", str(places.home)])
     names = {f["name"] for f in json.loads(capsys.readouterr().out)}
-    assert {"kvm", "openvswitch", "disk", "reflink", "clock", "engines"} <= names
+    assert {"kvm", "openvswitch", "disk", "reflink", "clock", "boot", "engines"} <= names
 
 
 def test_credentials_are_closed_to_others_and_right_for_a_shell(places: Places) -> None:
@@ -144,6 +144,7 @@ def test_without_root_up_says_what_works_without(places: Places, capsys: pytest.
 
 
 def test_the_fast_tests_and_the_heavy_ones_are_all_there_are() -> None:
-    assert FAST[1] == "not engines and not slow"
-    assert HEAVY[1] == "engines or slow"
+    assert FAST[1] == "not engines and not slow and not systemd"
+    assert HEAVY[1] == "(engines or slow) and not systemd"
+    assert SLOW[1] == "systemd"
     assert (find_checkout() / "tests" / "cli").is_dir()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
@@ -16,8 +15,9 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TextIO
 from urllib.parse import unquote
+
+from tests.node.turns import CACHE, guests_alone
 
 from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
 from moln.guest import build_guest_image
@@ -28,8 +28,8 @@ from moln.node.ovsdb import Ovsdb
 from moln.node.plug import Switch
 
 REPO = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("MOLN_TEST_CACHE", "/var/tmp/moln-tests"))
 UP_S = 300
+__all__ = ["CACHE", "REPO", "Controller", "Host", "NodeProcess", "available", "guests_alone", "real_host", "shell"]
 
 
 def available() -> bool:
@@ -249,25 +249,6 @@ class NodeProcess:
         if self.process:
             self.process.terminate()
             self.process.wait(20)
-
-
-_turns: list[TextIO] = []  # the lock, held by this process; a fixture within a fixture shares it
-
-
-@contextlib.contextmanager
-def guests_alone() -> Iterator[None]:
-    """Emulated guests want the machine for themselves: one test process with guests at a time."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    if _turns:
-        yield
-        return
-    with open(os.environ.get("MOLN_GUEST_LOCK", str(CACHE / "guests.lock")), "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _turns.append(lock)
-        try:
-            yield
-        finally:
-            _turns.clear()
 
 
 def _setns(fd: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from moln.host import pool
+from moln.host import pool, unit
 from moln.host.ovs import kernel_has_openvswitch
 from moln.host.places import Places
 
@@ -94,4 +94,14 @@ def check_clock(places: Places) -> Finding:
     return Finding("clock", "note", "nothing here says that it is kept", "install chrony")
 
 
-HOST_CHECKS: list[Callable[[Places], Finding]] = [check_kvm, check_openvswitch, check_disk, check_reflink, check_clock]
+def check_boot(places: Places) -> Finding:
+    """Whether the cloud is there again when the machine is."""
+    if not unit.serves(places):
+        mend = "moln install" if unit.BOOTED.is_dir() else "have whatever starts services here run `moln up --detach`"
+        return Finding("boot", "note", "the cloud does not start with the machine", mend)
+    if unit.failed():
+        return Finding("boot", "bad", f"{unit.NAME} failed", f"journalctl -u {unit.NAME}, then moln up")
+    return Finding("boot", "ok", f"systemd starts {unit.NAME} with the machine")
+
+
+HOST_CHECKS: list[Callable[[Places], Finding]] = [check_kvm, check_openvswitch, check_disk, check_reflink, check_clock, check_boot]

@@ -174,7 +174,7 @@ def leave_shared(places: Places, *, program: bool = True) -> None:
         record.users = []
     shutil.rmtree(PREFIX, ignore_errors=True)
     made.forget_shared()
-    if program:
+    if program and (SHARED / "venv/.moln-made-from").exists():  # by ./moln; what pip installed there stays
         shutil.rmtree(SHARED / "venv", ignore_errors=True)
     if not any(SHARED.iterdir()):
         SHARED.rmdir()

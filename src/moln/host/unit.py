@@ -1,6 +1,6 @@
 """The systemd unit of a cloud, on hosts that have systemd: it starts with the machine, and systemd is its supervisor's guardian.
 
-docs/adr/0025-systemd.md says why it is as it is.
+docs/adr/0026-systemd.md says why it is as it is.
 """
 
 from __future__ import annotations
@@ -156,6 +156,11 @@ def reload() -> None:
 def start() -> None:
     """Begin; nobody waits for the end of it. Raises: HostError."""
     run("systemctl", "start", "--no-block", NAME)
+
+
+def wait_started() -> None:
+    """Until the start that is under way has ended. Raises: HostError."""
+    run("systemctl", "start", NAME, timeout_s=600)
 
 
 def stop() -> None:

@@ -25,8 +25,10 @@ from moln.host.run import run as execute
 from moln.host.setup import ensure_binding, install_packages, make_directories
 
 HELP = "run the tests"
-FAST = ["-m", "not engines and not slow", "--ignore=tests/e2e", "-n", str(os.cpu_count() or 1)]
-HEAVY = ["-m", "engines or slow"]
+FAST = ["-m", "not engines and not slow and not systemd", "--ignore=tests/e2e", "-n", str(os.cpu_count() or 1)]
+HEAVY = ["-m", "(engines or slow) and not systemd"]
+SLOW = ["-m", "systemd"]
+SLOW_PACKAGES = ["mmdebstrap", "e2fsprogs", "qemu-system-x86"]
 NOTHING_COLLECTED = 5
 TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping", "chromium": "chromium", "npm": "npm"}
 """Programs that only tests call, and who brings them."""
@@ -34,6 +36,7 @@ TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fast", action="store_true", help="leave out what needs root, engines or guests, or takes minutes")
+    parser.add_argument("--slow", action="store_true", help="also boot a Debian with systemd, which takes a quarter of an hour")
     parser.add_argument("pytest", nargs=argparse.REMAINDER, metavar="…", help="arguments for pytest")
 
 
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             execute(sys.executable, "-m", "pip", "install", "-q", *wanted, timeout_s=1200)  # not Moln again: it may be an editable one
     with shared_kept(checkout):
         if not args.fast and os.geteuid() == 0:
-            install_engines()
+            install_engines(slow=args.slow)
         return pytest(checkout, args)
 
 
@@ -57,7 +60,7 @@ def installed(requirement: str) -> bool:
     return False
 
 
-def install_engines() -> None:
+def install_engines(*, slow: bool = False) -> None:
     """What the tests of root's import and start: the packages of a host, newer OVS where it is needed, libvirt's binding, tools."""
     row = packages.here()
     steps = Progress()
@@ -68,7 +71,8 @@ def install_engines() -> None:
             install_packages(row, places, steps)
             ensure_binding(places)
             tools = [package for program, package in TOOLS.items() if shutil.which(program) is None]
-            if absent := packages.missing(row, [*HOST_PACKAGES, *tools]):
+            more = SLOW_PACKAGES if slow and row.tool == "apt" else []
+            if absent := packages.missing(row, [*HOST_PACKAGES, *tools, *more]):
                 packages.install(row, absent, places.log / "setup.log")
 
 
@@ -91,7 +95,7 @@ def pytest(checkout: Path, args: argparse.Namespace) -> int:
     env = {**os.environ, "PYTHONPATH": str(PACKAGE_ROOT)}
     chosen = [a for a in args.pytest if a != "--"]
     failed = 0
-    for part in [FAST] if args.fast else [FAST, HEAVY]:
+    for part in [FAST] if args.fast else [FAST, HEAVY, *([SLOW] if args.slow else [])]:
         command = [sys.executable, "-m", "pytest", *part, *chosen]
         status = subprocess.run(command, cwd=checkout, env=env, check=False).returncode
         failed |= status not in (0, NOTHING_COLLECTED if chosen else 0)

@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     if args.demo:
         tell_demo(places, answer["public_url"], answer["cacert"], settings, steps)
     print(welcome(places, answer, changed), flush=True)
-    if kept_by_systemd:
+    if kept_by_systemd and unit.active():
+        unit.wait_started()
         print(f"systemd keeps it: systemctl status {unit.NAME}", flush=True)
     elif not args.detach:
         print("Ctrl-C stops it.", flush=True)

@@ -133,7 +133,7 @@ class LibvirtLink:
         """`work(connection, *args)` in a thread. Raises: BackendRefused, BackendUnreachable (the outcome is unknown)."""
         if self.tracer is None or not self.tracer.inside:
             return await self._call(work, *args, timeout_s=timeout_s)
-        with self.tracer.span(f"libvirt {getattr(work, '__name__', 'call')}", {"moln.uri": self.uri}, "client"):
+        with self.tracer.span(f"libvirt {getattr(work, '__name__', 'call')}", {}, "client"):
             return await self._call(work, *args, timeout_s=timeout_s)
 
     async def _call(self, work: Callable[..., R], *args: object, timeout_s: float | None = None) -> R:

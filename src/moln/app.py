@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import falcon.asgi
 from msgspec import Struct, field
 
 import moln
@@ -33,6 +32,7 @@ from moln.kernel.db.traced import TracedDatabase
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Route, build_app
 from moln.kernel.http.describing import OpenApi
+from moln.kernel.http.legacy import ASGI, legacy_root
 from moln.kernel.http.tls import Tls
 from moln.kernel.http.watching import Metrics, Source, watch
 from moln.kernel.link import NodeLinks
@@ -103,7 +103,7 @@ class App(Struct):
     cloud: Cloud
     areas: list[Module]
     workers: Workers
-    asgi: falcon.asgi.App[Any, Any]
+    asgi: ASGI
     metrics: Metrics
     tls: Tls | None = None
 
@@ -170,7 +170,7 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     asgi.add_route("/openapi.json", OpenApi(lambda: render_description(areas, settings.public_url)))
     if settings.metrics:
         asgi.add_route("/metrics", metrics)
-    return App(cloud, areas, workers, asgi, metrics, tls)
+    return App(cloud, areas, workers, legacy_root(asgi, "/compute/v2", "/compute/v2.1"), metrics, tls)
 
 
 def _own(workers: Workers) -> Source:

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md and docs/operations.md from the code: `python -m tests.architecture.reference`."""
+"""Writes docs/settings.md, docs/operations.md and docs/compatibility.md from the code: `python -m tests.architecture.reference`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.architecture import compatibility
 
 DOCS = Path(__file__).parents[2] / "docs"
 AGAIN = "Written by `python -m tests.architecture.reference`; a test says when it is out of date.\n"
@@ -72,7 +73,11 @@ def operations_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"settings.md": settings_page, "operations.md": operations_page}
+def compatibility_page() -> str:
+    return compatibility.page(AGAIN)
+
+
+PAGES = {"settings.md": settings_page, "operations.md": operations_page, "compatibility.md": compatibility_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -9,7 +9,7 @@ from moln.compute.ops import hosts
 
 async def test_the_version_documents(api):
     root = await api.anonymous.get("/compute/")
-    assert [(v["id"], v["min_version"], v["version"]) for v in root.json()["versions"]] == [("v2.1", "2.1", "2.104")]
+    assert [(v["id"], v["min_version"], v["version"]) for v in root.json()["versions"]] == [("v2.0", "", ""), ("v2.1", "2.1", "2.104")]
     shown = (await api.anonymous.get("/compute/v2.1/")).json()["version"]
     assert shown["links"][0]["href"].endswith("/compute/v2.1/")
     assert (await call(api.member, "GET", "/flavors", at="2.105")).status_code == 406
@@ -146,3 +146,20 @@ async def test_an_aggregate_with_a_zone_moves_its_hosts_there(api):
     assert (await call(api.admin, "POST", "/os-aggregates", {"aggregate": {"name": "west"}})).status_code == 409
     assert (await call(api.member, "GET", "/os-aggregates")).status_code == 403
     assert "uuid" not in (await call(api.admin, "GET", "/os-aggregates", at="2.40")).json()["aggregates"][0]
+
+
+async def test_the_root_from_before_microversions_is_the_first_of_them(api):
+    listed = await api.member.get("/compute/v2/flavors/detail", headers={"OpenStack-API-Version": "compute 2.55"})
+    assert listed.status_code == 200 and "openstack-api-version" not in listed.headers
+    assert all("description" not in flavor for flavor in listed.json()["flavors"])
+    told = (await api.anonymous.get("/compute/v2/")).json()["version"]
+    assert told["id"] == "v2.0" and told["links"][0]["href"].endswith("/compute/v2/")
+    assert (await api.member.get("/compute/v2/nothing")).status_code == 404
+
+
+async def test_default_limits_of_networks_are_kept_and_shown_before_2_50(api):
+    url = "/os-quota-class-sets/default"
+    changed = await call(api.admin, "PUT", url, {"quota_class_set": {"fixed_ips": 99, "cores": 30}}, at="2.1")
+    assert changed.json()["quota_class_set"]["fixed_ips"] == 99
+    assert (await call(api.admin, "GET", url, at="2.49")).json()["quota_class_set"]["fixed_ips"] == 99
+    assert "fixed_ips" not in (await call(api.admin, "GET", url, at="2.50")).json()["quota_class_set"]

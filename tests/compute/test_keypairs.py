@@ -59,3 +59,17 @@ async def test_there_are_at_most_so_many(api):
     assert (await call(api.member, "POST", "/os-keypairs", {"keypair": {"name": "a", "public_key": ED25519}})).status_code == 201
     over = await call(api.member, "POST", "/os-keypairs", {"keypair": {"name": "b", "public_key": ED25519}})
     assert over.json()["forbidden"]["message"] == "Quota exceeded, too many key pairs."
+
+
+async def test_a_certificate_made_here_belongs_to_its_private_key(api):
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+    made = await call(api.member, "POST", "/os-keypairs", {"keypair": {"name": "win", "type": "x509"}}, at="2.91")
+    assert made.status_code == 201, made.text
+    key = made.json()["keypair"]
+    certificate = x509.load_pem_x509_certificate(key["public_key"].encode())
+    private = serialization.load_pem_private_key(key["private_key"].encode(), None)
+    assert certificate.public_key() == private.public_key() and key["type"] == "x509"
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert f"{key['user_id']}@localhost".encode() in names[0].value

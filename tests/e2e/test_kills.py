@@ -115,9 +115,7 @@ def test_the_guest_outlives_a_killed(world: World, demo: Guest, victim: str) -> 
     until(lambda: all_ready(world), "all run", BACK_S)
     boot, qemu = demo.wait().boot_id(), world.qemu_pid(demo.id)
     before = census(world)
-    pid = kill(world, victim)
-    until(lambda: pid_of_or_0(world, victim) not in (0, pid), f"another {victim}", BACK_S)
-    until(lambda: all_ready(world), "all run again", BACK_S)
+    kill_and_wait(world, victim)
     assert world.qemu_pid(demo.id) == qemu, "the guest's QEMU died"
     until(demo.answers, "ssh works again", 60)
     assert demo.boot_id() == boot
@@ -142,6 +140,13 @@ def kill(world: World, victim: str) -> int:
     return pid
 
 
+def kill_and_wait(world: World, victim: str) -> None:
+    """Until another one runs, and all is ready."""
+    pid = kill(world, victim)
+    until(lambda: pid_of_or_0(world, victim) not in (0, pid), f"another {victim}", BACK_S)
+    until(lambda: all_ready(world), "all run again", BACK_S)
+
+
 @pytest.mark.parametrize("victim", ["controller", "node", "libvirtd", "ovn-controller", "ovs-vswitchd", "ovsdb-vswitch", "ovsdb-nb"])
 def test_a_boot_and_a_deletion_outlive_a_killed(world: World, demo: Guest, victim: str) -> None:
     """Killed as soon as the API has answered: what was promised comes true, and nothing is left over."""
@@ -151,15 +156,13 @@ def test_a_boot_and_a_deletion_outlive_a_killed(world: World, demo: Guest, victi
     server = world.admin.compute.create_server(
         name=f"during-{victim}", image_id=world.image.id, flavor_id=world.flavor.id, networks=[{"uuid": network.id}]
     )
-    kill(world, victim)
-    until(lambda: all_ready(world), "all run again", BACK_S)
+    kill_and_wait(world, victim)
     guest = Guest(world.admin, server.id, "", demo.key)
     guest.wait_status("ACTIVE")
     until(lambda: "GUEST: READY" in guest.console(), "the guest is ready", 180, each_s=0.5)
     assert "metadata source=http" in guest.console()
     world.admin.compute.delete_server(server.id)
-    kill(world, victim)
-    until(lambda: all_ready(world), "all run again", BACK_S)
+    kill_and_wait(world, victim)
     guest.wait_gone()
     settles(lambda: census(world), before)
 

@@ -7,8 +7,9 @@ from tests.faults.scenes import Scene, ctx_of, only_image, world
 from moln.app import App
 from moln.image.ops import data, images
 from moln.image.ops.images import ImageSpec
+from moln.volume.model.groups import Group
 from moln.volume.model.volumes import Volume
-from moln.volume.ops import actions, snapshots, volumes
+from moln.volume.ops import actions, group_snapshots, group_types, groups, snapshots, volumes
 from moln.volume.ops.volumes import VolumeSpec
 
 
@@ -57,6 +58,34 @@ async def export(app: App) -> None:
     await actions.upload_image(ctx_of(app), volume.id, name="copy", visibility="private", protected=False, force=False)
 
 
+async def grouped(app: App) -> None:
+    """A group with two volumes, made."""
+    await world(app)
+    ctx = ctx_of(app)
+    kind = await group_types.create(app.cloud.system_context(), name="plain", description=None, is_public=True, group_specs={})
+    made = await groups.create(ctx, name="g", description=None, group_type=kind.id, volume_types=["__DEFAULT__"], zone=None)
+    for _ in range(2):
+        await volumes.create(ctx, VolumeSpec(1, name="made", volume_type="__DEFAULT__", group_id=made.id))
+    await app.workers.settle()
+
+
+async def the_group(app: App) -> Group:
+    return (await groups.index(ctx_of(app), [("name", "eq", "g")], sort=(), marker=None, limit=1))[0]
+
+
+async def keep_group(app: App) -> None:
+    await group_snapshots.create(ctx_of(app), (await the_group(app)).id, name="kept", description=None)
+
+
+async def copy_group(app: App) -> None:
+    source = await the_group(app)
+    await groups.create_from(ctx_of(app), name="copy", description=None, group_snapshot_id=None, source_group_id=source.id)
+
+
+async def drop_group(app: App) -> None:
+    await groups.delete(ctx_of(app), (await the_group(app)).id, volumes_too=True)
+
+
 async def drop(app: App) -> None:
     await volumes.delete(ctx_of(app), (await the_volume(app)).id, cascade=True)
 
@@ -79,6 +108,7 @@ async def discard(app: App) -> None:
 SCENES = (
     Scene("volume-create", world, make), Scene("volume-snapshot", made, keep), Scene("volume-copy", kept, copy),
     Scene("volume-revert", kept, revert), Scene("volume-extend", made, grow), Scene("volume-to-image", made, export),
-    Scene("volume-delete", kept, drop), Scene("image-upload", world, upload), Scene("image-delete", world, discard),
+    Scene("volume-delete", kept, drop), Scene("group-snapshot", grouped, keep_group), Scene("group-copy", grouped, copy_group),
+    Scene("group-delete", grouped, drop_group), Scene("image-upload", world, upload), Scene("image-delete", world, discard),
 )  # fmt: skip
 BY_NAME = {s.name: s for s in SCENES}

@@ -14,7 +14,8 @@ def keep(test: dict) -> None:
     details = {name: content.as_text() for name, content in test["details"].items() if name == "reason" or "traceback" in name}
     if test["id"] != "stdout":
         tests.append({
-            "name": test["id"].split("[")[0], "status": {"success": "success", "skip": "skip"}.get(test["status"], "fail"),
+            "name": test["id"].split("[")[0], "smoke": "smoke" in test["id"].partition("[")[2].rstrip("]").split(","),
+            "status": {"success": "success", "skip": "skip"}.get(test["status"], "fail"),
             "reason": details.get("reason") or "\n".join(details.values()),
             "seconds": (ended - begun).total_seconds() if begun and ended else 0.0,
         })  # fmt: skip

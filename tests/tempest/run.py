@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Tempest, as PyPI has it, against a simulated cloud: `python tests/tempest/run.py [--smoke | --regex R]`.
+"""Tempest, as PyPI has it, against a simulated cloud: `python tests/tempest/run.py [--smoke | --regex R] [--keep]`.
 
 Makes a virtual environment for the suite (kept), starts a cloud (`moln up --simulate`), writes tempest.conf from what that cloud says of
-itself, runs, prints counts and failures, and writes every test's outcome as JSON. Standard library only.
+itself, runs, prints counts and failures, and writes every test's outcome as JSON; --keep: into results.tsv, of which docs/compatibility.md
+is made. Standard library only. excluded.txt, known_failures.txt: a line each, `what # why`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from configuration import Cloud, make_resources, parse_routes, tempest_conf  # n
 
 PACKAGES = ["tempest==47.0.0"]
 MOLN = "import sys; from moln.cli import main; sys.exit(main(sys.argv[1:]))"
-KNOWN = HERE / "known_failures.txt"
+KNOWN, EXCLUDED, RESULTS = HERE / "known_failures.txt", HERE / "excluded.txt", HERE / "results.tsv"
+SMOKE = r"\[.*\bsmoke\b.*\]"  # Tempest's attributes are part of a test's id
+EVERYTHING = rf"^tempest\.api\.(compute|network|volume)\.|{SMOKE}"
 
 
 def suite(folder: Path) -> Path:
@@ -102,9 +105,28 @@ def counts(tests: list[dict[str, Any]]) -> dict[str, Counter[str]]:
     return made
 
 
+def remarks(path: Path) -> list[str]:
+    """What a file of `what # why` speaks of."""
+    return [what for line in path.read_text().splitlines() if (what := line.partition("#")[0].strip())]
+
+
+def unknown_failures(tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    known = set(remarks(KNOWN))
+    return [test for test in tests if test["status"] == "fail" and test["name"] not in known]
+
+
+def keep(tests: list[dict[str, Any]]) -> None:
+    """results.tsv: name, status, whether it is smoke, and why it was skipped."""
+    lines = ["name\tstatus\tsmoke\treason"]
+    for test in sorted(tests, key=lambda t: str(t["name"])):
+        why = " ".join(test["reason"].split()) if test["status"] == "skip" else ""
+        lines.append("\t".join([test["name"], test["status"], "smoke" if test["smoke"] else "", why]))
+    RESULTS.write_text("\n".join([*lines, ""]))
+
+
 def report(tests: list[dict[str, Any]], seconds: bool) -> int:
     """Print it. Returns how many failed that are not written down as known."""
-    known = {line.split("#")[0].strip() for line in KNOWN.read_text().splitlines()} - {""} if KNOWN.exists() else set()
+    known = set(remarks(KNOWN))
     print(f"{'':28}{'passed':>8}{'failed':>8}{'skipped':>8}")
     total: Counter[str] = Counter()
     for area, seen in sorted(counts(tests).items()):
@@ -115,45 +137,51 @@ def report(tests: list[dict[str, Any]], seconds: bool) -> int:
     for test in failed:
         print(f"FAIL {'(known) ' if test['name'] in known else ''}{test['name']}\n     {test['reason'].strip().splitlines()[-1] if test['reason'] else ''}")
     if seconds:
-        for test in sorted(tests, key=lambda t: -t["seconds"])[:15]:
+        for test in sorted(tests, key=lambda t: -float(t["seconds"]))[:15]:
             print(f"{test['seconds']:8.1f} s {test['name']}")
     return sum(test["name"] not in known for test in failed)
+
+
+def run(cache: Path, regex: str, workers: int, nodes: int, timeout_s: float, kept: Path | None = None) -> list[dict[str, Any]]:
+    """What the tests that match came to. kept: the cloud's home, left running."""
+    cache.mkdir(parents=True, exist_ok=True)
+    python, image = suite(cache / "venv"), small_image(cache)
+    folder = Path(tempfile.mkdtemp(prefix="moln-tempest-"))
+    home, workspace = kept or folder / "home", folder / "workspace"
+    try:
+        prepare(python, home, free_port(), nodes, image, workspace)
+        command = [python.parent / "tempest", "run", "--concurrency", str(workers), "--regex", regex]
+        command += ["--exclude-regex", "|".join(remarks(EXCLUDED))]
+        try:
+            subprocess.run(command, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            print(f"not done after {timeout_s} s; what is below is what had been", file=sys.stderr)
+        return outcomes(python, workspace)
+    finally:
+        if kept is None:
+            moln(home, "down")
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"left: {home}, {workspace}")
 
 
 def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--smoke", action="store_true", help="the tests that Tempest marks so")
-    asked.add_argument("--regex", default="tempest.api.(identity|image|volume|network|compute)")
-    asked.add_argument("--exclude", default="")
-    asked.add_argument("--workers", type=int, default=1)
+    asked.add_argument("--regex", default=EVERYTHING)
+    asked.add_argument("--keep", action="store_true", help="write results.tsv")
+    asked.add_argument("--workers", type=int, default=2)
     asked.add_argument("--nodes", type=int, default=2)
     asked.add_argument("--cache", type=Path, default=Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "moln-tempest")
     asked.add_argument("--home", type=Path, help="keep the cloud's home here, running, to look at afterwards")
     asked.add_argument("--out", type=Path, default=Path("tempest.json"))
     asked.add_argument("--timeout-s", type=int, default=5400)
     options = asked.parse_args()
-    options.cache.mkdir(parents=True, exist_ok=True)
-    python, image = suite(options.cache / "venv"), small_image(options.cache)
-    folder = Path(tempfile.mkdtemp(prefix="moln-tempest-"))
-    home, workspace = options.home or folder / "home", folder / "workspace"
-    try:
-        prepare(python, home, free_port(), options.nodes, image, workspace)
-        command = [python.parent / "tempest", "run", "--concurrency", str(options.workers)]
-        command += ["--smoke"] if options.smoke else ["--regex", options.regex]
-        command += ["--exclude-regex", options.exclude] if options.exclude else []
-        try:
-            subprocess.run(command, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=options.timeout_s)
-        except subprocess.TimeoutExpired:
-            print(f"not done after {options.timeout_s} s; what is below is what had been", file=sys.stderr)
-        tests = outcomes(python, workspace)
-        options.out.write_text(json.dumps({"suite": PACKAGES, "tests": tests}, indent=1))
-        return 1 if report(tests, seconds=False) or not tests else 0
-    finally:
-        if options.home is None:
-            moln(home, "down")
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            print(f"left: {home}, {workspace}")
+    tests = run(options.cache, SMOKE if options.smoke else options.regex, options.workers, options.nodes, options.timeout_s, options.home)
+    options.out.write_text(json.dumps({"suite": PACKAGES, "tests": tests}, indent=1))
+    if options.keep:
+        keep(tests)
+    return 1 if report(tests, seconds=True) or not tests else 0
 
 
 if __name__ == "__main__":

@@ -7,16 +7,39 @@ from typing import Any
 from moln.kernel.cloud import Cloud
 from moln.kernel.http.schemas import Described
 from moln.kernel.module import Module
-from moln.volume.api import actions, attachments, discovery, marks, messages, quotas, services, snapshots, transfers, types, volumes
+from moln.volume.api import (
+    actions,
+    attachments,
+    discovery,
+    encryptions,
+    group_snapshots,
+    group_types,
+    groups,
+    marks,
+    messages,
+    qos_specs,
+    quotas,
+    services,
+    snapshots,
+    transfers,
+    types,
+    volumes,
+)
 from moln.volume.model.types import DEFAULT_TYPE
 from moln.volume.ops import hosts
 from moln.volume.ops.pools import pools_of
 from moln.volume.ops.quotas import QUOTA
 from moln.volume.ops.types import ensure_default
 from moln.volume.store import types as types_store
+from moln.volume.work.groups import GROUP_SNAPSHOTS, GROUPS
 from moln.volume.work.pools import INVARIANTS, POOLS, look_at
 from moln.volume.work.snapshots import SNAPSHOTS
 from moln.volume.work.volumes import VOLUMES
+
+AREAS = (
+    discovery, volumes, actions, marks, snapshots, types, encryptions, qos_specs, group_types, groups, group_snapshots, attachments,
+    transfers, quotas, services, messages,
+)  # fmt: skip
 
 
 def module(settings: Any) -> Module:
@@ -41,8 +64,8 @@ def module(settings: Any) -> Module:
 
     return Module(
         "volume",
-        routes=tuple(a.routes for a in (discovery, volumes, actions, marks, snapshots, types, attachments, transfers, quotas, services, messages)),
-        reconcilers=(VOLUMES, SNAPSHOTS),
+        routes=tuple(area.routes for area in AREAS),
+        reconcilers=(VOLUMES, SNAPSHOTS, GROUPS, GROUP_SNAPSHOTS),
         periodics=(POOLS,),
         invariants=INVARIANTS,
         setup=setup,

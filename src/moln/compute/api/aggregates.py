@@ -51,7 +51,7 @@ def _view(ctx: RequestContext, a: Aggregate) -> dict[str, Any]:
 
 def _id(text: str) -> int:
     """Raises: Invalid."""
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 19):
         raise Invalid(f"id must be an integer, not {text[:64]!r}", field="id")
     return int(text)
 

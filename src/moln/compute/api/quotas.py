@@ -14,7 +14,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.http import Body, Params, since, until
 
 Limit = Annotated[int, Meta(ge=-1, le=2**31 - 1)] | UnsetType
-NETWORK = ("fixed_ips", "floating_ips", "security_group_rules", "security_groups")  # shown before 2.36, kept nowhere
+NETWORK = ("fixed_ips", "floating_ips", "security_group_rules", "security_groups")  # shown before 2.36
 FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")  # shown before 2.57
 GROUPS = ("server_groups", "server_group_members")
 
@@ -48,6 +48,10 @@ class QuotaClassUpdate(Body, root="quota_class_set", lax=True):
     injected_files: Annotated[Limit, until("2.56")] = UNSET
     injected_file_content_bytes: Annotated[Limit, until("2.56")] = UNSET
     injected_file_path_bytes: Annotated[Limit, until("2.56")] = UNSET
+    fixed_ips: Annotated[Limit, until("2.49")] = UNSET
+    floating_ips: Annotated[Limit, until("2.49")] = UNSET
+    security_group_rules: Annotated[Limit, until("2.49")] = UNSET
+    security_groups: Annotated[Limit, until("2.49")] = UNSET
 
 
 def _values(body: Body) -> dict[str, int]:
@@ -55,9 +59,9 @@ def _values(body: Body) -> dict[str, int]:
     return {name: value for name in ops.DEFAULTS if (value := getattr(body, name, UNSET)) is not UNSET}
 
 
-def _shown(ctx: RequestContext, values: dict[str, Any], network: Any = -1, network_until: tuple[int, int] = (2, 35)) -> dict[str, Any]:
+def _shown(ctx: RequestContext, values: dict[str, Any], network: Any = -1) -> dict[str, Any]:
     shown = {n: v for n, v in values.items() if n in ops.DEFAULTS and (ctx.version < (2, 57) or n not in FILES)}
-    return shown | (dict.fromkeys(NETWORK, network) if ctx.version <= network_until else {})
+    return shown | (dict.fromkeys(NETWORK, network) if ctx.version < (2, 36) else {})
 
 
 @routes.get("/v2.1/os-quota-sets/{target}")
@@ -100,7 +104,7 @@ async def delete_quota(ctx: RequestContext, target: str, query: Params) -> None:
 
 
 def _class_set(ctx: RequestContext, limits: dict[str, int]) -> dict[str, Any]:
-    shown = _shown(ctx, limits, network_until=(2, 49))
+    shown = _shown(ctx, limits) | ({n: limits.get(n, -1) for n in NETWORK} if ctx.version < (2, 50) else {})
     return {n: v for n, v in shown.items() if ctx.version >= (2, 50) or n not in GROUPS}
 
 
@@ -113,9 +117,13 @@ async def show_quota_class(ctx: RequestContext, name: str, query: Params) -> dic
 
 @routes.put("/v2.1/os-quota-class-sets/{name}")
 async def update_quota_class(ctx: RequestContext, name: str, body: QuotaClassUpdate) -> dict[str, Any]:
-    """Only the class `default` means anything, in Nova too; limits of others are kept nowhere."""
+    """Only the class `default` means anything, in Nova too; limits of others are kept nowhere.
+
+    Those of networks are kept and bind nobody, as Nova's.
+    """
     ctx.require("compute", "os_compute_api:os-quota-class-sets:update", {})
-    limits = await ops.update_class(ctx, _values(body)) if name == "default" else await ops.show_class(ctx)
+    network = {name: value for name in NETWORK if (value := getattr(body, name)) is not UNSET}
+    limits = await ops.update_class(ctx, _values(body) | network) if name == "default" else await ops.show_class(ctx)
     return {"quota_class_set": _class_set(ctx, limits)}
 
 

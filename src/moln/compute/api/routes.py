@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moln.compute.api.faults import fault
-from moln.compute.api.versions import MAX_VERSION, MIN_VERSION, list_versions, show_version, show_version_by_id
+from moln.compute.api.versions import MAX_VERSION, MIN_VERSION, list_versions, show_legacy_version, show_version, show_version_by_id
 from moln.kernel.http import Routes, Service
 
 SERVICE = Service(
@@ -13,5 +13,6 @@ SERVICE = Service(
 )  # fmt: skip
 routes = Routes(SERVICE)
 routes.get("/", public=True)(list_versions)
+routes.get("/v2/", public=True)(show_legacy_version)
 routes.get("/v2.1/", public=True)(show_version)
 routes.get("/v2.1/versions/{id}")(show_version_by_id)

@@ -23,9 +23,22 @@ def _document(ctx: RequestContext) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _legacy(ctx: RequestContext) -> dict[str, Any]:
+    """v2.0: what v2.1 is, without microversions (kernel/http/legacy.py)."""
+    return {
+        "id": "v2.0", "status": "SUPPORTED", "version": "", "min_version": "", "updated": "2011-01-21T11:33:21Z",
+        "links": [{"rel": "self", "href": f"{ctx.settings.public_url}/compute/v2/"}],
+    }  # fmt: skip
+
+
 async def list_versions(ctx: RequestContext) -> dict[str, Any]:
-    """GET /: the one major version there is; Nova's deprecated v2.0 is not offered."""
-    return {"versions": [_document(ctx)]}
+    """GET /."""
+    return {"versions": [_legacy(ctx), _document(ctx)]}
+
+
+async def show_legacy_version(ctx: RequestContext) -> dict[str, Any]:
+    """GET /v2/."""
+    return {"version": _whole(_legacy(ctx), "2")}
 
 
 async def show_version_by_id(ctx: RequestContext, id: str) -> dict[str, Any]:
@@ -37,7 +50,10 @@ async def show_version_by_id(ctx: RequestContext, id: str) -> dict[str, Any]:
 
 async def show_version(ctx: RequestContext) -> dict[str, Any]:
     """GET /v2.1/."""
-    document = _document(ctx)
+    return {"version": _whole(_document(ctx), "2.1")}
+
+
+def _whole(document: dict[str, Any], version: str) -> dict[str, Any]:
     document["links"].append({"rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/"})
-    document["media-types"] = [{"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1"}]
-    return {"version": document}
+    document["media-types"] = [{"base": "application/json", "type": f"application/vnd.openstack.compute+json;version={version}"}]
+    return document

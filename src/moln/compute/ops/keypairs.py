@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from moln.compute.model.keypairs import SSH, X509, Keypair, ssh_fingerprint
+from moln.compute.ops import certificates
 from moln.compute.ops.quotas import QUOTA
 from moln.compute.store import keypairs as store
 from moln.kernel.context import RequestContext
@@ -45,8 +48,9 @@ async def create(ctx: RequestContext, user_id: str, name: str, kind: str, public
     private = None
     if public_key is None:
         if kind == X509:
-            raise Invalid("Certificates are not made here; import one.", field="type")
-        public_key, private = _generate()
+            public_key, private = await asyncio.to_thread(certificates.generate, user_id, ctx.now_us)
+        else:
+            public_key, private = _generate()
     fingerprint = _fingerprint(kind, public_key)
     made = Keypair(user_id, name, kind, public_key, fingerprint, ctx.now_us)
     most = (await QUOTA.limits(ctx.db, ctx.project_id or ""))["key_pairs"]

@@ -30,7 +30,7 @@ def services(ctx: RequestContext) -> list[dict[str, Any]]:
         seen = known.at.get(node, 0)
         here = node in ctx.cloud.links.nodes and now - seen < OLD_US
         row = common | {"binary": "cinder-volume", "host": f"{node}@{BACKEND}", "state": "up" if here else "down",
-                        "updated_at": iso_micro(seen) if seen else None, "frozen": False}  # fmt: skip
+                        "updated_at": iso_micro(seen) if seen else None, "frozen": node in known.frozen}  # fmt: skip
         if node in known.disabled:
             row |= {"status": "disabled", "disabled_reason": known.disabled[node]}
         rows.append(row)
@@ -88,6 +88,24 @@ async def disable_service(ctx: RequestContext, body: dict) -> dict[str, Any]:  #
 @routes.put("/v3/os-services/disable-log-reason")
 async def disable_service_with_reason(ctx: RequestContext, body: dict) -> dict[str, Any]:  # type: ignore[type-arg]
     return await switch(ctx, body, disabled=True, with_reason=True)
+
+
+@routes.put("/v3/os-services/freeze", status=202)
+async def freeze_host(ctx: RequestContext, body: dict) -> None:  # type: ignore[type-arg]
+    await ops.set_frozen(ctx, one_host(body), True)
+
+
+@routes.put("/v3/os-services/thaw", status=202)
+async def thaw_host(ctx: RequestContext, body: dict) -> None:  # type: ignore[type-arg]
+    await ops.set_frozen(ctx, one_host(body), False)
+
+
+def one_host(body: dict[str, Any]) -> str:
+    """Raises: Invalid."""
+    host = body.get("host")
+    if list(body) != ["host"] or not isinstance(host, str) or not 0 < len(host) <= 255:
+        raise Invalid("'host' is a required property: a string of 1 to 255 characters.", field="host")
+    return host
 
 
 @routes.get("/v3/os-hosts")

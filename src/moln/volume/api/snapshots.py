@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
@@ -125,6 +126,19 @@ class ResetStatus(Struct):
 @routes.post("/v3/snapshots/{snapshot_id}/action", action="os-reset_status", status=202)
 async def reset_snapshot_status(ctx: RequestContext, snapshot_id: str, body: dict) -> None:  # type: ignore[type-arg]
     await ops.reset_status(ctx, snapshot_id, parse(ctx, body, "os-reset_status", ResetStatus, always=True).status.lower())
+
+
+class UpdateStatus(Struct, kw_only=True):
+    status: str
+    progress: str | None = None
+
+
+@routes.post("/v3/snapshots/{snapshot_id}/action", action="os-update_snapshot_status", status=202)
+async def update_snapshot_status(ctx: RequestContext, snapshot_id: str, body: dict) -> None:  # type: ignore[type-arg]
+    asked = parse(ctx, body, "os-update_snapshot_status", UpdateStatus, always=True)
+    if asked.progress is not None and not re.fullmatch(r"(\d{1,2}|100)%", asked.progress):
+        raise Invalid("progress must be an integer percentage", field="progress")
+    await ops.update_status(ctx, snapshot_id, asked.status, asked.progress)
 
 
 @routes.post("/v3/snapshots/{snapshot_id}/action", action="os-force_delete", status=202)

@@ -72,6 +72,11 @@ async def create_type(ctx: RequestContext, body: dict) -> dict[str, Any]:  # typ
     return {"volume_type": type_view(ctx, made, without=("qos_specs_id",))}
 
 
+@routes.get("/v3/types/default")
+async def show_default_type(ctx: RequestContext) -> dict[str, Any]:
+    return {"volume_type": type_view(ctx, await ops.show(ctx, "default"))}
+
+
 @routes.get("/v3/types/{type_id}")
 async def show_type(ctx: RequestContext, type_id: str) -> dict[str, Any]:
     return {"volume_type": type_view(ctx, await ops.show(ctx, type_id))}

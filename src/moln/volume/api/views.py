@@ -78,7 +78,7 @@ def volume_detail(ctx: RequestContext, volume: Volume, type_name: str | None, at
     if ctx.is_admin:
         view["migration_status"] = None
     if ctx.at_least(3, 13):
-        view["group_id"] = None
+        view["group_id"] = volume.group_id
     if ctx.is_admin and ctx.at_least(3, 21):
         view["provider_id"] = None
     if ctx.at_least(3, 48):
@@ -139,14 +139,14 @@ def snapshot_view(ctx: RequestContext, snapshot: Snapshot, *, detail: bool = Tru
     if not detail:
         return view
     if ctx.at_least(3, 14):
-        view["group_snapshot_id"] = None
+        view["group_snapshot_id"] = snapshot.group_snapshot_id
     if ctx.at_least(3, 41):
         view["user_id"] = snapshot.user_id
     if ctx.at_least(3, 65):
         view["consumes_quota"] = True
     if extended and ctx.allows("volume", "volume_extension:extended_snapshot_attributes", snapshot):
         view["os-extended-snapshot-attributes:project_id"] = snapshot.project_id
-        view["os-extended-snapshot-attributes:progress"] = "100%" if snapshot.status == "available" else "0%"
+        view["os-extended-snapshot-attributes:progress"] = snapshot.progress or ("100%" if snapshot.status == "available" else "0%")
     return view
 
 
@@ -179,7 +179,7 @@ def type_view(ctx: RequestContext, volume_type: VolumeType, *, without: tuple[st
     if ctx.allows("volume", "volume_extension:access_types_extra_specs", mine):
         view["extra_specs"] = shown_specs(ctx, volume_type)
     if ctx.allows("volume", "volume_extension:access_types_qos_specs_id", mine):
-        view["qos_specs_id"] = None
+        view["qos_specs_id"] = volume_type.qos_specs_id
     if ctx.allows("volume", "volume_extension:volume_type_access", mine):
         view["os-volume-type-access:is_public"] = volume_type.is_public
     return {name: value for name, value in view.items() if name not in without}

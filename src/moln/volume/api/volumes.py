@@ -26,14 +26,14 @@ SORT_KEYS = {k: k for k in ("id", "status", "availability_zone", "created_at", "
 FILTERS = {
     "name": "name", "display_name": "name", "status": "status", "metadata": "label", "bootable": "bootable",
     "availability_zone": "availability_zone", "size": "size_gib", "volume_type_id": "volume_type_id", "id": "id", "host": "host",
-    "snapshot_id": "snapshot_id", "source_volid": "source_volid", "user_id": "user_id",
+    "snapshot_id": "snapshot_id", "source_volid": "source_volid", "user_id": "user_id", "group_id": "group_id",
 }  # fmt: skip
 ADMIN_FILTERS = frozenset({"host", "user_id", "id", "volume_type_id", "source_volid", "snapshot_id"})
 LIKE = frozenset({"name", "display_name", "status", "availability_zone"})
 
 
 class VolumeCreate(Struct, kw_only=True):
-    """`volume` of POST /volumes. multiattach, consistencygroup_id, group_id, backup_id: known, and refused when set."""
+    """`volume` of POST /volumes. multiattach, consistencygroup_id, backup_id: known, and refused when set."""
 
     name: str | None = None
     description: str | None = None
@@ -68,7 +68,7 @@ async def create_volume(ctx: RequestContext, body: dict) -> dict[str, Any]:  # t
     asked = parse(ctx, body, "volume", VolumeCreate, beside=("OS-SCH-HNT:scheduler_hints",))
     if truth(asked.multiattach, "multiattach"):
         raise Invalid("multiattach parameter has been removed. The default is to use a multiattach volume type.")
-    for name in ("consistencygroup_id", "group_id", "backup_id"):
+    for name in ("consistencygroup_id", "backup_id"):
         if getattr(asked, name):
             raise Invalid(f"Invalid input received: this cloud has nothing that {name} could name.", field=name)
     image_id = asked.imageRef or asked.image_id
@@ -82,6 +82,7 @@ async def create_volume(ctx: RequestContext, body: dict) -> dict[str, Any]:  # t
         image_id=await image_named(ctx, image_id) if image_id else None,
         snapshot_id=uuid_or_none(asked.snapshot_id, "snapshot_id"),
         source_volid=uuid_or_none(asked.source_volid, "source_volid"),
+        group_id=uuid_or_none(asked.group_id, "group_id") if ctx.at_least(3, 13) else None,
     )
     return await volume_view(ctx, await ops.create(ctx, spec), extended=False)
 
@@ -118,7 +119,7 @@ def where_of(ctx: RequestContext, query: Params) -> list[tuple[str, str, Any]]:
     known = FILTERS | ({"created_at": "created_at", "updated_at": "updated_at"} if ctx.at_least(3, 60) else {})
     if not ctx.at_least(3, 2) and query.get("bootable", [""])[-1].lower() not in ("true", "false", "0", "1", ""):
         query = {k: v for k, v in query.items() if k != "bootable"}
-    extra = {"consumes_quota", "glance_metadata", "group_id", "migration_status"}
+    extra = {"consumes_quota", "glance_metadata", "migration_status"}
     for name in extra & query.keys():  # known to Cinder; nothing here ever differs in it
         query = {k: v for k, v in query.items() if k != name}
     return filters(ctx, query, known, admin=ADMIN_FILTERS, like=LIKE)

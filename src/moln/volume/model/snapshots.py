@@ -29,7 +29,10 @@ MOVES = {
 
 
 class Snapshot(Struct, frozen=True):
-    """A volume as it was at a moment. size_gib: the volume's size then. host: the node that holds it. Times: µs UTC."""
+    """A volume as it was at a moment. size_gib: the volume's size then. host: the node that holds it. Times: µs UTC.
+
+    group_snapshot_id: the snapshot of a group that it is part of. progress: what somebody said of it; None: by its status.
+    """
 
     id: str
     project_id: str
@@ -45,4 +48,6 @@ class Snapshot(Struct, frozen=True):
     host: str | None = None
     bootable: bool = False
     metadata: dict[str, str] = {}
+    group_snapshot_id: str | None = None
+    progress: str | None = None
     generation: int = 1

@@ -41,3 +41,4 @@ class VolumeType(Struct, frozen=True):
     created_at: int
     updated_at: int
     extra_specs: dict[str, str] = {}
+    qos_specs_id: str | None = None

@@ -61,7 +61,7 @@ class Volume(Struct, frozen=True):
 
     size_gib: GiB, `size` on the wire. host: the node whose pool holds it; None until one was found. image_data_id: the raw base
     that it begins as. source, source_id: what it begins as. previous_status: where a passing status leads back to.
-    readonly: None, until somebody said. next_size_gib: the size asked of `extending`. task_id: the image of `uploading`, the snapshot of `reverting`.
+    group_id: the group it belongs to. readonly: None, until somebody said. next_size_gib: the size asked of `extending`. task_id: the image of `uploading`, the snapshot of `reverting`.
     generation: raised by each write; a command to a node names it.
     """
 
@@ -82,6 +82,7 @@ class Volume(Struct, frozen=True):
     multiattach: bool = False
     snapshot_id: str | None = None
     source_volid: str | None = None
+    group_id: str | None = None
     image_data_id: str | None = None
     image_metadata: dict[str, str] = {}
     metadata: dict[str, str] = {}

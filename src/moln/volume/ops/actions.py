@@ -11,7 +11,7 @@ from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict, Invalid, NotFound
 from moln.volume.model.attachments import AttachStatus
 from moln.volume.model.volumes import MAX_SIZE_GIB, Volume, VolumeStatus
-from moln.volume.ops import quotas, types
+from moln.volume.ops import pools, quotas, types
 from moln.volume.ops.access import get_volume, invalid_input, invalid_volume, require
 from moln.volume.store import attachments, snapshots
 from moln.volume.store import volumes as store
@@ -31,6 +31,7 @@ async def extend_in(tx: Transaction, ctx: RequestContext, volume_id: str, size_g
         require(ctx, "volume:extend_attached_volume", volume)
     elif volume.status is not VolumeStatus.AVAILABLE:
         raise invalid_volume(f"Volume {volume_id} status must be '{{'available'}}' to extend, currently {volume.status}.")
+    pools.check_thawed(ctx.cloud, volume.host)
     if not volume.size_gib < size_gib <= MAX_SIZE_GIB:
         raise invalid_input(
             f"New size for extend must be greater than current size. (current: {volume.size_gib}, extended: {size_gib}).",
@@ -88,7 +89,7 @@ async def retype_in(tx: Transaction, ctx: RequestContext, volume_id: str, new_ty
     wanted = await types.choose(tx, ctx, new_type)
     if wanted.id == volume.volume_type_id:
         raise invalid_input(f"New volume_type same as original: {wanted.id}.", "new_type")
-    types.check_offered(wanted)
+    await types.check_offered(tx, wanted)
     await store.save(tx, volume, volume_type_id=wanted.id, updated_at=ctx.now_us)
 
 

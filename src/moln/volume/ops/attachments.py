@@ -14,7 +14,7 @@ from moln.kernel.errors import BackendRefused, Conflict, NotFound
 from moln.volume.drivers.base import Connection, VolumeDriver
 from moln.volume.model.attachments import Attachment, AttachStatus
 from moln.volume.model.volumes import CONNECTED, Volume, VolumeStatus
-from moln.volume.ops import pools
+from moln.volume.ops import pools, qos_specs
 from moln.volume.ops.access import SERVICE, get_volume, invalid_volume, require
 from moln.volume.ops.actions import resting_status, status_between
 from moln.volume.store import attachments as store
@@ -198,7 +198,8 @@ async def update(ctx: RequestContext, attachment_id: str, connector: dict[str, A
     if attachment.by_compute:
         raise Conflict(IN_USE_BY_VM)
     connection = await connect(ctx, volume, str(connector.get("host", "")))
-    data = {"device_path": connection.path, "access_mode": attachment.mode, "encrypted": False, "discard": True}
+    data: dict[str, object] = {"device_path": connection.path, "access_mode": attachment.mode, "encrypted": False, "discard": True}
+    data["qos_specs"] = await qos_specs.limits(ctx.db, volume.volume_type_id)
     info: dict[str, object] = {"driver_volume_type": "local", **data, "attachment_id": attachment.id, "volume_id": volume.id}
     return await ctx.db.write(update_in, ctx, attachment_id, connector, info)
 

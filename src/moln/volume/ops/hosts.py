@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moln.kernel.cloud import Cloud
 from moln.kernel.context import RequestContext
-from moln.kernel.errors import NotFound
+from moln.kernel.errors import Invalid, NotFound
 from moln.volume.model.volumes import BACKEND
 from moln.volume.ops.access import require
 from moln.volume.ops.pools import pools_of
@@ -14,7 +14,9 @@ from moln.volume.store import snapshots, volumes
 
 async def load(cloud: Cloud) -> None:
     """Read again whose pools are closed."""
-    pools_of(cloud).disabled = await store.disabled(cloud.db)
+    known = await store.disabled(cloud.db)
+    pools_of(cloud).disabled = {host: reason for host, (reason, _) in known.items()}
+    pools_of(cloud).frozen = {host for host, (_, frozen) in known.items() if frozen}
 
 
 def known(ctx: RequestContext) -> list[str]:
@@ -36,6 +38,17 @@ async def set_disabled(ctx: RequestContext, host: str, binary: str, disabled: bo
     if binary != "cinder-volume":
         raise NotFound(f"Service {binary[:64]} could not be found on host {host[:255]}.")
     await ctx.db.write(store.set_disabled, node_of(ctx, host), disabled, reason)
+    await load(ctx.cloud)
+
+
+async def set_frozen(ctx: RequestContext, host: str, frozen: bool) -> None:
+    """A frozen node takes no new volumes, and what lies there neither grows nor goes. Raises: Forbidden; Invalid, for no such host."""
+    require(ctx, f"volume:{'freeze' if frozen else 'thaw'}_host", {"project_id": ctx.project_id})
+    try:
+        node = node_of(ctx, host)
+    except NotFound as missing:  # Cinder answers 400 here, 404 elsewhere
+        raise Invalid(f"Invalid input received: {missing.message}", field="host") from None
+    await ctx.db.write(store.set_disabled, node, frozen, "frozen" if frozen else None, frozen)
     await load(ctx.cloud)
 
 

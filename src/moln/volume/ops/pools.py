@@ -5,15 +5,20 @@ from __future__ import annotations
 from msgspec import Struct
 
 from moln.kernel.cloud import Cloud
+from moln.kernel.errors import Invalid
 from moln.volume.drivers.base import Pool
 
 
 class Pools(Struct):
-    """The nodes' pools as last seen. seen: by node; at: µs UTC when each was asked; disabled: why, by node that takes no new ones."""
+    """The nodes' pools as last seen. seen: by node; at: µs UTC when each was asked; disabled: why, by node that takes no new ones.
+
+    frozen: the nodes where what there is may not change either.
+    """
 
     seen: dict[str, Pool] = {}
     at: dict[str, int] = {}
     disabled: dict[str, str | None] = {}
+    frozen: set[str] = set()
 
 
 def pools_of(cloud: Cloud) -> Pools:
@@ -29,6 +34,12 @@ def pick(cloud: Cloud, size_gib: int) -> str | None:
     free = {node: seen[node].free_gib if node in seen else float("inf") for node in there}
     fitting = {node: gib for node, gib in free.items() if gib >= 1}  # thin: a volume may promise more than there is now
     return max(sorted(fitting), key=lambda node: fitting[node]) if fitting else None
+
+
+def check_thawed(cloud: Cloud, host: str | None) -> None:
+    """Raises: Invalid, for what lies on a frozen node."""
+    if host is not None and host in pools_of(cloud).frozen:
+        raise Invalid("Invalid input received: The volume service of its host is frozen; an administrator thaws it.")
 
 
 def reaches(cloud: Cloud, node: str, holder: str) -> bool:

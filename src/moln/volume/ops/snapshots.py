@@ -37,6 +37,7 @@ async def create_in(
     description: str | None = None,
     metadata: dict[str, str] | None = None,
     in_use_too: bool = False,
+    group_snapshot_id: str | None = None,
 ) -> Snapshot:
     """The same inside a caller's transaction."""
     volume = await get_volume(tx, ctx, volume_id, "volume:create_snapshot")
@@ -60,6 +61,7 @@ async def create_in(
         host=volume.host,
         bootable=volume.bootable,
         metadata=metadata or {},
+        group_snapshot_id=group_snapshot_id,
     )
     await store.add(tx, snapshot)
     tx.wake("volume-snapshots", snapshot.id)
@@ -93,13 +95,14 @@ async def delete(ctx: RequestContext, snapshot_id: str, *, force: bool = False) 
     await ctx.db.write(delete_in, ctx, snapshot_id, force=force)
 
 
-async def delete_in(tx: Transaction, ctx: RequestContext, snapshot_id: str, *, force: bool = False) -> None:
-    """The same inside a caller's transaction."""
+async def delete_in(tx: Transaction, ctx: RequestContext, snapshot_id: str, *, force: bool = False, with_group: bool = False) -> None:
+    """The same inside a caller's transaction. with_group: the snapshot of its group goes as well."""
     rule = "volume_extension:snapshot_admin_actions:force_delete" if force else "volume:delete_snapshot"
     snapshot = await get_snapshot(tx, ctx, snapshot_id, rule)
     if snapshot.status is SnapshotStatus.DELETING:
+        tx.wake("volume-snapshots", snapshot_id)
         return
-    if snapshot.status not in DELETABLE and not force:
+    if (snapshot.status not in DELETABLE and not force) or (snapshot.group_snapshot_id and not with_group):
         raise invalid_snapshot("Snapshot status must be available or error, and it must not be part of a group.")
     await store.save(tx, snapshot, forced=force, status=SnapshotStatus.DELETING, updated_at=ctx.now_us)
     tx.wake("volume-snapshots", snapshot_id)
@@ -115,6 +118,24 @@ async def reset_status_in(tx: Transaction, ctx: RequestContext, snapshot_id: str
     if status not in {s.value for s in SnapshotStatus}:
         raise invalid_input(f"Must specify a valid status; {status[:40]!r} is none.", "status")
     await store.save(tx, snapshot, forced=True, status=SnapshotStatus(status), updated_at=ctx.now_us)
+
+
+UPDATES = {  # what a driver outside may say of a snapshot that is under way (Cinder's os-update_snapshot_status)
+    SnapshotStatus.CREATING: {SnapshotStatus.CREATING, SnapshotStatus.AVAILABLE, SnapshotStatus.ERROR},
+    SnapshotStatus.DELETING: {SnapshotStatus.DELETING, SnapshotStatus.ERROR_DELETING},
+}
+
+
+async def update_status(ctx: RequestContext, snapshot_id: str, status: str, progress: str | None) -> None:
+    """Raises: NotFound, Forbidden, Invalid."""
+    await ctx.db.write(update_status_in, ctx, snapshot_id, status, progress)
+
+
+async def update_status_in(tx: Transaction, ctx: RequestContext, snapshot_id: str, status: str, progress: str | None) -> None:
+    snapshot = await get_snapshot(tx, ctx, snapshot_id, "snapshot_extension:snapshot_actions:update_snapshot_status")
+    if status not in UPDATES.get(snapshot.status, set()):
+        raise Invalid(f"Provided snapshot status {status[:40]} not allowed for snapshot with status {snapshot.status}.", field="status")
+    await store.save(tx, snapshot, forced=True, status=SnapshotStatus(status), progress=progress, updated_at=ctx.now_us)
 
 
 async def set_metadata(ctx: RequestContext, snapshot_id: str, metadata: dict[str, str], *, replace: bool) -> dict[str, str]:

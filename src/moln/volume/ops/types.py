@@ -10,8 +10,8 @@ from moln.kernel.db import Duplicate, Reader, Transaction
 from moln.kernel.errors import Conflict, Invalid, NotFound
 from moln.volume.model.types import DEFAULT_TYPE, VolumeType
 from moln.volume.ops.access import require
+from moln.volume.store import encryptions, volumes
 from moln.volume.store import types as store
-from moln.volume.store import volumes
 
 
 def missing(name: str) -> NotFound:
@@ -31,8 +31,10 @@ async def choose(db: Reader, ctx: RequestContext, name_or_id: str | None) -> Vol
     return found
 
 
-def check_offered(volume_type: VolumeType) -> None:
-    """Raises: Invalid, for a type of volumes that several servers may have."""
+async def check_offered(db: Reader, volume_type: VolumeType) -> None:
+    """Raises: Invalid, for a type of volumes that several servers may have, or that are encrypted."""
+    if await encryptions.of_type(db, volume_type.id):
+        raise Invalid("No node of this cloud keeps keys: volumes of a type with encryption cannot be made.", field="volume_type")
     if "true" in volume_type.extra_specs.get("multiattach", "").lower():
         raise Invalid("No backend of this cloud can attach a volume to several servers at once (multiattach).")
 
@@ -111,6 +113,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, type_id: str) -> None:
         raise Invalid(f"The volume type {found.id} is a default volume type and cannot be deleted.")
     if await tx.one(volumes.OF_TYPE, id=type_id):
         raise Invalid("Target volume type is still in use.")
+    await encryptions.remove(tx, type_id)
     await store.remove(tx, type_id)
 
 

@@ -12,12 +12,13 @@ from moln.image.ops import images
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Invalid, NotFound
+from moln.volume.model.groups import Group, GroupStatus
 from moln.volume.model.snapshots import DELETABLE as SNAPSHOT_DELETABLE
 from moln.volume.model.snapshots import SnapshotStatus
 from moln.volume.model.volumes import DELETABLE, MAX_SIZE_GIB, Volume, VolumeStatus
 from moln.volume.ops import pools, quotas, types
 from moln.volume.ops.access import get_snapshot, get_volume, invalid_input, invalid_volume, require
-from moln.volume.store import attachments, snapshots, transfers
+from moln.volume.store import attachments, groups, snapshots, transfers
 from moln.volume.store import volumes as store
 
 GIB = 1 << 30
@@ -41,6 +42,7 @@ class VolumeSpec(Struct, frozen=True):
     source_volid: str | None = None
     host: str | None = None
     id: str | None = None
+    group_id: str | None = None
 
 
 class Origin(Struct):
@@ -66,11 +68,12 @@ async def create_in(tx: Transaction, ctx: RequestContext, spec: VolumeSpec) -> V
     rule = "volume:create_from_image" if spec.image_id else "volume:create"
     require(ctx, rule, {"project_id": project_id})
     volume_type = await types.choose(tx, ctx, spec.volume_type)
-    types.check_offered(volume_type)
+    await types.check_offered(tx, volume_type)
     zone = ctx.settings.volume.availability_zone
     if spec.availability_zone not in (None, zone):
         raise invalid_input(f"Availability zone '{spec.availability_zone}' is invalid.", "availability_zone")
     origin = await origin_of(tx, ctx, spec)
+    group = await group_of(tx, ctx, spec, volume_type.id, origin.host)
     size = spec.size_gib if spec.size_gib is not None or spec.image_id else origin.gib
     if size is None:
         raise invalid_input("Size must be specified as an integer greater than zero.", "size")
@@ -79,6 +82,7 @@ async def create_in(tx: Transaction, ctx: RequestContext, spec: VolumeSpec) -> V
     if origin.gib is not None and size < origin.gib:
         kind = "snapshot" if spec.snapshot_id else "original volume" if spec.source_volid else "image"
         raise invalid_input(f"Volume size '{size}'GB cannot be smaller than the {kind} size {origin.gib}GB.", "size")
+    pools.check_thawed(ctx.cloud, origin.host)
     await quotas.check_size(tx, project_id, size)
     await quotas.charge(tx, project_id, volumes=1, gigabytes=size)
     now = ctx.now_us
@@ -94,10 +98,11 @@ async def create_in(tx: Transaction, ctx: RequestContext, spec: VolumeSpec) -> V
         availability_zone=zone,
         created_at=now,
         updated_at=now,
-        host=origin.host or spec.host or pools.pick(ctx.cloud, size),
+        host=origin.host or spec.host or (group.host if group else None) or pools.pick(ctx.cloud, size),
         bootable=origin.bootable,
         snapshot_id=spec.snapshot_id,
         source_volid=spec.source_volid,
+        group_id=spec.group_id,
         image_data_id=origin.image_data_id,
         image_metadata=origin.image_metadata,
         metadata=spec.metadata,
@@ -105,6 +110,24 @@ async def create_in(tx: Transaction, ctx: RequestContext, spec: VolumeSpec) -> V
     await store.add(tx, volume)
     tx.wake("volumes", volume.id)
     return volume
+
+
+async def group_of(tx: Transaction, ctx: RequestContext, spec: VolumeSpec, type_id: str, host: str | None) -> Group | None:
+    """The group that it is to be in. host: where its source lies. Raises: NotFound, Invalid."""
+    if spec.group_id is None:
+        return None
+    group = await groups.find(tx, spec.group_id)
+    if group is None or group.project_id != ctx.project_id:
+        raise NotFound(f"Group {spec.group_id[:64]} could not be found.")
+    if spec.volume_type is None:
+        raise invalid_input("volume_type must be provided when creating a volume in a group.", "volume_type")
+    if type_id not in group.volume_types:
+        raise invalid_input(f"Invalid volume_type {type_id} provided when creating a volume in a group: it must be one of the group's.", "volume_type")
+    if group.status not in (GroupStatus.AVAILABLE, GroupStatus.CREATING):
+        raise Invalid(f"Invalid Group: Group {group.id} is {group.status}.")
+    if host is not None and host != group.host:
+        raise invalid_input("The source lies on another node than the group.", "group_id")
+    return group
 
 
 async def origin_of(tx: Transaction, ctx: RequestContext, spec: VolumeSpec) -> Origin:
@@ -217,15 +240,21 @@ async def delete(ctx: RequestContext, volume_id: str, *, cascade: bool = False, 
     await ctx.db.write(delete_in, ctx, volume_id, cascade=cascade, force=force)
 
 
-async def delete_in(tx: Transaction, ctx: RequestContext, volume_id: str, *, cascade: bool = False, force: bool = False) -> None:
-    """The same inside a caller's transaction. cascade: its snapshots too. force: whatever its status, but not while attached."""
+async def delete_in(
+    tx: Transaction, ctx: RequestContext, volume_id: str, *, cascade: bool = False, force: bool = False, with_group: bool = False
+) -> None:
+    """The same inside a caller's transaction. cascade: its snapshots too. force: whatever its status, but not while attached.
+
+    with_group: its group goes as well.
+    """
     volume = await get_volume(tx, ctx, volume_id, "volume:delete")
     if force:
         require(ctx, "volume:force_delete", volume)
     if volume.status is VolumeStatus.DELETING:
         return
+    pools.check_thawed(ctx.cloud, volume.host)
     attached = await attachments.of_volume(tx, volume_id)
-    if attached or (volume.status not in DELETABLE and not force):
+    if attached or (volume.status not in DELETABLE and not force) or (volume.group_id and not with_group):
         raise invalid_volume(
             f"Volume status must be {STATES} and must not be migrating, attached, belong to a group, have snapshots, "
             "awaiting a transfer, or be disassociated from snapshots after volume transfer."

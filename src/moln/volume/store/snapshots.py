@@ -24,6 +24,7 @@ UNSETTLED = Query(
     .limit(PAGE),
     Snapshot,
 )
+OF_GROUP_SNAPSHOT = Query(sa.select(*COLUMNS).where(snapshots.c.group_snapshot_id == sa.bindparam("id")).order_by(snapshots.c.rowid), Snapshot)
 ON_HOSTS = Query(sa.select(*COLUMNS).where(snapshots.c.host.is_not(None)), Snapshot)
 LISTING = Listing(sa.select(*COLUMNS), Snapshot, snapshots, extra={"label": labelled(snapshots.c.id)})
 USE = Query(
@@ -43,6 +44,11 @@ async def find(db: Reader, snapshot_id: str) -> Snapshot | None:
 async def of_volume(db: Reader, volume_id: str) -> list[Snapshot]:
     """Oldest first."""
     return await db.all(OF_VOLUME, volume_id=volume_id)
+
+
+async def of_group_snapshot(db: Reader, group_snapshot_id: str) -> list[Snapshot]:
+    """Oldest first."""
+    return await db.all(OF_GROUP_SNAPSHOT, id=group_snapshot_id)
 
 
 async def unsettled(db: Reader, now_us: int) -> list[Snapshot]:

@@ -15,6 +15,7 @@ volume_types = table(
     column("created_at", INT),
     column("updated_at", INT),
     column("extra_specs"),
+    column("qos_specs_id", null=True, index=True),
     history=True,
 )
 
@@ -44,6 +45,7 @@ volumes = table(
     column("multiattach", INT),
     column("snapshot_id", null=True),
     column("source_volid", null=True),
+    column("group_id", null=True, index=True),
     column("image_data_id", null=True),
     column("image_metadata"),
     column("metadata"),
@@ -77,6 +79,8 @@ snapshots = table(
     column("host", null=True),
     column("bootable", INT),
     column("metadata"),
+    column("group_snapshot_id", null=True, index=True),
+    column("progress", null=True),
     column("generation", INT),
     history=True,
 )

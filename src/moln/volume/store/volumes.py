@@ -20,6 +20,7 @@ COLUMNS = [volumes.c[f] for f in Volume.__struct_fields__]
 BY_ID = Query(sa.select(*COLUMNS).where(volumes.c.id == sa.bindparam("id")), Volume)
 BY_IDS = Query(sa.select(*COLUMNS).where(in_list(volumes.c.id, "ids")), Volume)
 UNSETTLED = Query(sa.select(*COLUMNS).where(in_list(volumes.c.status, "statuses")).order_by(volumes.c.rowid).limit(PAGE), Volume)
+OF_GROUP = Query(sa.select(*COLUMNS).where(volumes.c.group_id == sa.bindparam("group_id")).order_by(volumes.c.rowid), Volume)
 ON_HOSTS = Query(sa.select(*COLUMNS).where(volumes.c.host.is_not(None)), Volume)
 OF_TYPE = Query(sa.select(volumes.c.id).where(volumes.c.volume_type_id == sa.bindparam("id")).limit(1), str)
 LISTING = Listing(sa.select(*COLUMNS), Volume, volumes, extra={"label": labelled(volumes.c.id)})
@@ -49,6 +50,11 @@ async def find(db: Reader, volume_id: str) -> Volume | None:
 async def all_of(db: Reader, volume_ids: list[str]) -> list[Volume]:
     """Those that exist, in no order."""
     return await db.all(BY_IDS, ids=volume_ids)
+
+
+async def of_group(db: Reader, group_id: str) -> list[Volume]:
+    """Oldest first."""
+    return await db.all(OF_GROUP, group_id=group_id)
 
 
 async def unsettled(db: Reader, now_us: int) -> list[Volume]:

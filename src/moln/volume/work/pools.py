@@ -13,7 +13,7 @@ from moln.volume.drivers.base import VolumeDriver
 from moln.volume.model.volumes import VolumeStatus
 from moln.volume.ops.attachments import status_between
 from moln.volume.ops.pools import pools_of
-from moln.volume.store import attachments, snapshots, volumes
+from moln.volume.store import attachments, groups, snapshots, volumes
 from moln.volume.work.snapshots import deadline as snapshot_deadline
 from moln.volume.work.volumes import deadline as volume_deadline
 
@@ -82,6 +82,8 @@ async def check_quota(cloud: Cloud) -> list[Violation]:
         for use in await cloud.db.all(table):
             counted[use.project_id, name] = use.count
             counted[use.project_id, "gigabytes"] = counted.get((use.project_id, "gigabytes"), 0) + use.gib
+    for row in await cloud.db.all(groups.USE):
+        counted[row["project_id"], "groups"] = row["count"]
     for volume in await volumes.unsettled(cloud.db, 0):
         if volume.next_size_gib:
             counted[volume.project_id, "gigabytes"] += volume.next_size_gib - volume.size_gib

@@ -32,6 +32,13 @@ async def settle(work: Work, snapshot: Snapshot) -> None:
 
 async def made_in(tx: Transaction, snapshot: Snapshot) -> None:
     await store.save(tx, snapshot, status=SnapshotStatus.AVAILABLE)
+    wake_group(tx, snapshot)
+
+
+def wake_group(tx: Transaction, snapshot: Snapshot) -> None:
+    """The snapshot of its group may be waiting for it."""
+    if snapshot.group_snapshot_id:
+        tx.wake("volume-group-snapshots", snapshot.group_snapshot_id)
 
 
 async def removed_in(tx: Transaction, snapshot: Snapshot) -> None:
@@ -39,6 +46,7 @@ async def removed_in(tx: Transaction, snapshot: Snapshot) -> None:
     await store.remove(tx, snapshot)
     await quotas.refund(tx, snapshot.project_id, snapshots=1, gigabytes=snapshot.size_gib)
     tx.wake("volumes", snapshot.volume_id)  # which may be waiting to go
+    wake_group(tx, snapshot)
 
 
 async def fail(work: Work, snapshot: Snapshot, reason: str) -> None:
@@ -51,6 +59,7 @@ async def failed_in(tx: Transaction, work: Work, snapshot: Snapshot, reason: str
     new_id = work.cloud.ids.uuid
     message = messages.Message(new_id(), snapshot.project_id, "VOLUME_SNAPSHOT", snapshot.id, "req-" + new_id(), reason, work.now_us)
     await messages.add(tx, message)
+    wake_group(tx, snapshot)
 
 
 def deadline(snapshot: Snapshot) -> int:

@@ -81,6 +81,13 @@ async def rested_in(tx: Transaction, volume: Volume) -> None:
     """Nothing is under way any more: what its attachments make of it."""
     status = await resting_status(tx, volume.id)
     await store.save(tx, volume, status=status, previous_status=None, task_id=None)
+    wake_group(tx, volume)
+
+
+def wake_group(tx: Transaction, volume: Volume) -> None:
+    """Its group may be waiting for it."""
+    if volume.group_id:
+        tx.wake("volume-groups", volume.group_id)
 
 
 async def grown_in(tx: Transaction, volume: Volume) -> None:
@@ -102,6 +109,7 @@ async def removed_in(tx: Transaction, volume: Volume) -> None:
     """The row goes, and its quota comes back."""
     await store.remove(tx, volume)
     await quotas.refund(tx, volume.project_id, volumes=1, gigabytes=volume.size_gib)
+    wake_group(tx, volume)
 
 
 async def upload(work: Work, volume: Volume) -> None:
@@ -140,6 +148,7 @@ async def failed_in(tx: Transaction, work: Work, volume: Volume, reason: str) ->
         case _:
             await store.save(tx, volume, status=S.ERROR, updated_at=now)
     await tell_in(tx, work, volume, reason)
+    wake_group(tx, volume)
 
 
 async def tell_in(tx: Transaction, work: Work, volume: Volume, reason: str) -> None:

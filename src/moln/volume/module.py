@@ -10,6 +10,7 @@ from moln.kernel.module import Module
 from moln.volume.api import (
     actions,
     attachments,
+    backups,
     discovery,
     encryptions,
     group_snapshots,
@@ -31,6 +32,7 @@ from moln.volume.ops.pools import pools_of
 from moln.volume.ops.quotas import QUOTA
 from moln.volume.ops.types import ensure_default
 from moln.volume.store import types as types_store
+from moln.volume.work.backups import BACKUPS
 from moln.volume.work.groups import GROUP_SNAPSHOTS, GROUPS
 from moln.volume.work.pools import INVARIANTS, POOLS, look_at
 from moln.volume.work.snapshots import SNAPSHOTS
@@ -38,7 +40,7 @@ from moln.volume.work.volumes import VOLUMES
 
 AREAS = (
     discovery, volumes, actions, marks, snapshots, types, encryptions, qos_specs, group_types, groups, group_snapshots, attachments,
-    transfers, quotas, services, messages,
+    backups, transfers, quotas, services, messages,
 )  # fmt: skip
 
 
@@ -65,7 +67,7 @@ def module(settings: Any) -> Module:
     return Module(
         "volume",
         routes=tuple(area.routes for area in AREAS),
-        reconcilers=(VOLUMES, SNAPSHOTS, GROUPS, GROUP_SNAPSHOTS),
+        reconcilers=(VOLUMES, SNAPSHOTS, GROUPS, GROUP_SNAPSHOTS, BACKUPS),
         periodics=(POOLS,),
         invariants=INVARIANTS,
         setup=setup,

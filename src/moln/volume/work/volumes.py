@@ -33,6 +33,9 @@ async def settle(work: Work, volume: Volume) -> None:
                 await work.write(grown_in, volume)
             case S.UPLOADING:
                 await upload(work, volume)
+            case S.RESTORING_BACKUP:
+                await driver_of(work, volume).restore_backup(volume.id, volume.task_id or "")
+                await work.write(rested_in, volume)
             case S.REVERTING:
                 await driver_of(work, volume).revert_volume(volume.id, volume.task_id or "")
                 await work.write(rested_in, volume)
@@ -70,6 +73,8 @@ async def placed_in(tx: Transaction, volume: Volume, host: str) -> Volume:
 def source_of(volume: Volume) -> tuple[SourceKind, str]:
     if volume.image_data_id:
         return "image", volume.image_data_id
+    if volume.backup_id:
+        return "backup", volume.task_id or ""
     if volume.snapshot_id:
         return "snapshot", volume.snapshot_id
     if volume.source_volid:
@@ -81,11 +86,13 @@ async def rested_in(tx: Transaction, volume: Volume) -> None:
     """Nothing is under way any more: what its attachments make of it."""
     status = await resting_status(tx, volume.id)
     await store.save(tx, volume, status=status, previous_status=None, task_id=None)
-    wake_group(tx, volume)
+    wake_others(tx, volume)
 
 
-def wake_group(tx: Transaction, volume: Volume) -> None:
-    """Its group may be waiting for it."""
+def wake_others(tx: Transaction, volume: Volume) -> None:
+    """Its group, or the backup that it came from, may be waiting for it."""
+    if volume.backup_id or volume.status is S.RESTORING_BACKUP:
+        tx.wake("volume-backups")
     if volume.group_id:
         tx.wake("volume-groups", volume.group_id)
 
@@ -109,7 +116,7 @@ async def removed_in(tx: Transaction, volume: Volume) -> None:
     """The row goes, and its quota comes back."""
     await store.remove(tx, volume)
     await quotas.refund(tx, volume.project_id, volumes=1, gigabytes=volume.size_gib)
-    wake_group(tx, volume)
+    wake_others(tx, volume)
 
 
 async def upload(work: Work, volume: Volume) -> None:
@@ -145,10 +152,12 @@ async def failed_in(tx: Transaction, work: Work, volume: Volume, reason: str) ->
         case S.UPLOADING:
             await image_data.fail_in(tx, volume.task_id or "", now)
             await store.save(tx, volume, status=await resting_status(tx, volume.id), task_id=None, updated_at=now)
+        case S.RESTORING_BACKUP:
+            await store.save(tx, volume, status=S.ERROR_RESTORING, task_id=None, updated_at=now)
         case _:
             await store.save(tx, volume, status=S.ERROR, updated_at=now)
     await tell_in(tx, work, volume, reason)
-    wake_group(tx, volume)
+    wake_others(tx, volume)
 
 
 async def tell_in(tx: Transaction, work: Work, volume: Volume, reason: str) -> None:

@@ -142,5 +142,6 @@ class ServersWork:
 
         cloud.db.feed.subscribe("port-devices", ports)
         cloud.db.feed.subscribe("volumes", volumes)
+        cloud.db.feed.subscribe("volumes.grown", self.sizes.grown.update)
         cloud.links.on_report("compute.power", power)
         cloud.links.on_report("node.up", up)

@@ -15,6 +15,7 @@ from moln.volume.ops.actions import resting_status
 from moln.volume.store import messages, snapshots, types
 from moln.volume.store import volumes as store
 
+GROWN = "volumes.grown"  # on the feed, after `volumes`
 COPY_S = 900.0  # seconds a pool without reflinks may take to copy
 DONE_S, GONE_S = 900, 6 * 3600
 S = VolumeStatus
@@ -101,6 +102,7 @@ async def grown_in(tx: Transaction, volume: Volume) -> None:
     status = await resting_status(tx, volume.id)
     size = volume.next_size_gib or volume.size_gib
     await store.save(tx, volume, status=status, size_gib=size, next_size_gib=None, previous_status=None)
+    tx.changed(GROWN, volume.id)
 
 
 async def unmake(work: Work, volume: Volume) -> None:

@@ -11,6 +11,7 @@ from moln.volume.api import (
     actions,
     attachments,
     backups,
+    default_types,
     discovery,
     encryptions,
     group_snapshots,
@@ -39,7 +40,7 @@ from moln.volume.work.snapshots import SNAPSHOTS
 from moln.volume.work.volumes import VOLUMES
 
 AREAS = (
-    discovery, volumes, actions, marks, snapshots, types, encryptions, qos_specs, group_types, groups, group_snapshots, attachments,
+    discovery, volumes, actions, marks, snapshots, types, default_types, encryptions, qos_specs, group_types, groups, group_snapshots, attachments,
     backups, transfers, quotas, services, messages,
 )  # fmt: skip
 

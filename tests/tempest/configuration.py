@@ -15,6 +15,7 @@ from typing import Any
 TIMEOUT_S = 60
 PATIENCE_S = 40  # for anything to become ready: simulated things are so at once
 EXTERNAL_CIDR = "172.24.4.0/24"  # devstack's; nothing of it leaves a simulated cloud
+DEFAULT_POOL = "10.1.0.0/20"
 
 Routes = set[tuple[str, str, str]]  # method, path below the service's prefix, action
 
@@ -60,15 +61,17 @@ class Cloud:
 
 
 def prepare(cloud: Cloud) -> None:
-    """What the suite takes for granted and its own tool does not make: an external network.
+    """What the suite takes for granted and its own tool does not make: an external network and a pool of addresses, both the default ones.
 
     The identity endpoint becomes the cloud's other name for it, without the word `identity`: the tool puts a port behind that word,
     also where the address has one already.
     """
-    network = {"name": "public", "router:external": True, "provider:network_type": "flat", "provider:physical_network": "public"}
+    network = {"name": "public", "router:external": True, "is_default": True, "provider:network_type": "flat", "provider:physical_network": "public"}
     public = cloud.call("POST", "/network/v2.0/networks", {"network": network})["network"]["id"]
     subnet = {"network_id": public, "ip_version": 4, "cidr": EXTERNAL_CIDR, "enable_dhcp": False}
     cloud.call("POST", "/network/v2.0/subnets", {"subnet": subnet})
+    pool = {"name": "shared-default", "prefixes": [DEFAULT_POOL], "default_prefixlen": 26, "is_default": True, "shared": True}
+    cloud.call("POST", "/network/v2.0/subnetpools", {"subnetpool": pool})
     identity = next(s["id"] for s in cloud.call("GET", "/identity/v3/services")["services"] if s["type"] == "identity")
     for endpoint in cloud.call("GET", f"/identity/v3/endpoints?service_id={identity}")["endpoints"]:
         cloud.call("PATCH", f"/identity/v3/endpoints/{endpoint['id']}", {"endpoint": {"url": f"{cloud.base}/v3"}})

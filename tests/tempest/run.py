@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def report(tests: list[dict[str, Any]], seconds: bool) -> int:
 def run(cache: Path, regex: str, workers: int, nodes: int, timeout_s: float, kept: Path | None = None) -> list[dict[str, Any]]:
     """What the tests that match came to. kept: the cloud's home, left running."""
     cache.mkdir(parents=True, exist_ok=True)
-    python, image = suite(cache / "venv"), small_image(cache)
+    python, image = suite(cache / f"venv-{zlib.crc32(repr(PACKAGES).encode()):08x}"), small_image(cache)
     folder = Path(tempfile.mkdtemp(prefix="moln-tempest-"))
     home, workspace = kept or folder / "home", folder / "workspace"
     try:

@@ -61,5 +61,5 @@ class Sizes:
 
 async def note_in(tx: Transaction, work: Work, server: Server) -> None:
     """One of the server's actions, asked for by the cloud."""
-    await instance_actions.begin(tx, work.ctx, server.id, ACTION, "compute_extend_volume", server.host)
+    await instance_actions.begin(tx, work.ctx, server.id, ACTION, "compute_extend_volume", server.host, owner=server)
     await instance_actions.finish(tx, server, ACTION, work.now_us)

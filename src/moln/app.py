@@ -32,7 +32,7 @@ from moln.kernel.db.traced import TracedDatabase
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Route, build_app
 from moln.kernel.http.describing import OpenApi
-from moln.kernel.http.legacy import ASGI, legacy_root
+from moln.kernel.http.legacy import ASGI, legacy_root, without_json
 from moln.kernel.http.tls import Tls
 from moln.kernel.http.watching import Metrics, Source, watch
 from moln.kernel.link import NodeLinks
@@ -170,7 +170,7 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     asgi.add_route("/openapi.json", OpenApi(lambda: render_description(areas, settings.public_url)))
     if settings.metrics:
         asgi.add_route("/metrics", metrics)
-    return App(cloud, areas, workers, legacy_root(asgi, "/compute/v2", "/compute/v2.1"), metrics, tls)
+    return App(cloud, areas, workers, without_json(legacy_root(asgi, "/compute/v2", "/compute/v2.1"), "/network/v2.0/"), metrics, tls)
 
 
 def _own(workers: Workers) -> Source:

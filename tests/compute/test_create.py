@@ -142,3 +142,17 @@ async def test_an_administrator_chooses_the_host(world: World) -> None:
     await world.settle()
     seen = await world.show(made, admin=True)
     assert (seen["status"], seen["OS-EXT-SRV-ATTR:host"], seen["host_status"]) == ("ACTIVE", "sim-1", "UP")
+
+
+async def test_a_project_without_a_network_is_given_one(world: World) -> None:
+    admin = world.api.admin
+    assert (await world.api.member.delete(f"/network/v2.0/networks/{world.network}")).status_code == 204
+    outside = {"network": {"name": "outside", "router:external": True, "is_default": True}}
+    made = (await admin.post("/network/v2.0/networks", json=outside)).json()["network"]
+    subnet = {"subnet": {"network_id": made["id"], "ip_version": 4, "cidr": "198.51.100.0/24", "enable_dhcp": False}}
+    assert (await admin.post("/network/v2.0/subnets", json=subnet)).status_code == 201
+    await world.create(400, networks="auto")  # no default pool of addresses yet
+    pool = {"subnetpool": {"name": "p", "prefixes": ["10.9.0.0/16"], "default_prefixlen": 24, "is_default": True, "shared": True}}
+    assert (await admin.post("/network/v2.0/subnetpools", json=pool)).status_code == 201
+    for _ in range(2):
+        assert list((await world.boot(networks="auto"))["addresses"]) == ["auto_allocated_network"]

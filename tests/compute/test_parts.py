@@ -169,6 +169,8 @@ async def test_a_guest_is_told_that_its_volume_grew(world: World) -> None:
     await world.cinder("POST", f"/volumes/{volume}/action", {"os-extend": {"new_size": 3}})
     await world.settle()
     assert "resize_attached_disk" in node.calls
+    actions = (await world.call("GET", f"/servers/{server['id']}/os-instance-actions"))["instanceActions"]
+    assert [a["action"] for a in actions] == ["extend_volume", "attach_volume", "create"]
 
 
 async def test_servers_are_placed_beside_and_apart(world: World) -> None:

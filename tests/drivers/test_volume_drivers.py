@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from moln.kernel.errors import BackendRefused
-from moln.volume.drivers.base import ImageExport, Reimages, Snapshots, VolumeDriver
+from moln.volume.drivers.base import Backups, ImageExport, Reimages, Snapshots, VolumeDriver
 from moln.volume.drivers.fake import FakeVolumes
 from moln.volume.drivers.pool import PoolDriver
 
@@ -136,3 +136,48 @@ async def test_export_of_nothing_is_refused(driver: VolumeDriver) -> None:
 async def test_the_pool_tells_how_full_it_is(driver: VolumeDriver) -> None:
     pool = await driver.pool()
     assert 0 <= pool.free_gib <= pool.total_gib
+
+
+async def test_a_backup_is_made_once_outlives_its_volume_and_comes_back(driver: VolumeDriver) -> None:
+    assert isinstance(driver, Backups)
+    volume, backup, again, other = fresh(), fresh(), fresh(), fresh()
+    await driver.ensure_volume(volume, 1)
+    facts = await driver.ensure_backup(backup, "volume", volume)
+    assert facts.size_bytes == 1 << 30
+    assert await driver.ensure_backup(backup, "volume", volume) == facts == await driver.find_backup(backup)
+    await driver.remove_volume(volume)
+    await driver.ensure_volume(again, 2, "backup", backup)
+    await driver.ensure_volume(other, 1)
+    await driver.restore_backup(other, backup)
+    await driver.restore_backup(other, backup)
+    held = await driver.inventory()
+    assert held.volumes == sorted([again, other]) and held.backups == [backup]
+
+
+async def test_a_backup_that_others_were_made_upon_goes_and_they_stay(driver: VolumeDriver) -> None:
+    volume, first, second = fresh(), fresh(), fresh()
+    await driver.ensure_volume(volume, 1)
+    await driver.ensure_backup(first, "volume", volume)
+    await driver.ensure_backup(second, "volume", volume, first)
+    for _ in range(2):
+        await driver.remove_backup(first)
+    assert await driver.find_backup(first) is None
+    await driver.restore_backup(volume, second)
+    assert (await driver.inventory()).backups == [second]
+
+
+async def test_what_is_not_there_or_does_not_fit_is_refused_of_backups(driver: VolumeDriver) -> None:
+    small, large, backup, snapshot = fresh(), fresh(), fresh(), fresh()
+    await driver.ensure_volume(small, 1)
+    await driver.ensure_volume(large, 2)
+    for source in ("volume", "snapshot"):
+        with pytest.raises(BackendRefused):
+            await driver.ensure_backup(fresh(), source, fresh())
+    with pytest.raises(BackendRefused):
+        await driver.restore_backup(small, fresh())
+    await driver.ensure_snapshot(snapshot, large)
+    await driver.ensure_backup(backup, "snapshot", snapshot)
+    with pytest.raises(BackendRefused):
+        await driver.restore_backup(small, backup)
+    with pytest.raises(BackendRefused):
+        await driver.ensure_volume(fresh(), 1, "backup", backup)

@@ -126,3 +126,78 @@ async def test_an_exported_volume_lands_in_the_image_store_owned_by_its_user(poo
     await pool.ensure_image_data(image, volume)
     stat = os.stat(pool.incoming / image)
     assert stat.st_size == GIB and stat.st_uid == os.stat(pool.incoming).st_uid
+
+
+def put(pool: PoolDriver, volume: str, at: int, content: bytes) -> None:
+    with open(pool.volumes / volume, "r+b") as file:
+        file.seek(at)
+        file.write(content)
+
+
+def read(pool: PoolDriver, volume: str, at: int, count: int) -> bytes:
+    with open(pool.volumes / volume, "rb") as file:
+        file.seek(at)
+        return file.read(count)
+
+
+async def test_a_backup_brings_the_bytes_back_and_keeps_holes(pool: PoolDriver) -> None:
+    volume, backup, copy = fresh(), fresh(), fresh()
+    await pool.ensure_volume(volume, 1)
+    put(pool, volume, 0, b"head")
+    put(pool, volume, GIB - 5, b"tail!")
+    facts = await pool.ensure_backup(backup, "volume", volume)
+    assert facts.objects == 2
+    put(pool, volume, 0, b"lost")
+    put(pool, volume, 100 << 20, b"lost")
+    await pool.restore_backup(volume, backup)
+    await pool.ensure_volume(copy, 2, "backup", backup)
+    for name, size in ((volume, 1), (copy, 2)):
+        assert read(pool, name, 0, 4) == b"head" and read(pool, name, GIB - 5, 5) == b"tail!"
+        assert read(pool, name, 100 << 20, 4) == bytes(4)
+        stat = os.stat(pool.volumes / name)
+        assert stat.st_size == size * GIB and stat.st_blocks * 512 < 16 << 20
+
+
+async def test_an_incremental_backup_keeps_only_what_changed_and_stands_alone(pool: PoolDriver) -> None:
+    volume, first, second = fresh(), fresh(), fresh()
+    await pool.ensure_volume(volume, 1)
+    put(pool, volume, 0, b"same")
+    put(pool, volume, 512 << 20, b"old")
+    await pool.ensure_backup(first, "volume", volume)
+    put(pool, volume, 512 << 20, b"new")
+    await pool.ensure_backup(second, "volume", volume, first)
+    links = {entry.name: entry.stat().st_nlink for entry in os.scandir(pool.backups / second) if entry.name.isdigit()}
+    assert links == {"0": 2, "128": 1}
+    await pool.remove_backup(first)
+    put(pool, volume, 0, b"gone")
+    await pool.restore_backup(volume, second)
+    assert read(pool, volume, 0, 4) == b"same" and read(pool, volume, 512 << 20, 3) == b"new"
+
+
+async def test_a_damaged_backup_is_refused_and_the_volume_is_as_it_was(pool: PoolDriver) -> None:
+    volume, backup = fresh(), fresh()
+    await pool.ensure_volume(volume, 1)
+    put(pool, volume, 0, b"good")
+    await pool.ensure_backup(backup, "volume", volume)
+    put(pool, volume, 0, b"mine")
+    with open(pool.backups / backup / "0", "r+b") as file:
+        file.write(b"evil")
+    with pytest.raises(BackendRefused, match="damaged: chunk 0"):
+        await pool.restore_backup(volume, backup)
+    os.unlink(pool.backups / backup / "0")
+    with pytest.raises(BackendRefused, match="missing"):
+        await pool.restore_backup(volume, backup)
+    (pool.backups / backup / "manifest").write_bytes(b"{")
+    with pytest.raises(BackendRefused, match="manifest"):
+        await pool.find_backup(backup)
+    assert read(pool, volume, 0, 4) == b"mine"
+
+
+async def test_half_a_backup_is_swept_at_the_start(pool: PoolDriver, tmp_path: Path) -> None:
+    half = pool.backups / f"{files.TEMP_PREFIX}{fresh()}"
+    half.mkdir()
+    (half / "0").write_bytes(b"half")
+    again = PoolDriver(tmp_path / "pool", tmp_path / "images")
+    await again.start()
+    await again.stop()
+    assert not half.exists() and (await pool.inventory()).backups == []

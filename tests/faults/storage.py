@@ -9,7 +9,8 @@ from moln.image.ops import data, images
 from moln.image.ops.images import ImageSpec
 from moln.volume.model.groups import Group
 from moln.volume.model.volumes import Volume
-from moln.volume.ops import actions, group_snapshots, group_types, groups, snapshots, volumes
+from moln.volume.ops import actions, backups, group_snapshots, group_types, groups, snapshots, volumes
+from moln.volume.ops.backups import BackupSpec
 from moln.volume.ops.volumes import VolumeSpec
 
 
@@ -56,6 +57,32 @@ async def grow(app: App) -> None:
 async def export(app: App) -> None:
     volume = await the_volume(app)
     await actions.upload_image(ctx_of(app), volume.id, name="copy", visibility="private", protected=False, force=False)
+
+
+async def back_up(app: App) -> None:
+    await backups.create(ctx_of(app), BackupSpec((await the_volume(app)).id, name="kept"))
+
+
+async def backed_up(app: App) -> None:
+    """A volume with a backup."""
+    await made(app)
+    await app.workers.settle()
+    await back_up(app)
+
+
+async def bring_back(app: App) -> None:
+    (found, *_) = await backups.index(ctx_of(app), [], sort=(), marker=None, limit=1)
+    await backups.restore(ctx_of(app), found.id, (await the_volume(app)).id, None)
+
+
+async def bring_back_anew(app: App) -> None:
+    (found, *_) = await backups.index(ctx_of(app), [], sort=(), marker=None, limit=1)
+    await backups.restore(ctx_of(app), found.id, None, None)
+
+
+async def drop_backup(app: App) -> None:
+    (found, *_) = await backups.index(ctx_of(app), [], sort=(), marker=None, limit=1)
+    await backups.delete(ctx_of(app), found.id)
 
 
 async def grouped(app: App) -> None:
@@ -108,7 +135,9 @@ async def discard(app: App) -> None:
 SCENES = (
     Scene("volume-create", world, make), Scene("volume-snapshot", made, keep), Scene("volume-copy", kept, copy),
     Scene("volume-revert", kept, revert), Scene("volume-extend", made, grow), Scene("volume-to-image", made, export),
-    Scene("volume-delete", kept, drop), Scene("group-snapshot", grouped, keep_group), Scene("group-copy", grouped, copy_group),
+    Scene("volume-delete", kept, drop), Scene("backup-create", made, back_up),
+    Scene("backup-restore", backed_up, bring_back), Scene("backup-to-new", backed_up, bring_back_anew),
+    Scene("backup-delete", backed_up, drop_backup), Scene("group-snapshot", grouped, keep_group), Scene("group-copy", grouped, copy_group),
     Scene("group-delete", grouped, drop_group), Scene("image-upload", world, upload), Scene("image-delete", world, discard),
 )  # fmt: skip
 BY_NAME = {s.name: s for s in SCENES}

@@ -95,3 +95,18 @@ async def test_a_second_start_changes_nothing_but_the_address(keystone: Keystone
 
 def test_the_key_rotation_is_a_periodic_job() -> None:
     assert [p.name for p in identity.module(config.Settings()).periodics] == ["identity.keys"]
+
+
+async def test_the_home_document_names_resources_as_keystone_does(api):
+    root = "https://docs.openstack.org/api/openstack-identity/3"
+    answer = await api.anonymous.get("/identity/v3", headers={"Accept": "application/json-home"})
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("application/json-home")
+    found = answer.json()["resources"]
+    assert found[f"{root}/rel/users"] == {"href": "/users"}
+    one = found[f"{root}/rel/project_user_role"]
+    assert one["href-template"].startswith("/projects/{") and set(one["href-vars"].values()) == {
+        f"{root}/param/{v}" for v in one["href-vars"]
+    }
+    assert f"{root}/ext/OS-INHERIT/1.0/rel/domain_user_role_inherited_to_projects" in found
+    assert f"{root}/rel/user_change_password" in found and f"{root}/rel/implied_role" in found
+    assert "version" in (await api.anonymous.get("/identity/v3")).json()

@@ -1,7 +1,6 @@
-"""tempest.conf from what a cloud says of itself.
+"""What discover-tempest-config leaves out of tempest.conf, from what a cloud says of itself.
 
-Nothing is claimed that the cloud does not have: features come from the operations that `moln routes` lists, extensions and microversions from
-the services' own answers, and what the suite needs to exist (flavors, an image, an external network) is made by the public APIs.
+Nothing is claimed that the cloud does not have: features come from the operations that `moln routes` lists and the services' own answers.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any
 TIMEOUT_S = 60
 PATIENCE_S = 40  # for anything to become ready: simulated things are so at once
 EXTERNAL_CIDR = "172.24.4.0/24"  # devstack's; nothing of it leaves a simulated cloud
+DEFAULT_POOL = "10.1.0.0/20"
 
 Routes = set[tuple[str, str, str]]  # method, path below the service's prefix, action
 
@@ -60,25 +60,34 @@ class Cloud:
         self._send("PUT", f"/image/v2/images/{image_id}/file", content, {"Content-Type": "application/octet-stream"})
 
 
-def make_resources(cloud: Cloud, image: Path) -> dict[str, str]:
-    """What the suite takes for granted: two flavors, two images, an external network. Returns their ids."""
-    made = {}
-    for name, ram in (("flavor", 128), ("flavor_alt", 192)):
-        flavor = {"name": f"m1.tempest-{ram}", "ram": ram, "vcpus": 1, "disk": 1, "id": f"tempest-{ram}"}
-        made[name] = cloud.call("POST", "/compute/v2.1/flavors", {"flavor": flavor})["flavor"]["id"]
-    for name in ("image", "image_alt"):
-        asked = {"name": f"tempest-{name}", "disk_format": "qcow2", "container_format": "bare", "visibility": "public"}
-        made[name] = cloud.call("POST", "/image/v2/images", asked)["id"]
-        cloud.upload(made[name], image.read_bytes())
-    network = {"name": "public", "router:external": True, "provider:network_type": "flat", "provider:physical_network": "public"}
-    made["public"] = cloud.call("POST", "/network/v2.0/networks", {"network": network})["network"]["id"]
-    subnet = {"network_id": made["public"], "ip_version": 4, "cidr": EXTERNAL_CIDR, "enable_dhcp": False}
+def prepare(cloud: Cloud) -> None:
+    """What the suite takes for granted and its own tool does not make: an external network and a pool of addresses, both the default ones.
+
+    The identity endpoint becomes the cloud's other name for it, without the word `identity`: the tool puts a port behind that word,
+    also where the address has one already.
+    """
+    network = {"name": "public", "router:external": True, "is_default": True, "provider:network_type": "flat", "provider:physical_network": "public"}
+    public = cloud.call("POST", "/network/v2.0/networks", {"network": network})["network"]["id"]
+    subnet = {"network_id": public, "ip_version": 4, "cidr": EXTERNAL_CIDR, "enable_dhcp": False}
     cloud.call("POST", "/network/v2.0/subnets", {"subnet": subnet})
-    return made
+    pool = {"name": "shared-default", "prefixes": [DEFAULT_POOL], "default_prefixlen": 26, "is_default": True, "shared": True}
+    cloud.call("POST", "/network/v2.0/subnetpools", {"subnetpool": pool})
+    identity = next(s["id"] for s in cloud.call("GET", "/identity/v3/services")["services"] if s["type"] == "identity")
+    for endpoint in cloud.call("GET", f"/identity/v3/endpoints?service_id={identity}")["endpoints"]:
+        cloud.call("PATCH", f"/identity/v3/endpoints/{endpoint['id']}", {"endpoint": {"url": f"{cloud.base}/v3"}})
 
 
-def tempest_conf(cloud: Cloud, routes: Routes, made: dict[str, str], image: Path, workspace: Path) -> configparser.ConfigParser:
-    """The whole configuration. No ssh into guests: simulated ones run nothing."""
+def discovery(cloud: Cloud) -> dict[str, str]:
+    """How discover-tempest-config signs in."""
+    return {
+        "OS_AUTH_URL": f"{cloud.base}/v3", "OS_USERNAME": "admin", "OS_PASSWORD": cloud.password, "OS_PROJECT_NAME": "admin",
+        "OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_NAME": "Default", "OS_IDENTITY_API_VERSION": "3",
+        "OS_REGION_NAME": cloud.call("GET", "/identity/v3/regions")["regions"][0]["id"],
+    }  # fmt: skip
+
+
+def complete(path: Path, cloud: Cloud, routes: Routes, image: Path, workspace: Path) -> None:
+    """Add to tempest.conf what the tool leaves out. No ssh into guests: simulated ones run nothing."""
     servers = "/compute/v2.1/servers/{server_id}/action"
 
     def has(method: str, path: str, action: str = "") -> str:
@@ -87,34 +96,19 @@ def tempest_conf(cloud: Cloud, routes: Routes, made: dict[str, str], image: Path
     def acts(*actions: str) -> str:
         return str(all(("POST", servers, action) in routes for action in actions))
 
-    compute = cloud.call("GET", "/compute/")["versions"][-1]
-    volume = next(v for v in cloud.call("GET", "/volume/")["versions"] if v["id"].startswith("v3"))
-    placement = cloud.call("GET", "/placement/")["versions"][-1]
-    hosts = len([s for s in cloud.call("GET", "/compute/v2.1/os-services")["services"] if s["state"] == "up"])
     hypervisors = cloud.call("GET", "/compute/v2.1/os-hypervisors/detail")["hypervisors"]
     pool = cloud.call("GET", "/volume/v3/scheduler-stats/get_pools?detail=True")["pools"][0]["capabilities"]
-    network = sorted(e["alias"] for e in cloud.call("GET", "/network/v2.0/extensions")["extensions"])
-    region = cloud.call("GET", "/identity/v3/regions")["regions"][0]["id"]
-    backups = [s for s in cloud.call("GET", "/volume/v3/os-services")["services"] if s["binary"] == "cinder-backup"]
+    network = {e["alias"] for e in cloud.call("GET", "/network/v2.0/extensions")["extensions"]}
 
     sections: dict[str, dict[str, object]] = {
-        "DEFAULT": {"log_dir": workspace / "logs", "log_file": "tempest.log"},
+        "DEFAULT": {"debug": False, "log_dir": workspace / "logs", "log_file": "tempest.log"},
         "oslo_concurrency": {"lock_path": workspace / "tempest_lock"},
-        "auth": {
-            "use_dynamic_credentials": True, "tempest_roles": "member", "admin_username": "admin", "admin_project_name": "admin",
-            "admin_password": cloud.password, "admin_domain_name": "Default",
-        },
-        "identity": {"uri_v3": f"{cloud.base}/identity/v3", "auth_version": "v3", "region": region},
+        "auth": {"use_dynamic_credentials": True},
         "identity-feature-enabled": {
-            "api_v2": False, "api_v2_admin": False, "trust": has("POST", "/identity/v3/OS-TRUST/trusts"),
-            "access_rules": has("GET", "/identity/v3/users/{user_id}/access_rules"), "security_compliance": False,
+            "trust": has("POST", "/identity/v3/OS-TRUST/trusts"), "security_compliance": False,
+            "access_rules": has("GET", "/identity/v3/users/{user_id}/access_rules"),
         },
-        "service_available": {"nova": True, "cinder": True, "glance": True, "neutron": True, "swift": False, "horizon": False},
-        "compute": {
-            "image_ref": made["image"], "image_ref_alt": made["image_alt"], "flavor_ref": made["flavor"], "flavor_ref_alt": made["flavor_alt"],
-            "min_compute_nodes": hosts, "min_microversion": compute["min_version"], "max_microversion": compute["version"],
-            "build_timeout": PATIENCE_S, "hypervisor_type": hypervisors[0]["hypervisor_type"],
-        },
+        "compute": {"build_timeout": PATIENCE_S, "hypervisor_type": hypervisors[0]["hypervisor_type"]},
         "compute-feature-enabled": {
             "resize": acts("resize", "confirmResize", "revertResize"), "pause": acts("pause", "unpause"), "suspend": acts("suspend", "resume"),
             "shelve": acts("shelve", "unshelve"), "rescue": acts("rescue", "unrescue"), "snapshot": acts("createImage"),
@@ -124,32 +118,33 @@ def tempest_conf(cloud: Cloud, routes: Routes, made: dict[str, str], image: Path
             "config_drive": True, "metadata_service": True, "attach_encrypted_volume": False, "volume_multiattach": pool["multiattach"], "personality": True,
             "stable_rescue": acts("rescue", "unrescue"), "ide_bus": False,
         },
-        "placement": {"min_microversion": placement["min_version"], "max_microversion": placement["max_version"]},
         "image": {"build_timeout": PATIENCE_S},
         "image-feature-enabled": {
             "import_image": has("POST", "/image/v2/images/{image_id}/import"), "os_glance_reserved": True,
             "manage_locations": has("POST", "/image/v2/images/{image_id}/locations"), "image_format_enforcement": True,
         },
-        "network": {"build_timeout": PATIENCE_S, "public_network_id": made["public"], "floating_network_name": "public"},
+        "network": {"build_timeout": PATIENCE_S},
         "network-feature-enabled": {
-            "api_extensions": ",".join(network), "port_security": "port-security" in network, "ipv6_subnet_attributes": True,
-            "available_features": ",".join(sorted({*network} & {"ext-gw-mode"})),
+            "port_security": "port-security" in network, "available_features": ",".join(sorted(network & {"ext-gw-mode"})),
         },
         "volume": {
-            "build_timeout": PATIENCE_S,
-            "min_microversion": volume["min_version"], "max_microversion": volume["version"], "storage_protocol": pool["storage_protocol"],
-            "vendor_name": pool.get("vendor_name", "Open Source"), "disk_format": "raw",
+            "build_timeout": PATIENCE_S, "storage_protocol": pool["storage_protocol"], "vendor_name": pool["vendor_name"],
+            "disk_format": "raw", "backup_driver": "posix",
         },
         "volume-feature-enabled": {
-            "backup": bool(backups), "extend_attached_volume": True, "multi_backend": False,
-            "api_extensions": ",".join(e["alias"] for e in cloud.call("GET", "/volume/v3/extensions")["extensions"]),
+            "extend_attached_volume": True, "multi_backend": False,  # the tool counts nodes' pools; their backend is one
             "manage_volume": has("POST", "/volume/v3/os-volume-manage"), "manage_snapshot": has("POST", "/volume/v3/os-snapshot-manage"),
         },
         "validation": {"run_validation": False},
         "scenario": {"img_file": image, "img_disk_format": "qcow2"},
     }  # fmt: skip
-    made_of = configparser.ConfigParser(interpolation=None)
+    conf = configparser.ConfigParser(interpolation=None)
+    conf.read(path)
     for name, values in sections.items():
-        made_of[name] = {key: str(value) for key, value in values.items()}
-    return made_of
-
+        if name != "DEFAULT" and not conf.has_section(name):
+            conf.add_section(name)
+        for key, value in values.items():
+            conf.set(name, key, str(value))
+    path.touch(mode=0o600)
+    with path.open("w") as file:
+        conf.write(file)

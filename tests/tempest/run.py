@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Tempest, as PyPI has it, against a simulated cloud: `python tests/tempest/run.py [--smoke | --regex R] [--keep]`.
 
-Makes a virtual environment for the suite (kept), starts a cloud (`moln up --simulate`), writes tempest.conf from what that cloud says of
-itself, runs, prints counts and failures, and writes every test's outcome as JSON; --keep: into results.tsv, of which docs/compatibility.md
+Makes a virtual environment for the suite (kept), starts a cloud (`moln up --simulate`), has discover-tempest-config write tempest.conf
+(configuration.py adds what that leaves out), runs, prints counts and failures, and writes every test's outcome as JSON; --keep: into results.tsv, of which docs/compatibility.md
 is made. Standard library only. excluded.txt, known_failures.txt: a line each, `what # why`.
 """
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "src"
 sys.path.insert(0, str(HERE))
 
-from configuration import Cloud, make_resources, parse_routes, tempest_conf  # noqa: E402
+from configuration import Cloud, complete, discovery, parse_routes  # noqa: E402
+from configuration import prepare as prepare_cloud  # noqa: E402
 
-PACKAGES = ["tempest==47.0.0"]
+PACKAGES = ["tempest==47.0.0", "python-tempestconf==3.5.4"]
 MOLN = "import sys; from moln.cli import main; sys.exit(main(sys.argv[1:]))"
 KNOWN, EXCLUDED, RESULTS = HERE / "known_failures.txt", HERE / "excluded.txt", HERE / "results.tsv"
 SMOKE = r"\[.*\bsmoke\b.*\]"  # Tempest's attributes are part of a test's id
@@ -77,15 +79,16 @@ def prepare(python: Path, home: Path, port: int, nodes: int, image: Path, worksp
     home.mkdir(parents=True, exist_ok=True)
     moln(home, "up", "--simulate", "--detach", "--port", str(port), "--nodes", str(nodes))
     cloud = Cloud(f"http://127.0.0.1:{port}", (home / "admin.password").read_text().strip())
-    made = make_resources(cloud, image)
+    prepare_cloud(cloud)
     if not (workspace / "etc").exists():
         known = ["--workspace-path", workspace.parent / f"{workspace.name}.yaml"]  # not the user's own list of workspaces
         subprocess.run([python.parent / "tempest", "init", *known, workspace], check=True, capture_output=True, timeout=120)
-    conf = tempest_conf(cloud, parse_routes(moln(home, "routes")), made, image, workspace)
-    path = workspace / "etc" / "tempest.conf"
-    path.touch(mode=0o600)
-    with path.open("w") as file:
-        conf.write(file)
+    conf = workspace / "etc" / "tempest.conf"
+    discover = [python.parent / "discover-tempest-config", "--create", "--no-default-deployer", "--image", image, "--out", conf]
+    done = subprocess.run(discover, env=os.environ | discovery(cloud), cwd=workspace, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        raise SystemExit(f"discover-tempest-config: {done.returncode}\n{done.stderr[-4000:]}")
+    complete(conf, cloud, parse_routes(moln(home, "routes")), image, workspace)
 
 
 def outcomes(python: Path, workspace: Path) -> list[dict[str, Any]]:
@@ -145,7 +148,7 @@ def report(tests: list[dict[str, Any]], seconds: bool) -> int:
 def run(cache: Path, regex: str, workers: int, nodes: int, timeout_s: float, kept: Path | None = None) -> list[dict[str, Any]]:
     """What the tests that match came to. kept: the cloud's home, left running."""
     cache.mkdir(parents=True, exist_ok=True)
-    python, image = suite(cache / "venv"), small_image(cache)
+    python, image = suite(cache / f"venv-{zlib.crc32(repr(PACKAGES).encode()):08x}"), small_image(cache)
     folder = Path(tempfile.mkdtemp(prefix="moln-tempest-"))
     home, workspace = kept or folder / "home", folder / "workspace"
     try:

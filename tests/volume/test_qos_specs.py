@@ -98,3 +98,18 @@ async def test_a_snapshot_under_way_takes_what_is_said_of_it(cinder: AreaApi, ad
     assert again.status_code == 400
     wrong = await admin.post(path, json={"os-update_snapshot_status": {"status": "error", "progress": "many"}})
     assert wrong.status_code == 400 and "progress" in wrong.text
+
+
+async def test_a_project_has_its_own_default_type(cinder: AreaApi, admin: Client, alice: Client, bob: Client) -> None:
+    kind = await post(admin, "/types", "volume_type", 200, name="fast")
+    assert (await admin.get("/default-types/red")).status_code == 404
+    put = await admin.put("/default-types/red", json={"default_type": {"volume_type": "fast"}})
+    assert put.status_code == 200 and put.json()["default_type"] == {"project_id": "red", "volume_type_id": kind["id"]}
+    assert (await make(cinder, alice))["volume_type"] == "fast" and (await make(cinder, bob))["volume_type"] == "__DEFAULT__"
+    assert (await get(alice, "/types/default", "volume_type"))["name"] == "fast"
+    assert [d["project_id"] for d in await get(admin, "/default-types", "default_types")] == ["red"]
+    assert (await admin.delete(f"/types/{kind['id']}")).status_code == 400
+    assert (await admin.delete("/default-types/red")).status_code == 204
+    assert (await make(cinder, alice))["volume_type"] == "__DEFAULT__"
+    assert (await alice.put("/default-types/red", json={"default_type": {"volume_type": "fast"}})).status_code == 403
+    assert (await admin.put("/default-types/red", json={"default_type": {"volume_type": "none"}})).status_code == 404

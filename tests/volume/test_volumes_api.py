@@ -86,7 +86,7 @@ BAD_VOLUMES: list[dict[str, Any]] = [
     {}, {"size": 0}, {"size": -1}, {"size": "x"}, {"size": 1.5}, {"size": 2**40}, {"size": 10**30}, {"size": 1, "name": "x" * 256},
     {"size": 1, "name": 5}, {"size": 1, "metadata": {"": "x"}}, {"size": 1, "metadata": {"x": 1}}, {"size": 1, "metadata": []},
     {"size": 1, "availability_zone": "mars"}, {"size": 1, "snapshot_id": "x"}, {"size": 1, "multiattach": True},
-    {"size": 1, "imageRef": "no such image"}, {"size": 1, "imageRef": NOWHERE}, {"size": 1, "backup_id": NOWHERE},
+    {"size": 1, "imageRef": "no such image"}, {"size": 1, "imageRef": NOWHERE}, {"size": 1, "backup_id": "x"},
     {"size": 1, "name": "nul\0"}, {"size": True}, {"size": 1, "source_volid": NOWHERE, "snapshot_id": NOWHERE},
     {"size": 1, "metadata": {str(i): "x" for i in range(129)}},
 ]  # fmt: skip
@@ -105,7 +105,7 @@ async def test_what_does_not_exist_is_404(alice: Client) -> None:
     for body in ({"snapshot_id": NOWHERE}, {"source_volid": NOWHERE}, {"size": 1, "volume_type": "none"}):
         answer = await alice.post("/volumes", json={"volume": body})
         assert answer.status_code == 404 and answer.json()["itemNotFound"]["code"] == 404
-    for path in ("/volumes/x", "/snapshots/x", "/attachments/x", "/types/x", "/messages/x", "/volumes/x/metadata", "/backups"):
+    for path in ("/volumes/x", "/snapshots/x", "/attachments/x", "/types/x", "/messages/x", "/volumes/x/metadata", "/backups/x", "/groups/x"):
         assert (await alice.get(path)).status_code == 404, path
     assert (await alice.delete("/volumes/x")).status_code == 404
     for body in ({"os-nothing": {}}, {}, []):
@@ -486,7 +486,7 @@ async def test_discovery_and_services(cinder: AreaApi, alice: Client, admin: Cli
     assert (await alice.get("/os-services")).status_code == 403
     services = await get(admin, "/os-services", "services")
     assert {(s["binary"], s["host"], s["state"]) for s in services} == {
-        ("cinder-scheduler", "controller", "up"), ("cinder-volume", "node-1@pool", "up"),
+        ("cinder-scheduler", "controller", "up"), ("cinder-volume", "node-1@pool", "up"), ("cinder-backup", "node-1", "up"),
     }  # fmt: skip
     assert await get(alice, "/os-availability-zone") == {"availabilityZoneInfo": [{"zoneName": "nova", "zoneState": {"available": True}}]}
     (pool,) = await get(admin, "/scheduler-stats/get_pools", "pools", detail="true")

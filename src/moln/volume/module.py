@@ -10,6 +10,8 @@ from moln.kernel.module import Module
 from moln.volume.api import (
     actions,
     attachments,
+    backups,
+    default_types,
     discovery,
     encryptions,
     group_snapshots,
@@ -31,14 +33,15 @@ from moln.volume.ops.pools import pools_of
 from moln.volume.ops.quotas import QUOTA
 from moln.volume.ops.types import ensure_default
 from moln.volume.store import types as types_store
+from moln.volume.work.backups import BACKUPS
 from moln.volume.work.groups import GROUP_SNAPSHOTS, GROUPS
 from moln.volume.work.pools import INVARIANTS, POOLS, look_at
 from moln.volume.work.snapshots import SNAPSHOTS
 from moln.volume.work.volumes import VOLUMES
 
 AREAS = (
-    discovery, volumes, actions, marks, snapshots, types, encryptions, qos_specs, group_types, groups, group_snapshots, attachments,
-    transfers, quotas, services, messages,
+    discovery, volumes, actions, marks, snapshots, types, default_types, encryptions, qos_specs, group_types, groups, group_snapshots, attachments,
+    backups, transfers, quotas, services, messages,
 )  # fmt: skip
 
 
@@ -65,7 +68,7 @@ def module(settings: Any) -> Module:
     return Module(
         "volume",
         routes=tuple(area.routes for area in AREAS),
-        reconcilers=(VOLUMES, SNAPSHOTS, GROUPS, GROUP_SNAPSHOTS),
+        reconcilers=(VOLUMES, SNAPSHOTS, GROUPS, GROUP_SNAPSHOTS, BACKUPS),
         periodics=(POOLS,),
         invariants=INVARIANTS,
         setup=setup,

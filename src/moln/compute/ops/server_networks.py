@@ -13,7 +13,7 @@ from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from moln.network.model.networks import Network
 from moln.network.model.ports import Port
-from moln.network.ops import floating_ips, networks, ports, security_groups, subnets
+from moln.network.ops import auto_topologies, floating_ips, networks, ports, security_groups, subnets
 
 OWNER = "compute:"
 
@@ -76,15 +76,27 @@ async def group_ids(ctx: RequestContext, asked: Sequence[str] | None) -> dict[st
 
 
 async def _implied(ctx: RequestContext, *, auto: bool) -> tuple[Card, ...]:
-    """The one network that the project can use. Raises: Conflict, when there are several; Invalid, when `auto` finds none."""
+    """The one network that the project can use; with `auto`, one made for it. Raises: Conflict, when there are several; Invalid, for none."""
     found = [n for n in await networks.visible(ctx.db, ctx) if not n.external and (n.admin_state_up or not auto)]
     if len(found) > 1:
         raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
     if not found and auto:
-        raise Invalid(f"Unable to automatically allocate a network for project {ctx.project_id}")
+        found = [await _allocated(ctx)]
     for one in found:
         await _check_subnet(ctx.db, one)
     return tuple(Card(one) for one in found)
+
+
+async def _allocated(ctx: RequestContext) -> Network:
+    """The network that is made for a project that has none; it stays, whatever becomes of the server. Raises: Invalid."""
+    try:
+        network_id = await ctx.db.write(auto_topologies.get_in, ctx, ctx.project_id or "")
+        found = await networks.find(ctx.db, network_id)
+    except (Conflict, Forbidden):
+        found = None
+    if found is None:
+        raise Invalid(f"Unable to automatically allocate a network for project {ctx.project_id}")
+    return found
 
 
 async def card_for(db: Reader, ctx: RequestContext, asked: NetworkRequest) -> Card:

@@ -30,11 +30,11 @@ FORGET = Statement(
 LISTING = Listing(sa.select(*COLUMNS), InstanceAction, server_actions, id="request_id")
 
 
-async def begin(tx: Transaction, ctx: RequestContext, server_id: str, action: str, event: str, host: str | None = None) -> None:
-    """Record that a caller asked for `action`, and its first event as begun."""
+async def begin(tx: Transaction, ctx: RequestContext, server_id: str, action: str, event: str, host: str | None = None, *, owner: Server | None = None) -> None:
+    """Record that a caller asked for `action`, and its first event as begun. owner: the server, where the cloud itself asks for its owner."""
     now = ctx.now_us
     row = InstanceAction(
-        server_id=server_id, action=action, request_id=ctx.request_id, user_id=ctx.user_id, project_id=ctx.project_id, start_time=now,
+        server_id=server_id, action=action, request_id=ctx.request_id, user_id=owner.user_id if owner else ctx.user_id, project_id=owner.project_id if owner else ctx.project_id, start_time=now,
         updated_at=now, events=(Event(event, now, host=host),),
     )  # fmt: skip
     await tx.insert(server_actions, row, if_absent=True)

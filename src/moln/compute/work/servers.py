@@ -152,5 +152,6 @@ class ServersWork:
         cloud.db.feed.subscribe("port-devices", ports)
         cloud.db.feed.subscribe("volumes", volumes)
         cloud.db.feed.subscribe("volume-extended", tell_again)
+        cloud.db.feed.subscribe("volumes.grown", self.sizes.grown.update)
         cloud.links.on_report("compute.power", power)
         cloud.links.on_report("node.up", up)

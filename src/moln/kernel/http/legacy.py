@@ -1,4 +1,4 @@
-"""A root from before microversions: the same operations at the oldest microversion, whatever the headers ask.
+"""What old clients write into a path. A root from before microversions: the same operations at the oldest microversion, whatever the headers ask.
 
 Nova's `/v2` is such a one (its guide, "Versions": v2.0 on the code of v2.1). Bodies are checked as strictly as below `/v2.1`.
 """
@@ -31,5 +31,17 @@ def legacy_root(app: ASGI, old: str, new: str) -> ASGI:
         headers = [(k, v) for k, v in scope["headers"] if k.lower() not in VERSION_HEADERS]
         found = scope | {"path": new + path[len(old) :], "headers": headers}
         await app(found, receive, tell)
+
+    return answer
+
+
+def without_json(app: ASGI, root: str) -> ASGI:
+    """Below `root` a path may end in `.json`, which says nothing more (Neutron's own clients wrote it for years)."""
+
+    async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        path = scope.get("path", "")
+        if path.endswith(".json") and path.startswith(root) and "/tags/" not in path and scope["type"] == "http":
+            scope = scope | {"path": path.removesuffix(".json")}
+        await app(scope, receive, send)
 
     return answer

@@ -15,6 +15,7 @@ EXTENSIONS = {
     "os-types-manage": "TypesManage",
     "os-types-extra-specs": "TypesExtraSpecs",
     "os-volume-type-access": "VolumeTypeAccess",
+    "backups": "Backups",
     "encryption": "Encryption",
     "qos-specs": "Qos_specs_manage",
     "os-volume-encryption-metadata": "VolumeEncryptionMetadata",

@@ -34,6 +34,11 @@ def services(ctx: RequestContext) -> list[dict[str, Any]]:
         if node in known.disabled:
             row |= {"status": "disabled", "disabled_reason": known.disabled[node]}
         rows.append(row)
+    for node in ops.known(ctx):
+        seen = known.at.get(node, 0)
+        here = node in ctx.cloud.links.nodes and now - seen < OLD_US
+        rows.append(common | {"binary": "cinder-backup", "host": node, "state": "up" if here else "down",
+                              "updated_at": iso_micro(seen) if seen else None})  # fmt: skip
     return rows
 
 

@@ -33,7 +33,7 @@ LIKE = frozenset({"name", "display_name", "status", "availability_zone"})
 
 
 class VolumeCreate(Struct, kw_only=True):
-    """`volume` of POST /volumes. multiattach, consistencygroup_id, backup_id: known, and refused when set."""
+    """`volume` of POST /volumes. multiattach, consistencygroup_id: known, and refused when set."""
 
     name: str | None = None
     description: str | None = None
@@ -68,9 +68,8 @@ async def create_volume(ctx: RequestContext, body: dict) -> dict[str, Any]:  # t
     asked = parse(ctx, body, "volume", VolumeCreate, beside=("OS-SCH-HNT:scheduler_hints",))
     if truth(asked.multiattach, "multiattach"):
         raise Invalid("multiattach parameter has been removed. The default is to use a multiattach volume type.")
-    for name in ("consistencygroup_id", "backup_id"):
-        if getattr(asked, name):
-            raise Invalid(f"Invalid input received: this cloud has nothing that {name} could name.", field=name)
+    if asked.consistencygroup_id:
+        raise Invalid("Invalid input received: this cloud has no consistency groups.", field="consistencygroup_id")
     image_id = asked.imageRef or asked.image_id
     spec = ops.VolumeSpec(
         size_gib=asked.size,
@@ -82,6 +81,7 @@ async def create_volume(ctx: RequestContext, body: dict) -> dict[str, Any]:  # t
         image_id=await image_named(ctx, image_id) if image_id else None,
         snapshot_id=uuid_or_none(asked.snapshot_id, "snapshot_id"),
         source_volid=uuid_or_none(asked.source_volid, "source_volid"),
+        backup_id=uuid_or_none(asked.backup_id, "backup_id") if ctx.at_least(3, 47) else None,
         group_id=uuid_or_none(asked.group_id, "group_id") if ctx.at_least(3, 13) else None,
     )
     return await volume_view(ctx, await ops.create(ctx, spec), extended=False)

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-SourceKind = Literal["blank", "image", "snapshot", "volume"]
+SourceKind = Literal["blank", "image", "snapshot", "volume", "backup"]
 
 
 class Pool(Struct, frozen=True):
@@ -38,6 +38,14 @@ class Inventory(Struct, frozen=True):
 
     volumes: list[str]
     snapshots: list[str]
+    backups: list[str] = []
+
+
+class BackupFacts(Struct, frozen=True):
+    """What a backup holds. objects: files with bytes of it; size_bytes: of the volume."""
+
+    objects: int
+    size_bytes: int
 
 
 class Volumes(Protocol):
@@ -95,5 +103,28 @@ class Reimages(Protocol):
         """The volume (not in use) holds what an image holds, at its present size. Raises: BackendRefused, when the image does not fit."""
 
 
-class VolumeDriver(Volumes, Snapshots, ImageExport, Reimages, Protocol):
+@runtime_checkable
+class Backups(Protocol):
+    """The ability to keep copies that outlive their volumes, whole and checked when they come back (`ensure_volume` from one, too)."""
+
+    async def ensure_backup(self, backup_id: str, source: SourceKind, source_id: str, parent_id: str = "") -> BackupFacts:
+        """There is a backup of a volume (crash-consistent when in use) or a snapshot; one that is there is left as it is.
+
+        parent_id: the backup whose equal parts are not kept twice. Raises: BackendRefused when there is no such source.
+        """
+
+    async def find_backup(self, backup_id: str) -> BackupFacts | None:
+        """What it holds; None when there is no such backup."""
+
+    async def remove_backup(self, backup_id: str) -> None:
+        """There is no such backup; those made on top of it stay whole."""
+
+    async def restore_backup(self, volume_id: str, backup_id: str) -> None:
+        """The volume (not in use) holds what the backup holds, at no less than its present size.
+
+        Raises: BackendRefused when it does not fit or is damaged; then the volume is as it was.
+        """
+
+
+class VolumeDriver(Volumes, Snapshots, ImageExport, Reimages, Backups, Protocol):
     """Everything at once: what a node offers under the name `volume`. A backend without an ability refuses its verbs."""

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from moln.kernel.errors import BackendRefused
-from moln.volume.drivers.base import Connection, Inventory, Pool, SourceKind
+from moln.volume.drivers.base import BackupFacts, Connection, Inventory, Pool, SourceKind
 
 
 class FakeVolumes:
@@ -109,6 +109,26 @@ class FakeVolumes:
         if self.exports is not None:
             (self.exports / image_id).touch()
 
+    async def ensure_backup(self, backup_id: str, source: SourceKind, source_id: str, parent_id: str = "") -> BackupFacts:
+        self.act("ensure_backup")
+        if self.get("backup", backup_id) is None:
+            self.put("backup", backup_id, self.source_gib(source, source_id))
+        return BackupFacts(1, (self.get("backup", backup_id) or 0) << 30)
+
+    async def find_backup(self, backup_id: str) -> BackupFacts | None:
+        self.act("find_backup")
+        gib = self.get("backup", backup_id)
+        return None if gib is None else BackupFacts(1, gib << 30)
+
+    async def remove_backup(self, backup_id: str) -> None:
+        self.act("remove_backup")
+        self.drop("backup", backup_id)
+
+    async def restore_backup(self, volume_id: str, backup_id: str) -> None:
+        self.act("restore_backup")
+        if self.source_gib("backup", backup_id) > self.source_gib("volume", volume_id):
+            raise BackendRefused("The backup does not fit into the volume.")
+
     async def pool(self) -> Pool:
         self.act("pool")
         used = self.db.execute("SELECT coalesce(sum(gib), 0) FROM kept WHERE kind = 'volume'").fetchone()[0]
@@ -116,4 +136,4 @@ class FakeVolumes:
 
     async def inventory(self) -> Inventory:
         self.act("inventory")
-        return Inventory(self.ids("volume"), self.ids("snapshot"))
+        return Inventory(self.ids("volume"), self.ids("snapshot"), self.ids("backup"))

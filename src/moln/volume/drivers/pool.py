@@ -1,6 +1,6 @@
 """Volumes as raw files in a folder, by preference on a file system that shares blocks (reflinks).
 
-    root/volumes/<id>    root/snapshots/<id>    images/base/<id> (read only)    images/incoming/<id> (written for the image store)
+    root/volumes/<id>    root/snapshots/<id>    root/backups/<id>/ (pool_backups.py)    images/base/<id> (read only)    images/incoming/<id> (written for the image store)
 
 A file appears whole (hidden name, fsync, link, fsync of the folder), so that a crash at any line leaves either nothing or a hidden
 file that `start` removes. It runs as root inside the node process and opens no format but raw.
@@ -21,7 +21,8 @@ from typing import TypeVar
 
 from moln.kernel import files
 from moln.kernel.errors import BackendRefused, BackendUnreachable
-from moln.volume.drivers.base import Connection, Inventory, Pool, SourceKind
+from moln.volume.drivers import pool_backups
+from moln.volume.drivers.base import BackupFacts, Connection, Inventory, Pool, SourceKind
 
 R = TypeVar("R")
 GIB = 1 << 30
@@ -37,6 +38,7 @@ class PoolDriver:
     def __init__(self, root: Path, images: Path, *, reserve_gib: int = 1):
         self.volumes = root / "volumes"
         self.snapshots = root / "snapshots"
+        self.backups = root / "backups"
         self.bases = images / "base"
         self.incoming = images / "incoming"
         self.reserve_gib = reserve_gib
@@ -54,6 +56,7 @@ class PoolDriver:
                 folder.mkdir(parents=True, exist_ok=True)
                 os.chmod(folder, 0o711)  # QEMU's user passes through, and lists nothing
                 files.sweep(folder)
+            pool_backups.start(self.backups)
             if self.incoming.is_dir():
                 files.sweep(self.incoming)
             return files.supports_reflink(self.volumes)
@@ -69,7 +72,7 @@ class PoolDriver:
         path = self.volumes / known(volume_id)
         if size_gib < 1:
             raise BackendRefused("A volume has at least 1 GiB.")
-        folders = {"image": self.bases, "snapshot": self.snapshots, "volume": self.volumes}
+        folders = {"image": self.bases, "snapshot": self.snapshots, "volume": self.volumes, "backup": self.backups}
         if source != "blank" and source not in folders:
             raise BackendRefused("The pool knows no such kind of source.", detail=source)
         origin = None if source == "blank" else folders[source] / known(source_id)
@@ -78,7 +81,9 @@ class PoolDriver:
             if path.exists():
                 return
             with files.appearing(path) as target:
-                if origin:
+                if origin and source == "backup":
+                    pool_backups.restore(origin, target, most=size_gib * GIB, stop=lambda: self.stopping)
+                elif origin:
                     self.copy(origin, target, most=size_gib * GIB)
                 os.ftruncate(target, size_gib * GIB)
 
@@ -153,6 +158,43 @@ class PoolDriver:
 
         await self.run(image_id, make)
 
+    async def ensure_backup(self, backup_id: str, source: SourceKind, source_id: str, parent_id: str = "") -> BackupFacts:
+        folder, parent = self.backups / known(backup_id), self.backups / known(parent_id) if parent_id else None
+        folders = {"snapshot": self.snapshots, "volume": self.volumes}
+        if source not in folders:
+            raise BackendRefused("The pool knows no such kind of source.", detail=source)
+        origin = folders[source] / known(source_id)
+
+        def make() -> BackupFacts:
+            done = pool_backups.facts(pool_backups.manifest_of(folder))
+            if done is not None:
+                return done
+            still = self.backups / f"{files.TEMP_PREFIX}{backup_id}.still"  # a guest may be writing: take the bytes of one moment first
+            still.unlink(missing_ok=True)
+            with open(still, "x+b") as file:
+                still.unlink()
+                self.copy(origin, file.fileno())
+                return pool_backups.ensure(folder, file.fileno(), parent, stop=lambda: self.stopping)
+
+        return await self.run(backup_id, make)
+
+    async def find_backup(self, backup_id: str) -> BackupFacts | None:
+        return await self.run("", lambda: pool_backups.facts(pool_backups.manifest_of(self.backups / known(backup_id))))
+
+    async def remove_backup(self, backup_id: str) -> None:
+        await self.run(backup_id, pool_backups.remove, self.backups / known(backup_id))
+
+    async def restore_backup(self, volume_id: str, backup_id: str) -> None:
+        path, origin = self.volumes / known(volume_id), self.backups / known(backup_id)
+
+        def make() -> None:
+            size = path.stat().st_size
+            with files.appearing(path, replace=True) as target:
+                pool_backups.restore(origin, target, most=size, stop=lambda: self.stopping)
+                os.ftruncate(target, size)
+
+        await self.run(volume_id, make)
+
     async def pool(self) -> Pool:
         def look() -> Pool:
             stat = os.statvfs(self.volumes)
@@ -165,7 +207,7 @@ class PoolDriver:
         def names(folder: Path) -> list[str]:
             return sorted(name for name in os.listdir(folder) if not name.startswith(files.TEMP_PREFIX))
 
-        return await self.run("", lambda: Inventory(names(self.volumes), names(self.snapshots)))
+        return await self.run("", lambda: Inventory(names(self.volumes), names(self.snapshots), names(self.backups)))
 
     def copy(self, origin: Path, target: int, *, most: int | None = None) -> None:
         """Fill `target` from a regular file; most: bytes that may come. Raises: BackendRefused."""

@@ -10,7 +10,7 @@ from moln.kernel.errors import Invalid, OverQuota
 from moln.kernel.quota import Quota
 from moln.volume.ops.access import require
 
-#: Everything that Cinder's quota sets speak of; backups do not exist here, so nobody uses any.
+#: Everything that Cinder's quota sets speak of.
 QUOTA = Quota(
     "volume",
     {
@@ -21,6 +21,9 @@ QUOTA = Quota(
 WORDS = {
     "volumes": "VolumeLimitExceeded: Maximum number of volumes allowed ({limit}) exceeded for quota 'volumes'.",
     "snapshots": "SnapshotLimitExceeded: Maximum number of snapshots allowed ({limit}) exceeded for quota 'snapshots'.",
+    "backups": "BackupLimitExceeded: Maximum number of backups allowed ({limit}) exceeded",
+    "backup_gigabytes": "VolumeBackupSizeExceedsAvailableQuota: Requested backup exceeds allowed Backup gigabytes quota. "
+    "Requested {asked}G, quota is {limit}G and {used}G has been consumed.",
     "groups": "GroupLimitExceeded: Maximum number of groups allowed ({limit}) exceeded",
     "gigabytes": "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes quota. "
     "Requested {asked}G, quota is {limit}G and {used}G has been consumed.",

@@ -10,7 +10,7 @@ from moln.kernel.db import Duplicate, Reader, Transaction
 from moln.kernel.errors import Conflict, Invalid, NotFound
 from moln.volume.model.types import DEFAULT_TYPE, VolumeType
 from moln.volume.ops.access import require
-from moln.volume.store import encryptions, volumes
+from moln.volume.store import default_types, encryptions, volumes
 from moln.volume.store import types as store
 
 
@@ -21,7 +21,8 @@ def missing(name: str) -> NotFound:
 async def choose(db: Reader, ctx: RequestContext, name_or_id: str | None) -> VolumeType:
     """The type that a new volume has. Raises: NotFound."""
     if not name_or_id:
-        found = await store.find_named(db, DEFAULT_TYPE)
+        own = await default_types.of_project(db, ctx.project_id or "")
+        found = await store.find(db, own) if own else await store.find_named(db, DEFAULT_TYPE)
         if found is None:
             raise NotFound("Default volume type can not be found.")
         return found
@@ -113,6 +114,8 @@ async def delete_in(tx: Transaction, ctx: RequestContext, type_id: str) -> None:
         raise Invalid(f"The volume type {found.id} is a default volume type and cannot be deleted.")
     if await tx.one(volumes.OF_TYPE, id=type_id):
         raise Invalid("Target volume type is still in use.")
+    if await tx.one(default_types.USED, id=type_id):
+        raise Invalid(f"The volume type {type_id} is a default volume type of a project and cannot be deleted.")
     await encryptions.remove(tx, type_id)
     await store.remove(tx, type_id)
 

@@ -12,13 +12,14 @@ from moln.image.ops import images
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Invalid, NotFound
+from moln.volume.model.backups import Backup, BackupStatus
 from moln.volume.model.groups import Group, GroupStatus
 from moln.volume.model.snapshots import DELETABLE as SNAPSHOT_DELETABLE
 from moln.volume.model.snapshots import SnapshotStatus
 from moln.volume.model.volumes import DELETABLE, MAX_SIZE_GIB, Volume, VolumeStatus
 from moln.volume.ops import pools, quotas, types
 from moln.volume.ops.access import get_snapshot, get_volume, invalid_input, invalid_volume, require
-from moln.volume.store import attachments, groups, snapshots, transfers
+from moln.volume.store import attachments, backups, groups, snapshots, transfers
 from moln.volume.store import volumes as store
 
 GIB = 1 << 30
@@ -43,6 +44,7 @@ class VolumeSpec(Struct, frozen=True):
     host: str | None = None
     id: str | None = None
     group_id: str | None = None
+    backup_id: str | None = None
 
 
 class Origin(Struct):
@@ -53,6 +55,7 @@ class Origin(Struct):
     bootable: bool = False
     image_data_id: str | None = None
     image_metadata: dict[str, str] = {}
+    backup: Backup | None = None
 
 
 async def create(ctx: RequestContext, spec: VolumeSpec) -> Volume:
@@ -80,7 +83,7 @@ async def create_in(tx: Transaction, ctx: RequestContext, spec: VolumeSpec) -> V
     if not 0 < size <= MAX_SIZE_GIB:
         raise invalid_input(f"Volume size '{size}' must be an integer and greater than 0", "size")
     if origin.gib is not None and size < origin.gib:
-        kind = "snapshot" if spec.snapshot_id else "original volume" if spec.source_volid else "image"
+        kind = "snapshot" if spec.snapshot_id else "original volume" if spec.source_volid else "backup" if spec.backup_id else "image"
         raise invalid_input(f"Volume size '{size}'GB cannot be smaller than the {kind} size {origin.gib}GB.", "size")
     pools.check_thawed(ctx.cloud, origin.host)
     await quotas.check_size(tx, project_id, size)
@@ -103,11 +106,15 @@ async def create_in(tx: Transaction, ctx: RequestContext, spec: VolumeSpec) -> V
         snapshot_id=spec.snapshot_id,
         source_volid=spec.source_volid,
         group_id=spec.group_id,
+        backup_id=spec.backup_id,
+        task_id=origin.backup.object_id if origin.backup else None,
         image_data_id=origin.image_data_id,
         image_metadata=origin.image_metadata,
         metadata=spec.metadata,
     )
     await store.add(tx, volume)
+    if origin.backup:
+        await backups.save(tx, origin.backup, status=BackupStatus.RESTORING, restore_volume_id=volume.id, updated_at=now)
     tx.wake("volumes", volume.id)
     return volume
 
@@ -132,8 +139,8 @@ async def group_of(tx: Transaction, ctx: RequestContext, spec: VolumeSpec, type_
 
 async def origin_of(tx: Transaction, ctx: RequestContext, spec: VolumeSpec) -> Origin:
     """What it begins as. Raises: NotFound, Invalid."""
-    if sum(s is not None for s in (spec.image_id, spec.snapshot_id, spec.source_volid)) > 1:
-        raise Invalid("imageRef, source_volid and snapshot_id cannot be used together.")
+    if sum(s is not None for s in (spec.image_id, spec.snapshot_id, spec.source_volid, spec.backup_id)) > 1:
+        raise Invalid("imageRef, source_volid, snapshot_id and backup_id cannot be used together.")
     if spec.image_id:
         return await image_origin(tx, ctx, spec.image_id, spec.size_gib)
     if spec.snapshot_id:
@@ -148,7 +155,19 @@ async def origin_of(tx: Transaction, ctx: RequestContext, spec: VolumeSpec) -> O
         if volume.status not in (VolumeStatus.AVAILABLE, VolumeStatus.IN_USE) or volume.host is None:
             raise Invalid(f"Originating volume status must be one of 'available', 'in-use' values: {volume.status}")
         return Origin(volume.size_gib, volume.host, volume.bootable, None, volume.image_metadata)
+    if spec.backup_id:
+        backup = await backups.find(tx, spec.backup_id)
+        if backup is None or not (ctx.is_admin or backup.project_id == ctx.project_id):
+            raise NotFound(f"Backup {spec.backup_id[:64]} could not be found.")
+        check_restorable(backup)
+        return Origin(backup.size_gib, backup.host, backup.was_bootable, None, backup.was_image_metadata, backup)
     return Origin()
+
+
+def check_restorable(backup: Backup) -> None:
+    """Raises: Invalid."""
+    if backup.status is not BackupStatus.AVAILABLE:
+        raise Invalid(f"Invalid backup: Backup status must be available, but it is {backup.status}.")
 
 
 async def image_origin(tx: Transaction, ctx: RequestContext, image_id: str, size_gib: int | None) -> Origin:

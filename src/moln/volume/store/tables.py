@@ -46,6 +46,7 @@ volumes = table(
     column("snapshot_id", null=True),
     column("source_volid", null=True),
     column("group_id", null=True, index=True),
+    column("backup_id", null=True),
     column("image_data_id", null=True),
     column("image_metadata"),
     column("metadata"),

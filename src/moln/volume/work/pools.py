@@ -13,7 +13,7 @@ from moln.volume.drivers.base import VolumeDriver
 from moln.volume.model.volumes import VolumeStatus
 from moln.volume.ops.attachments import status_between
 from moln.volume.ops.pools import pools_of
-from moln.volume.store import attachments, groups, snapshots, volumes
+from moln.volume.store import attachments, backups, groups, snapshots, volumes
 from moln.volume.work.snapshots import deadline as snapshot_deadline
 from moln.volume.work.volumes import deadline as volume_deadline
 
@@ -44,6 +44,7 @@ async def check_files(cloud: Cloud) -> list[Violation]:
     """Every settled volume and snapshot is in its node's pool, and the pool holds nothing else."""
     rows = {v.id: v for v in await cloud.db.all(volumes.ON_HOSTS)}
     taken = {s.id: s for s in await cloud.db.all(snapshots.ON_HOSTS)}
+    copies = await cloud.db.all(backups.ALL)
     found = []
     for node in sorted(cloud.links.nodes):
         try:
@@ -60,6 +61,15 @@ async def check_files(cloud: Cloud) -> list[Violation]:
         found += [
             Violation(f"Node {node} holds the snapshot {i}, which no row names.", f"On {node}: remove pool/snapshots/{i} below the home.")
             for i in sorted(set(held.snapshots) - taken.keys())
+        ]
+        named = {b.object_id for b in copies}
+        found += [
+            Violation(f"Node {node} holds the backup {i}, which no row names.", f"On {node}: remove pool/backups/{i} below the home.")
+            for i in sorted(set(held.backups) - named)
+        ]
+        found += [
+            Violation(f"Backup {b.id} is missing on node {node}.", "Restore its folder, or delete it.")
+            for b in copies if b.host == node and b.status == "available" and b.object_id not in held.backups
         ]
         found += [
             Violation(f"Volume {i} is missing on node {node}.", "Restore its file, or set its status to error and delete it.")
@@ -82,6 +92,8 @@ async def check_quota(cloud: Cloud) -> list[Violation]:
         for use in await cloud.db.all(table):
             counted[use.project_id, name] = use.count
             counted[use.project_id, "gigabytes"] = counted.get((use.project_id, "gigabytes"), 0) + use.gib
+    for use in await cloud.db.all(backups.USE):
+        counted[use.project_id, "backups"], counted[use.project_id, "backup_gigabytes"] = use.count, use.gib
     for row in await cloud.db.all(groups.USE):
         counted[row["project_id"], "groups"] = row["count"]
     for volume in await volumes.unsettled(cloud.db, 0):

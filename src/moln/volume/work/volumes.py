@@ -15,6 +15,7 @@ from moln.volume.ops.actions import resting_status
 from moln.volume.store import messages, snapshots, types
 from moln.volume.store import volumes as store
 
+GROWN = "volumes.grown"  # on the feed, after `volumes`
 COPY_S = 900.0  # seconds a pool without reflinks may take to copy
 DONE_S, GONE_S = 900, 6 * 3600
 S = VolumeStatus
@@ -33,6 +34,9 @@ async def settle(work: Work, volume: Volume) -> None:
                 await work.write(grown_in, volume)
             case S.UPLOADING:
                 await upload(work, volume)
+            case S.RESTORING_BACKUP:
+                await driver_of(work, volume).restore_backup(volume.id, volume.task_id or "")
+                await work.write(rested_in, volume)
             case S.REVERTING:
                 await driver_of(work, volume).revert_volume(volume.id, volume.task_id or "")
                 await work.write(rested_in, volume)
@@ -70,6 +74,8 @@ async def placed_in(tx: Transaction, volume: Volume, host: str) -> Volume:
 def source_of(volume: Volume) -> tuple[SourceKind, str]:
     if volume.image_data_id:
         return "image", volume.image_data_id
+    if volume.backup_id:
+        return "backup", volume.task_id or ""
     if volume.snapshot_id:
         return "snapshot", volume.snapshot_id
     if volume.source_volid:
@@ -81,11 +87,13 @@ async def rested_in(tx: Transaction, volume: Volume) -> None:
     """Nothing is under way any more: what its attachments make of it."""
     status = await resting_status(tx, volume.id)
     await store.save(tx, volume, status=status, previous_status=None, task_id=None)
-    wake_group(tx, volume)
+    wake_others(tx, volume)
 
 
-def wake_group(tx: Transaction, volume: Volume) -> None:
-    """Its group may be waiting for it."""
+def wake_others(tx: Transaction, volume: Volume) -> None:
+    """Its group, or the backup that it came from, may be waiting for it."""
+    if volume.backup_id or volume.status is S.RESTORING_BACKUP:
+        tx.wake("volume-backups")
     if volume.group_id:
         tx.wake("volume-groups", volume.group_id)
 
@@ -94,6 +102,7 @@ async def grown_in(tx: Transaction, volume: Volume) -> None:
     status = await resting_status(tx, volume.id)
     size = volume.next_size_gib or volume.size_gib
     await store.save(tx, volume, status=status, size_gib=size, next_size_gib=None, previous_status=None)
+    tx.changed(GROWN, volume.id)
 
 
 async def unmake(work: Work, volume: Volume) -> None:
@@ -109,7 +118,7 @@ async def removed_in(tx: Transaction, volume: Volume) -> None:
     """The row goes, and its quota comes back."""
     await store.remove(tx, volume)
     await quotas.refund(tx, volume.project_id, volumes=1, gigabytes=volume.size_gib)
-    wake_group(tx, volume)
+    wake_others(tx, volume)
 
 
 async def upload(work: Work, volume: Volume) -> None:
@@ -145,10 +154,12 @@ async def failed_in(tx: Transaction, work: Work, volume: Volume, reason: str) ->
         case S.UPLOADING:
             await image_data.fail_in(tx, volume.task_id or "", now)
             await store.save(tx, volume, status=await resting_status(tx, volume.id), task_id=None, updated_at=now)
+        case S.RESTORING_BACKUP:
+            await store.save(tx, volume, status=S.ERROR_RESTORING, task_id=None, updated_at=now)
         case _:
             await store.save(tx, volume, status=S.ERROR, updated_at=now)
     await tell_in(tx, work, volume, reason)
-    wake_group(tx, volume)
+    wake_others(tx, volume)
 
 
 async def tell_in(tx: Transaction, work: Work, volume: Volume, reason: str) -> None:

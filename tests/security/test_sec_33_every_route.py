@@ -26,7 +26,7 @@ NO_THINGS = {                                      # words before a variable tha
 OPERATORS = {                                      # those of operators: some are shown to everybody, none is anybody else's to change
     "flavors", "types", "os-aggregates", "os-hypervisors", "os-services", "agents", "default-security-group-rules", "service_profiles",
     "security-groups-default-statefulness", "resource_providers", "domains", "groups", "roles", "implies", "regions", "services", "endpoints",
-    "policies", "logs", "segments", "network_segment_ranges", "network-segment-ranges", "qos-specs", "group_types",
+    "policies", "logs", "default-types", "segments", "network_segment_ranges", "network-segment-ranges", "qos-specs", "group_types",
 }  # fmt: skip
 PROXIES = {                                        # Nova's and Cinder's other names of the same things
     "os-networks": "networks", "os-tenant-networks": "networks", "os-floating-ips": "floatingips", "os-security-groups": "security-groups",

@@ -264,8 +264,8 @@ async def show_one(ctx: RequestContext, server: Line) -> ServerView:
     seen = look(ctx, one=True)
     text = await store.user_data(ctx.db, server.id) if seen.attributes and server.has_user_data else None
     view = show(ctx, server, seen, text)
-    if ctx.version >= (2, 71):
-        view.server_groups = await server_groups.names_of(ctx, server.id)
+    if ctx.version >= (2, 71):  # nobody comes into a group but by a hint, and few servers have any: no question for the others
+        view.server_groups = await server_groups.names_of(ctx, server.id) if server_groups.HINT in server.scheduler_hints else []
     return view
 
 

@@ -34,8 +34,8 @@ def response_type(headers: dict[str, str]) -> type[falcon.asgi.Response]:
     class Answer(falcon.asgi.Response):
         __slots__ = ()
 
-        def __init__(self, *args: Any, **options: Any):
-            super().__init__(*args, **options)
+        def __init__(self, options: Any = None):
+            super().__init__(options)
             self._headers = headers.copy()
 
     return Answer

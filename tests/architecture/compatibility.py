@@ -114,7 +114,7 @@ class Outcome(NamedTuple):
 def results() -> list[Outcome]:
     with (TEMPEST / "results.tsv").open() as file:
         rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        next(rows)
+        next(rows, None)
         return [Outcome(*row) for row in rows]
 
 

@@ -116,7 +116,7 @@ def complete(path: Path, cloud: Cloud, routes: Routes, image: Path, workspace: P
             "vnc_console": has("POST", "/compute/v2.1/servers/{server_id}/remote-consoles"), "change_password": False,  # no guest agent
             "enable_instance_password": True, "interface_attach": has("POST", "/compute/v2.1/servers/{server_id}/os-interface"),
             "config_drive": True, "metadata_service": True, "attach_encrypted_volume": False, "volume_multiattach": pool["multiattach"], "personality": True,
-            "stable_rescue": acts("rescue", "unrescue"), "ide_bus": False,
+            "stable_rescue": acts("rescue", "unrescue"), "ide_bus": False, "scheduler_enabled_filters": "all",
         },
         "image": {"build_timeout": PATIENCE_S},
         "image-feature-enabled": {

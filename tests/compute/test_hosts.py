@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.compute.test_flavors import call
 
 from moln.compute.ops import hosts
+from moln.compute.work.server_invariants import claims_match
 
 
 async def test_the_version_documents(api):
@@ -163,3 +164,10 @@ async def test_default_limits_of_networks_are_kept_and_shown_before_2_50(api):
     assert changed.json()["quota_class_set"]["fixed_ips"] == 99
     assert (await call(api.admin, "GET", url, at="2.49")).json()["quota_class_set"]["fixed_ips"] == 99
     assert "fixed_ips" not in (await call(api.admin, "GET", url, at="2.50")).json()["quota_class_set"]
+
+
+async def test_doctor_tells_of_a_host_whose_resource_provider_was_deleted(api):
+    (provider,) = (await api.admin.get("/placement/resource_providers")).json()["resource_providers"]
+    assert (await api.admin.delete(f"/placement/resource_providers/{provider['uuid']}")).status_code == 204
+    (found,) = await claims_match(api.cloud)
+    assert "sim-1" in found.message and provider["uuid"] in found.message

@@ -58,15 +58,6 @@ class SimulatedCloud:
         """Let the cloud work."""
         self._runner.run(asyncio.sleep(seconds))
 
-    def violations(self) -> list[str]:
-        """What `moln doctor` would say of it, once all the work is done."""
-        return self._runner.run(self._violations())
-
-    async def _violations(self) -> list[str]:
-        await self.app.workers.settle()
-        rules = [rule for area in self.app.areas for rule in area.invariants]
-        return [f"{rule.name}: {violation.message}" for rule in rules for violation in await rule.check(self.app.cloud)]
-
     async def _stop(self) -> None:
         await self._client.aclose()
         await self.app.stop()

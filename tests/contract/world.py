@@ -57,9 +57,9 @@ class World:
         self._servers()
 
     def _own(self) -> set[str]:
-        """What the administrator stands on: nothing may change it, or all else ends in 401."""
+        """What the administrator and the catalogue stand on: nothing may change it, or all else ends in 401."""
         kept = {"default", "admin"}
-        for kind in ("users", "projects", "roles", "domains"):
+        for kind in ("users", "projects", "roles", "domains", "services", "endpoints", "regions"):
             kept |= {thing["id"] for thing in self.admin.get(f"/identity/v3/{kind}")[kind]}
         return kept
 
@@ -80,6 +80,9 @@ class World:
                     make("PUT", f"/identity/v3/{inherited}{target}/{actor}/roles/{role}{after}")
         make("POST", "/identity/v3/policies", {"policy": {"type": "json", "blob": "{}"}})
         make("POST", "/identity/v3/regions", {"region": {"id": "fuzz"}})
+        service = make("POST", "/identity/v3/services", {"service": {"type": "fuzz", "name": "fuzz"}})["id"]
+        endpoint = {"interface": "public", "service_id": service, "url": "http://127.0.0.1/fuzz", "region_id": "fuzz"}
+        make("POST", "/identity/v3/endpoints", {"endpoint": endpoint})
         [member] = self.admin.get("/identity/v3/roles?name=member")["roles"]
         make("PUT", f"/identity/v3/projects/{self.project}/users/{user}/roles/{member['id']}")
         self.own |= {user, self.project}

@@ -9,7 +9,7 @@ from moln.compute.ops.quotas import COUNTED, QUOTA
 from moln.compute.store import servers as store
 from moln.compute.store.server_groups import COUNT
 from moln.kernel.cloud import Cloud
-from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.errors import BackendRefused, BackendUnreachable, NotFound
 from moln.kernel.module import Invariant, Violation
 from moln.kernel.quota import ALL_USAGES
 from moln.network.ops import ports
@@ -46,11 +46,15 @@ async def claims_match(cloud: Cloud) -> list[Violation]:
     """Every server with a host holds its claim; no claim is held by a server that is gone."""
     ctx = cloud.system_context()
     held: set[str] = set()
+    lost: list[Violation] = []
     for host in list(hosts.table(cloud).hosts.values()):
-        held |= {h.consumer_id for h in (await allocations.of_provider(ctx, host.id))[1]}
+        try:
+            held |= {h.consumer_id for h in (await allocations.of_provider(ctx, host.id))[1]}
+        except NotFound:  # placement lets administrators delete it when nothing is allocated there
+            lost.append(Violation(f"Host {host.name} has no resource provider {host.id}: nothing can be placed on it."))
     servers = await _all(cloud)
     wanted = {s.id for s in servers if s.host is not None} | {s.resize.migration_id for s in servers if s.resize is not None}
-    out = [Violation(f"Server {i} runs without an allocation.") for i in sorted(wanted - held)]
+    out = lost + [Violation(f"Server {i} runs without an allocation.") for i in sorted(wanted - held)]
     return out + [Violation(f"The allocation of {i} belongs to no server.") for i in sorted(held - wanted)]
 
 

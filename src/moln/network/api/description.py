@@ -16,7 +16,7 @@ ERROR = {"NeutronError": {"type": str, "message": str, "detail": str}}
 TEXT = {"type": "string"}
 LINKS = {"type": "array", "items": {"type": "object", "required": ["rel", "href"]}}
 SHOWN_TYPES: dict[str, dict[str, Any]] = {
-    "id": TEXT, "tenant_id": TEXT, "project_id": TEXT, "status": TEXT, "created_at": TEXT, "updated_at": TEXT,
+    "id": TEXT, "status": TEXT, **dict.fromkeys(("tenant_id", "project_id"), {"type": ["string", "null"]}), "created_at": TEXT, "updated_at": TEXT,
     "revision_number": {"type": "integer"}, "tags": {"type": "array", "items": TEXT}, "subnets": {"type": "array", "items": TEXT},
     "availability_zones": {"type": "array", "items": TEXT}, "security_group_rules": {"type": "array", "items": {"type": "object"}},
     "port_details": {"type": ["object", "null"]}, "port_forwardings": {"type": "array", "items": {"type": "object"}}, "ha": {"type": "boolean"},
@@ -219,4 +219,7 @@ def described() -> Described:
         bodies.update((key, shape) for key, shape in of.bodies.items() if key in there)
         queries.update((key, names) for key, names in of.queries.items() if key in there)
         headers.update((key, names) for key, names in of.headers.items() if key in there and "{parent_id}" not in key)
+    for key in there:  # tags have other addresses too
+        if key.startswith("PUT ") and key.endswith("/tags/{tag}"):
+            answers[key] = None
     return Described(answers, bodies, queries, headers, ERROR)

@@ -38,7 +38,7 @@ def test_one_process_answers_with_and_without_tls(tmp_path: Path) -> None:
         sides = [Side(cloud, Wire(at, tls=tls, kept=kept), lambda: versions, 8)
                  for at, tls in ((cloud.port, None), (port, context)) for kept in (True, False)]  # fmt: skip
         for side in sides:
-            assert side.round() > 0 and side.round() > 0
+            assert side.round() >= 0 and side.round() >= 0  # so little work may fall between two ticks of the processor's clock
             side.wire.close()
         assert len({side.size for side in sides}) == 1 and sides[0].size > 100
 

@@ -132,7 +132,7 @@ async def set_files(tx: Transaction, server_id: str, files: tuple[InjectedFile, 
 
 
 async def add(tx: Transaction, server: Server, user_data: str | None = None, files: tuple[InjectedFile, ...] = ()) -> None:
-    row = {f: getattr(server, f) for f in server.__struct_fields__}
+    row = structs.asdict(server)
     row |= {"groups": groups_of(server.nics), "attached": volumes_of(server.volumes), "has_user_data": bool(user_data)}
     await tx.insert(servers, row)
     if user_data:

@@ -25,7 +25,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from moln.kernel.db.database import Duplicate, Feed
 from moln.kernel.db.schema import metadata
-from moln.kernel.db.statement import PLAIN, Query, Statement, dialect, encode, inserting, updating
+from moln.kernel.db.statement import PLAIN, Query, Statement, dialect, encode, encoder, inserting, updating
 from moln.kernel.errors import Conflict, Failure, Invalid, Unavailable
 from moln.kernel.metrics import GROUPS, Family, Spread
 
@@ -125,7 +125,7 @@ class _Reads:
         text, fixed = statement.text("sqlite")
         for name, value in values.items():
             if type(value) not in PLAIN:
-                values[name] = encode(value)
+                values[name] = encoder(type(value))(value)
         if fixed:
             values = fixed | values
         if self._hook:
@@ -150,16 +150,24 @@ class _Reads:
         except UnicodeEncodeError as error:
             raise Invalid("A text is not valid Unicode.") from error
 
-    async def one(self, query: Query[T], **params: Any) -> T | None:
+    def first(self, query: Query[T], params: dict[str, Any]) -> T | None:
+        """`one`, which waits for nothing."""
         cursor = self._execute(query, params)
         row = cursor.fetchone()
         cursor.close()
         return None if row is None else query.decode(row)
 
-    async def all(self, query: Query[T], **params: Any) -> list[T]:
+    def every(self, query: Query[T], params: dict[str, Any]) -> list[T]:
+        """`all`, which waits for nothing."""
         cursor = self._execute(query, params)
         decode = query.decode
         return [decode(row) for row in cursor.fetchall()]
+
+    async def one(self, query: Query[T], **params: Any) -> T | None:
+        return self.first(query, params)
+
+    async def all(self, query: Query[T], **params: Any) -> list[T]:
+        return self.every(query, params)
 
 
 @cache
@@ -254,7 +262,7 @@ class SqliteDatabase:
         if not self._held and not self._log_is_long:
             self._hold()
         try:
-            return await self._reads.one(query, **params)
+            return self._reads.first(query, params)
         except sqlite3.OperationalError as error:
             raise (_unavailable(error) if is_lost(error) else error) from None
 
@@ -262,7 +270,7 @@ class SqliteDatabase:
         if not self._held and not self._log_is_long:
             self._hold()
         try:
-            return await self._reads.all(query, **params)
+            return self._reads.every(query, params)
         except sqlite3.OperationalError as error:
             raise (_unavailable(error) if is_lost(error) else error) from None
 

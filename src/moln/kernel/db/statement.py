@@ -63,21 +63,29 @@ class Query(Statement, Generic[T]):
         return self._decode
 
 
+_json = msgspec.json.Encoder().encode
 PLAIN = frozenset({str, int, float, bytes, type(None)})  # what a driver takes as it is
 
 
 def encode(value: Any) -> Any:
     """A Python value as the driver takes it: 0/1 for bool, JSON text for what is nested."""
-    kind = type(value)
-    if kind in PLAIN:
-        return value
+    return encoder(type(value))(value)
+
+
+def _encoder(kind: type) -> Callable[[Any], Any]:
     if kind is bool:
-        return int(value)
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, (dict, list, tuple, frozenset, set, msgspec.Struct)):
-        return msgspec.json.encode(sorted(value) if isinstance(value, (set, frozenset)) else value).decode()
-    return value
+        return int
+    if issubclass(kind, enum.Enum):
+        return lambda value: value._value_  # `value` itself is looked up by Python code, each time
+    if issubclass(kind, (set, frozenset)):
+        return lambda value: _json(sorted(value)).decode()
+    if issubclass(kind, (dict, list, tuple, msgspec.Struct)):
+        return lambda value: _json(value).decode()
+    return lambda value: value
+
+
+#: What `encode` does to values of a type: found once, as a wide row has dozens of them.
+encoder: Callable[[type], Callable[[Any], Any]] = cache(_encoder)
 
 
 def _strip_optional(hint: Any) -> tuple[Any, bool]:

@@ -74,8 +74,9 @@ class Table(Generic[T]):
 
     async def add(self, tx: Transaction, thing: T, *, if_absent: bool = False) -> bool:
         """False: something that must be unique was there (if_absent). Raises: Duplicate."""
-        values = {field: getattr(thing, field) for field in thing.__struct_fields__}
-        values |= {name: function(thing) for name, function in self.computed.items()} | self.constants
+        values = structs.asdict(thing)
+        if self.computed or self.constants:
+            values |= {name: function(thing) for name, function in self.computed.items()} | self.constants
         return await tx.insert(self.table, values, if_absent=if_absent)
 
     async def save(self, tx: Transaction, thing: T, now_us: int, **changes: Any) -> T:

@@ -46,12 +46,19 @@ REFUND = Statement(
 )
 
 
+def _overridden(project_id: Any) -> Any:
+    """The limit of the counter's resource that a project, or the reserved one, was given."""
+    mine = (limits.c.service == usages.c.service, limits.c.project_id == project_id, limits.c.resource == usages.c.resource)
+    return sa.select(limits.c.limit).where(*mine).scalar_subquery()
+
+
 @lru_cache(16)
 def _charging(count: int) -> Query[str]:
     """Charges so many resources in one statement, and answers those that had room: a statement more costs more than a row more."""
     which = [usages.c.resource == sa.bindparam(f"name{i}") for i in range(count)]
     amount = sa.case(*((w, sa.bindparam(f"n{i}", type_=INT)) for i, w in enumerate(which)))
-    most = sa.case(*((w, sa.bindparam(f"most{i}", type_=INT)) for i, w in enumerate(which)))
+    usual = sa.case(*((w, sa.bindparam(f"most{i}", type_=INT)) for i, w in enumerate(which)))
+    most = sa.func.coalesce(_overridden(usages.c.project_id), _overridden(sa.literal_column("''")), usual)
     fits = sa.or_(most < 0, usages.c.used + amount <= most)
     named = usages.c.resource.in_([sa.bindparam(f"name{i}") for i in range(count)])
     charged = sa.update(usages).where(usages.c.service == _of[0], usages.c.project_id == _of[1], named, fits)
@@ -70,16 +77,15 @@ class Quota:
 
     async def charge(self, tx: Transaction, project_id: str, **amounts: int) -> None:
         """Take `amounts` more. Raises: OverQuota, naming every resource that would overflow; then nothing is taken."""
-        limits = await self.limits(tx, project_id)
         wanted = sorted((name, n) for name, n in amounts.items() if n > 0)
-        over = set(await self._charge(tx, project_id, wanted, limits))
+        over = set(await self._charge(tx, project_id, wanted))
         if over:
             await self.refund(tx, project_id, **{name: n for name, n in wanted if name not in over})
             named = [name for name in amounts if name in over]
             raise OverQuota(f"Quota exceeded for resources: {named}.", resources=tuple(named))
         await self.refund(tx, project_id, **{name: -n for name, n in amounts.items() if n < 0})
 
-    async def _charge(self, tx: Transaction, project_id: str, wanted: list[tuple[str, int]], limits: dict[str, int]) -> set[str]:
+    async def _charge(self, tx: Transaction, project_id: str, wanted: list[tuple[str, int]]) -> set[str]:
         """Take what fits; the names of what does not. A counter that is not there yet is made."""
         if not wanted:
             return set()
@@ -87,7 +93,7 @@ class Quota:
         for first in (True, False):
             params: dict[str, Any] = {}
             for i, (name, n) in enumerate(wanted):
-                params |= {f"name{i}": name, f"n{i}": n, f"most{i}": limits[name]}
+                params |= {f"name{i}": name, f"n{i}": n, f"most{i}": self.defaults[name]}
             charged = set(await tx.all(_charging(len(wanted)), **of, **params))
             wanted = [(name, n) for name, n in wanted if name not in charged]
             if not wanted:

@@ -17,11 +17,10 @@ def legacy_root(app: ASGI, old: str, new: str) -> ASGI:
     """Answers what is below `old` as what is below `new`."""
     below = old + "/"
 
-    async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    def answer(scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         path = scope.get("path", "")
         if scope["type"] != "http" or not path.startswith(below) or path == below:
-            await app(scope, receive, send)
-            return
+            return app(scope, receive, send)
 
         async def tell(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -30,7 +29,7 @@ def legacy_root(app: ASGI, old: str, new: str) -> ASGI:
 
         headers = [(k, v) for k, v in scope["headers"] if k.lower() not in VERSION_HEADERS]
         found = scope | {"path": new + path[len(old) :], "headers": headers}
-        await app(found, receive, tell)
+        return app(found, receive, tell)
 
     return answer
 
@@ -38,10 +37,10 @@ def legacy_root(app: ASGI, old: str, new: str) -> ASGI:
 def without_json(app: ASGI, root: str) -> ASGI:
     """Below `root` a path may end in `.json`, which says nothing more (Neutron's own clients wrote it for years)."""
 
-    async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    def answer(scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         path = scope.get("path", "")
         if path.endswith(".json") and path.startswith(root) and "/tags/" not in path and scope["type"] == "http":
             scope = scope | {"path": path.removesuffix(".json")}
-        await app(scope, receive, send)
+        return app(scope, receive, send)
 
     return answer

@@ -164,7 +164,7 @@ class Server(uvicorn.Server):
 def http_server(app: Any, *, tls: ssl.SSLContext | None = None, websockets: bool = False, **where: Any) -> Server:
     """A server of `app`, not yet serving. websockets: whether a connection may become one. where: host and port, uds or fd, as uvicorn has them. tls: for the sockets given to serve()."""
     return Server(uvicorn.Config(
-        app, loop="none", http=BoundedProtocol, ws=BoundedSocket if websockets else "none", ws_max_size=MESSAGE_BOUND,
+        app, interface="asgi3", loop="none", http=BoundedProtocol, ws=BoundedSocket if websockets else "none", ws_max_size=MESSAGE_BOUND,
         ws_per_message_deflate=False, lifespan="off", log_config=None, access_log=False, server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S, backlog=512, proxy_headers=False,
         timeout_graceful_shutdown=5, **where,

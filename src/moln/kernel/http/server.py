@@ -204,6 +204,7 @@ class _Nowhere:
 def build_app(cloud: Cloud, routes: Iterable[Route]) -> falcon.asgi.App[Any, Any]:
     """The ASGI application of these operations. Raises ValueError, when two of them clash."""
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App(response_type=response_type(security_headers(cloud.settings)))
+    app._standard_response_type = True  # our responses render as Falcon's own: it need not ask each of them to
     app.req_options.strip_url_path_trailing_slash = True
     app.resp_options.default_media_type = falcon.MEDIA_JSON
     paths: dict[str, list[Route]] = {}

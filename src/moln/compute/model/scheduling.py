@@ -111,11 +111,14 @@ def _plural(kind: str, n: int) -> str:
 
 def fits(host: Host, wanted: Wanted) -> bool:
     """Whether a server may go there, as far as memory knows."""
+    return _has_room(host, wanted) and (not _special(wanted) or _suits(host, wanted))
+
+
+def _has_room(host: Host, wanted: Wanted) -> bool:
     return (
         wanted.vcpus <= host.free_vcpus and wanted.ram_mib <= host.free_ram_mib and wanted.disk_gib <= host.free_disk_gib
         and wanted.vcpus <= host.max_vcpus and host.up and not host.disabled
         and (wanted.availability_zone is None or wanted.availability_zone == host.zone)
-        and (not _special(wanted) or _suits(host, wanted))
     )  # fmt: skip
 
 
@@ -190,7 +193,8 @@ def choose(pool: Sequence[Host], wanted: Wanted, luck: int) -> list[Host]:
         return found
     step = 1 + (luck >> 20) % (count - 1)
     seen = dict.fromkeys((luck + i * step) % count for i in range(SAMPLE))
-    found = [pool[i] for i in seen if fits(pool[i], wanted)]
+    suits = fits if _special(wanted) else _has_room
+    found = [pool[i] for i in seen if suits(pool[i], wanted)]
     if not found:
         found = [h for h in pool if fits(h, wanted)][:SAMPLE]
     return best_first(found)
@@ -208,8 +212,7 @@ def best_first(hosts: list[Host]) -> list[Host]:
         low = min(values)
         span = max(values) - low
         if span:
-            for i, value in enumerate(values):
-                scores[i] += (value - low) / span
+            scores = [score + (value - low) / span for score, value in zip(scores, values, strict=True)]
     order = sorted(range(len(hosts)), key=scores.__getitem__, reverse=True)
     return [hosts[i] for i in order]
 

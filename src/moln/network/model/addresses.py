@@ -144,6 +144,20 @@ def _size(pool: Pool) -> int:
     return int(ipaddress.ip_address(pool.end)) - int(ipaddress.ip_address(pool.start)) + 1
 
 
+def nth(pools: Iterable[Pool], place: int) -> str:
+    """The address at a place of the ranges together, from 0. Raises ValueError, beyond them."""
+    for pool in pools:
+        if place < (length := _size(pool)):
+            return str(_first(pool) + place)
+        place -= length
+    raise ValueError(place)
+
+
+@lru_cache(4096)
+def _first(pool: Pool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(pool.start)
+
+
 def free_addresses(pools: Sequence[Pool], taken: frozenset[str] | set[str]) -> Iterator[str]:
     """Addresses of the ranges in order, without those taken."""
     for pool in pools:

@@ -37,7 +37,7 @@ async def any_of(tx: Transaction, ctx: RequestContext, subnet: Subnet, port_id: 
     """Take some free address of the subnet's pools (the lowest, if told so); None when there is none."""
     total = addresses.size(subnet.allocation_pools)
     for _ in range(0 if lowest else min(TRIES, total)):
-        ip = FixedIp(subnet.id, _nth(subnet, random_int(ctx) % total))
+        ip = FixedIp(subnet.id, addresses.nth(subnet.allocation_pools, random_int(ctx) % total))
         if await rows.hold(tx, port_id, ip):
             return ip
     taken = {held.ip_address for held in await rows.held_in(tx, subnet.id)}
@@ -46,14 +46,6 @@ async def any_of(tx: Transaction, ctx: RequestContext, subnet: Subnet, port_id: 
         if await rows.hold(tx, port_id, ip):
             return ip
     return None
-
-
-def _nth(subnet: Subnet, place: int) -> str:
-    for pool in subnet.allocation_pools:
-        if place < (length := addresses.size([pool])):
-            return str(ipaddress.ip_address(pool.start) + place)
-        place -= length
-    raise ValueError(place)
 
 
 async def this_one(tx: Transaction, subnet: Subnet, address: str, port_id: str) -> FixedIp:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import resource
@@ -87,6 +88,8 @@ async def serve(app: App, listener: socket.socket, *, nodes: int = 0) -> None:
         for name in ("admin.sock", "metadata.sock"):
             os.chmod(run / name, 0o600)
         _log.info("listening on %s port %s", settings.listen, settings.port)
+        gc.collect()
+        gc.freeze()  # what there is from the start is never garbage: requests need not pay for looking at it again and again
         _tell_ready()
         waiting = asyncio.create_task(stopping.wait())
         await asyncio.wait([*serving, waiting], return_when=asyncio.FIRST_COMPLETED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import ssl
@@ -64,6 +65,8 @@ async def _serve(app: Any, ports: dict[int, ssl.SSLContext | None]) -> None:
     serving = [asyncio.create_task(s.serve(sockets=[socket.create_server(("127.0.0.1", port))])) for port, s in servers.items()]
     while not all(server.started for server in servers.values()) and not any(task.done() for task in serving):
         await asyncio.wait(serving, timeout=0.01)
+    gc.collect()
+    gc.freeze()  # as the controller does
     print("ready", flush=True)
     await asyncio.gather(*serving)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 from pathlib import Path
 
+import pytest
+
 from moln.bench import extras, load
 from moln.bench.load import Side, Wire, request
-from moln.bench.process import free_port, measured
+from moln.bench.process import folder, free_port, measured
 from moln.bench.rows import Row, table
 
 
@@ -41,6 +44,29 @@ def test_one_process_answers_with_and_without_tls(tmp_path: Path) -> None:
             assert side.round() >= 0 and side.round() >= 0  # so little work may fall between two ticks of the processor's clock
             side.wire.close()
         assert len({side.size for side in sides}) == 1 and sides[0].size > 100
+
+
+def test_the_log_of_a_process_that_does_not_begin_is_left_to_be_read() -> None:
+    with folder("moln-bench-") as clean:
+        assert clean.is_dir()
+    assert not clean.exists()
+    with pytest.raises(AssertionError), folder("moln-bench-") as missed:
+        raise AssertionError("another answer")
+    assert not missed.exists()
+    with pytest.raises(RuntimeError, match="does not begin") as told, folder("moln-bench-") as kept:
+        (kept / "moln.toml").write_text("[nonsense]\n")
+        with measured("cloud", "--home", str(kept), log=kept / "log"):
+            pass
+    try:
+        assert str(kept / "log") in str(told.value) and "nonsense" in (kept / "log").read_text()
+    finally:
+        shutil.rmtree(kept)
+
+
+def test_an_extra_names_what_it_lacks() -> None:
+    there = extras.Extra("parsed", on="", off="", needs=("json", "json.decoder"))
+    absent = extras.Extra("absent", on="", off="", needs=("json", "json.nowhere", "no_such_package.part"))
+    assert there.missing == [] and absent.missing == ["json.nowhere", "no_such_package.part"]
 
 
 def test_every_extra_is_a_setting_that_loads(tmp_path: Path) -> None:

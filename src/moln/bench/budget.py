@@ -7,14 +7,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from moln.bench import extras, scale
 from moln.bench.load import Cost, cost, request
-from moln.bench.process import Measured, free_port, measured
+from moln.bench.process import Measured, folder, free_port, measured
 from moln.bench.rows import Row
 from moln.bench.tenant import SERVERS, VERSION, Tenant, quiet
 
@@ -23,8 +22,7 @@ IDLE_S = 15.0
 
 def measure(step: Callable[[str], object]) -> list[Row]:
     """All rows. step: told what is being done. Raises: RuntimeError."""
-    with tempfile.TemporaryDirectory(prefix="moln-bench-") as folder:
-        home = Path(folder)
+    with folder("moln-bench-") as home:
         log = home / "log"
         rows = []
         with measured("bare", log=log) as bare:

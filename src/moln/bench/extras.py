@@ -26,27 +26,32 @@ READS, CREATES, NEWCOMERS = 400, 40, 40  # requests in a round
 
 class Extra(Struct, frozen=True):
     """Something that a cloud does beside answering. on, off: the lines of moln.toml that say so; SINK in them is the address of an HTTP
-    server that takes everything. reads: whether it costs anything where nothing changes. needs: a module that must be there.
+    server that takes everything. reads: whether it costs anything where nothing changes. needs: modules that must be there.
     """
 
     name: str
     on: str
     off: str
     reads: bool = False
-    needs: str = ""
+    needs: tuple[str, ...] = ()
 
     @property
-    def missing(self) -> bool:
-        try:
-            return bool(self.needs) and importlib.util.find_spec(self.needs) is None
-        except ModuleNotFoundError:  # nor is its parent
-            return True
+    def missing(self) -> list[str]:
+        return [name for name in self.needs if not _is_there(name)]
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is its parent
+        return False
 
 
 EXTRAS = [
     Extra("the audit log", on="", off="audit_mib = 0\n"),
-    Extra("traces", on='[tracing]\nendpoint = "SINK"\n', off="", reads=True, needs="opentelemetry.sdk"),
-]
+    Extra("traces", on='[tracing]\nendpoint = "SINK"\n', off="", reads=True,
+          needs=("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")),
+]  # fmt: skip
 
 
 class _Sink(BaseHTTPRequestHandler):
@@ -93,8 +98,8 @@ def measure(folder: Path, log: Path) -> list[Row]:
     with sink() as address:
         for number, extra in enumerate(EXTRAS):
             names = [f"POST /servers, with {extra.name}", *([f"GET one server, with {extra.name}"] if extra.reads else [])]
-            if extra.missing:
-                rows += [Row(name, None, "x", None, f"{extra.needs} is not installed") for name in names]
+            if missing := extra.missing:
+                rows += [Row(name, None, "x", None, f"not installed: {', '.join(missing)}") for name in names]
                 continue
             homes, texts = (folder / f"with-{number}", folder / f"without-{number}"), (extra.on.replace("SINK", address), extra.off)
             with _cloud(homes[0], texts[0], log) as (there, its), _cloud(homes[1], texts[1], log) as (here, mine):

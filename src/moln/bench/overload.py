@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import uvloop
 from msgspec import Struct
 
 from moln.bench.load import request
-from moln.bench.process import Measured, measured
+from moln.bench.process import Measured, folder, measured
 from moln.bench.rows import Row
 from moln.bench.tenant import SERVERS, VERSION, Tenant, quiet
 from moln.demo.client import Client
@@ -200,10 +198,10 @@ async def both(cloud: Measured, heavy: list[bytes], light: list[bytes], seconds:
 
 def measure(seconds: float = SECONDS, step: Callable[[str], object] = print, *, servers: int = SERVERS) -> Outcome:
     """Raises: RuntimeError. step: told what is being done."""
-    with tempfile.TemporaryDirectory(prefix="moln-overload-") as folder:
-        home = Path(folder, "home")
+    with folder("moln-overload-") as place:
+        home = place / "home"
         home.mkdir()
-        with measured("cloud", "--home", str(home), "--nodes", "4", log=Path(folder, "log")) as cloud:
+        with measured("cloud", "--home", str(home), "--nodes", "4", log=place / "log") as cloud:
             step(f"a cloud of {servers} servers")
             tenant = Tenant(cloud.port, home)
             tenant.fill(servers)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,20 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+@contextmanager
+def folder(prefix: str) -> Iterator[Path]:
+    """Where what is measured lives. It goes at the end, but stays when a process did not begin: its log is in there."""
+    found = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield found
+    except RuntimeError:
+        raise
+    except BaseException:
+        shutil.rmtree(found)
+        raise
+    shutil.rmtree(found)
 
 
 @contextmanager

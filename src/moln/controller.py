@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
-import gc
 import logging
 import os
 import resource
@@ -21,7 +20,7 @@ import uvloop
 from moln.app import App, compose, load_settings
 from moln.kernel import log
 from moln.kernel.errors import Failure
-from moln.kernel.http.serve import http_server
+from moln.kernel.http.serve import http_server, spare_collecting
 from moln.kernel.link import SocketLinks
 from moln.local import admin_app, metadata_app
 from moln.simulation import simulated_links, start_nodes
@@ -88,8 +87,7 @@ async def serve(app: App, listener: socket.socket, *, nodes: int = 0) -> None:
         for name in ("admin.sock", "metadata.sock"):
             os.chmod(run / name, 0o600)
         _log.info("listening on %s port %s", settings.listen, settings.port)
-        gc.collect()
-        gc.freeze()  # what there is from the start is never garbage: requests need not pay for looking at it again and again
+        spare_collecting()
         _tell_ready()
         waiting = asyncio.create_task(stopping.wait())
         await asyncio.wait([*serving, waiting], return_when=asyncio.FIRST_COMPLETED)

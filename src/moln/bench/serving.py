@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 import ssl
@@ -20,7 +19,7 @@ import falcon.asgi
 import uvloop
 
 from moln.kernel import log
-from moln.kernel.http.serve import http_server
+from moln.kernel.http.serve import http_server, spare_collecting
 
 
 class Bare:
@@ -65,8 +64,7 @@ async def _serve(app: Any, ports: dict[int, ssl.SSLContext | None]) -> None:
     serving = [asyncio.create_task(s.serve(sockets=[socket.create_server(("127.0.0.1", port))])) for port, s in servers.items()]
     while not all(server.started for server in servers.values()) and not any(task.done() for task in serving):
         await asyncio.wait(serving, timeout=0.01)
-    gc.collect()
-    gc.freeze()  # as the controller does
+    spare_collecting()
     print("ready", flush=True)
     await asyncio.gather(*serving)
 

@@ -103,5 +103,5 @@ class RequestContext:
 
     def require(self, service: str, rule: str, target: Any = None) -> None:
         """Raises: Forbidden, when policy does not allow it."""
-        if not self.allows(service, rule, target):
+        if not self.cloud.policy.allows(POLICIES[service], rule, self, target):
             raise Forbidden(f"Policy doesn't allow {rule} to be performed.", type="PolicyNotAuthorized")

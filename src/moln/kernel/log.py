@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from contextvars import ContextVar
-from typing import Any, TextIO
+from typing import TextIO
 
 import msgspec
 
@@ -68,10 +68,10 @@ class _Access:
         self._waiting: list[tuple[float, str, str, int, str | None, str]] = []
         self._encode = msgspec.json.Encoder().encode
 
-    def note(self, *line: Any) -> None:
+    def note(self, line: tuple[float, str, str, int, str | None, str]) -> None:
         if not self._waiting:
             asyncio.get_running_loop().call_later(ACCESS_S, self.write)
-        self._waiting.append((time.time(), *line))
+        self._waiting.append(line)
 
     def write(self) -> None:
         if self.stream is None:
@@ -94,7 +94,7 @@ _access = _Access()
 def access(method: str, path: str, status: int, user: str | None, request_id: str) -> None:
     """Note an answer; its line is written within ACCESS_S seconds. Nothing before `configure`, or above level info."""
     if _access.stream is not None:
-        _access.note(method, path, status, user, request_id)
+        _access.note((time.time(), method, path, status, user, request_id))
 
 
 def configure(level: str = "info") -> None:

@@ -8,7 +8,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from moln.compute.model.keypairs import SSH, X509, Keypair, ssh_fingerprint
-from moln.compute.ops import certificates
 from moln.compute.ops.quotas import QUOTA
 from moln.compute.store import keypairs as store
 from moln.kernel.context import RequestContext
@@ -48,6 +47,8 @@ async def create(ctx: RequestContext, user_id: str, name: str, kind: str, public
     private = None
     if public_key is None:
         if kind == X509:
+            from moln.compute.ops import certificates  # its library costs memory and time at the start, and few ask for such keys
+
             public_key, private = await asyncio.to_thread(certificates.generate, user_id, ctx.now_us)
         else:
             public_key, private = _generate()

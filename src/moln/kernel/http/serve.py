@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
 import socket
 import ssl
@@ -36,6 +37,16 @@ async def _busy(scope: Any, receive: Any, send: Any) -> None:
     headers = [*_PLAIN, (b"content-length", b"%d" % len(_BUSY)), (b"retry-after", b"%d" % BUSY_S), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 503, "headers": headers})
     await send({"type": "http.response.body", "body": _BUSY})
+
+
+YOUNG = 10_000  # objects made and still there, after which Python looks for cycles among them; its usual 700 is a few requests
+
+
+def spare_collecting() -> None:
+    """What there is when a server is ready is never garbage: requests need not pay for looking at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG)
 
 
 class BoundedProtocol(HttpToolsProtocol):

@@ -44,8 +44,13 @@ async def test_a_projects_own_limit_wins_over_the_default_of_the_cloud(cloud: Cl
     await cloud.db.write(set_, "p", pots=2)
     assert await QUOTA.limits(cloud.db, "p") == {"pots": 2, "litres": 20, "lids": -1}
     assert await QUOTA.limits(cloud.db, "q") == {"pots": 5, "litres": 20, "lids": -1}
+    for project, most in (("p", 2), ("q", 5)):
+        await cloud.db.write(QUOTA.charge, project, pots=most)
+        with pytest.raises(OverQuota):
+            await cloud.db.write(QUOTA.charge, project, pots=1)
     await cloud.db.write(QUOTA.reset, "p")
     assert (await QUOTA.limits(cloud.db, "p"))["pots"] == 5
+    await cloud.db.write(QUOTA.charge, "p", pots=3)
 
 
 async def test_a_lowered_limit_refuses_more_and_takes_back_less(cloud: Cloud) -> None:

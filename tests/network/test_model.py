@@ -61,6 +61,14 @@ def test_default_pools_hold_every_address_but_the_gateway(net: ipaddress.IPv4Add
     addresses.check_pools(cidr, pools, first)
 
 
+def test_every_place_of_the_pools_is_one_of_their_addresses() -> None:
+    for pools in ([Pool("10.0.0.2", "10.0.0.4"), Pool("10.0.0.9", "10.0.0.9")], [Pool("fd00::fffe", "fd00::1:1")]):
+        places = [addresses.nth(pools, place) for place in range(addresses.size(pools))]
+        assert places == list(addresses.free_addresses(pools, set()))
+        with pytest.raises(ValueError, match="0"):
+            addresses.nth(pools, len(places))
+
+
 def test_pools_that_overlap_or_hold_the_gateway_are_refused() -> None:
     cidr = ipaddress.ip_network("10.0.0.0/24")
     for pools, gateway in (

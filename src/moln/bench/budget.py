@@ -13,7 +13,7 @@ from pathlib import Path
 
 from moln.bench import extras, scale
 from moln.bench.load import Cost, cost, request
-from moln.bench.process import Measured, folder, free_port, measured
+from moln.bench.process import Measured, apart, folder, free_port, measured
 from moln.bench.rows import Row
 from moln.bench.tenant import SERVERS, VERSION, Tenant, quiet
 
@@ -25,7 +25,7 @@ def measure(step: Callable[[str], object]) -> list[Row]:
     with folder("moln-bench-") as home:
         log = home / "log"
         rows = []
-        with measured("bare", log=log) as bare:
+        with apart(), measured("bare", log=log) as bare:
             step("a cloud of a hundred servers")
             full = home / "full"
             full.mkdir()
@@ -44,7 +44,8 @@ def measure(step: Callable[[str], object]) -> list[Row]:
             with measured("cloud", "--home", str(resting), "--nodes", "100", "--no-work", log=log) as cloud:
                 rows.append(_creates(cloud, bare, Tenant(cloud.port, resting)))
         step("the audit log and traces, with and without")
-        more += extras.measure(home, log)
+        with apart():
+            more += extras.measure(home, log)
         step("a rule among 10,000 ports; a host among 10,000")
         rows += scale.measure(home)
         step("an idle controller")

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 READY_S = 120.0
+PROCESSORS = frozenset(os.sched_getaffinity(0))
 
 
 class Measured:
@@ -59,6 +60,20 @@ def folder(prefix: str) -> Iterator[Path]:
 
 
 @contextmanager
+def apart() -> Iterator[None]:
+    """This process keeps to one processor, and what it measures meanwhile to the others. Nothing, where there is only one.
+
+    Whether they share one is chance otherwise, and waking who asks costs who answers more on another: 6 µs of a bare answer's 28.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
 def measured(what: str, *arguments: str, log: Path) -> Iterator[Measured]:
     """A process of moln.bench.serving, ready. Raises: RuntimeError, when it does not begin; `log` says why."""
     port = free_port()
@@ -66,6 +81,8 @@ def measured(what: str, *arguments: str, log: Path) -> Iterator[Measured]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with log.open("ab") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env)
+    if others := PROCESSORS - os.sched_getaffinity(0):
+        os.sched_setaffinity(process.pid, others)
     try:
         assert process.stdout
         ready, _, _ = select.select([process.stdout], [], [], READY_S)

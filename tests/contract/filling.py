@@ -6,6 +6,7 @@ import copy
 import random
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from tests.contract.world import Ids
 
@@ -66,7 +67,8 @@ class Filling:
     def case(self, case: Any, *, body: bool) -> None:
         safe = case.method != "GET"
         if case.path_parameters and self._likely():
-            case.path_parameters.update(self._ids.values(case.operation.path, safe=safe))
+            known = self._ids.values(case.operation.path, safe=safe)  # a tag may have any character
+            case.path_parameters.update({name: quote(value, safe="") for name, value in known.items() if value})
         for name in case.query or {}:
             if (known := self._query(name, case.operation.path)) and self._likely():
                 case.query[name] = self._chance.choice(known)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.clients.conftest import Running
 from tests.clients.test_openstack_command import until
 
 
+@pytest.mark.slow
 def test_a_server_changes(running: Running, tmp_path: Path) -> None:
     openstack = running.openstack
     file = tmp_path / "disk.img"

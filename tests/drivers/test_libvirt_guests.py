@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import libvirt
 import pytest
+
+pytest.importorskip("libvirt")
+import libvirt
 
 from moln.compute.drivers import libvirt_guests
 from moln.kernel.errors import BackendRefused

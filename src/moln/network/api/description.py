@@ -39,7 +39,7 @@ TAKEN: dict[str, dict[str, Any]] = {
     "extra_dhcp_opts": _objects(opt_name=TEXT, opt_value={"type": ["string", "null"]}, ip_version={"enum": [4, 6]}),
     "binding:profile": {"type": "object"}, "dns_name": TEXT, "ethertype": {"type": ["string", "null"]},
     "port_range_min": {"type": ["integer", "null"]}, "port_range_max": {"type": ["integer", "null"]},
-    "remote_ip_prefix": {"type": ["string", "null"]}, "external_port": {"type": "integer"}, "internal_port": {"type": "integer"},
+    "remote_ip_prefix": {"type": ["string", "null"]}, **dict.fromkeys(("external_port", "internal_port"), {"type": ["integer", "null"]}),
     "external_port_range": TEXT, "internal_port_range": TEXT, "object_type": TEXT, "target_tenant": TEXT, "event": TEXT, "protocol": {"type": ["string", "null"]},
     "sub_ports": _objects(port_id=TEXT, segmentation_type=TEXT, segmentation_id={"type": "integer"}),
     "segments": {"type": "array", "items": {"type": "object"}},

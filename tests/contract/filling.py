@@ -67,8 +67,8 @@ class Filling:
     def case(self, case: Any, *, body: bool) -> None:
         safe = case.method != "GET"
         if case.path_parameters and self._likely():
-            known = self._ids.values(case.operation.path, safe=safe)  # a tag may have any character
-            case.path_parameters.update({name: quote(value, safe="") for name, value in known.items() if value})
+            known = self._ids.values(case.operation.path, safe=safe)  # a tag may be any text, also what clients take for a step upwards
+            case.path_parameters.update({name: quote(value, safe="") for name, value in known.items() if value.strip(".")})
         for name in case.query or {}:
             if (known := self._query(name, case.operation.path)) and self._likely():
                 case.query[name] = self._chance.choice(known)

@@ -26,9 +26,10 @@ def test_a_row_without_a_budget_is_shown_and_never_missed() -> None:
     ]  # fmt: skip
 
 
-def test_two_are_compared_round_by_round() -> None:
+def test_what_costs_nearly_the_same_is_compared_round_by_round() -> None:
     rounds = [(1.0, 1.1), (2.0, 2.2), (1.0, 1.1), (0.5, 0.9), (4.0, 4.4)]
     assert round(load.typical(rounds, 7).ratio, 3) == 1.1, "one lucky round of the first decides nothing"
+    assert load.best(rounds, 7) == load.Cost(0.9 / 0.5, 0.9e6, 0.5e6, 7)
 
 
 def test_one_process_answers_with_and_without_tls(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from moln.kernel.db import Transaction
 from moln.kernel.work import Later, Reconciler, Work
 from moln.volume.model.groups import Group, GroupSnapshot, GroupStatus
@@ -16,28 +18,24 @@ SLACK_S = 3600  # its volumes have their own deadlines; this one is behind them 
 
 async def settle(work: Work, group: Group) -> None:
     """Raises: Later, while its volumes are on their way."""
-    left = {v.status for v in await volumes.of_group(work.db, group.id)}
-    if group.status is S.DELETING:
-        if left & {"deleting"}:
-            raise Later("its volumes go first", 1.0)
-        await work.write(ended_in if left else removed_in, work, group, S.ERROR_DELETING)
-    elif left & {"creating"}:
-        raise Later("its volumes are being made", 1.0)
-    else:
-        await work.write(ended_in, work, group, S.ERROR if "error" in left else S.AVAILABLE)
+    await _follow(work, group, {v.status for v in await volumes.of_group(work.db, group.id)}, "volumes")
 
 
 async def settle_snapshot(work: Work, taken: GroupSnapshot) -> None:
     """Raises: Later, while its snapshots are on their way."""
-    left = {s.status for s in await snapshots.of_group_snapshot(work.db, taken.id)}
-    if taken.status is S.DELETING:
-        if left & {"deleting"}:
-            raise Later("its snapshots go first", 1.0)
-        await work.write(ended_in if left else removed_in, work, taken, S.ERROR_DELETING)
-    elif left & {"creating"}:
-        raise Later("its snapshots are being taken", 1.0)
+    await _follow(work, taken, {s.status for s in await snapshots.of_group_snapshot(work.db, taken.id)}, "snapshots")
+
+
+async def _follow(work: Work, whole: Group | GroupSnapshot, left: Set[str], parts: str) -> None:
+    """End as the parts do. left: the statuses of those there are."""
+    if whole.status is S.DELETING:
+        if "deleting" in left:
+            raise Later(f"its {parts} go first", 1.0)
+        await work.write(ended_in if left else removed_in, work, whole, S.ERROR_DELETING)
+    elif "creating" in left:
+        raise Later(f"its {parts} are being made", 1.0)
     else:
-        await work.write(ended_in, work, taken, S.ERROR if "error" in left else S.AVAILABLE)
+        await work.write(ended_in, work, whole, S.ERROR if "error" in left else S.AVAILABLE)
 
 
 async def ended_in(tx: Transaction, work: Work, found: Group | GroupSnapshot, status: GroupStatus) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import shutil
 import signal
 import sys
@@ -25,7 +26,7 @@ from moln.app import load_settings, modules
 from moln.compute.model.servers import VmState
 from moln.compute.store import servers as store
 from moln.image.store import images
-from moln.kernel.clock import Clock
+from moln.kernel.clock import Clock, Ids
 from moln.kernel.cloud import Cloud
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import BackendUnreachable
@@ -83,13 +84,13 @@ class Controller(Struct):
         await self.cloud.db.close()
 
 
-async def start(home: Path, points: Points | None = None) -> Controller:
-    """A simulated cloud on a home that may have lived before."""
-    settings, clock = load_settings(home, simulate=True), Clock()
+async def start(home: Path, seed: str, points: Points | None = None) -> Controller:
+    """A simulated cloud on a home that may have lived before. seed: of its identities and addresses, so that it comes to the same points each time."""
+    settings, clock, ids = load_settings(home, simulate=True), Clock(), Ids(random.Random(seed).randbytes)
     areas = modules(settings)
     db = SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=points)
     links = InProcessLinks(clock.now_us, points)
-    cloud = Cloud(settings=settings, db=db, policy=POLICY, links=links, home=home, clock=clock)
+    cloud = Cloud(settings=settings, db=db, policy=POLICY, links=links, home=home, clock=clock, ids=ids)
     for area in areas:
         if area.setup:
             await area.setup(cloud)
@@ -99,7 +100,7 @@ async def start(home: Path, points: Points | None = None) -> Controller:
 
 async def prepare(home: Path, scene: scenes.Scene) -> None:
     """What the scenario begins with."""
-    app = await start(home)
+    app = await start(home, "before")
     await scene.prepare(app)
     await app.workers.settle()
     assert await problems(app) == []
@@ -108,7 +109,7 @@ async def prepare(home: Path, scene: scenes.Scene) -> None:
 
 async def act(home: Path, scene: scenes.Scene, points: Points) -> None:
     """The request and all the work that follows from it."""
-    app = await start(home, points)
+    app = await start(home, "meanwhile", points)
     points.armed = True
     await scene.act(app)
     await app.workers.settle()
@@ -118,7 +119,7 @@ async def act(home: Path, scene: scenes.Scene, points: Points) -> None:
 
 async def afterwards(home: Path) -> None:
     """Start again, do what is left to do, and look. Raises: AssertionError, with what is wrong."""
-    app = await start(home)
+    app = await start(home, "afterwards")
     for _ in range(3):
         await app.workers.settle()
     assert (found := await problems(app)) == [], found

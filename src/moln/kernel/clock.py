@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -25,9 +26,11 @@ class Ids:
     """Fresh identities: random, version 4 (RFC 9562). A process of its own needs Ids of its own: they are drawn many at a time.
 
     A system call for each would hand the interpreter to another thread and wait for it, several times in a request.
+    random: so many random bytes; of a seed where a run shall go the same way again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, random: Callable[[int], bytes] = os.urandom) -> None:
+        self._random = random
         self._drawn: list[str] = []
 
     def _draw(self) -> str:
@@ -35,7 +38,7 @@ class Ids:
         try:
             return self._drawn.pop()
         except IndexError:
-            text = os.urandom(16 * AT_ONCE).hex()
+            text = self._random(16 * AT_ONCE).hex()
             self._drawn.extend(text[at : at + 32] for at in range(32, len(text), 32))
             return text[:32]
 

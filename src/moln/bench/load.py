@@ -27,6 +27,9 @@ class Cost(Struct, frozen=True):
 class Wire:
     """Connections to one server. Sends one request on each, then reads every answer: what a few busy clients look like.
 
+    The last answer is read first, so that this process is woken once for all of them. Woken by each, it sleeps between answers that
+    take long and not between short ones: the server would pay for its sleeping neighbour (7 µs each time), which remote clients never are.
+
     tls: speak https. kept: use the connections again; otherwise each request comes over a new one, as most command lines do.
     """
 
@@ -50,7 +53,7 @@ class Wire:
                 self._connect()
             for connection, request in zip(self._sockets, batch, strict=False):
                 connection.sendall(request)
-            for connection in self._sockets[:len(batch)]:
+            for connection in reversed(self._sockets[:len(batch)]):
                 size = self._answer(connection, status)
         return size
 

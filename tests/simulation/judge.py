@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LOOK_EVERY_S, LONGEST_S, QUIET_S = 5.0, 7200.0, 150.0
 
 
-async def settle(world: World) -> list[str]:
+async def settle(world: World, quiet_s: float = QUIET_S) -> list[str]:
     """Let time run until nothing is under way, and a little longer; what is still under way after two hours."""
     assert world.controller is not None
     loop = asyncio.get_running_loop()
@@ -28,7 +28,7 @@ async def settle(world: World) -> list[str]:
         if loop.time() > until:
             return left
         await asyncio.sleep(LOOK_EVERY_S)
-    await asyncio.sleep(QUIET_S)
+    await asyncio.sleep(quiet_s)
     return await unsettled(world)
 
 

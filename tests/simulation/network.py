@@ -33,8 +33,8 @@ class Weather(Struct):
     @classmethod
     def of(cls, rng: Random) -> Weather:
         """Some runs know no fault of a kind, so that others are not always hidden behind it."""
-        rates = [rng.choice([0.0, 0.02, 0.1, 0.25]) for _ in range(3)]
-        return cls(rates[0], rates[1], rng.choice([2.0, 30.0, 150.0]), rates[2], rng.choice([5.0, 60.0, 1800.0]))
+        lost, late, again = (rng.choice([0.0, 0.01, 0.05, 0.2]) for _ in range(3))
+        return cls(lost, late, rng.choice([2.0, 20.0, 100.0]), again, rng.choice([5.0, 60.0, 600.0]))
 
 
 class Peer:

@@ -100,6 +100,7 @@ class SimNode:
         self.loop = loop
         self.machine = Machine(disk.name)
         self.peer: Peer | None = None
+        self.alone = asyncio.Event()
         self.bound = asyncio.Semaphore(AT_ONCE)
         self.compute = FakeCompute(disk.name, None, disk.images)
         self.compute.kept = disk.kept
@@ -137,6 +138,7 @@ class SimNode:
 
     def disconnected(self) -> None:
         self.peer = None
+        self.alone.set()
 
     def report(self, topic: str, value: Any) -> None:
         if self.peer is not None:
@@ -145,8 +147,11 @@ class SimNode:
     async def _connect(self) -> None:
         facts = msgspec.to_builtins(await self.compute.host_facts())
         while True:
-            if self.peer is None:
-                self.peer = self.network.connect(self, {"compute": facts})
+            while (peer := self.network.connect(self, {"compute": facts})) is None:
+                await asyncio.sleep(RETRY_S)
+            self.peer = peer
+            self.alone.clear()
+            await self.alone.wait()
             await asyncio.sleep(RETRY_S)
 
     async def _tell_states(self) -> None:

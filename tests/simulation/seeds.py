@@ -36,7 +36,7 @@ from moln.kernel.policy import Policy
 from moln.kernel.work import Workers
 from moln.network.ops import networks
 
-FAULTS_S, REQUESTS = 150.0, 40
+FAULTS_S, REQUESTS = 240.0, 60
 LIMIT_S = 60  # real seconds of a run, at most
 WARM_UP = 0  # the seed that is run beforehand, so that what is compiled at first use is there
 

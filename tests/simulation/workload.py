@@ -129,10 +129,10 @@ class Workload:
         ctx, db = self.ctx(controller), controller.cloud.db
         for server in await db.all(server_store.ALL):
             await self.remove("server", server.id, lambda id: servers.delete(ctx, id))
-        await judge.settle(self.world)
+        await judge.settle(self.world, 0)
         for backup in reversed(await backup_store.LISTING.page(db)):
             await self.remove("backup", backup.id, lambda id: backups.delete(ctx, id))
-            await judge.settle(self.world)
+            await judge.settle(self.world, 0)
         for volume in await volume_store.LISTING.page(db):
             await self.remove("volume", volume.id, lambda id: volumes.delete(ctx, id, cascade=True))
         for port in await rows.ports.listing.page(db):

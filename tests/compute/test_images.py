@@ -71,6 +71,16 @@ async def test_a_backup_that_fails_leaves_the_server_and_the_others(world: World
     assert (seen["status"], seen["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
 
 
+async def test_an_image_of_a_server_that_is_deleted_meanwhile_is_killed(world: World) -> None:
+    """Found by simulation seed 49: it waited for the server's disk for ever."""
+    server = await world.boot(networks="none")
+    told = await world.act(server, {"createImage": {"name": "late"}})
+    await world.call("DELETE", f"/servers/{server['id']}", 204)
+    await world.settle()
+    assert (await world.api.member.get(f"/image/v2/images/{told['image_id']}")).json()["status"] == "killed"
+    assert await world.violations() == []
+
+
 async def test_a_backup_is_answered_as_each_version_does(world: World) -> None:
     server = await world.boot(networks="none")
     path, body = f"/compute/v2.1/servers/{server['id']}/action", {"name": "b", "backup_type": "d", "rotation": "1"}

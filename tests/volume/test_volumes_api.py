@@ -474,6 +474,26 @@ async def test_an_administrator_resets_what_is_stuck(cinder: AreaApi, alice: Cli
     assert await names(alice) == [] and await cinder.doctor() == []
 
 
+async def test_a_volume_that_goes_while_it_grows_gives_back_all_its_quota(cinder: AreaApi, alice: Client, admin: Client) -> None:
+    """Found by simulation seed 6: a server's last breath deletes its volume, whatever the volume was doing."""
+    volume = await make(cinder, alice)
+    await act(alice, volume["id"], "os-extend", {"new_size": 3})
+    await act(admin, volume["id"], "os-force_delete", {})
+    await cinder.settle()
+    assert await names(alice) == [] and await cinder.doctor() == []
+
+
+async def test_an_image_of_a_volume_that_goes_is_killed(cinder: AreaApi, alice: Client, admin: Client, glance: Client) -> None:
+    for gone in (("os-force_delete", {}), ("os-reset_status", {"status": "available"})):
+        volume = await make(cinder, alice)
+        asked = {"os-volume_upload_image": {"image_name": "copy"}}
+        told = (await alice.post(f"/volumes/{volume['id']}/action", json=asked)).json()["os-volume_upload_image"]
+        await act(admin, volume["id"], *gone)
+        await cinder.settle()
+        assert (await glance.get(f"/v2/images/{told['image_id']}")).json()["status"] == "killed"
+    assert await cinder.doctor() == []
+
+
 async def test_discovery_and_services(cinder: AreaApi, alice: Client, admin: Client) -> None:
     anyone = cinder.client(None, "/volume")
     assert (await anyone.get("/")).status_code == 300

@@ -91,7 +91,8 @@ async def delete_in(tx: Transaction, ctx: RequestContext, server_id: str, *, for
         return
     await instance_actions.begin(tx, ctx, server.id, "delete", "compute_terminate_instance", server.host)
     deadline = ctx.now_us + DELETE_PATIENCE_S * 1_000_000
-    await store.save(tx, server, ctx.now_us, task_state=TaskState.DELETING, deadline=deadline)
+    changes = await let_image_go_in(tx, ctx, server)
+    await store.save(tx, server, ctx.now_us, task_state=TaskState.DELETING, deadline=deadline, **changes)
     tx.wake("servers", server.id)
 
 
@@ -143,16 +144,19 @@ async def reset_state_in(tx: Transaction, ctx: RequestContext, server_id: str, s
     if server.vm_state is VmState.BUILDING and server.launched_at is None and state is VmState.ACTIVE:
         raise Forbidden(f"Instance {server_id} was never built; it cannot be called active.")
     await instance_actions.begin(tx, ctx, server.id, "resetState", "api_reset_state")
-    changes: dict[str, Any] = {}
-    if server.snapshot is not None:  # nobody makes the image any more
-        await data.fail_in(tx, server.snapshot, ctx.now_us)
-        changes["snapshot"] = None
-        if server.shelved_image == server.snapshot:
-            changes["shelved_image"] = None
+    changes = await let_image_go_in(tx, ctx, server)
     if server.rescue is not None:
         changes["rescue"] = structs.replace(server.rescue, admin_pass="")
     server = await store.save(tx, server, ctx.now_us, vm_state=state, task_state=None, **changes)
     await instance_actions.finish(tx, server, "resetState", ctx.now_us)
+
+
+async def let_image_go_in(tx: Transaction, ctx: RequestContext, server: Server) -> dict[str, Any]:
+    """Nobody makes the image any more that was being made of the server. What changes in its row."""
+    if server.snapshot is None:
+        return {}
+    await data.fail_in(tx, server.snapshot, ctx.now_us)
+    return {"snapshot": None, "shelved_image": None if server.shelved_image == server.snapshot else server.shelved_image}
 
 
 __all__ = [

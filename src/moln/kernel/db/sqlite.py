@@ -235,9 +235,13 @@ _Answer = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 
 class SqliteDatabase:
-    """A database in one file. Only one process at a time writes it (the home's lock sees to that)."""
+    """A database in one file. Only one process at a time writes it (the home's lock sees to that).
 
-    def __init__(self, path: Path, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000, hook: Hook | None = None):
+    threaded: False writes in turns of the event loop instead, in the same groups: for a simulation that goes the same way each time.
+    """
+
+    def __init__(self, path: Path, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000, hook: Hook | None = None,
+                 threaded: bool = True):  # fmt: skip
         self.path = path
         self.feed = Feed()
         self._now_us = now_us
@@ -255,8 +259,9 @@ class SqliteDatabase:
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE)
         self._closed = False
         self._commits, self._groups = Spread(), Spread(GROUPS)
-        self._thread = threading.Thread(target=self._serve, name="db-write", daemon=True)
-        self._thread.start()
+        self._thread = threading.Thread(target=self._serve, name="db-write", daemon=True) if threaded else None
+        if self._thread:
+            self._thread.start()
 
     async def one(self, query: Query[T], **params: Any) -> T | None:
         if not self._held and not self._log_is_long:
@@ -312,6 +317,8 @@ class SqliteDatabase:
             self._jobs.put_nowait(_Job(fn, args, kwargs, future))
         except queue.Full:
             raise Unavailable("The database has too many writes waiting. Try again soon.") from None
+        if self._thread is None and self._jobs.qsize() == 1:
+            asyncio.get_running_loop().call_soon(self._serve_now)
         return await asyncio.shield(future)
 
     def families(self) -> list[Family]:
@@ -326,14 +333,15 @@ class SqliteDatabase:
         """Finish the writes that wait, then let go of the file."""
         self._closed = True
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._jobs.put, None)
-        await loop.run_in_executor(None, self._thread.join, 10)
+        if self._thread:
+            await loop.run_in_executor(None, self._jobs.put, None)
+            await loop.run_in_executor(None, self._thread.join, 10)
         self._readers.shutdown()
         while not self._idle.empty():
             self._idle.get_nowait().close()
         self._let_go()
         self._local.close()
-        if not self._thread.is_alive():
+        if not (self._thread and self._thread.is_alive()):
             self._writer.close()
 
     def _serve(self) -> None:
@@ -352,6 +360,11 @@ class SqliteDatabase:
                     group.append(following)
             self._commit(group)
             self._tidy()
+
+    def _serve_now(self) -> None:
+        """What waits, committed by the event loop itself."""
+        self._commit([job for _ in range(self._jobs.qsize()) if (job := self._jobs.get_nowait()) is not None])
+        self._tidy()
 
     def _commit(self, group: list[_Job]) -> None:
         """One BEGIN and COMMIT around the group, a savepoint around each; answers only after the commit."""

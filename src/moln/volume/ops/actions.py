@@ -13,6 +13,7 @@ from moln.volume.model.attachments import AttachStatus
 from moln.volume.model.volumes import MAX_SIZE_GIB, Volume, VolumeStatus
 from moln.volume.ops import pools, quotas, types
 from moln.volume.ops.access import get_volume, invalid_input, invalid_volume, require
+from moln.volume.ops.volumes import give_up_in
 from moln.volume.store import attachments, snapshots
 from moln.volume.store import volumes as store
 
@@ -102,8 +103,7 @@ async def reset_status_in(tx: Transaction, ctx: RequestContext, volume_id: str, 
     volume = await get_volume(tx, ctx, volume_id, "volume_extension:volume_admin_actions:reset_status")
     if status not in RESETTABLE:
         raise invalid_input(f"Must specify a valid status; {status[:40]!r} is none.", "status")
-    if volume.status is VolumeStatus.EXTENDING and volume.next_size_gib:  # the growth will not come: give its quota back
-        await quotas.refund(tx, volume.project_id, gigabytes=volume.next_size_gib - volume.size_gib)
+    await give_up_in(tx, volume, ctx.now_us)
     await store.save(tx, volume, forced=True, status=VolumeStatus(status), next_size_gib=None, task_id=None, updated_at=ctx.now_us)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from moln.image.model.images import Image
+from moln.image.ops import data as image_data
 from moln.image.ops import images
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
@@ -288,5 +289,14 @@ async def delete_in(
         await snapshots.save(tx, snapshot, status=SnapshotStatus.DELETING, updated_at=ctx.now_us)
         tx.wake("volume-snapshots", snapshot.id)
     await transfers.withdraw(tx, volume_id)
-    await store.save(tx, volume, forced=force, status=VolumeStatus.DELETING, updated_at=ctx.now_us)
+    await give_up_in(tx, volume, ctx.now_us)
+    await store.save(tx, volume, forced=force, status=VolumeStatus.DELETING, next_size_gib=None, updated_at=ctx.now_us)
     tx.wake("volumes", volume.id)
+
+
+async def give_up_in(tx: Transaction, volume: Volume, now_us: int) -> None:
+    """What is under way will not come: growth gives its quota back, an image waits for no bytes any more."""
+    if volume.status is VolumeStatus.EXTENDING and volume.next_size_gib:
+        await quotas.refund(tx, volume.project_id, gigabytes=volume.next_size_gib - volume.size_gib)
+    elif volume.status is VolumeStatus.UPLOADING and volume.task_id:
+        await image_data.fail_in(tx, volume.task_id, now_us)

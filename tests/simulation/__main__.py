@@ -1,0 +1,80 @@
+"""`python -m tests.simulation [SEED [LAST]] [--trace]`: one seed, or all from SEED to LAST; what failed is told with how to replay it."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from tests.simulation import seeds
+
+HASH_SEED = "0"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("seed", type=int, nargs="?", default=1)
+    parser.add_argument("last", type=int, nargs="?")
+    parser.add_argument("--trace", action="store_true", help="print everything that happened, of one seed")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each seed")
+    parser.add_argument("--processes", type=int, default=1)
+    args = parser.parse_args()
+    if os.environ.get("PYTHONHASHSEED") != HASH_SEED:  # the order of sets of texts is part of a run
+        os.environ["PYTHONHASHSEED"] = HASH_SEED
+        os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
+    if args.trace:
+        return traced(args.seed)
+    wanted = range(args.seed, (args.last or args.seed) + 1)
+    began, failed, virtual, count = time.monotonic(), 0, 0.0, 0
+    asked: dict[str, int] = {}
+    for outcome in outcomes(wanted, args.processes):
+        count += 1
+        failed += bool(outcome.failures)
+        virtual += outcome.virtual_s
+        for name, n in outcome.asked.items():
+            asked[name] = asked.get(name, 0) + n
+        if args.json:
+            print(msgspec.json.encode(outcome).decode(), flush=True)
+        elif outcome.failures:
+            print(seeds.describe(outcome), flush=True)
+        elif len(wanted) == 1:
+            print(f"seed {outcome.seed} passed, trace {outcome.digest}, {outcome.virtual_s:.0f} virtual seconds, requests {outcome.asked}")
+    if len(wanted) > 1 and not args.json:
+        took = time.monotonic() - began
+        print(f"{count} seeds, {failed} failed; {took:.0f} s ({count / took:.1f} seeds/s), {virtual / 3600:.0f} virtual hours, requests {asked}")
+    return int(failed > 0)
+
+
+def outcomes(wanted: range, processes: int) -> Iterator[seeds.Outcome]:
+    if processes == 1:
+        yield from seeds.run(wanted)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        parts = [wanted[n::processes] for n in range(processes)]
+        for found in pool.imap_unordered(_part, parts):
+            yield from found
+
+
+def _part(wanted: range) -> list[seeds.Outcome]:
+    return list(seeds.run(wanted))
+
+
+def traced(seed: int) -> int:
+    place = seeds.folder()
+    template = seeds.prepare(place)
+    outcome = seeds.simulate(seed, seeds.fresh_home(template, Path(place) / "home"), keep=True)
+    print("\n".join(outcome.trace or []))
+    print(seeds.describe(outcome) if outcome.failures else f"seed {seed} passed, trace {outcome.digest}")
+    seeds.shutil.rmtree(place, ignore_errors=True)
+    return int(bool(outcome.failures))
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # the dead of the warm-up are not to be closed

@@ -1,0 +1,256 @@
+"""Run a seed: minutes of requests and faults in a world of its own, then calm, and judgement.
+
+Each seed is a process, forked from one that has everything imported, prepared and compiled: a run is cheap, and leaves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import shutil
+import signal
+import tempfile
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+
+import msgspec
+from msgspec import Struct
+from tests.faults import scenes
+from tests.simulation import judge
+from tests.simulation.loop import BEGINNING_US, VirtualLoop
+from tests.simulation.workload import Workload
+from tests.simulation.world import World, fresh_home, listen
+
+from moln.app import load_settings, modules
+from moln.compute.model.flavors import Flavor
+from moln.compute.ops import flavors
+from moln.kernel.clock import Clock, Ids
+from moln.kernel.cloud import Cloud
+from moln.kernel.db.sqlite import SqliteDatabase
+from moln.kernel.link import InProcessLinks
+from moln.kernel.policy import Policy
+from moln.kernel.work import Workers
+from moln.network.ops import networks
+
+FAULTS_S, REQUESTS = 240.0, 60
+LIMIT_S = 60  # real seconds of a run, at most
+WARM_UP = 0  # the seed that is run beforehand, so that what is compiled at first use is there
+
+_graves: list[World] = []  # what is forgotten is closed, and its dead would run their `finally`
+
+
+class Outcome(Struct):
+    """digest: of the trace. failures: what was not as it must be; empty for a good run. virtual_s: how long it was inside."""
+
+    seed: int
+    digest: str = ""
+    failures: list[str] = []
+    asked: dict[str, int] = {}
+    lives: int = 0
+    virtual_s: float = 0.0
+    trace: list[str] | None = None
+
+
+class _Still(Clock):
+    """The time at which every run begins."""
+
+    def now_us(self) -> int:
+        return BEGINNING_US
+
+
+class _Prepared(Struct):
+    cloud: Cloud
+    workers: Workers
+
+
+async def _prepare(home: Path) -> None:
+    settings, clock = load_settings(home, simulate=True), _Still()
+    db = SqliteDatabase(home / "cloud.db", now_us=clock.now_us)
+    ids = Ids(random.Random("template").randbytes)
+    cloud = Cloud(settings=settings, db=db, policy=Policy.load(), links=InProcessLinks(clock.now_us), home=home, clock=clock, ids=ids)
+    areas = modules(settings)
+    for area in areas:
+        if area.setup:
+            await area.setup(cloud)
+    app = _Prepared(cloud, Workers(cloud, [r for a in areas for r in a.reconcilers]))
+    await scenes.world(app)
+    await flavors.create(scenes.ctx_of(app), Flavor("big", "big", 2, 256, 2, 1, 256, created_at=clock.now_us()))
+    await app.workers.settle()
+    for area in reversed(areas):
+        if area.close:
+            await area.close(cloud)
+    await db.close()
+
+
+def prepare(folder: Path) -> Path:
+    """A home with an image, a network and flavors, and everything compiled that a run needs."""
+    template = folder / "template"
+    template.mkdir(parents=True)
+    asyncio.run(_prepare(template))
+    simulate(WARM_UP, fresh_home(template, folder / "warm"))
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    return template
+
+
+def simulate(seed: int, home: Path, *, keep: bool = False) -> Outcome:
+    """One run in this process. keep: the trace as text."""
+    loop = VirtualLoop()
+    world = World(seed, home, loop, keep=keep)
+    _graves.append(world)
+    workload = Workload(world, Random(f"{seed} workload"))
+    deaf = listen(world.failures)
+    try:
+        loop.run_until_complete(_story(world, workload))
+    except Exception:
+        world.failures.append(traceback.format_exc())
+    finally:
+        deaf()
+    failures = world.failures + loop.errors
+    return Outcome(seed, world.trace.digest, failures, workload.asked, world.lives, loop.time(), world.trace.lines)
+
+
+async def _story(world: World, workload: Workload) -> None:
+    await world.start_controller()
+    for disk in world.disks:
+        world.start_node(disk)
+    await asyncio.sleep(3)
+    assert world.controller is not None
+    ctx = workload.ctx(world.controller)
+    workload.network = (await networks.visible(ctx.db, ctx))[0].id
+    workload.image = await scenes.only_image(world.controller)  # type: ignore[arg-type]
+    faults = asyncio.get_running_loop().create_task(_trouble(world, Random(f"{world.seed} trouble")))
+    await workload.run(FAULTS_S, REQUESTS)
+    faults.cancel()
+    await _calm(world)
+    world.failures += await judge.settle(world)
+    world.failures += await judge.problems(world, workload.ledger)
+    if not world.failures:
+        world.failures += await _empty(world, workload)
+
+
+async def _trouble(world: World, rng: Random) -> None:
+    """Machines die and come back, links are cut and heal, guests stop by themselves: until cancelled."""
+    pace = rng.choice([8.0, 25.0, 60.0])
+    kinds = [k for k in (_controller_dies, _node_dies, _partition, _guest_stops) if rng.random() < 0.8]
+    loop = asyncio.get_running_loop()
+    while kinds:
+        await asyncio.sleep(rng.expovariate(1 / pace))
+        loop.create_task(rng.choice(kinds)(world, rng))
+
+
+async def _controller_dies(world: World, rng: Random) -> None:
+    if not world.alive or world.crash_in:
+        return
+    if rng.random() < 0.8:
+        world.crash_in = int(rng.expovariate(1 / 40)) + 1
+        controller = world.controller
+        assert controller is not None
+        await asyncio.wait({controller.died}, timeout=30)
+        if controller.machine.alive:
+            world.crash_in = 0
+            return
+    else:
+        world.kill_controller()
+    await asyncio.sleep(rng.choice([0.5, 5.0, 30.0]))
+    await world.start_controller()
+
+
+async def _node_dies(world: World, rng: Random) -> None:
+    disk = rng.choice(world.disks)
+    if not world.nodes[disk.name].machine.alive:
+        return
+    power = rng.random() < 0.3
+    world.kill_node(disk.name, power=power)
+    await asyncio.sleep(rng.uniform(20, 60) if power else rng.choice([0.5, 5.0]))
+    world.start_node(disk)
+
+
+async def _partition(world: World, rng: Random) -> None:
+    disk = rng.choice(world.disks)
+    if disk.name in world.network.cut:
+        return
+    world.trace("cut", disk.name)
+    world.network.silence(disk.name)
+    await asyncio.sleep(rng.choice([2.0, 15.0, 60.0]))
+    world.trace("heal", disk.name)
+    world.network.cut.discard(disk.name)
+
+
+async def _guest_stops(world: World, rng: Random) -> None:
+    node = world.nodes[rng.choice(world.disks).name]
+    running = sorted(id for id, s in node.disk.kept.servers.items() if s.power == "running")
+    if running and node.machine.alive:
+        node.machine.context.copy().run(node.compute.happen, rng.choice(running), rng.choice(["stopped", "crashed"]))
+
+
+async def _calm(world: World) -> None:
+    """Faults end: whoever is dead starts, what is cut heals, nothing is slow."""
+    world.trace("calm")
+    world.crash_in = 0
+    world.network.calm()
+    for disk in world.disks:
+        disk.slow = 0.0
+    await asyncio.sleep(65)  # those that were about to start by themselves
+    if not world.alive:
+        await world.start_controller()
+    for disk in world.disks:
+        if not world.nodes[disk.name].machine.alive:
+            world.start_node(disk)
+    await asyncio.sleep(5)
+
+
+async def _empty(world: World, workload: Workload) -> list[str]:
+    """Remove everything: afterwards hosts and pool are empty, and nothing is charged."""
+    await workload.clear()
+    left = await judge.settle(world)
+    found = left + await judge.problems(world, workload.ledger) + await judge.leftovers(world)
+    return [f"after all was deleted: {what}" for what in found]
+
+
+def forked(seed: int, template: Path, home: Path) -> Outcome:
+    """One run in a process of its own."""
+    report = home.with_suffix(".json")
+    child = os.fork()
+    if child == 0:
+        signal.alarm(LIMIT_S)
+        try:
+            fresh_home(template, home)
+            report.write_bytes(msgspec.json.encode(simulate(seed, home)))
+        except BaseException:
+            report.write_bytes(msgspec.json.encode(Outcome(seed, failures=[traceback.format_exc()])))
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if not os.WIFEXITED(status):
+        return Outcome(seed, failures=[f"The run ended by signal {os.WTERMSIG(status)}; it may take {LIMIT_S} s."])
+    try:
+        return msgspec.json.decode(report.read_bytes(), type=Outcome)
+    finally:
+        report.unlink(missing_ok=True)
+
+
+def folder() -> Path:
+    """In memory, where there is such a place: a run writes its database a thousand times."""
+    return Path(tempfile.mkdtemp(prefix="moln-simulation-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+
+
+def run(seeds: Iterable[int]) -> Iterator[Outcome]:
+    """Each in its turn."""
+    place = folder()
+    try:
+        template = prepare(place)
+        for seed in seeds:
+            yield forked(seed, template, place / "home")
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def describe(outcome: Outcome) -> str:
+    """What went wrong, and how to see it again."""
+    told = "\n".join(f"  {f}" for f in outcome.failures)
+    return f"seed {outcome.seed} failed:\n{told}\nreplay: python -m tests.simulation {outcome.seed} --trace"

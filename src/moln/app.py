@@ -29,7 +29,7 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.db import Database
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.db.traced import TracedDatabase
-from moln.kernel.errors import Invalid
+from moln.kernel.errors import Failure, Invalid
 from moln.kernel.http import Route, build_app
 from moln.kernel.http.describing import OpenApi
 from moln.kernel.http.legacy import ASGI, legacy_root, without_json
@@ -113,6 +113,7 @@ class App(Struct):
 
     async def set_up(self) -> None:
         """Set the areas up, lower ones first; no work begins yet (tests settle it themselves)."""
+        await self.cloud.db.open()
         for area in self.areas:
             if area.setup:
                 await area.setup(self.cloud)
@@ -147,13 +148,27 @@ def render_description(areas: list[Module], server: str = "") -> bytes:
     return openapi.render(all_routes(areas), described, server=server, release=moln.__version__)
 
 
+def database(home: Path, settings: config.Settings, clock: Clock, hook: Hook | None = None) -> Database:
+    """The one of the settings; open() comes first. Raises: Invalid, Failure."""
+    url = settings.database_url
+    if not url:
+        return SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook)
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise Invalid("database_url has to begin with postgresql://", field="database_url")
+    try:
+        from moln.kernel.db.postgres import PostgresDatabase  # its driver comes with the extra `scale`
+    except ModuleNotFoundError as missing:
+        raise Failure(f"PostgreSQL needs the Python package {missing.name}: pip install 'moln[scale]'.") from None
+    return PostgresDatabase(url, now_us=clock.now_us, hook=hook)
+
+
 def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks], *, clock: Clock | None = None, ids: Ids | None = None,
             hook: Hook | None = None) -> App:  # fmt: skip
     """Put a cloud together over the database in `home`. links: how nodes are reached. hook: sees every statement (fault tests)."""
     clock = clock or Clock()
     areas = modules(settings)
     tracer = tracer_of(settings.tracing, "moln-controller")
-    db: Database = SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook)
+    db = database(home, settings, clock, hook)
     if tracer is not None:
         db = TracedDatabase(db, tracer)
     cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids, tracer=tracer)

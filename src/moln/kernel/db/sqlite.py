@@ -258,6 +258,9 @@ class SqliteDatabase:
         self._thread = threading.Thread(target=self._serve, name="db-write", daemon=True)
         self._thread.start()
 
+    async def open(self) -> None:
+        """It is, since it was made."""
+
     async def one(self, query: Query[T], **params: Any) -> T | None:
         if not self._held and not self._log_is_long:
             self._hold()

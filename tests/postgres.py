@@ -34,9 +34,9 @@ def _as_nobody() -> list[str]:
 
 
 class Server:
-    """Started at once; it ends with this process. safe: as a real one is set, for tests that kill it. port: also on loopback."""
+    """Started at once; it ends with this process. lasting: what is committed outlives stop(). port: also on loopback."""
 
-    def __init__(self, *, safe: bool = False, port: int = 0) -> None:
+    def __init__(self, *, lasting: bool = False, port: int = 0) -> None:
         found = binaries()
         assert found is not None
         self._bin = found
@@ -45,8 +45,8 @@ class Server:
             nobody = pwd.getpwnam("nobody")
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
         self._settings = UNSAFE | {"unix_socket_directories": str(self.folder)}
-        if safe:
-            self._settings |= {"fsync": "on", "synchronous_commit": "on"}
+        if lasting:
+            self._settings |= {"synchronous_commit": "on"}
         if port:
             self._settings |= {"listen_addresses": "127.0.0.1", "port": str(port)}
         self._run("initdb", "--no-sync", "-A", "trust", "-U", "moln", "-E", "UTF8", "--locale=C", "-D", str(self.folder / "data"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from moln.kernel.module import Module
 from moln.kernel.policy import Policy, load_overrides
 from moln.kernel.tracing import tracer_of
 from moln.kernel.work import Workers
+from moln.kernel.work.claims import Claims
 from moln.kernel.work.housekeeping import HOUSEKEEPING
 from moln.network.settings import NetworkSettings
 from moln.placement.settings import PlacementSettings
@@ -121,10 +123,14 @@ class App(Struct):
     async def start(self) -> None:
         """Set the areas up, then begin the work."""
         await self.set_up()
+        if self.cloud.claims is not None:
+            await self.cloud.claims.start()
         self.workers.start()
 
     async def stop(self) -> None:
         await self.workers.stop()
+        if self.cloud.claims is not None:
+            await self.cloud.claims.stop()
         for area in reversed(self.areas):
             if area.close:
                 await area.close(self.cloud)
@@ -148,31 +154,33 @@ def render_description(areas: list[Module], server: str = "") -> bytes:
     return openapi.render(all_routes(areas), described, server=server, release=moln.__version__)
 
 
-def database(home: Path, settings: config.Settings, clock: Clock, hook: Hook | None = None) -> Database:
-    """The one of the settings; open() comes first. Raises: Invalid, Failure."""
+def databases(home: Path, settings: config.Settings, clock: Clock, ids: Ids, hook: Hook | None = None) -> tuple[Database, Claims | None]:
+    """The one of the settings, and how several controllers share its work. open() comes first. Raises: Invalid, Failure."""
     url = settings.database_url
     if not url:
-        return SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook)
+        return SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook), None
     if not url.startswith(("postgresql://", "postgres://")):
         raise Invalid("database_url has to begin with postgresql://", field="database_url")
     try:
         from moln.kernel.db.postgres import PostgresDatabase  # its driver comes with the extra `scale`
+        from moln.kernel.db.postgres_claims import PostgresClaims
     except ModuleNotFoundError as missing:
         raise Failure(f"PostgreSQL needs the Python package {missing.name}: pip install 'moln[scale]'.") from None
-    return PostgresDatabase(url, now_us=clock.now_us, hook=hook)
+    db = PostgresDatabase(url, now_us=clock.now_us, hook=hook)
+    return db, PostgresClaims(db, ids.uuid, socket.gethostname())
 
 
 def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks], *, clock: Clock | None = None, ids: Ids | None = None,
             hook: Hook | None = None) -> App:  # fmt: skip
     """Put a cloud together over the database in `home`. links: how nodes are reached. hook: sees every statement (fault tests)."""
-    clock = clock or Clock()
+    clock, ids = clock or Clock(), ids or Ids()
     areas = modules(settings)
     tracer = tracer_of(settings.tracing, "moln-controller")
-    db = database(home, settings, clock, hook)
+    db, claims = databases(home, settings, clock, ids, hook)
     if tracer is not None:
         db = TracedDatabase(db, tracer)
     cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids, tracer=tracer)
-    cloud.links.tracer = tracer
+    cloud.links.tracer, cloud.claims = tracer, claims
     if settings.audit_mib > 0:
         cloud.audit = Audit(home / "log/audit", clock, cloud.ids, settings.audit_mib << 20)
     tls = Tls(home, settings, clock) if settings.serves_tls else None

@@ -76,6 +76,7 @@ class Feed:
 
     def __init__(self, *, shared: bool = False) -> None:
         self.shared = shared
+        self.known = True  # whether what is being published is told to every process
         self._callbacks: dict[str, list[Callable[[list[str]], None]]] = {}
         self._after_gaps: list[Callable[[], None]] = []
         self._looked = 0.0
@@ -109,8 +110,12 @@ class Feed:
         self._callbacks.setdefault(topic, []).append(callback)
         return lambda: self._callbacks[topic].remove(callback)
 
-    def publish(self, changes: Iterable[tuple[str, str]]) -> None:
-        """A callback that raises is logged: what was committed stays committed, and its writer gets its answer."""
+    def publish(self, changes: Iterable[tuple[str, str]], *, known: bool = False) -> None:
+        """A callback that raises is logged: what was committed stays committed, and its writer gets its answer.
+
+        known: every process is told the same, as it was committed; else only this one knows.
+        """
+        self.known = known or not self.shared
         by_topic: dict[str, dict[str, None]] = {}
         for topic, key in changes:
             by_topic.setdefault(topic, {})[key] = None

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import asyncpg
 import msgspec
 import sqlalchemy as sa
+from asyncpg import Connection
 
 from moln.kernel.db import postgres_schema
 from moln.kernel.db.database import Feed
@@ -27,7 +28,6 @@ from moln.kernel.metrics import Family, Spread
 T = TypeVar("T")
 P = ParamSpec("P")
 Hook = Callable[[str, str], None]
-Connection = asyncpg.Connection
 CONNECTIONS, WRITERS = 12, 4  # of a process, at most; how many of them write
 QUEUE = 4096  # writes waiting, at most
 TRIES = 40  # of one write, before its caller hears that the database is busy
@@ -46,7 +46,7 @@ def _values(numbered: Numbered, params: dict[str, Any]) -> list[Any]:
     for name in numbered.names:
         value = params[name] if name in params else numbered.fixed.get(name)
         if name in numbered.lists:
-            value = [encode(v) for v in value]
+            value = [encode(v) for v in value or ()]
         elif type(value) not in PLAIN:
             value = encoder(type(value))(value)
         values.append(value)
@@ -178,7 +178,7 @@ class PostgresDatabase:
         finally:
             await conn.close()
         self._pool = await asyncpg.create_pool(
-            self.url, min_size=1, max_size=CONNECTIONS, timeout=CONNECT_S, command_timeout=STATEMENT_S + 5, server_settings=SESSION,
+            self.url, min_size=0, max_size=CONNECTIONS, timeout=CONNECT_S, command_timeout=STATEMENT_S + 5, server_settings=SESSION,
             statement_cache_size=1024, max_cached_statement_lifetime=0, connection_class=_Kept,
         )  # fmt: skip
         await self._tail.start()
@@ -213,6 +213,19 @@ class PostgresDatabase:
                 return await fn(_Reads(conn), *args, **kwargs)
             finally:
                 await _roll_back(conn)
+
+    async def plainly(self, fn: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `fn(connection)`, each statement by itself: for what the database's own machinery keeps. Raises: Unavailable."""
+        async with self._connection() as conn:
+            try:
+                return await fn(conn)
+            except Exception as error:
+                raise (unavailable(error) if is_lost(error) else error) from error
+
+    async def tell_others(self, changes: list[tuple[str, str]]) -> None:
+        """Publish on the change feeds of all other processes. Raises: Unavailable."""
+        ids = await self.plainly(lambda conn: self._tail.record(conn, changes))
+        self._tail.committed(ids, [])
 
     async def write(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """A caller that is cancelled meanwhile leaves the write to happen: it is all or nothing, never half."""
@@ -253,6 +266,8 @@ class PostgresDatabase:
             except BaseException as error:
                 await _roll_back(conn)
                 self._tail.forget(mine)
+                if isinstance(error, asyncpg.InFailedSQLTransactionError):
+                    raise RuntimeError("a write went on after a statement of it had failed") from error
                 raise (unavailable(error) if is_lost(error) else error) from error
             if tx.changes:
                 self._tail.committed(mine, tx.changes)
@@ -291,7 +306,7 @@ class PostgresDatabase:
                 self._pool.terminate()
 
 
-class _Kept(asyncpg.Connection):
+class _Kept(Connection):  # type: ignore[misc]
     """Nothing of a session is changed by its users: no need to ask the server to undo it each time."""
 
     def get_reset_query(self) -> str:

@@ -11,9 +11,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-import asyncpg
+from asyncpg import Connection
 
 from moln.kernel.db.database import Feed
 
@@ -35,10 +34,10 @@ _log = logging.getLogger("moln.db")
 class Tail:
     """Follows the changes of all processes. connect: a connection of its own."""
 
-    def __init__(self, feed: Feed, connect: Callable[[], Awaitable[asyncpg.Connection]]):
+    def __init__(self, feed: Feed, connect: Callable[[], Awaitable[Connection]]):
         self._feed = feed
         self._connect = connect
-        self._conn: asyncpg.Connection | None = None
+        self._conn: Connection | None = None
         self._bound = ""  # transactions below this one are over, and all that they changed was told
         self._told: dict[int, int] = {}  # rows at or beyond it that were told, with their transactions
         self._mine: dict[int, int] = {}  # rows of writes that run in this process, which tell them themselves
@@ -51,8 +50,10 @@ class Tail:
         """Begin at what is there now. Raises: Unavailable."""
         await self._reach()
         assert self._conn is not None
-        self._bound = await self._conn.fetchval(BOUND)
-        self._feed.looked(time.monotonic())
+        if not self._bound:
+            self._bound = await self._conn.fetchval(BOUND)
+            self._feed.looked(time.monotonic())
+        await self._once()
         self._task = asyncio.create_task(self._follow(), name="changes")
 
     async def stop(self) -> None:
@@ -62,7 +63,7 @@ class Tail:
                 await self._task
         await self._drop()
 
-    async def record(self, conn: asyncpg.Connection, changes: list[tuple[str, str]]) -> list[int]:
+    async def record(self, conn: Connection, changes: list[tuple[str, str]]) -> list[int]:
         """Write changes down in a transaction; the rows' ids."""
         rows = await conn.fetch(RECORD, [topic for topic, _ in changes], [key for _, key in changes])
         mine = {row[0]: int(row[1]) for row in rows}
@@ -72,7 +73,7 @@ class Tail:
     def committed(self, ids: list[int], changes: list[tuple[str, str]]) -> None:
         """They are true now: tell them here, and have the others look."""
         self._told |= {id: self._mine.pop(id) for id in ids}
-        self._feed.publish(changes)
+        self._feed.publish(changes, known=True)
         self._notify = True
         self._heard.set()
 
@@ -93,6 +94,7 @@ class Tail:
                 await conn.close(timeout=1)
 
     async def _follow(self) -> None:
+        lost = False
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
@@ -102,8 +104,11 @@ class Tail:
                 if self._conn is None:
                     await self._reach()
                 await self._once()
+                lost = False
             except Exception as error:
-                _log.warning("the change feed cannot be followed: %r", error)
+                if not lost:
+                    _log.warning("the change feed cannot be followed: %r", error)
+                lost = True
                 await self._drop()
                 await asyncio.sleep(PAUSE_S)
 
@@ -134,7 +139,7 @@ class Tail:
             self._feed.looked(began)
         if gone:
             self._feed.gap()
-        self._feed.publish([(row[1], row[2]) for row in new])
+        self._feed.publish([(row[1], row[2]) for row in new], known=True)
         return len(fresh)
 
     def _advance(self, bound: int) -> None:

@@ -6,8 +6,7 @@ import functools
 import hashlib
 from typing import Any
 
-import asyncpg
-import sqlalchemy as sa
+from asyncpg import Connection
 from sqlalchemy.dialects.postgresql import base
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -59,7 +58,7 @@ def stamp() -> str:
     return hashlib.sha256("".join(statements(len(metadata.tables))).encode()).hexdigest()[:16]
 
 
-async def ensure(conn: asyncpg.Connection) -> bool:
+async def ensure(conn: Connection) -> bool:
     """Make every declared table in an empty database, stamped; one of several that begin together does it. False: it was there.
 
     Raises: Failure, when another version of Moln made it: nothing is touched then.

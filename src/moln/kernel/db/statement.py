@@ -24,7 +24,7 @@ def dialect(name: str) -> sa.Dialect:
         return sqlite.dialect(paramstyle="named")
     from sqlalchemy.dialects.postgresql import asyncpg  # SQLAlchemy's own module: it imports no driver
 
-    return asyncpg.dialect(paramstyle="numeric_dollar")
+    return asyncpg.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 class Numbered(NamedTuple):

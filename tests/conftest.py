@@ -10,12 +10,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests import databases
+from tests.postgres import binaries
 
 from moln.app import compose, load_settings
 from moln.kernel.clock import Clock
 from moln.kernel.cloud import Cloud
 from moln.kernel.config import Settings
-from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.link import InProcessLinks
 from moln.kernel.policy import Policy
 from moln.simulation import simulated_links, start_nodes
@@ -28,11 +29,30 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests with the fixture `database` run on both; those of the whole app only where their module says so (tests/databases.py)."""
+    wanted = getattr(metafunc.module, "POSTGRESQL", "" if "api" in metafunc.fixturenames else "second")
+    if "database" not in metafunc.fixturenames or databases.ALWAYS != "sqlite" or not wanted:
+        return
+    marks = [] if wanted == "fast" else [pytest.mark.postgresql]
+    if binaries() is None:
+        marks.append(pytest.mark.skip(reason="no PostgreSQL here: Debian's package is `postgresql`"))
+    metafunc.parametrize("database", ["sqlite", pytest.param("postgresql", marks=marks)], indirect=True)
+
+
 @pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
+async def database(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """Runs the test on each database; the name of the one."""
+    databases.chosen.kind = getattr(request, "param", databases.ALWAYS)
+    yield databases.chosen.kind
+    await databases.drop()
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path, database: str) -> AsyncIterator[Cloud]:
     """A cloud with no area set up: database, policy and links only."""
     clock = Clock()
-    db = SqliteDatabase(tmp_path / "cloud.db")
+    db = await databases.opened(tmp_path)
     yield Cloud(settings=Settings(), db=db, policy=Policy.load(), links=InProcessLinks(clock.now_us), home=tmp_path, clock=clock)
     await db.close()
 
@@ -98,15 +118,20 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
 
 
 @pytest.fixture
-async def api(tmp_path: Path, furnished: tuple[Path, dict[str, str]]) -> AsyncIterator[Api]:
+async def api(tmp_path: Path, database: str, furnished: tuple[Path, dict[str, str]]) -> AsyncIterator[Api]:
     """The whole app in simulation with one node, signed in as admin and as member `alice` of project `demo`. Work waits for `settle`."""
     home, tokens = furnished
-    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
-    app = compose(tmp_path, load_settings(tmp_path, simulate=True), simulated_links)
+    if database == "sqlite":
+        shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    app = compose(tmp_path, load_settings(tmp_path, simulate=True, database_url=await databases.url(tmp_path)), simulated_links)
     await app.set_up()
     nodes = await start_nodes(app.cloud, 1)
     api = Api(app, tmp_path)
     api.nodes = nodes
-    api.admin, api.member = api.client(tokens["admin"]), api.client(tokens["member"])
+    if database == "sqlite":
+        api.admin, api.member = api.client(tokens["admin"]), api.client(tokens["member"])
+    else:
+        await api.sign_in()
+        api.member = await api.add_user("alice", project="demo")
     yield api
     await app.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.db import Database
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.db.traced import TracedDatabase
-from moln.kernel.errors import Invalid
+from moln.kernel.errors import Failure, Invalid
 from moln.kernel.http import Route, build_app
 from moln.kernel.http.describing import OpenApi
 from moln.kernel.http.legacy import ASGI, legacy_root, without_json
@@ -41,6 +42,7 @@ from moln.kernel.module import Module
 from moln.kernel.policy import Policy, load_overrides
 from moln.kernel.tracing import tracer_of
 from moln.kernel.work import Workers
+from moln.kernel.work.claims import Claims
 from moln.kernel.work.housekeeping import HOUSEKEEPING
 from moln.network.settings import NetworkSettings
 from moln.placement.settings import PlacementSettings
@@ -113,6 +115,7 @@ class App(Struct):
 
     async def set_up(self) -> None:
         """Set the areas up, lower ones first; no work begins yet (tests settle it themselves)."""
+        await self.cloud.db.open()
         for area in self.areas:
             if area.setup:
                 await area.setup(self.cloud)
@@ -120,10 +123,14 @@ class App(Struct):
     async def start(self) -> None:
         """Set the areas up, then begin the work."""
         await self.set_up()
+        if self.cloud.claims is not None:
+            await self.cloud.claims.start()
         self.workers.start()
 
     async def stop(self) -> None:
         await self.workers.stop()
+        if self.cloud.claims is not None:
+            await self.cloud.claims.stop()
         for area in reversed(self.areas):
             if area.close:
                 await area.close(self.cloud)
@@ -147,17 +154,33 @@ def render_description(areas: list[Module], server: str = "") -> bytes:
     return openapi.render(all_routes(areas), described, server=server, release=moln.__version__)
 
 
+def databases(home: Path, settings: config.Settings, clock: Clock, ids: Ids, hook: Hook | None = None) -> tuple[Database, Claims | None]:
+    """The one of the settings, and how several controllers share its work. open() comes first. Raises: Invalid, Failure."""
+    url = settings.database_url
+    if not url:
+        return SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook), None
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise Invalid("database_url has to begin with postgresql://", field="database_url")
+    try:
+        from moln.kernel.db.postgres import PostgresDatabase  # its driver comes with the extra `scale`
+        from moln.kernel.db.postgres_claims import PostgresClaims
+    except ModuleNotFoundError as missing:
+        raise Failure(f"PostgreSQL needs the Python package {missing.name}: pip install 'moln[scale]'.") from None
+    db = PostgresDatabase(url, now_us=clock.now_us, hook=hook)
+    return db, PostgresClaims(db, ids.uuid, socket.gethostname())
+
+
 def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks], *, clock: Clock | None = None, ids: Ids | None = None,
             hook: Hook | None = None) -> App:  # fmt: skip
     """Put a cloud together over the database in `home`. links: how nodes are reached. hook: sees every statement (fault tests)."""
-    clock = clock or Clock()
+    clock, ids = clock or Clock(), ids or Ids()
     areas = modules(settings)
     tracer = tracer_of(settings.tracing, "moln-controller")
-    db: Database = SqliteDatabase(home / "cloud.db", now_us=clock.now_us, hook=hook)
+    db, claims = databases(home, settings, clock, ids, hook)
     if tracer is not None:
         db = TracedDatabase(db, tracer)
     cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids, tracer=tracer)
-    cloud.links.tracer = tracer
+    cloud.links.tracer, cloud.claims = tracer, claims
     if settings.audit_mib > 0:
         cloud.audit = Audit(home / "log/audit", clock, cloud.ids, settings.audit_mib << 20)
     tls = Tls(home, settings, clock) if settings.serves_tls else None

@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import pytest
 from msgspec import field
+from tests import databases
 
 import moln.identity.module as identity
 from moln.identity.settings import IdentitySettings
 from moln.kernel import config
 from moln.kernel.clock import Clock
 from moln.kernel.cloud import Cloud
-from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.http import build_app
 from moln.kernel.link import InProcessLinks
 from moln.kernel.policy import Policy
@@ -103,10 +103,10 @@ class Someone:
 
 
 @pytest.fixture
-async def keystone(tmp_path: Path) -> AsyncIterator[Keystone]:
+async def keystone(tmp_path: Path, database: str) -> AsyncIterator[Keystone]:
     settings = Settings(public_url="http://cloud.example:5000")
     clock = SettableClock()
-    db = SqliteDatabase(tmp_path / "cloud.db", now_us=clock.now_us)
+    db = await databases.opened(tmp_path, clock)
     links = InProcessLinks(clock.now_us)
     cloud = Cloud(settings=settings, db=db, policy=Policy.load(), links=links, home=tmp_path, clock=clock)
     module = identity.module(settings)

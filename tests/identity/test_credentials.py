@@ -6,7 +6,13 @@ import json
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from tests.identity.conftest import Keystone, Someone, token_auth
+
+from moln.identity.store.credentials import CREDENTIALS
+from moln.kernel.db import Query
+
+EVERYTHING = Query(sa.select((CREDENTIALS.c.sealed + CREDENTIALS.c.extra).label("kept")), str)
 
 
 def program(id_: str, secret: str) -> dict[str, Any]:
@@ -86,7 +92,8 @@ async def test_ec2_keys_are_their_users_own(keystone: Keystone, alice: Someone) 
     assert (await here.get(f"{path}/{made['access']}")).json()["credential"] == made
     assert (await other.get(path)).status_code == 403 and (await other.get(f"{path}/{made['access']}")).status_code == 403
     assert (await other.get("/v3/credentials")).json()["credentials"] == []
-    assert made["secret"].encode() not in (keystone.cloud.home / "cloud.db").read_bytes()
+    sealed = await keystone.cloud.db.all(EVERYTHING)
+    assert sealed and made["secret"] not in "".join(sealed)
     assert (await here.delete(f"{path}/{made['access']}")).status_code == 204
     assert (await here.get(f"{path}/{made['access']}")).status_code == 404
 

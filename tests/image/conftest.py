@@ -21,7 +21,7 @@ class Settings(config.Settings, frozen=True):
 
 
 @pytest.fixture
-async def glance(tmp_path: Path) -> AsyncIterator[AreaApi]:
+async def glance(tmp_path: Path, database: str) -> AsyncIterator[AreaApi]:
     settings = Settings(simulate=not shutil.which("qemu-img"))
     async with areas(tmp_path, settings, [image.module(settings)]) as api:
         yield api

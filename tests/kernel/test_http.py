@@ -20,6 +20,8 @@ from moln.kernel.context import Identity, RequestContext
 from moln.kernel.errors import Failure, OverQuota, TooManyRequests, Unauthorized, Unavailable
 from moln.kernel.http import Body, Paging, Params, QueryParams, Reply, Routes, Service, View, build_app, next_link, since, until
 
+POSTGRESQL = ""  # nothing here asks a database
+
 
 def fault(failure: Failure, status: int, ctx: RequestContext | None) -> tuple[bytes, str]:
     return msgspec.json.encode({"potFault": {"code": status, "message": failure.message, "field": failure.field}}), "application/json"

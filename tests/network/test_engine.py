@@ -31,7 +31,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path, database: str) -> AsyncIterator[Bench]:
     settings, node = Settings(simulate=True), FakeNodeNetwork()
     async with areas(tmp_path, settings, [network.module(settings)]) as api:
         links = api.cloud.links

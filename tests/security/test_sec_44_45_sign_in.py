@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from tests.identity.conftest import Keystone, Someone, alice, keystone, password_auth  # noqa: F401 (fixtures)
 
+POSTGRESQL = ""  # it looks at the file
+
 
 async def test_failed_attempts_leave_nothing_behind(keystone: Keystone) -> None:  # noqa: F811
     state = keystone.cloud.areas["identity"]

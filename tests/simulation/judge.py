@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-
 from moln.compute.model.servers import VmState
 from moln.compute.store import servers as store
 from moln.image.store import images

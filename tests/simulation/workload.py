@@ -12,7 +12,20 @@ from tests.simulation import judge
 
 from moln.compute.model.server_requests import BlockDevice, NetworkRequest, ServerRequest
 from moln.compute.model.servers import VmState
-from moln.compute.ops import create, create_image, interfaces, power, rebuild, rescue, resize, servers, services, shelving, suspension, volume_attachments
+from moln.compute.ops import (
+    create,
+    create_image,
+    interfaces,
+    power,
+    rebuild,
+    rescue,
+    resize,
+    servers,
+    services,
+    shelving,
+    suspension,
+    volume_attachments,
+)
 from moln.compute.store import hosts as host_store
 from moln.compute.store import servers as server_store
 from moln.kernel.context import RequestContext

@@ -33,7 +33,7 @@ class CinderApi(AreaApi):
 
 
 @pytest.fixture
-async def cinder(tmp_path: Path) -> AsyncIterator[AreaApi]:
+async def cinder(tmp_path: Path, database: str) -> AsyncIterator[AreaApi]:
     clock = Clock()
     settings = Settings(simulate=True)
     links = InProcessLinks(clock.now_us)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests import databases
 
 from moln.kernel.clock import Clock
 from moln.kernel.cloud import Cloud
 from moln.kernel.context import Identity
-from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import Unauthorized
 from moln.kernel.http import build_app
 from moln.kernel.link import InProcessLinks, NodeLinks
@@ -58,7 +58,7 @@ class AreaApi:
 @asynccontextmanager
 async def areas(home: Path, settings: Any, modules: list[Module], links: NodeLinks | None = None) -> AsyncIterator[AreaApi]:
     clock = Clock()
-    db = SqliteDatabase(home / "cloud.db", now_us=clock.now_us)
+    db = await databases.opened(home, clock)
     links = links or InProcessLinks(clock.now_us)
     cloud = Cloud(settings=settings, db=db, policy=POLICY, links=links, home=home, clock=clock)
     cloud.authenticate = authenticate

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+from tests import databases
+from tests.postgres import binaries
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 KNOWN = {*METHODS, "name", "as", "version", "headers", "body", "raw", "status", "answer", "answer_headers", "absent", "keep", "settle"}
@@ -24,7 +26,13 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 class WireFile(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
-        yield WireItem.from_parent(self, name=self.path.stem.replace("_", "-"))
+        name = self.path.stem.replace("_", "-")
+        if databases.ALWAYS == "sqlite":
+            yield WireItem.from_parent(self, name=name, database="sqlite")
+        item = WireItem.from_parent(self, name=f"{name}[postgresql]", database="postgresql")
+        if databases.ALWAYS == "sqlite":
+            item.add_marker(pytest.mark.postgresql)
+        yield item
 
 
 class Mismatch(Exception):
@@ -32,9 +40,15 @@ class Mismatch(Exception):
 
 
 class WireItem(pytest.Item):
-    """One file: its requests in order, against one cloud."""
+    """One file: its requests in order, against one cloud, on one of the databases."""
+
+    def __init__(self, *, database: str, **kw: Any):
+        super().__init__(**kw)
+        self.database = database
 
     def runtest(self) -> None:
+        if self.database == "postgresql" and binaries() is None:
+            pytest.skip("no PostgreSQL here: Debian's package is `postgresql`")
         steps = yaml.safe_load(self.path.read_text())["tests"]
         asyncio.run(self._run(steps))
 
@@ -52,7 +66,8 @@ class WireItem(pytest.Item):
 
         with tempfile.TemporaryDirectory() as folder:
             home = Path(folder)
-            app = compose(home, load_settings(home, simulate=True), simulated_links)
+            databases.chosen.kind = self.database
+            app = compose(home, load_settings(home, simulate=True, database_url=await databases.url(home)), simulated_links)
             await app.set_up()
             await start_nodes(app.cloud, 1)
             api = Api(app, home)
@@ -66,6 +81,7 @@ class WireItem(pytest.Item):
                     await take(api, step, kept, f"{self.path.name} #{number} {step.get('name', '')!r}")
             finally:
                 await app.stop()
+                await databases.drop()
 
 
 async def take(api: Any, step: dict[str, Any], kept: dict[str, str], where: str) -> None:

@@ -54,7 +54,7 @@ def module(settings: Settings) -> Module:
     return Module(
         NAME,
         routes=(routes, at_root()),
-        periodics=(Periodic("identity.keys", _rotate_keys, every_s=3600.0),),
+        periodics=(Periodic("identity.keys", _rotate_keys, every_s=3600.0, everywhere=True),),
         invariants=INVARIANTS,
         setup=_set_up,
         close=_close,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from moln.kernel.link import NodeLinks
     from moln.kernel.policy import Policy
     from moln.kernel.tracing import Tracer
+    from moln.kernel.work.claims import Claims
 
 Authenticate = Callable[["Cloud", str], Awaitable[Identity]]
 
@@ -33,7 +34,7 @@ class Cloud:
     areas: what an area keeps in memory for itself, by its name (a token cache, a host table).
     authenticate: from a token to who it proves; identity provides it. requests: how many were answered, how, and how fast.
     audit: where requests that may change something are written down; None: nowhere. fairness: who may be served.
-    tracer: makes spans; None, when nothing is traced.
+    tracer: makes spans; None, when nothing is traced. claims: who works on what; None, where there is one controller.
     """
 
     def __init__(self, *, settings: Settings, db: Database, policy: Policy, links: NodeLinks, home: Path,
@@ -50,6 +51,7 @@ class Cloud:
         self.requests = Requests()
         self.audit: Audit | None = None
         self.tracer = tracer
+        self.claims: Claims | None = None
         self.fairness = Fairness(settings.project_requests_per_s)
 
     def system_context(self, request_id: str = "") -> RequestContext:

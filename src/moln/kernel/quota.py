@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from msgspec import Struct
 
-from moln.kernel.db import INT, Query, Reader, Statement, Transaction, column, table
+from moln.kernel.db import INT, Query, Reader, Statement, Transaction, column, greatest, table
 from moln.kernel.errors import OverQuota
 
 UNLIMITED = -1
@@ -42,7 +42,7 @@ ALL_USAGES = Query(sa.select(usages.c.project_id, usages.c.resource, usages.c.us
 REFUND = Statement(
     sa.update(usages)
     .where(usages.c.service == _of[0], usages.c.project_id == _of[1], usages.c.resource == sa.bindparam("name"))
-    .values(used=sa.func.max(usages.c.used - sa.bindparam("n"), 0))
+    .values(used=greatest(usages.c.used - sa.bindparam("n"), 0))
 )
 
 

@@ -67,7 +67,7 @@ def singular(collection: str) -> str:
 
 
 @pytest.fixture
-async def neutron(tmp_path: Path) -> AsyncIterator[AreaApi]:
+async def neutron(tmp_path: Path, database: str) -> AsyncIterator[AreaApi]:
     settings = Settings(simulate=True, network=NetworkSettings(physical_networks=("public", "rack2")))
     async with areas(tmp_path, settings, [network.module(settings)]) as api:
         node = Chassis(name="node-1", hostname="node-1", physical_networks=("public",))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
@@ -220,6 +221,7 @@ class Area:
         self.recounted: set[str] = set()
         self.wake = asyncio.Event()
         self.keeper: asyncio.Task[None] | None = None
+        self.reload: asyncio.Task[None] | None = None  # after changes were missed
         self.grace: asyncio.TimerHandle | None = None
 
 
@@ -240,7 +242,26 @@ async def set_up(cloud: Cloud) -> None:
     cloud.db.feed.subscribe("placement.claims", area.hosts.claimed)
     cloud.db.feed.subscribe("placement.providers", functools.partial(note, area.recounted))
     cloud.db.feed.subscribe("compute.hosts", functools.partial(note, area.changed))
+    if cloud.db.feed.shared:
+        _follow_others(cloud, area, note)
     area.keeper = asyncio.create_task(_keep(cloud, area), name="compute-hosts")
+
+
+def _follow_others(cloud: Cloud, area: Area, note: Callable[[set[str], list[str]], None]) -> None:
+    """What another controller claims is told a moment after it was committed: a count read meanwhile has it already, so count again."""
+
+    def claimed(claims: list[str]) -> None:
+        note(area.recounted, [_claim(text).provider_id for text in claims])
+
+    async def all_of_them() -> None:
+        rows = await cloud.db.all(store.ALL)
+        note(area.changed, [*area.hosts.hosts, *(row.name for row in rows)])
+
+    def gap() -> None:
+        area.reload = asyncio.create_task(all_of_them())
+
+    cloud.db.feed.subscribe("placement.claims", claimed)
+    cloud.db.feed.on_gap(gap)
 
 
 async def close(cloud: Cloud) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from moln.compute.model.patterns import Pattern
 from moln.compute.model.server_lines import Line
 from moln.compute.store.server_tables import servers
-from moln.kernel.db import Listing, Reader, history_of
+from moln.kernel.db import Listing, Reader, each_of, history_of
 from moln.kernel.db.listing import Where
 
 STEP = 500  # servers read at once, where patterns are tried on them
@@ -38,8 +38,8 @@ class Wanted(Struct, kw_only=True):
 
 def _tags(column: Any, param: str, *, missing: bool = False) -> Any:
     """Whether any of the JSON list in the parameter is among the tags in the column; missing: whether any is not."""
-    asked = sa.func.json_each(sa.bindparam(param)).table_valued("value").alias("asked")
-    has = sa.func.json_each(column).table_valued("value").alias("has")
+    asked = each_of(sa.bindparam(param)).table_valued("value").alias("asked")
+    has = each_of(column).table_valued("value").alias("has")
     there = sa.select(has.c.value).where(has.c.value == asked.c.value).exists()
     return sa.select(asked.c.value).where(sa.not_(there) if missing else there).exists()
 

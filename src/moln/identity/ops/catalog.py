@@ -19,7 +19,7 @@ async def entries(ctx: RequestContext, user_id: str, project_id: str | None) -> 
     """
     state = of(ctx.cloud)
     for key in (("", None), (user_id, project_id)):
-        known = state.catalogs.get(key)
+        known = state.catalogs.get(key) if ctx.cloud.db.feed.fresh else None
         if known is not None:
             return known
     generation = state.catalog_generation

@@ -30,7 +30,9 @@ class State:
         self._tokens: dict[str, OpenToken] = {}
         self._of_user: dict[str, set[str]] = {}
         self._roles: tuple[dict[str, Role], dict[str, list[str]]] | None = None
+        self._feed = cloud.db.feed
         self._stop = [
+            cloud.db.feed.on_gap(self._all_changed),
             cloud.db.feed.subscribe(_PEOPLE, self._people_changed),
             cloud.db.feed.subscribe(_CATALOG, self._catalog_changed),
         ]
@@ -41,11 +43,12 @@ class State:
         self.passwords.close()
 
     def token(self, token: str) -> OpenToken | None:
-        return self._tokens.get(token)
+        """One that was opened before; None too while what other controllers revoke cannot be heard."""
+        return self._tokens.get(token) if self._feed.fresh else None
 
     def keep(self, token: str, opened: OpenToken, generation: int) -> None:
         """Remember an opened token, unless something changed since `generation`."""
-        if generation != self.generation:
+        if generation != self.generation or not self._feed.fresh:
             return
         while len(self._tokens) >= TOKENS:
             self.forget(next(iter(self._tokens)))
@@ -62,13 +65,17 @@ class State:
 
     async def roles(self, db: Reader) -> tuple[dict[str, Role], dict[str, list[str]]]:
         """Every role by id, and what each implies directly."""
-        if self._roles is not None:
+        if self._roles is not None and self._feed.fresh:
             return self._roles
         generation = self.generation
         read = {role.id: role for role in await role_store.every(db)}, await role_store.implications(db)
         if generation == self.generation:
             self._roles = read
         return read
+
+    def _all_changed(self) -> None:
+        self._people_changed([""])
+        self._catalog_changed([])
 
     def _people_changed(self, keys: list[str]) -> None:
         self.generation += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -14,6 +15,7 @@ from moln.kernel.errors import Conflict
 from moln.kernel.metrics import Family
 
 _log = logging.getLogger("moln.db")
+OLDEST_S = 1.0  # how old the last look at other processes' changes may be before caches are not trusted
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -67,18 +69,53 @@ class Transaction(Reader, Protocol):
 
 
 class Feed:
-    """The change feed of this process: callbacks by topic, run on the event loop after each commit."""
+    """The change feed of this process: callbacks by topic, run on the event loop after each commit.
 
-    def __init__(self) -> None:
+    shared: other processes write too, and what they changed comes a moment later. A cache asks `fresh` before it answers.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self.shared = shared
+        self.known = True  # whether what is being published is told to every process
         self._callbacks: dict[str, list[Callable[[list[str]], None]]] = {}
+        self._after_gaps: list[Callable[[], None]] = []
+        self._looked = 0.0
+
+    @property
+    def fresh(self) -> bool:
+        """Whether all that was committed more than OLDEST_S ago is known here."""
+        return not self.shared or time.monotonic() - self._looked <= OLDEST_S
+
+    def age_s(self) -> float:
+        """How old the last look at what others changed is; 0, where there are no others."""
+        return time.monotonic() - self._looked if self.shared else 0.0
+
+    def looked(self, at: float) -> None:
+        """All that was committed before `at` (monotonic seconds) was told."""
+        self._looked = at
+
+    def on_gap(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call it when changes may have been missed: all that was learnt from the feed is to be learnt anew. Returns how to stop it."""
+        self._after_gaps.append(callback)
+        return lambda: self._after_gaps.remove(callback)
+
+    def gap(self) -> None:
+        """Changes may have been missed."""
+        _log.warning("changes of other processes may have been missed: what is kept in memory is read again")
+        for callback in list(self._after_gaps):
+            callback()
 
     def subscribe(self, topic: str, callback: Callable[[list[str]], None]) -> Callable[[], None]:
         """Call `callback(keys)` after each commit that changed `topic`. Returns how to stop it."""
         self._callbacks.setdefault(topic, []).append(callback)
         return lambda: self._callbacks[topic].remove(callback)
 
-    def publish(self, changes: Iterable[tuple[str, str]]) -> None:
-        """A callback that raises is logged: what was committed stays committed, and its writer gets its answer."""
+    def publish(self, changes: Iterable[tuple[str, str]], *, known: bool = False) -> None:
+        """A callback that raises is logged: what was committed stays committed, and its writer gets its answer.
+
+        known: every process is told the same, as it was committed; else only this one knows.
+        """
+        self.known = known or not self.shared
         by_topic: dict[str, dict[str, None]] = {}
         for topic, key in changes:
             by_topic.setdefault(topic, {})[key] = None
@@ -94,6 +131,10 @@ class Database(Reader, Protocol):
     """A database of the cloud."""
 
     feed: Feed
+
+    async def open(self) -> None:
+        """Be ready for use, its tables made. Raises: Unavailable, Failure."""
+        ...
 
     async def write(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(tx, …)` in a transaction and commit. Nothing of it happened when it raises. Raises: Unavailable."""

@@ -66,4 +66,6 @@ def _in_list_sqlite(element: in_list, compiler: Any, **kw: Any) -> str:
 @compiles(in_list, "postgresql")
 def _in_list_postgresql(element: in_list, compiler: Any, **kw: Any) -> str:
     word = "<> ALL" if element.negate else "= ANY"
-    return f"{compiler.process(element.column, **kw)} {word} ({compiler.process(element.bind, **kw)})"
+    kind = sa.BigInteger() if isinstance(element.column.type, sa.Integer) else sa.Text()
+    listed = sa.bindparam(element.bind.key, type_=sa.ARRAY(kind))
+    return f"{compiler.process(element.column, **kw)} {word} ({compiler.process(listed, **kw)})"

@@ -263,6 +263,9 @@ class SqliteDatabase:
         if self._thread:
             self._thread.start()
 
+    async def open(self) -> None:
+        """It is, since it was made."""
+
     async def one(self, query: Query[T], **params: Any) -> T | None:
         if not self._held and not self._log_is_long:
             self._hold()

@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 import sqlalchemy as sa
@@ -22,17 +22,28 @@ def dialect(name: str) -> sa.Dialect:
     """How a database says things; its module is imported at first use."""
     if name == "sqlite":
         return sqlite.dialect(paramstyle="named")
-    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.dialects.postgresql import asyncpg  # SQLAlchemy's own module: it imports no driver
 
-    return postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+    return asyncpg.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+
+
+class Numbered(NamedTuple):
+    """A statement whose parameters are `$1`, `$2`…: names in that order. lists: those of `in_list`. fixed: values that it sets itself."""
+
+    text: str
+    names: tuple[str, ...]
+    fixed: dict[str, Any]
+    lists: frozenset[str]
 
 
 class Statement:
-    """A statement that answers no rows. Its text is made at first use and kept."""
+    """A statement that answers no rows. Its text is made at first use and kept. suffix: what is said behind the element."""
 
-    def __init__(self, element: Any):
+    def __init__(self, element: Any, suffix: str = ""):
         self.element = element
+        self.suffix = suffix
         self._texts: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._numbered: Numbered | None = None
 
     def text(self, name: str) -> tuple[str, dict[str, Any]]:
         """(SQL text, values of the parameters that the statement itself fixes)."""
@@ -40,8 +51,18 @@ class Statement:
         if found is None:
             compiled = self.element.compile(dialect=dialect(name))
             fixed = {k: encode(v) for k, v in compiled.params.items() if v is not None}
-            found = self._texts[name] = (str(compiled), fixed)
+            found = self._texts[name] = (str(compiled) + self.suffix, fixed)
         return found
+
+    @property
+    def numbered(self) -> Numbered:
+        """As PostgreSQL's driver takes it."""
+        if self._numbered is None:
+            compiled = self.element.compile(dialect=dialect("postgresql"))
+            fixed = {k: encode(v) for k, v in compiled.params.items() if v is not None}
+            lists = frozenset(name for name, bind in compiled.binds.items() if isinstance(bind.type, sa.ARRAY))
+            self._numbered = Numbered(str(compiled) + self.suffix, tuple(compiled.positiontup or ()), fixed, lists)
+        return self._numbered
 
 
 class Query(Statement, Generic[T]):
@@ -142,10 +163,8 @@ def inserting(table: sa.Table, names: tuple[str, ...], *, if_absent: bool = Fals
     key = (table.name, names, if_absent)
     found = _inserts.get(key)
     if found is None:
-        element: Any = sqlite.insert(table).values({n: sa.bindparam(n) for n in names})
-        if if_absent:
-            element = element.on_conflict_do_nothing()
-        found = _inserts[key] = Statement(element)
+        element = sa.insert(table).values({n: sa.bindparam(n) for n in names}).inline()
+        found = _inserts[key] = Statement(element, " ON CONFLICT DO NOTHING" if if_absent else "")
     return found
 
 

@@ -58,7 +58,7 @@ class Tls:
         async def look(_: Work) -> None:
             self.renew()
 
-        return Periodic("certificate", look, every_s=LOOK_S)
+        return Periodic("certificate", look, every_s=LOOK_S, everywhere=True)
 
     def renew(self) -> bool:
         """Make or read the certificate, if it is time; whether another is used now. Raises: Failure; the old one stays."""

@@ -54,14 +54,15 @@ class Reconciler(Generic[T]):
     and to die at any line. fail: end it in error with a reason its owner can read.
 
     key: what makes two findings the same. every_s: the period. at_once: settled together, at most.
-    at_most_s: how long one settling may run. deadline: µs UTC by which a waiting, unreachable or failing resource is given up,
+    at_most_s: how long one settling may run. keeps: the controller that settled one goes on to be the one that does. deadline: µs UTC by which a waiting, unreachable or failing resource is given up,
     None: never. Default: after `patience_s` of failures.
     """
 
     def __init__(self, name: str, *, find: Callable[[Reader, int], Awaitable[list[T]]], settle: Callable[[Work, T], Awaitable[None]],
                  fail: Callable[[Work, T, str], Awaitable[None]], every_s: float = 30.0, at_once: int = 8,
                  key: Callable[[T], str] = lambda r: r.id,  # type: ignore[attr-defined]
-                 deadline: Callable[[T], int | None] | None = None, patience_s: float = 300.0, at_most_s: float = 1800.0):  # fmt: skip
+                 deadline: Callable[[T], int | None] | None = None, patience_s: float = 300.0, at_most_s: float = 1800.0,
+                 keeps: bool = False):  # fmt: skip
         self.name = name
         self.find = find
         self.settle = settle
@@ -72,3 +73,4 @@ class Reconciler(Generic[T]):
         self.deadline = deadline
         self.patience_s = patience_s
         self.at_most_s = at_most_s
+        self.keeps = keeps

@@ -14,6 +14,7 @@ from moln.kernel import log
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import Conflict, Failure, NotFound, Unavailable
 from moln.kernel.metrics import Family
+from moln.kernel.work.claims import Claims
 from moln.kernel.work.reconciler import Later, Reconciler, Work
 
 _log = logging.getLogger("moln.work")
@@ -22,11 +23,12 @@ STEPS, STEP_PAUSE_S = 8, 0.25  # settlings of one resource in a second, at most;
 
 
 class Periodic(Struct, frozen=True):
-    """A job run every `every_s` seconds, first at start."""
+    """A job run every `every_s` seconds, first at start. everywhere: by every controller, as it is about the machine; else by one of them."""
 
     name: str
     run: Callable[[Work], Awaitable[None]]
     every_s: float
+    everywhere: bool = False
 
 
 class _Trouble(Struct):
@@ -49,8 +51,15 @@ class Workers:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
+        if (claims := self._cloud.claims) is not None:
+            claims.on_change(self._others_changed)
         self._tasks = [asyncio.create_task(loop.run(), name=loop.reconciler.name) for loop in self._loops]
         self._tasks += [asyncio.create_task(self._repeat(p), name=p.name) for p in self._periodics]
+
+    def _others_changed(self, lost: bool) -> None:
+        """Look at once at what another controller left, or anew at everything, when its own claims are lost."""
+        for loop in self._loops:
+            loop.look_again(anew=lost)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -83,10 +92,16 @@ class Workers:
     async def _repeat(self, periodic: Periodic) -> None:
         while True:
             try:
-                await periodic.run(self._work)
+                if periodic.everywhere or await self._is_ours(periodic):
+                    await periodic.run(self._work)
             except Exception:
                 _log.exception("periodic job %s", periodic.name)
             await asyncio.sleep(periodic.every_s)
+
+
+    async def _is_ours(self, periodic: Periodic) -> bool:
+        claims = self._cloud.claims
+        return claims is None or periodic.name in await claims.take("periodic", [periodic.name], 1)
 
 
 class _Loop:
@@ -99,6 +114,7 @@ class _Loop:
         self._woken: set[str] = set()
         self._steps: dict[str, tuple[float, int]] = {}
         self._found = 0  # unsettled, at the last look
+        self._heard_here: set[str] = set()  # woken by what no other controller heard
         self.settled = self.failures = self.given_up = 0
         self.unsubscribe = work.db.feed.subscribe(f"wake.{reconciler.name}", self._woke)
 
@@ -108,7 +124,16 @@ class _Loop:
     def waiting(self) -> int:
         return max(0, self._found - len(self._running))
 
+    def look_again(self, *, anew: bool = False) -> None:
+        """anew: what is being settled may be another's by now, so it is let go of."""
+        if anew:
+            for task in self._running.values():
+                task.cancel()
+        self._wake.set()
+
     def _woke(self, keys: list[str]) -> None:
+        if not self._work.db.feed.known:
+            self._heard_here.update(keys)
         for key in keys:
             if key in self._running:
                 self._woken.add(key)
@@ -153,16 +178,41 @@ class _Loop:
         self._found = len(keys)
         for gone in [k for k in self._trouble if k not in keys and k not in self._running]:
             del self._trouble[gone]
+            if (claims := self._work.cloud.claims) is not None and not r.keeps:
+                claims.leave(r.name, gone)
         self._steps = {k: n for k, n in self._steps.items() if k in keys}
+        heard, self._heard_here = self._heard_here, set()
+        due = []
         for resource in found:
+            key = r.key(resource)
+            trouble = self._trouble.get(key)
+            if key not in self._running and not (trouble and trouble.again > now):
+                due.append(resource)
+        if self._work.cloud.claims is not None:
+            due = await self._claimed(self._work.cloud.claims, due, heard & keys)
+        for resource in due:
             key = r.key(resource)
             if key in self._running or len(self._running) >= r.at_once:
                 continue
-            trouble = self._trouble.get(key)
-            if trouble and trouble.again > now:
-                continue
             task = asyncio.create_task(self._one(key, resource), name=f"{r.name}:{key}")
             self._running[key] = task
+
+    async def _claimed(self, claims: Claims, due: list[Any], heard: set[str]) -> list[Any]:
+        """Those that are this controller's to settle. Whoever holds one of which something was heard here is told."""
+        r = self.reconciler
+        keys = [r.key(resource) for resource in due]
+        room = r.at_once - len(self._running)
+        mine = await claims.take(r.name, keys, room) if keys and room > 0 else {}
+        if others := heard - set(mine) - set(self._running):
+            await claims.pass_on(r.name, sorted(others))
+        if len(mine) < room:  # the rest is another's, who knows better what it waits for
+            for key in set(keys) - set(mine):
+                self._trouble.pop(key, None)
+        if any(mine.values()):  # another may have settled it between the look and the claim
+            due = await r.find(self._work.db, self._work.now_us)
+            for key in set(mine) - {r.key(resource) for resource in due}:
+                claims.leave(r.name, key)
+        return [resource for resource in due if r.key(resource) in mine]
 
     async def _one(self, key: str, resource: Any) -> None:
         try:
@@ -174,6 +224,8 @@ class _Loop:
                 if (trouble := self._trouble.get(key)) is not None:
                     trouble.again = 0.0
             self._pace(key)
+            if (claims := self._work.cloud.claims) is not None and key not in self._trouble and not self.reconciler.keeps:
+                claims.leave(self.reconciler.name, key)
             self._wake.set()
 
     def _pace(self, key: str) -> None:

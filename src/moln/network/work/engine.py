@@ -58,7 +58,7 @@ class Engine:
     def begin(self, cloud: Cloud, driver: NetworkDriver) -> None:
         """Listen to the change feed and to the driver."""
         self._cloud, self.driver = cloud, driver
-        self._stops = [cloud.db.feed.subscribe(ENGINE, self._note), driver.listen(self._hear)]
+        self._stops = [cloud.db.feed.subscribe(ENGINE, self._note), cloud.db.feed.on_gap(self.lost), driver.listen(self._hear)]
 
     async def end(self) -> None:
         """Let go of both."""
@@ -68,6 +68,8 @@ class Engine:
             await self.driver.stop()
 
     def _note(self, keys: list[str]) -> None:
+        if self.whole:
+            return  # everything is looked at anyway; one that only waits to become the writer keeps nothing
         for key in keys:
             kind, _, id = key.partition(":")
             self.changed.add(Change(kind, id))
@@ -83,6 +85,8 @@ class Engine:
         """Why the engine cannot be used now (Module.ready). Raises: BackendUnreachable."""
         if self.passive:
             return "another controller writes the network"
+        if not self.connected and cloud.claims is not None:
+            return ""  # another controller may be the writer: what it cannot do, it says itself
         if self.driver is None or not self.connected:
             return "the network engine is not connected"
         await self.driver.chassis()
@@ -113,7 +117,8 @@ class Engine:
             await self._statuses(work)
         except Fenced as fenced:
             log.warning("another writer of the network has taken over: %s", fenced.message)
-            self.passive, self.connected = True, False
+            self.whole, self.connected = True, False
+            self.passive = work.cloud.claims is None  # with claims, it may become the writer again
         except BackendUnreachable:
             self.whole, self.connected = True, False
             raise
@@ -179,5 +184,6 @@ class Engine:
 
     def reconciler(self) -> Reconciler[Any]:
         return Reconciler(
-            ENGINE, find=self.find, settle=self.settle, fail=self.fail, every_s=self.recompute_s, at_once=1, deadline=lambda _: None
-        )
+            ENGINE, find=self.find, settle=self.settle, fail=self.fail, every_s=self.recompute_s, at_once=1, deadline=lambda _: None,
+            keeps=True,
+        )  # fmt: skip

@@ -38,3 +38,13 @@ async def test_a_volume_that_a_pause_brought_along_is_attached_and_its_action_en
     await world.settle()
     assert (await world.show(server))["status"] == "PAUSED"
     assert await unfinished(world, server) == []
+
+
+async def test_a_card_taken_out_before_it_was_in_ends_both_actions(world: World) -> None:
+    server = await world.boot()
+    path = f"/servers/{server['id']}/os-interface"
+    made = (await world.call("POST", path, 200, {"interfaceAttachment": {"net_id": world.network}}))["interfaceAttachment"]
+    await world.call("DELETE", f"{path}/{made['port_id']}", 202)
+    await world.settle()
+    assert len((await world.call("GET", path))["interfaceAttachments"]) == 1
+    assert await unfinished(world, server) == []

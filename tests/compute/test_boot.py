@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.compute.world import World, world
 
+from moln.kernel.link.frames import pack
+
 __all__ = ["world"]
 
 
@@ -119,3 +121,12 @@ async def test_a_guest_that_shuts_itself_down_is_shutoff(world: World) -> None:
     await world.settle()
     seen = await world.show(server)
     assert (seen["status"], seen["OS-EXT-STS:power_state"]) == ("SHUTOFF", 4)
+
+
+async def test_a_guest_whose_end_nobody_told_is_found_off_when_its_node_repeats_itself(world: World) -> None:
+    server = await world.boot()
+    node = world.api.nodes["sim-1"]
+    node.listeners.clear()
+    node.happen(server["id"], "stopped")
+    await world.cloud.links.publish("sim-1", "compute.servers", pack(await node.list_servers()))
+    assert (await world.show(server))["status"] == "SHUTOFF"

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import msgspec
 from tests.simulation import seeds
+from tests.simulation.nodes import MakeFences, NoFences, disk_fences
 
 HASH_SEED = "0"
+PART = 50  # seeds that a process does before it is told of
 
 
 def main() -> int:
@@ -22,6 +24,8 @@ def main() -> int:
     parser.add_argument("last", type=int, nargs="?")
     parser.add_argument("--trace", action="store_true", help="print everything that happened, of one seed")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each seed")
+    parser.add_argument("--no-fences", action="store_true", help="nodes without their check of generations: some seed must fail")
+    parser.add_argument("--until-failure", action="store_true", help="end at the first seed that fails")
     parser.add_argument("--processes", type=int, default=1)
     args = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != HASH_SEED:  # the order of sets of texts is part of a run
@@ -32,7 +36,8 @@ def main() -> int:
     wanted = range(args.seed, (args.last or args.seed) + 1)
     began, failed, virtual, count = time.monotonic(), 0, 0.0, 0
     asked: dict[str, int] = {}
-    for outcome in outcomes(wanted, args.processes):
+    fences: MakeFences = NoFences if args.no_fences else disk_fences
+    for outcome in outcomes(wanted, args.processes, fences):
         count += 1
         failed += bool(outcome.failures)
         virtual += outcome.virtual_s
@@ -44,24 +49,26 @@ def main() -> int:
             print(seeds.describe(outcome), flush=True)
         elif len(wanted) == 1:
             print(f"seed {outcome.seed} passed, trace {outcome.digest}, {outcome.virtual_s:.0f} virtual seconds, requests {outcome.asked}")
+        if args.until_failure and failed:
+            break
     if len(wanted) > 1 and not args.json:
         took = time.monotonic() - began
         print(f"{count} seeds, {failed} failed; {took:.0f} s ({count / took:.1f} seeds/s), {virtual / 3600:.0f} virtual hours, requests {asked}")
     return int(failed > 0)
 
 
-def outcomes(wanted: range, processes: int) -> Iterator[seeds.Outcome]:
+def outcomes(wanted: range, processes: int, fences: MakeFences) -> Iterator[seeds.Outcome]:
     if processes == 1:
-        yield from seeds.run(wanted)
+        yield from seeds.run(wanted, fences)
         return
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        parts = [wanted[n::processes] for n in range(processes)]
+        parts = [(wanted[at : at + PART], fences) for at in range(0, len(wanted), PART)]
         for found in pool.imap_unordered(_part, parts):
             yield from found
 
 
-def _part(wanted: range) -> list[seeds.Outcome]:
-    return list(seeds.run(wanted))
+def _part(part: tuple[range, MakeFences]) -> list[seeds.Outcome]:
+    return list(seeds.run(*part))
 
 
 def traced(seed: int) -> int:

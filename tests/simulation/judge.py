@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from tests.simulation import hosts
+
 from moln.compute.model.servers import VmState
 from moln.compute.store import servers as store
 from moln.image.store import images
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.workload import Ledger
     from tests.simulation.world import World
 
-LOOK_EVERY_S, LONGEST_S, QUIET_S = 5.0, 7200.0, 150.0
+LOOK_EVERY_S, LONGEST_S, QUIET_S = 5.0, 7200.0, 70.0
 
 
 async def settle(world: World, quiet_s: float = QUIET_S) -> list[str]:
@@ -47,7 +49,7 @@ async def problems(world: World, ledger: Ledger) -> list[str]:
     controller = world.controller
     assert controller is not None
     found = await controller.do(_invariants(world))
-    return found + await _errors(world) + await _lost(world, ledger) + _doubled(world)
+    return found + await _errors(world) + await _lost(world, ledger) + _doubled(world) + await hosts.differences(world)
 
 
 async def _invariants(world: World) -> list[str]:

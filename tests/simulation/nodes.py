@@ -29,20 +29,36 @@ from moln.node.fences import DiskFences
 from moln.volume.drivers.base import VolumeDriver
 from moln.volume.drivers.fake import FakeVolumes
 
+MakeFences = Callable[[VirtualClock], Fences]
 AT_ONCE = 64  # commands, as moln.kernel.link.node has it
 STATES_EVERY_S, FACTS_EVERY_S, RETRY_S = 10.0, 60.0, 0.5  # as moln.node.main has them, which needs libvirt
+
+
+def disk_fences(clock: VirtualClock) -> Fences:
+    """The node's own, on a disk that lasts as long as the run."""
+    return DiskFences(Path(":memory:"), clock.now_us)
+
+
+class NoFences:
+    """What a node would be without them: every command may act, however old it is."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        pass
+
+    def admit(self, resource: str, generation: int) -> bool:
+        return True
 
 
 class Disk:
     """What a node's host keeps over restarts. slow: seconds a verb may take at most."""
 
-    def __init__(self, name: str, images: Path, volumes: FakeVolumes, clock: VirtualClock, rng: Random):
+    def __init__(self, name: str, images: Path, volumes: FakeVolumes, clock: VirtualClock, rng: Random, fences: MakeFences = disk_fences):
         self.name = name
         self.clock = clock
         self.images = images
         self.volumes = volumes
         self.kept = FakeCompute(name).kept
-        self.fences: Fences = DiskFences(Path(":memory:"), clock.now_us)
+        self.fences = fences(clock)
         self.slow = rng.choice([0.0, 0.0, 2.0, 40.0])
 
     def lose_power(self) -> None:

@@ -22,6 +22,7 @@ from msgspec import Struct
 from tests.faults import scenes
 from tests.simulation import judge
 from tests.simulation.loop import BEGINNING_US, VirtualLoop
+from tests.simulation.nodes import MakeFences, disk_fences
 from tests.simulation.workload import Workload
 from tests.simulation.world import World, fresh_home, listen
 
@@ -36,7 +37,7 @@ from moln.kernel.policy import Policy
 from moln.kernel.work import Workers
 from moln.network.ops import networks
 
-FAULTS_S, REQUESTS = 240.0, 60
+FAULTS_S, REQUESTS = 160.0, 45
 LIMIT_S = 60  # real seconds of a run, at most
 WARM_UP = 0  # the seed that is run beforehand, so that what is compiled at first use is there
 
@@ -98,10 +99,10 @@ def prepare(folder: Path) -> Path:
     return template
 
 
-def simulate(seed: int, home: Path, *, keep: bool = False) -> Outcome:
-    """One run in this process. keep: the trace as text."""
+def simulate(seed: int, home: Path, *, fences: MakeFences = disk_fences, keep: bool = False) -> Outcome:
+    """One run in this process. fences: of the nodes. keep: the trace as text."""
     loop = VirtualLoop()
-    world = World(seed, home, loop, keep=keep)
+    world = World(seed, home, loop, fences=fences, keep=keep)
     _graves.append(world)
     workload = Workload(world, Random(f"{seed} workload"))
     deaf = listen(world.failures)
@@ -213,7 +214,7 @@ async def _empty(world: World, workload: Workload) -> list[str]:
     return [f"after all was deleted: {what}" for what in found]
 
 
-def forked(seed: int, template: Path, home: Path) -> Outcome:
+def forked(seed: int, template: Path, home: Path, fences: MakeFences = disk_fences) -> Outcome:
     """One run in a process of its own."""
     report = home.with_suffix(".json")
     child = os.fork()
@@ -221,7 +222,7 @@ def forked(seed: int, template: Path, home: Path) -> Outcome:
         signal.alarm(LIMIT_S)
         try:
             fresh_home(template, home)
-            report.write_bytes(msgspec.json.encode(simulate(seed, home)))
+            report.write_bytes(msgspec.json.encode(simulate(seed, home, fences=fences)))
         except BaseException:
             report.write_bytes(msgspec.json.encode(Outcome(seed, failures=[traceback.format_exc()])))
         os._exit(0)
@@ -239,13 +240,13 @@ def folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="moln-simulation-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
 
 
-def run(seeds: Iterable[int]) -> Iterator[Outcome]:
+def run(seeds: Iterable[int], fences: MakeFences = disk_fences) -> Iterator[Outcome]:
     """Each in its turn."""
     place = folder()
     try:
         template = prepare(place)
         for seed in seeds:
-            yield forked(seed, template, place / "home")
+            yield forked(seed, template, place / "home", fences)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

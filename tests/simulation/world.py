@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from tests.simulation.loop import Machine, VirtualClock, VirtualLoop, machine
 from tests.simulation.network import Network, SimLinks, Weather
-from tests.simulation.nodes import Disk, SimNode
+from tests.simulation.nodes import Disk, MakeFences, SimNode, disk_fences
 
 from moln.app import default_policy, load_settings, modules
 from moln.image.drivers.sandbox import Sandbox
@@ -109,9 +109,9 @@ class Controller:
 
 
 class World:
-    """home: a prepared one, for this run alone. fates: of the network and the machines; each its own, so that one changes no other."""
+    """home: a prepared one, for this run alone. fences: of the nodes. keep: the trace as text."""
 
-    def __init__(self, seed: int, home: Path, loop: VirtualLoop, nodes: int = 3, *, keep: bool = False):
+    def __init__(self, seed: int, home: Path, loop: VirtualLoop, nodes: int = 3, *, fences: MakeFences = disk_fences, keep: bool = False):
         self.seed = seed
         self.home = home
         self.loop = loop
@@ -125,7 +125,7 @@ class World:
         self.disks = []
         for number in range(1, nodes + 1):
             clock = VirtualClock(loop, int(self.rng.uniform(-0.5, 0.5) * 1e6))
-            self.disks.append(Disk(f"sim-{number}", images, self.volumes, clock, Random(f"{seed} disk {number}")))
+            self.disks.append(Disk(f"sim-{number}", images, self.volumes, clock, Random(f"{seed} disk {number}"), fences))
         self.nodes: dict[str, SimNode] = {}
         self.controller: Controller | None = None
         self.lives = 0

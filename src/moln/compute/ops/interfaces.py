@@ -85,6 +85,8 @@ async def detach_in(tx: Transaction, ctx: RequestContext, server_id: str, port_i
         raise NotFound(f"Port id {port_id[:64]} could not be found.")
     if nic.state == "detaching":
         return
+    if nic.state == "attaching":
+        await instance_actions.finish(tx, server, "attach_interface", ctx.now_us, error="It was to be taken out again before it was in.")
     await instance_actions.begin(tx, ctx, server.id, "detach_interface", "compute_detach_interface", server.host)
     leaving = structs.replace(nic, state="detaching")
     nics = tuple(leaving if n.port_id == port_id else n for n in server.nics)

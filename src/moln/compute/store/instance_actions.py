@@ -17,9 +17,11 @@ BY_REQUEST = Query(
     .order_by(server_actions.c.rowid.desc()).limit(1),
     InstanceAction,
 )  # fmt: skip
-LATEST = Query(
-    sa.select(*COLUMNS).where(server_actions.c.server_id == sa.bindparam("server_id"), server_actions.c.action == sa.bindparam("action"))
-    .order_by(server_actions.c.rowid.desc()).limit(1),
+NEVER_TOUCHED = Query(
+    sa.select(*COLUMNS).where(
+        server_actions.c.server_id == sa.bindparam("server_id"), server_actions.c.action == sa.bindparam("action"),
+        server_actions.c.updated_at == server_actions.c.start_time,
+    ).order_by(server_actions.c.rowid),
     InstanceAction,
 )  # fmt: skip
 FORGET = Statement(
@@ -41,9 +43,10 @@ async def begin(tx: Transaction, ctx: RequestContext, server_id: str, action: st
 
 
 async def finish(tx: Transaction, server: Server, action: str, now_us: int, *, error: str | None = None) -> None:
-    """The latest such action ended: well, or with `error`."""
-    found = await tx.one(LATEST, server_id=server.id, action=action)
-    if found is None or all(e.finish_time for e in found.events):
+    """The oldest such action that goes on ended: well, or with `error`. Several volumes may be attached at once, in this order."""
+    going_on = await tx.all(NEVER_TOUCHED, server_id=server.id, action=action)
+    found = next((a for a in going_on if not all(e.finish_time for e in a.events)), None)
+    if found is None:
         return
     result = "Error" if error else "Success"
     events = tuple(

@@ -43,6 +43,8 @@ async def attached_in(tx: Transaction, ctx: RequestContext, server: Server) -> t
             await attachments.attached_in(
                 tx, attached.attachment_id, now_us=ctx.now_us, host=server.host, device=attached.device
             )
+            if server.launched_at is not None:  # asked for by itself; what came first brought it along
+                await instance_actions.finish(tx, server, "attach_volume", ctx.now_us)
             attached = structs.replace(attached, state="attached")
         out.append(attached)
     return tuple(out)

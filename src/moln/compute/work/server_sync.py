@@ -43,8 +43,21 @@ async def sync_node(work: Work, node: str) -> None:
 async def heard(work: Work, node: str, told: ServerState) -> None:
     """A node's news is a hint: the row is read, then the hypervisor is asked, then the row follows if it did not move."""
     server = await store.find(work.db, told.id)
-    if server is None or server.host != node or not _differs(server, told):
+    if server is not None and server.host == node:
+        await _look(work, server, told)
+
+
+async def heard_all(work: Work, node: str, told: list[ServerState]) -> None:
+    """The same of every server of a node: what it repeats, should its news have been lost."""
+    states = {s.id: s for s in told}
+    for server in await store.on_host(work.db, node):
+        await _look(work, server, states.get(server.id))
+
+
+async def _look(work: Work, server: Server, told: ServerState | None) -> None:
+    if not _differs(server, told):
         return
+    node = server.host or ""
     try:
         now = await work.driver(node, "compute", ComputeDriver, deadline_s=LIST_S).find_server(server.id)
     except (BackendUnreachable, BackendRefused):

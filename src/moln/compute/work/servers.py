@@ -143,6 +143,9 @@ class ServersWork:
             for state in unpack(raw, list[ServerState]):
                 await server_sync.heard(Work(cloud), node, state)
 
+        async def powers(node: str, raw: bytes) -> None:
+            await server_sync.heard_all(Work(cloud), node, unpack(raw, list[ServerState]))
+
         async def up(node: str, raw: bytes) -> None:
             found = await store.on_host(cloud.db, node)
             self.sizes.moved.update(v.volume_id for s in found for v in s.volumes)
@@ -154,4 +157,5 @@ class ServersWork:
         cloud.db.feed.subscribe("volume-extended", tell_again)
         cloud.db.feed.subscribe("volumes.grown", self.sizes.grown.update)
         cloud.links.on_report("compute.power", power)
+        cloud.links.on_report("compute.servers", powers)
         cloud.links.on_report("node.up", up)

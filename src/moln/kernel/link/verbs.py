@@ -8,6 +8,7 @@ import logging
 import time
 import typing
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol
 
 import msgspec
@@ -98,11 +99,13 @@ class Verbs:
             return Answer(call.id, "error", message=f"{call.verb} failed on the node ({type(error).__name__}).")
 
 
+@cache
 def methods_of(protocol: type) -> dict[str, Callable[..., Any]]:
     """The public coroutine methods of a driver's Protocol."""
     return {n: m for n, m in inspect.getmembers(protocol, inspect.iscoroutinefunction) if not n.startswith("_")}
 
 
+@cache
 def arguments_of(method: Callable[..., Any]) -> Callable[[bytes], Any]:
     """A decoder from a packed list to the method's annotated arguments."""
     hints = typing.get_type_hints(method)

@@ -1,0 +1,50 @@
+"""What was asked of a server ends, in the list of its actions, when it is done (found by the simulation)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.compute.world import World, world
+
+__all__ = ["world"]
+
+
+async def unfinished(world: World, server: dict[str, Any]) -> list[str]:
+    path = f"/servers/{server['id']}/os-instance-actions"
+    actions = (await world.call("GET", path))["instanceActions"]
+    shown = [(await world.call("GET", f"{path}/{a['request_id']}"))["instanceAction"] for a in actions]
+    return [a["action"] for a in shown if not all(e["finish_time"] for e in a["events"])]
+
+
+async def attach(world: World, server: dict[str, Any]) -> None:
+    body = {"volumeAttachment": {"volumeId": await world.volume()}}
+    await world.call("POST", f"/servers/{server['id']}/os-volume_attachments", 200, body)
+
+
+async def test_two_volumes_attached_at_once_are_two_actions_that_end(world: World) -> None:
+    server = await world.boot(networks="none")
+    volumes = [await world.volume() for _ in range(2)]
+    for volume in volumes:
+        await world.call("POST", f"/servers/{server['id']}/os-volume_attachments", 200, {"volumeAttachment": {"volumeId": volume}})
+    assert await unfinished(world, server) == ["attach_volume"] * 2
+    await world.settle()
+    assert await unfinished(world, server) == []
+
+
+async def test_a_volume_that_a_pause_brought_along_is_attached_and_its_action_ends(world: World) -> None:
+    server = await world.boot(networks="none")
+    await attach(world, server)
+    await world.act(server, {"pause": None})
+    await world.settle()
+    assert (await world.show(server))["status"] == "PAUSED"
+    assert await unfinished(world, server) == []
+
+
+async def test_a_card_taken_out_before_it_was_in_ends_both_actions(world: World) -> None:
+    server = await world.boot()
+    path = f"/servers/{server['id']}/os-interface"
+    made = (await world.call("POST", path, 200, {"interfaceAttachment": {"net_id": world.network}}))["interfaceAttachment"]
+    await world.call("DELETE", f"{path}/{made['port_id']}", 202)
+    await world.settle()
+    assert len((await world.call("GET", path))["interfaceAttachments"]) == 1
+    assert await unfinished(world, server) == []

@@ -36,12 +36,17 @@ class ImageSpec(Struct, frozen=True):
 
 async def create(ctx: RequestContext, spec: ImageSpec) -> Image:
     """Record an image without data (`queued`). Raises: Forbidden, Conflict, TooLarge."""
+    authorise(ctx, spec)
+    return await ctx.db.write(create_in, ctx, spec)
+
+
+def authorise(ctx: RequestContext, spec: ImageSpec) -> None:
+    """Raises: Forbidden, when the caller may make no such image."""
     owner = spec.owner if spec.owner is not None else ctx.project_id
     if not ctx.allows(SERVICE, "add_image", {"project_id": owner, "owner": owner, "visibility": spec.visibility}):
         if spec.owner is not None and spec.owner != ctx.project_id:
             raise Forbidden(f"You are not permitted to create images owned by '{owner}'.")
         raise Forbidden("You are not authorized to complete add_image action.")
-    return await ctx.db.write(create_in, ctx, spec)
 
 
 async def create_in(tx: Transaction, ctx: RequestContext, spec: ImageSpec, *, from_node: bool = False) -> Image:
@@ -214,9 +219,16 @@ async def delete_in(tx: Transaction, ctx: RequestContext, image_id: str) -> None
     image = await get_for(tx, ctx, image_id, "delete_image")
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
+    await forget(tx, image)
+
+
+async def forget(tx: Transaction, image: Image) -> None:
+    """The image goes, what it was charged for is given back, and a task that works on it ends. Raises: Conflict."""
     await store.remove(tx, image)
     await quotas.charge(tx, image.project_id, image_count_total=-1, image_size_total=-image.charged_mib)
     tx.wake("image-files")
+    if image.task_id is not None:
+        tx.wake("image-tasks", image.task_id)
 
 
 async def set_tag(ctx: RequestContext, image_id: str, tag: str, *, present: bool) -> None:

@@ -31,6 +31,11 @@ images = table(
     column("bootable", INT),
     column("seen_at", INT),
     column("charged_mib", INT),
+    column("staged", INT, null=True),
+    column("stores"),
+    column("task_id", null=True),
+    column("importing_to", null=True),
+    column("failed_import", null=True),
     column("properties"),
     column("tags"),
     column("generation", INT),
@@ -52,4 +57,21 @@ image_members = table(
     column("created_at", INT),
     column("updated_at", INT),
     sa.UniqueConstraint("image_id", "member_id"),
+)
+
+image_tasks = table(
+    "image_tasks",
+    column("id", TEXT, unique=True),
+    column("type"),
+    column("status", index=True),
+    column("project_id", null=True, index=True),
+    column("user_id", null=True),
+    column("request_id", null=True),
+    column("image_id", null=True, index=True),
+    column("input"),
+    column("result", null=True),
+    column("message"),
+    column("created_at", INT),
+    column("updated_at", INT),
+    column("expires_at", INT, null=True, index=True),
 )

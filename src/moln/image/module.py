@@ -6,7 +6,7 @@ import re
 import shutil
 from typing import Any
 
-from moln.image.api import data, discovery, images, imports, tasks
+from moln.image.api import data, discovery, images, imports, metadef_schemas, metadefs, tasks
 from moln.image.drivers.files import DEFAULT, FileStore
 from moln.image.drivers.sandbox import Sandbox
 from moln.image.drivers.web import Allowed, Web
@@ -53,7 +53,9 @@ def module(settings: Any) -> Module:
 
     return Module(
         "image",
-        routes=(discovery.routes, images.routes, data.routes, imports.routes, tasks.routes),
+        routes=(
+            discovery.routes, images.routes, data.routes, imports.routes, tasks.routes, metadefs.routes, metadef_schemas.routes,
+        ),  # fmt: skip
         reconcilers=(IMAGE_FILES, LOST_UPLOADS, IMAGE_TASKS),
         periodics=(OLD_TASKS,),
         invariants=(FILES_MATCH_ROWS, QUOTA_MATCHES_ROWS),

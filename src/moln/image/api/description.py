@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moln.image.api import metadef_description as metadefs
 from moln.image.api import schemas
 from moln.image.api.bodies import NUMBERS, OTHER_COLUMNS, PATCH_TYPES, PLAIN_FILTERS
 from moln.image.api.schemas import IMAGE_PROPERTIES, MEMBER, Schema
@@ -102,4 +103,6 @@ def described() -> Described:
         "GET /v2/images/{image_id}/file": ["Range"], "PUT /v2/images/{image_id}/file": ["X-Image-Meta-Store"],
         "POST /v2/images/{image_id}/import": ["X-Image-Meta-Store"],
     }  # fmt: skip
-    return Described(answers, bodies, queries, headers, PAGE, "text/html")
+    return Described(
+        answers | metadefs.ANSWERS, bodies | metadefs.BODIES, queries | metadefs.QUERIES, headers | metadefs.HEADERS, PAGE, "text/html"
+    )

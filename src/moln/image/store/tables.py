@@ -75,3 +75,28 @@ image_tasks = table(
     column("updated_at", INT),
     column("expires_at", INT, null=True, index=True),
 )
+
+metadef_namespaces = table(
+    "metadef_namespaces",
+    column("namespace", TEXT, unique=True),
+    column("display_name", null=True),
+    column("description", null=True),
+    column("visibility"),
+    column("protected", INT),
+    column("project_id", null=True),
+    column("created_at", INT),
+    column("updated_at", INT),
+)
+
+metadef_definitions = table(
+    "metadef_definitions",
+    column("namespace", TEXT, sa.ForeignKey("metadef_namespaces.namespace", ondelete="CASCADE", onupdate="CASCADE")),
+    column("what"),
+    column("name"),
+    column("body"),
+    column("created_at", INT),
+    column("updated_at", INT),
+    sa.UniqueConstraint("namespace", "what", "name"),
+)
+
+metadef_resource_types = table("metadef_resource_types", column("name", TEXT, unique=True), column("created_at", INT), column("updated_at", INT))

@@ -12,7 +12,8 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     quota_images, quota_size_mib: what a project may store unless an operator says otherwise, -1: no bound.
     import_methods: of glance-direct, web-download and copy-image. import_allow: from where images may be fetched besides the public
     internet at the ports 80 and 443: hosts by name, addresses (both with `:port` or without) and networks. stores: the folders of
-    further stores by name, beside `pool`. default_store: where data lies that names no store.
+    further stores by name, beside `pool`. default_store: where data lies that names no store. certificates: the folder with what signed
+    images are checked by, `<img_signature_certificate_uuid>.pem`.
     """
 
     folder: str = "pool/images"
@@ -26,3 +27,4 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     import_allow: list[str] = []
     stores: dict[str, str] = {}
     default_store: str = "pool"
+    certificates: str = "certificates"

@@ -11,7 +11,7 @@ from msgspec import Struct
 from moln.image.drivers.base import ImageStore, Stored
 from moln.image.model.images import ARRIVING, HASH_ALGORITHM, Image, ImageStatus
 from moln.image.model.tasks import TaskStatus
-from moln.image.ops import quotas
+from moln.image.ops import quotas, signatures
 from moln.image.ops.access import get_for
 from moln.image.store import images as store
 from moln.image.store import tasks
@@ -117,6 +117,7 @@ async def receive(ctx: RequestContext, image: Image, data: AsyncIterator[bytes],
         stored = finish.result()
         if wish.digest not in (None, stored.digest):
             raise BackendRefused(f"os_hash_value: ({wish.digest}) not matched with actual os_hash_value: ({stored.digest})")
+        await signatures.verify(ctx.cloud, store_of(ctx.cloud), image, stored)
         keep = asyncio.ensure_future(ctx.db.write(finish_in, ctx, image.id, data_id, stored, wish))
         await asyncio.shield(keep)
     except BaseException:

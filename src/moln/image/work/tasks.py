@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from moln.image.model.images import HASH_ALGORITHM, Image, ImageStatus
 from moln.image.model.tasks import Task, TaskType
-from moln.image.ops import data, fetching, imports
+from moln.image.ops import data, fetching, imports, signatures
 from moln.image.store import images as image_store
 from moln.image.store import tasks as store
 from moln.kernel.context import RequestContext
@@ -63,6 +63,7 @@ async def bring(ctx: RequestContext, task: Task, image: Image) -> None:
             stored = await here.adopt(image.data_id or "", image.disk_format or "", image.container_format or "", first)
         except NotFound:
             raise BackendRefused("The staged data is lost.") from None
+        await signatures.verify(ctx.cloud, here, image, stored)
         await ctx.db.write(data.finish_in, ctx, image.id, image.data_id or "", stored, data.Wish(first))
         return
     validation = task.input.get("validation_data") or {}

@@ -10,6 +10,7 @@ from moln.image.api import data, discovery, images, imports, metadef_schemas, me
 from moln.image.drivers.files import DEFAULT, FileStore
 from moln.image.drivers.sandbox import Sandbox
 from moln.image.drivers.web import Allowed, Web
+from moln.image.model.protections import Protections
 from moln.image.ops.quotas import QUOTA
 from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS, QUOTA_MATCHES_ROWS
 from moln.image.work.tasks import IMAGE_TASKS, OLD_TASKS
@@ -35,8 +36,9 @@ def module(settings: Any) -> Module:
         sandbox = Sandbox(at_once=settings.image.conversions, max_virtual=settings.image.max_virtual_gib * GIB)
         try:
             allowed = Allowed(settings.image.import_allow)
+            cloud.areas["image-protections"] = Protections(settings.image.protected_properties)
         except ValueError as error:
-            raise Invalid(f"[image] import_allow: {error}") from None
+            raise Invalid(f"[image] {error}") from None
         further = {name: cloud.home / folder for name, folder in settings.image.stores.items()}
         if settings.image.default_store not in {DEFAULT, *further} or DEFAULT in further or not all(map(NAME.fullmatch, further)):
             raise Invalid(f"[image] default_store is one of {DEFAULT} and `stores`, whose names hold letters, digits, - and _ only.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from moln.image.model.protections import Protection
+
 
 class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """folder: where images lie, below the cloud's home or absolute; the node reads `base` there and writes `incoming`, and booting is
@@ -13,7 +15,8 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     import_methods: of glance-direct, web-download and copy-image. import_allow: from where images may be fetched besides the public
     internet at the ports 80 and 443: hosts by name, addresses (both with `:port` or without) and networks. stores: the folders of
     further stores by name, beside `pool`. default_store: where data lies that names no store. certificates: the folder with what signed
-    images are checked by, `<img_signature_certificate_uuid>.pem`.
+    images are checked by, `<img_signature_certificate_uuid>.pem`. protected_properties: by the beginning of their names (regular expressions),
+    the roles that may create, read, update and delete them; the first that matches decides, and what none matches is nobody's.
     """
 
     folder: str = "pool/images"
@@ -28,3 +31,4 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     stores: dict[str, str] = {}
     default_store: str = "pool"
     certificates: str = "certificates"
+    protected_properties: dict[str, Protection] = {}

@@ -102,8 +102,8 @@ def _group(land: Land, group: Group, usable: list[str]) -> list[Obstacle]:
     if group.suffix:
         return min((_at(land, group, u, dict(group.resources), group.required) for u in usable), key=_weigh, default=found)
     for name, amount in group.resources.items():
-        nothing: list[Obstacle] = []
-        found += min((_at(land, group, u, {name: amount}, ()) for u in usable), key=_weigh, default=nothing)
+        least = min((_at(land, group, u, {name: amount}, ()) for u in usable), key=_weigh, default=found[:0])
+        found += least
     have = set().union(*(land.traits[u] for u in usable)) if usable else set()
     found += [Obstacle(usable[0], group.suffix, "missing_traits", names=sorted(want)) for want in group.required if usable and not want & have]
     return list({(o.provider, o.reason, o.resource_class, *o.names): o for o in found}.values())

@@ -90,7 +90,7 @@ async def test_no_location_is_ever_taken(alice: Client, admin: Client) -> None:
         change = [{"op": "add", "path": "/locations/-", "value": {"url": url, "metadata": {}}}]
         for client in (alice, admin):
             assert (await client.patch(image["self"], json=change, headers=PATCH)).status_code in (400, 403)
-            assert (await client.post(f"{image['self']}/locations", json={"url": url})).status_code == 404
+            assert (await client.patch(image["self"], json=[{"op": "add", "path": "/stores", "value": "pool"}], headers=PATCH)).status_code == 403
             made = await client.post("/v2/images", json={"name": "x", "locations": [{"url": url, "metadata": {}}]})
             assert made.status_code == 403
 
@@ -378,8 +378,8 @@ async def test_discovery(glance: AreaApi, alice: Client) -> None:
     assert (await anyone.get("/v2/images")).status_code == 401
     for name in ("image", "images", "member", "members"):
         assert (await alice.get(f"/v2/schemas/{name}")).json()["name"] == name
-    assert (await alice.get("/v2/info/import")).json()["import-methods"]["value"] == []
-    assert (await alice.get("/v2/info/stores")).status_code == 404
+    assert (await alice.get("/v2/info/import")).json()["import-methods"]["value"] == ["glance-direct", "web-download"]
+    assert (await alice.get("/v2/info/stores")).json() == {"stores": [{"id": "pool", "default": "true"}]}
     answer = await alice.get("/v2/images/nothing")
     assert answer.status_code == 404 and "No image found with ID nothing" in answer.text
     evil = await alice.get("/v2/images/<script>")

@@ -60,14 +60,17 @@ async def test_a_hostile_image_is_refused_and_boots_nothing(api: Api, case: str)
 
 
 async def test_sec_10_no_location_is_ever_taken(api: Api) -> None:
-    """OSSA-2014-041, 2015-002: there is no way to name a location at all."""
-    image = (await api.admin.post("/image/v2/images", json={"name": "x"})).json()
+    """OSSA-2014-041, 2015-002: no image is ever what a file of the host holds, and none is left where somebody could swap it."""
+    image = (await api.admin.post("/image/v2/images", json={"name": "x", "disk_format": "raw", "container_format": "bare"})).json()
     patch = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
     for url in ("file:///etc/passwd", "filesystem:///etc/passwd", "swift+config://x", "https://127.0.0.1/", "FILE:/etc/passwd"):
         change = [{"op": "add", "path": "/locations/-", "value": {"url": url, "metadata": {}}}]
         answer = await api.admin.patch(f"/image/v2/images/{image['id']}", json=change, headers=patch)
         assert answer.status_code in (400, 403)
         assert (await api.admin.post("/image/v2/images", json={"name": "x", "locations": [{"url": url}]})).status_code == 403
+        assert (await api.admin.post(f"/image/v2/images/{image['id']}/locations", json={"url": url})).status_code == 400
+        task = {"import_from": url, "import_from_format": "raw", "image_properties": {"disk_format": "raw", "container_format": "bare"}}
+        assert (await api.admin.post("/image/v2/tasks", json={"type": "import", "input": task})).status_code == 400
     for path in ("../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e", "a/../../b"):
         assert (await api.admin.get(f"/image/v2/images/{path}/file")).status_code == 404
 

@@ -68,7 +68,10 @@ async def test_sec_12_an_images_owner_cannot_swap_its_content(api: Api) -> None:
     for action in ("deactivate", "reactivate"):
         assert (await api.member.post(f"{path}/actions/{action}")).status_code == 204
         assert (await api.member.put(file, content=b"other", headers=OCTETS)).status_code == 409
-    assert (await api.member.put(f"{path}/stage", content=b"other", headers=OCTETS)).status_code == 404
+        for method in ("glance-direct", "web-download"):
+            assert (await api.member.post(f"{path}/import", json={"method": {"name": method, "uri": "https://example.org/x"}})).status_code == 409
+        assert (await api.member.post(f"{path}/locations", json={"url": "https://example.org/x"})).status_code == 409
+        assert (await api.member.put(f"{path}/stage", content=b"other", headers=OCTETS)).status_code == 409
     assert (await api.member.delete(path)).status_code == 204
     again = await api.member.post("/image/v2/images", json=body | {"id": image["id"]})
     assert again.status_code == 409, "the id of a deleted image is never another's"

@@ -21,12 +21,12 @@ UUID = "11111111-1111-4111-8111-111111111111"
 NO_THINGS = {                                      # words before a variable that names no thing of a project's
     "tags", "metadata", "os-extra_specs", "extra_specs", "ips", "extensions", "rule-types", "os-quota-class-sets", "os-console-auth-tokens",
     "resource_classes", "traits", "inventories", "capabilities", "os-hosts", "bindings", "encryption", "group_specs", "versions",
-    "os-instance_usage_audit_log", "migrations", "os-baremetal-nodes",
+    "os-instance_usage_audit_log", "migrations", "os-baremetal-nodes", "stores", "objects", "properties", "resource_types",
 }  # fmt: skip
 OPERATORS = {                                      # those of operators: some are shown to everybody, none is anybody else's to change
     "flavors", "types", "os-aggregates", "os-hypervisors", "os-services", "agents", "default-security-group-rules", "service_profiles",
     "security-groups-default-statefulness", "resource_providers", "domains", "groups", "roles", "implies", "regions", "services", "endpoints",
-    "policies", "logs", "default-types", "segments", "network_segment_ranges", "network-segment-ranges", "qos-specs", "group_types",
+    "policies", "logs", "tasks", "namespaces", "default-types", "segments", "network_segment_ranges", "network-segment-ranges", "qos-specs", "group_types",
 }  # fmt: skip
 PROXIES = {                                        # Nova's and Cinder's other names of the same things
     "os-networks": "networks", "os-tenant-networks": "networks", "os-floating-ips": "floatingips", "os-security-groups": "security-groups",
@@ -74,6 +74,7 @@ class Things:
         made["os-volume-transfer"], made["messages"] = made["volume-transfers"], UUID
         image = await member.post("/image/v2/images", json={"name": "alices", "visibility": "private", "disk_format": "raw", "container_format": "bare"})
         made["images"], made["members"] = image.json()["id"], project
+        made["x"] = made["images"]  # behind a store
         await member.put(f"/image/v2/images/{made['images']}/file", content=b"alices", headers={"Content-Type": "application/octet-stream"})
         actions = (await member.get(f"/compute/v2.1/servers/{server}/os-instance-actions")).json()["instanceActions"]
         made["os-instance-actions"] = actions[0]["request_id"]

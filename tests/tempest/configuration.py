@@ -86,8 +86,8 @@ def discovery(cloud: Cloud) -> dict[str, str]:
     }  # fmt: skip
 
 
-def complete(path: Path, cloud: Cloud, routes: Routes, image: Path, workspace: Path) -> None:
-    """Add to tempest.conf what the tool leaves out. No ssh into guests: simulated ones run nothing."""
+def complete(path: Path, cloud: Cloud, routes: Routes, image: Path, workspace: Path, web: str) -> None:
+    """Add to tempest.conf what the tool leaves out. No ssh into guests: simulated ones run nothing. web: where the image is, a raw one beside it."""
     servers = "/compute/v2.1/servers/{server_id}/action"
 
     def has(method: str, path: str, action: str = "") -> str:
@@ -118,10 +118,14 @@ def complete(path: Path, cloud: Cloud, routes: Routes, image: Path, workspace: P
             "config_drive": True, "metadata_service": True, "attach_encrypted_volume": False, "volume_multiattach": pool["multiattach"], "personality": True,
             "stable_rescue": acts("rescue", "unrescue"), "ide_bus": False, "scheduler_enabled_filters": "all",
         },
-        "image": {"build_timeout": PATIENCE_S},
+        "image": {
+            "build_timeout": PATIENCE_S, "disk_formats": "raw,qcow2,ami,ari,aki,vhd,vhdx,vmdk,vdi,iso", "http_image": f"{web}/tempest.raw",
+            "http_qcow2_image": f"{web}/{image.name}",
+        },
         "image-feature-enabled": {
             "import_image": has("POST", "/image/v2/images/{image_id}/import"), "os_glance_reserved": True,
-            "manage_locations": has("POST", "/image/v2/images/{image_id}/locations"), "image_format_enforcement": True,
+            "manage_locations": False,  # show_multiple_locations: addresses that an image's owner could swap
+            "image_format_enforcement": True, "http_store_enabled": has("POST", "/image/v2/images/{image_id}/locations"), "do_secure_hash": True,
         },
         "network": {"build_timeout": PATIENCE_S},
         "network-feature-enabled": {

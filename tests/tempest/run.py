@@ -16,9 +16,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import venv
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +38,7 @@ PACKAGES = ["tempest==47.0.0", "python-tempestconf==3.5.4"]
 MOLN = "import sys; from moln.cli import main; sys.exit(main(sys.argv[1:]))"
 KNOWN, EXCLUDED, RESULTS = HERE / "known_failures.txt", HERE / "excluded.txt", HERE / "results.tsv"
 SMOKE = r"\[.*\bsmoke\b.*\]"  # Tempest's attributes are part of a test's id
-EVERYTHING = rf"^tempest\.api\.(compute|network|volume)\.|{SMOKE}"
+EVERYTHING = rf"^tempest\.api\.(compute|image|network|volume)\.|{SMOKE}"
 
 
 def suite(folder: Path) -> Path:
@@ -47,16 +52,35 @@ def suite(folder: Path) -> Path:
 
 
 def small_image(folder: Path) -> Path:
-    """A real qcow2 of 64 MiB with a little in it."""
-    path = folder / "tempest.qcow2"
-    if not path.exists():
-        raw = folder / "tempest.raw"
+    """A real qcow2 of 64 MiB with a little in it, in a folder with a raw disk beside it, both for the web as well."""
+    path, raw = folder / "images" / "tempest.qcow2", folder / "images" / "tempest.raw"
+    if not path.exists() or not raw.exists():
+        path.parent.mkdir(exist_ok=True)
         with raw.open("wb") as file:
             file.write(bytes(range(256)) * 64)
             file.truncate(64 << 20)
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path], check=True, timeout=60)
-        raw.unlink()
+        os.truncate(raw, 1 << 20)
     return path
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@contextmanager
+def web_of(folder: Path) -> Iterator[int]:
+    """A web server on loopback that has this folder's files; its port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def moln(home: Path, *arguments: str) -> str:
@@ -74,9 +98,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def prepare(python: Path, home: Path, port: int, nodes: int, image: Path, workspace: Path) -> None:
-    """A running cloud with what the suite needs, and a workspace that knows it."""
+def prepare(python: Path, home: Path, port: int, nodes: int, image: Path, workspace: Path, web: int) -> None:
+    """A running cloud with what the suite needs, and a workspace that knows it. web: the port at which images are served."""
     home.mkdir(parents=True, exist_ok=True)
+    (home / "moln.toml").write_text(f'[image]\nimport_allow = ["127.0.0.1:{web}"]\n')
     moln(home, "up", "--simulate", "--detach", "--port", str(port), "--nodes", str(nodes))
     cloud = Cloud(f"http://127.0.0.1:{port}", (home / "admin.password").read_text().strip())
     prepare_cloud(cloud)
@@ -88,7 +113,7 @@ def prepare(python: Path, home: Path, port: int, nodes: int, image: Path, worksp
     done = subprocess.run(discover, env=os.environ | discovery(cloud), cwd=workspace, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise SystemExit(f"discover-tempest-config: {done.returncode}\n{done.stderr[-4000:]}")
-    complete(conf, cloud, parse_routes(moln(home, "routes")), image, workspace)
+    complete(conf, cloud, parse_routes(moln(home, "routes")), image, workspace, f"http://127.0.0.1:{web}")
 
 
 def outcomes(python: Path, workspace: Path) -> list[dict[str, Any]]:
@@ -152,14 +177,15 @@ def run(cache: Path, regex: str, workers: int, nodes: int, timeout_s: float, kep
     folder = Path(tempfile.mkdtemp(prefix="moln-tempest-"))
     home, workspace = kept or folder / "home", folder / "workspace"
     try:
-        prepare(python, home, free_port(), nodes, image, workspace)
-        command = [python.parent / "tempest", "run", "--concurrency", str(workers), "--regex", regex]
-        command += ["--exclude-regex", "|".join(remarks(EXCLUDED))]
-        try:
-            subprocess.run(command, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            print(f"not done after {timeout_s} s; what is below is what had been", file=sys.stderr)
-        return outcomes(python, workspace)
+        with web_of(image.parent) as web:
+            prepare(python, home, free_port(), nodes, image, workspace, web)
+            command = [python.parent / "tempest", "run", "--concurrency", str(workers), "--regex", regex]
+            command += ["--exclude-regex", "|".join(remarks(EXCLUDED))]
+            try:
+                subprocess.run(command, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                print(f"not done after {timeout_s} s; what is below is what had been", file=sys.stderr)
+            return outcomes(python, workspace)
     finally:
         if kept is None:
             moln(home, "down")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import Any
 
-from moln.image.api import data, discovery, images
-from moln.image.drivers.files import FileStore
+from moln.image.api import data, discovery, images, imports, metadef_schemas, metadefs, tasks
+from moln.image.drivers.files import DEFAULT, FileStore
 from moln.image.drivers.sandbox import Sandbox
+from moln.image.drivers.web import Allowed, Web
+from moln.image.model.protections import Protections
 from moln.image.ops.quotas import QUOTA
 from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS, QUOTA_MATCHES_ROWS
+from moln.image.work.tasks import IMAGE_TASKS, OLD_TASKS
 from moln.kernel.cloud import Cloud
-from moln.kernel.errors import Unavailable
+from moln.kernel.errors import Invalid, Unavailable
 from moln.kernel.http.schemas import Described
 from moln.kernel.module import Module
 
 GIB = 1 << 30
+NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
 
 def module(settings: Any) -> Module:
@@ -29,17 +34,32 @@ def module(settings: Any) -> Module:
             "image_size_total": settings.image.quota_size_mib,
         }
         sandbox = Sandbox(at_once=settings.image.conversions, max_virtual=settings.image.max_virtual_gib * GIB)
-        store = FileStore(cloud.home / settings.image.folder, sandbox, convert=not settings.simulate)
+        try:
+            allowed = Allowed(settings.image.import_allow)
+            cloud.areas["image-protections"] = Protections(settings.image.protected_properties)
+        except ValueError as error:
+            raise Invalid(f"[image] {error}") from None
+        further = {name: cloud.home / folder for name, folder in settings.image.stores.items()}
+        if settings.image.default_store not in {DEFAULT, *further} or DEFAULT in further or not all(map(NAME.fullmatch, further)):
+            raise Invalid(f"[image] default_store is one of {DEFAULT} and `stores`, whose names hold letters, digits, - and _ only.")
+        store = FileStore(
+            cloud.home / settings.image.folder, sandbox, convert=not settings.simulate, further=further, default=settings.image.default_store
+        )
         await store.start()
         cloud.areas["image"] = store
+        cloud.areas["image-web"] = Web(allowed)
 
     async def close(cloud: Cloud) -> None:
+        await cloud.areas["image-web"].stop()
         await cloud.areas["image"].stop()
 
     return Module(
         "image",
-        routes=(discovery.routes, images.routes, data.routes),
-        reconcilers=(IMAGE_FILES, LOST_UPLOADS),
+        routes=(
+            discovery.routes, images.routes, data.routes, imports.routes, tasks.routes, metadefs.routes, metadef_schemas.routes,
+        ),  # fmt: skip
+        reconcilers=(IMAGE_FILES, LOST_UPLOADS, IMAGE_TASKS),
+        periodics=(OLD_TASKS,),
         invariants=(FILES_MATCH_ROWS, QUOTA_MATCHES_ROWS),
         setup=setup,
         close=close,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
+
+from moln.image.model.protections import Protection
 
 
 class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -10,6 +12,11 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     fast when it is on the volumes' file system. max_size_gib: the largest image; max_virtual_gib: the largest disk inside one;
     page: images per page unless asked; conversions: children that look into images at a time.
     quota_images, quota_size_mib: what a project may store unless an operator says otherwise, -1: no bound.
+    import_methods: of glance-direct, web-download and copy-image. import_allow: from where images may be fetched besides the public
+    internet at the ports 80 and 443: hosts by name, addresses (both with `:port` or without) and networks. stores: the folders of
+    further stores by name, beside `pool`. default_store: where data lies that names no store. certificates: the folder with what signed
+    images are checked by, `<img_signature_certificate_uuid>.pem`. protected_properties: by the beginning of their names (regular expressions),
+    the roles that may create, read, update and delete them; the first that matches decides, and what none matches is nobody's.
     """
 
     folder: str = "pool/images"
@@ -19,3 +26,9 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     conversions: int = 2
     quota_images: int = -1
     quota_size_mib: int = -1
+    import_methods: list[str] = field(default_factory=lambda: ["glance-direct", "web-download", "copy-image"])
+    import_allow: list[str] = []
+    stores: dict[str, str] = {}
+    default_store: str = "pool"
+    certificates: str = "certificates"
+    protected_properties: dict[str, Protection] = {}

@@ -7,7 +7,7 @@ from typing import Any
 from moln.kernel.cloud import Cloud
 from moln.kernel.http.schemas import Described
 from moln.kernel.module import Invariant, Module, Violation
-from moln.placement.api import allocations, candidates, inventories, names, providers, reshape, versions  # noqa: F401 (they declare routes)
+from moln.placement.api import allocations, candidates, explain, inventories, names, providers, reshape, versions  # noqa: F401 (they declare routes)
 from moln.placement.api.routes import routes
 from moln.placement.ops.audit import check_consumers, check_counters
 

@@ -11,6 +11,7 @@ import falcon.asgi
 
 from moln.image.api.faults import SERVICE, page
 from moln.image.ops import data as ops
+from moln.image.ops import imports
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid, UnsupportedMedia
 from moln.kernel.http import Reply, Routes
@@ -23,7 +24,15 @@ STALL_S = 60.0  # an upload may pause for so long between two pieces
 async def upload_image(ctx: RequestContext, image_id: str, request: falcon.asgi.Request) -> None:
     if request.content_type != "application/octet-stream":
         raise UnsupportedMedia("The data of an image is application/octet-stream.")
-    await ops.upload(ctx, image_id, pieces(request), length=request.content_length)
+    where = request.get_header("X-Image-Meta-Store")
+    await ops.upload(ctx, image_id, pieces(request), length=request.content_length, where=where)
+
+
+@routes.put("/v2/images/{image_id}/stage", status=204)
+async def stage_image(ctx: RequestContext, image_id: str, request: falcon.asgi.Request) -> None:
+    if request.content_type != "application/octet-stream":
+        raise UnsupportedMedia("The data of an image is application/octet-stream.")
+    await imports.stage(ctx, image_id, pieces(request), length=request.content_length)
 
 
 async def pieces(request: falcon.asgi.Request) -> AsyncIterator[bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from moln.image.api import metadef_description as metadefs
+from moln.image.api import schemas
 from moln.image.api.bodies import NUMBERS, OTHER_COLUMNS, PATCH_TYPES, PLAIN_FILTERS
 from moln.image.api.schemas import IMAGE_PROPERTIES, MEMBER, Schema
 from moln.kernel.http.schemas import Described, Given
@@ -25,7 +27,7 @@ def _given() -> Given:
 
 def _image() -> Given:
     shown = {name: {"type": schema["type"]} for name, schema in IMAGE_PROPERTIES.items()}
-    required = sorted(IMAGE_PROPERTIES.keys() - {"direct_url"})
+    required = sorted(IMAGE_PROPERTIES.keys() - {"direct_url", "stores"})
     return Given({"type": "object", "properties": shown, "required": required, "additionalProperties": {"type": "string"}})
 
 
@@ -41,12 +43,31 @@ OLD_CHANGE = Given({
 })  # fmt: skip
 
 
+STORE = {"id": str, "default?": str}
+TASK = {
+    "id": str, "type": str, "status": str, "owner": (str, None), "created_at": str, "updated_at": str, "self": str, "schema": str,
+    "expires_at?": str, "input": dict, "result": (dict, None), "message": str, "image_id?": str, "request_id?": str, "user_id?": str,
+}  # fmt: skip
+TASK_STUB = {name: shape for name, shape in TASK.items() if name.removesuffix("?") in schemas.TASK_STUB["properties"]}
+IMPORT = {
+    "method": {"name": str, "uri?": str}, "stores?": [str], "all_stores?": bool, "all_stores_must_succeed?": bool,
+}  # fmt: skip
+LOCATION = {"url": str, "validation_data?": {"os_hash_algo?": str, "os_hash_value?": str}}
+
+
 def described() -> Described:
     image, member = _image(), dict.fromkeys(MEMBER["properties"], str)
     answers: dict[str, Any] = {
         "GET /": VERSIONS, "GET /versions": VERSIONS, "GET /v2": VERSIONS,
         "GET /v2/schemas/image": PUBLISHED, "GET /v2/schemas/images": PUBLISHED, "GET /v2/schemas/member": PUBLISHED,
         "GET /v2/schemas/members": PUBLISHED,
+        "GET /v2/schemas/task": PUBLISHED, "GET /v2/schemas/tasks": PUBLISHED,
+        "GET /v2/info/stores": {"stores": [STORE]},
+        "GET /v2/info/stores/detail": {"stores": [STORE | {"type": str, "weight": int, "properties": {"data_dir": str}}]},
+        "GET /v2/images/{image_id}/tasks": {"tasks": [TASK]},
+        "GET /v2/images/{image_id}/locations": [{"url": str, "metadata": {"store": str}}],
+        "POST /v2/tasks": TASK, "GET /v2/tasks/{task_id}": TASK,
+        "GET /v2/tasks": {"tasks": [TASK_STUB], "first": str, "next?": str, "schema": str},
         "GET /v2/info/import": {"import-methods": {"type": str, "value": [str]}},
         "GET /v2/info/usage": {"usage": {str: {"limit": int, "usage": int}}},
         "POST /v2/images": image,
@@ -67,8 +88,21 @@ def described() -> Described:
         "POST /v2/images/{image_id}/members": {"member": str},
         "PUT /v2/images/{image_id}/members/{member_id}": {"status": Given({"enum": ["pending", "accepted", "rejected"]})},
         "PUT /v2/images/{image_id}/file": {"application/octet-stream": BINARY},
+        "PUT /v2/images/{image_id}/stage": {"application/octet-stream": BINARY},
+        "POST /v2/images/{image_id}/import": IMPORT,
+        "POST /v2/images/{image_id}/locations": LOCATION,
+        "POST /v2/tasks": {"type": str, "input": {"import_from": str, "import_from_format": str, "image_properties": dict}},
     }
     ranges = {f"{name}_{end}" for name in NUMBERS for end in ("min", "max")}
     others = {"created_at", "limit", "marker", "member_status", "os_hidden", "protected", "sort", "sort_dir", "sort_key", "tag", "updated_at", "visibility"}
-    queries = {"GET /v2/images": PLAIN_FILTERS | OTHER_COLUMNS | ranges | others}
-    return Described(answers, bodies, queries, {"GET /v2/images/{image_id}/file": ["Range"]}, PAGE, "text/html")
+    queries = {
+        "GET /v2/images": PLAIN_FILTERS | OTHER_COLUMNS | ranges | others,
+        "GET /v2/tasks": {"limit", "marker", "sort_key", "sort_dir", "status", "type"},
+    }
+    headers = {
+        "GET /v2/images/{image_id}/file": ["Range"], "PUT /v2/images/{image_id}/file": ["X-Image-Meta-Store"],
+        "POST /v2/images/{image_id}/import": ["X-Image-Meta-Store"],
+    }  # fmt: skip
+    return Described(
+        answers | metadefs.ANSWERS, bodies | metadefs.BODIES, queries | metadefs.QUERIES, headers | metadefs.HEADERS, PAGE, "text/html"
+    )

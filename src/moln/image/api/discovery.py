@@ -1,4 +1,4 @@
-"""What this Glance is: versions, schemas, and which import methods it has (none)."""
+"""What this Glance is: versions, schemas, import methods and stores."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import Any
 
 from moln.image.api import schemas
 from moln.image.api.faults import SERVICE
-from moln.image.ops import quotas
+from moln.image.ops import imports, quotas
+from moln.image.ops.data import store_of
 from moln.kernel.context import RequestContext
 from moln.kernel.http import Routes
 
 routes = Routes(SERVICE)
 CURRENT = "2.17"
-SUPPORTED = ("2.15", "2.9", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0")  # those of a Glance with one store
+SUPPORTED = (  # those of a Glance whose stores have names and that has no cache
+    "2.15", "2.13", "2.12", "2.11", "2.10", "2.9", "2.8", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0",
+)  # fmt: skip
 
 
 def versions(ctx: RequestContext) -> dict[str, Any]:
@@ -56,9 +59,37 @@ async def members_schema() -> dict[str, Any]:
     return schemas.collection("members", schemas.MEMBER)
 
 
+@routes.get("/v2/schemas/task")
+async def task_schema() -> dict[str, Any]:
+    return schemas.TASK
+
+
+@routes.get("/v2/schemas/tasks")
+async def tasks_schema() -> dict[str, Any]:
+    return schemas.collection("tasks", schemas.TASK_STUB)
+
+
 @routes.get("/v2/info/import")
-async def import_info() -> dict[str, Any]:
-    return {"import-methods": {"description": "Import methods available.", "type": "array", "value": []}}
+async def import_info(ctx: RequestContext) -> dict[str, Any]:
+    return {"import-methods": {"description": "Import methods available.", "type": "array", "value": imports.methods(ctx)}}
+
+
+@routes.get("/v2/info/stores")
+async def stores_info(ctx: RequestContext) -> dict[str, Any]:
+    return {"stores": list_stores(ctx)}
+
+
+def list_stores(ctx: RequestContext) -> list[dict[str, Any]]:
+    here = store_of(ctx.cloud)
+    return [{"id": name} | ({"default": "true"} if name == here.default else {}) for name in here.names()]
+
+
+@routes.get("/v2/info/stores/detail")
+async def stores_detail(ctx: RequestContext) -> dict[str, Any]:
+    ctx.require(SERVICE.name, "stores_info_detail")
+    here = store_of(ctx.cloud)
+    detail = [store | {"type": "file", "weight": 0, "properties": {"data_dir": here.where(store["id"])}} for store in list_stores(ctx)]
+    return {"stores": detail}
 
 
 @routes.get("/v2/info/usage")

@@ -12,7 +12,8 @@ from moln.image.api.faults import SERVICE
 from moln.image.api.views import image_view, member_view
 from moln.image.model.images import MEMBER_STATUSES
 from moln.image.ops import images as ops
-from moln.image.ops import members
+from moln.image.ops import imports, members
+from moln.image.ops.data import store_of
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Params, Reply, Routes
@@ -23,8 +24,11 @@ routes = Routes(SERVICE)
 @routes.post("/v2/images", status=201)
 async def create_image(ctx: RequestContext, body: dict) -> Reply:  # type: ignore[type-arg]
     image = await ops.create(ctx, to_spec(body))
-    location = f"{ctx.settings.public_url}{SERVICE.prefix}/v2/images/{image.id}"
-    return Reply(image_view(image), headers={"Location": location})
+    headers = {"Location": f"{ctx.settings.public_url}{SERVICE.prefix}/v2/images/{image.id}"}
+    if methods := imports.methods(ctx):
+        headers["OpenStack-image-import-methods"] = ",".join(methods)
+    headers["OpenStack-image-store-ids"] = ",".join(store_of(ctx.cloud).names())
+    return Reply(image_view(image), headers=headers)
 
 
 @routes.get("/v2/images")
@@ -48,13 +52,6 @@ async def list_images(ctx: RequestContext, query: Params) -> dict[str, Any]:
 @routes.get("/v2/images/{image_id}")
 async def show_image(ctx: RequestContext, image_id: str) -> dict[str, Any]:
     return image_view(await ops.show(ctx, image_id))
-
-
-@routes.get("/v2/images/{image_id}/tasks")
-async def list_tasks(ctx: RequestContext, image_id: str) -> dict[str, Any]:
-    """Glance's tasks are imports, which are not there: no image has ever had one."""
-    await ops.show(ctx, image_id)
-    return {"tasks": []}
 
 
 @routes.patch("/v2/images/{image_id}")

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from moln.image.model.images import CONTAINER_FORMATS, DISK_FORMATS, MEMBER_STATUSES, VISIBILITIES
+from moln.image.model.tasks import TaskStatus, TaskType
 from moln.kernel.errors import Invalid
 
 UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
@@ -55,6 +56,7 @@ IMAGE_PROPERTIES: dict[str, Schema] = {
     "self": text("An image self url", fixed=True),
     "file": text("An image file url", fixed=True),
     "schema": text("An image schema url", fixed=True),
+    "stores": text("The stores in which the data lies", fixed=True),
 }  # fmt: skip
 
 IMAGE: Schema = {
@@ -80,6 +82,32 @@ MEMBER: Schema = {
     },
 }
 
+TASK_STUB: Schema = {
+    "name": "task",
+    "properties": {
+        "id": text("An identifier for the task", pattern=UUID),
+        "type": text("The type of task represented by this content", enum=[str(kind) for kind in TaskType]),
+        "status": text("The current status of this task", enum=[str(status) for status in TaskStatus]),
+        "owner": text("The project that the task belongs to"),
+        "expires_at": text("When the task is forgotten", null=True),
+        "created_at": text("When the task was made"),
+        "updated_at": text("When the task last changed"),
+        "self": text("", fixed=True),
+        "schema": text("", fixed=True),
+    },
+}
+TASK: Schema = {
+    "name": "task",
+    "properties": TASK_STUB["properties"] | {
+        "input": {"type": ["null", "object"], "description": "What the task was asked for"},
+        "result": {"type": ["null", "object"], "description": "What came of the task"},
+        "message": text("A word for people, above all on failure"),
+        "image_id": text("The image that the task works on"),
+        "request_id": text("The request that made the task"),
+        "user_id": text("The user who made the task"),
+    },
+}  # fmt: skip
+
 
 def collection(name: str, item: Schema) -> Schema:
     """The schema of a page of them."""
@@ -90,7 +118,7 @@ def collection(name: str, item: Schema) -> Schema:
             "schema": {"type": "string"},
         },
     }
-    if name == "images":
+    if name in ("images", "tasks"):
         found["properties"] |= {"first": {"type": "string"}, "next": {"type": "string"}}
         found["links"] = [
             {"rel": "first", "href": "{first}"},

@@ -1,54 +1,85 @@
-"""Where images' bytes are kept. Data is named by the upload that brought it, never by the image, and never changes."""
+"""Where images' bytes are kept. Data is named by the upload that brought it, never by the image, and never changes.
+
+One ImageStore has all the stores that users know by name: bytes arrive and are judged in one place, then lie in one or several of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
 
 class Stored(Struct, frozen=True):
-    """What an upload turned out to be. size, virtual_size: bytes; bootable: whether a raw base was made for booting."""
+    """What an upload turned out to be. size, virtual_size: bytes; digest: by the algorithm that the upload was begun with;
+    bootable: whether a raw base was made for booting.
+    """
 
     size: int
     virtual_size: int | None
     md5: str
-    sha512: str
+    digest: str
     bootable: bool
 
 
 class Inventory(Struct, frozen=True):
-    """Every name a store holds: finished data, raw bases, and what is still arriving."""
+    """Every name there is: finished data, raw bases, what is still arriving or staged. stores: the data by store."""
 
     data: list[str]
     bases: list[str]
     arriving: list[str]
+    stores: dict[str, list[str]] = {}
 
 
 class Upload(Protocol):
-    """Bytes on their way in. Exactly one of `finish` and `abandon` ends it."""
+    """Bytes on their way in. Exactly one of `finish`, `stage` and `abandon` ends it."""
 
     received: int
 
     async def write(self, chunk: bytes) -> None:
         """Take the next bytes. Raises: TooLarge, Unavailable."""
 
-    async def finish(self, disk_format: str, container_format: str) -> Stored:
-        """Check the content, keep it, make its base. Raises: UnsupportedMedia when it is not what it claims to be."""
+    async def finish(self, disk_format: str, container_format: str, stores: Sequence[str] = ()) -> Stored:
+        """Check the content, keep it in these stores (none named: the default), make its base.
+
+        Raises: UnsupportedMedia when it is not what it claims to be.
+        """
+
+    async def stage(self) -> int:
+        """Leave the bytes for a later `adopt`, unjudged; how many they are."""
 
     async def abandon(self) -> None:
         """Leave nothing behind. Never raises."""
 
 
 class ImageStore(Protocol):
-    """A place for image data. Every verb but `begin` may run twice."""
+    """A place for image data. Every verb but `begin` may run twice. default: the store of what names none.
 
-    async def begin(self, data_id: str, *, most: int) -> Upload:
-        """Start taking bytes; most: bytes that may come."""
+    moving: held by whoever copies data into a store, or judges by the rows what a store should not hold.
+    """
 
-    async def adopt(self, data_id: str, disk_format: str, container_format: str) -> Stored:
-        """Keep what a node left in the incoming folder. Raises: NotFound, UnsupportedMedia."""
+    default: str
+    moving: asyncio.Lock
+
+    async def begin(self, data_id: str, *, most: int, algorithm: str = "sha512") -> Upload:
+        """Start taking bytes; most: bytes that may come; algorithm: of the digest beside md5."""
+
+    async def adopt(self, data_id: str, disk_format: str, container_format: str, stores: Sequence[str] = ()) -> Stored:
+        """Keep what a node left, or was staged, as `finish` does. Raises: NotFound, UnsupportedMedia."""
+
+    async def copy(self, data_id: str, store: str) -> None:
+        """The data lies in this store, too. Raises: NotFound."""
+
+    async def drop(self, data_id: str, store: str) -> None:
+        """The data does not lie in this store (any more)."""
+
+    def names(self) -> list[str]:
+        """Every store there is, the default first."""
+
+    def where(self, store: str) -> str:
+        """What an administrator may be told of a store's place: a folder."""
 
     def read(self, data_id: str, start: int, length: int) -> AsyncIterator[bytes]:
         """The bytes [start, start+length) in pieces. Raises: NotFound."""

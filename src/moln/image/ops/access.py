@@ -35,6 +35,18 @@ async def get_visible(db: Reader, ctx: RequestContext, image_id: str) -> tuple[I
     return image, member
 
 
+async def get_for_service(db: Reader, ctx: RequestContext, image_id: str, rule: str) -> Image:
+    """The image, if the caller may do `rule` to it: a service may, though it belongs to no project. Raises: NotFound, Forbidden."""
+    if ctx.allows(SERVICE, "service_api"):
+        image, member = await store.find(db, image_id), None
+    else:
+        image, member = await get_visible(db, ctx, image_id)
+    if image is None:
+        raise missing(image_id)
+    require(ctx, rule, image, member)
+    return image
+
+
 def require(ctx: RequestContext, rule: str, image: Image, member: Member | None = None) -> None:
     """Raises: Forbidden, in Glance's words."""
     if not ctx.allows(SERVICE, rule, target(image, member.member_id if member else None)):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from msgspec import Struct
 
 from moln.image.drivers.base import ImageStore, Stored
-from moln.image.model.images import HASH_ALGORITHM, Image, ImageStatus
-from moln.image.ops import quotas
+from moln.image.model.images import ARRIVING, HASH_ALGORITHM, Image, ImageStatus
+from moln.image.model.tasks import TaskStatus
+from moln.image.ops import quotas, signatures
 from moln.image.ops.access import get_for
 from moln.image.store import images as store
+from moln.image.store import tasks
 from moln.kernel.cloud import Cloud
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
-from moln.kernel.errors import Conflict, Forbidden, Gone, Invalid, NotFound, OverQuota, UnsupportedMedia
+from moln.kernel.errors import BackendRefused, Conflict, Forbidden, Gone, Invalid, NotFound, OverQuota, UnsupportedMedia
 
 BEAT_S = 10.0  # how often a moving upload says so
 GIB = 1 << 30
@@ -26,16 +31,28 @@ def store_of(cloud: Cloud) -> ImageStore:
     return found
 
 
-async def upload(ctx: RequestContext, image_id: str, data: AsyncIterator[bytes], *, length: int | None = None) -> None:
+def check_stores(cloud: Cloud, stores: Sequence[str]) -> None:
+    """Raises: Invalid, for one that is not there."""
+    known = store_of(cloud).names()
+    for name in stores:
+        if name not in known:
+            raise Invalid(f"Unknown store: {name[:64]}. The stores are {', '.join(known)}.", field="stores")
+
+
+async def upload(
+    ctx: RequestContext, image_id: str, data: AsyncIterator[bytes], *, length: int | None = None, where: str | None = None
+) -> None:
     """Take the image's data: hashed on the way, looked into before it counts. It is `saving` meanwhile.
 
-    length: bytes announced, which the quota is charged for at once; without it, step by step ahead of the bytes.
-    Raises: NotFound, Forbidden, Conflict, Gone (deleted meanwhile), TooLarge, OverQuota, UnsupportedMedia.
+    length: bytes announced, which the quota is charged for at once; without it, step by step ahead of the bytes. where: a store.
+    Raises: NotFound, Forbidden, Conflict, Invalid, Gone (deleted meanwhile), TooLarge, OverQuota, UnsupportedMedia.
     """
+    stores = [where] if where else []
+    check_stores(ctx.cloud, stores)
     data_id = ctx.new_id()
     image = await ctx.db.write(begin_in, ctx, image_id, data_id, length or 0)
     try:
-        await receive(ctx, image, data_id, data)
+        await receive(ctx, image, data, Wish(stores))
     except BaseException:
         await asyncio.shield(ctx.db.write(give_up_in, image_id, data_id, ctx.now_us))
         raise
@@ -43,23 +60,44 @@ async def upload(ctx: RequestContext, image_id: str, data: AsyncIterator[bytes],
 
 async def begin_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str, length: int = 0) -> Image:
     image = await get_for(tx, ctx, image_id, "upload_image")
+    check_formats(image)
+    return await arrive_in(tx, ctx, image, ImageStatus.SAVING, data_id, length)
+
+
+def check_formats(image: Image) -> None:
+    """Raises: Conflict, Invalid."""
     if image.status is not ImageStatus.QUEUED:
         raise Conflict(f"Image status transition from {image.status} to saving is not allowed")
     unset = [name for name in ("disk_format", "container_format") if getattr(image, name) is None]
     if unset:
         raise Invalid(f"Properties {', '.join(unset)} must be set prior to saving data.")
+
+
+async def arrive_in(tx: Transaction, ctx: RequestContext, image: Image, status: ImageStatus, data_id: str, length: int = 0) -> Image:
+    """Bytes are on their way under a new name. Raises: Conflict, OverQuota."""
     now, charged = ctx.now_us, quotas.mib(length)
     await quotas.charge(tx, image.project_id, image_size_total=charged)
-    return await store.save(tx, image, status=ImageStatus.SAVING, data_id=data_id, seen_at=now, charged_mib=charged, updated_at=now)
+    return await store.save(tx, image, status=status, data_id=data_id, seen_at=now, charged_mib=charged, updated_at=now)
 
 
-async def receive(ctx: RequestContext, image: Image, data_id: str, data: AsyncIterator[bytes]) -> None:
+class Wish(Struct, frozen=True):
+    """What is to become of bytes. stores: none is the default; digest: what they must hash to, None is anything; staged: for an import."""
+
+    stores: Sequence[str] = ()
+    algorithm: str = HASH_ALGORITHM
+    digest: str | None = None
+    staged: bool = False
+
+
+async def receive(ctx: RequestContext, image: Image, data: AsyncIterator[bytes], wish: Wish) -> None:
     """Raises: Gone, when the image was deleted; whatever the store says of the data."""
+    data_id = image.data_id or ""
     most = ctx.settings.image.max_size_gib * GIB
-    incoming = await store_of(ctx.cloud).begin(data_id, most=most)
+    incoming = await store_of(ctx.cloud).begin(data_id, most=most, algorithm=wish.algorithm)
     clock = ctx.cloud.clock
     beat = clock.monotonic()
     finish: asyncio.Task[Stored] | None = None
+    keep: asyncio.Task[Image] | None = None
     try:
         charged = image.charged_mib << 20
         async for chunk in data:
@@ -70,19 +108,39 @@ async def receive(ctx: RequestContext, image: Image, data_id: str, data: AsyncIt
             if clock.monotonic() - beat > BEAT_S:
                 beat = clock.monotonic()
                 await still_wanted(ctx, image.id, data_id)
-        finish = asyncio.ensure_future(incoming.finish(image.disk_format or "", image.container_format or ""))
-        while not finish.done():  # a conversion takes a while, and counts as moving
-            await asyncio.wait({finish}, timeout=BEAT_S)
-            if not finish.done():
-                await still_wanted(ctx, image.id, data_id)
+        if wish.staged:
+            keep = asyncio.ensure_future(ctx.db.write(staged_in, ctx, image.id, data_id, await incoming.stage()))
+            await asyncio.shield(keep)
+            return
+        finish = asyncio.ensure_future(incoming.finish(image.disk_format or "", image.container_format or "", wish.stores))
+        await wait_for(ctx, image, finish)
         stored = finish.result()
-        await ctx.db.write(finish_in, ctx, image.id, data_id, stored)
+        if wish.digest not in (None, stored.digest):
+            raise BackendRefused(f"os_hash_value: ({wish.digest}) not matched with actual os_hash_value: ({stored.digest})")
+        await signatures.verify(ctx.cloud, store_of(ctx.cloud), image, stored)
+        keep = asyncio.ensure_future(ctx.db.write(finish_in, ctx, image.id, data_id, stored, wish))
+        await asyncio.shield(keep)
     except BaseException:
         if finish is not None and not finish.done():
             finish.cancel()
             await asyncio.wait({finish})
-        await incoming.abandon()
+        if keep is None or not await kept(keep):
+            await incoming.abandon()
         raise
+
+
+async def kept(keep: asyncio.Task[Image]) -> bool:
+    """Whether the row names the data now: whoever waited for it may have gone at the very moment of its commit."""
+    await asyncio.wait({keep})
+    return not keep.cancelled() and keep.exception() is None
+
+
+async def wait_for(ctx: RequestContext, image: Image, finish: asyncio.Task[Stored]) -> None:
+    """A conversion takes a while, and counts as moving. Raises: Gone."""
+    while not finish.done():
+        await asyncio.wait({finish}, timeout=BEAT_S)
+        if not finish.done():
+            await still_wanted(ctx, image.id, image.data_id or "")
 
 
 async def charge_ahead(ctx: RequestContext, image_id: str, data_id: str, needed_mib: int) -> int:
@@ -97,15 +155,15 @@ async def charge_ahead(ctx: RequestContext, image_id: str, data_id: str, needed_
 
 async def charge_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str, more_mib: int) -> None:
     """Take more of the quota for bytes that are about to come. Raises: Gone, OverQuota."""
-    image = await saving(tx, image_id, data_id)
+    image = await arriving(tx, image_id, data_id)
     await quotas.charge(tx, image.project_id, image_size_total=more_mib)
     await store.save(tx, image, charged_mib=image.charged_mib + more_mib, seen_at=ctx.now_us)
 
 
-async def saving(tx: Transaction, image_id: str, data_id: str) -> Image:
+async def arriving(tx: Transaction, image_id: str, data_id: str) -> Image:
     """The image, while this data is still what it waits for. Raises: Gone."""
     image = await store.find(tx, image_id)
-    if image is None or image.data_id != data_id or image.status is not ImageStatus.SAVING:
+    if image is None or image.data_id != data_id or image.status not in ARRIVING:
         raise gone(image_id)
     return image
 
@@ -120,24 +178,56 @@ def gone(image_id: str) -> Gone:
     return Gone(f"Image {image_id} could not be found after upload. The image may have been deleted during the upload.")
 
 
-async def finish_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str, stored: Stored) -> Image:
+async def finish_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str, stored: Stored, wish: Wish | None = None) -> Image:
     """The data is the image's from here on, and charged for what it is. Raises: Gone, OverQuota."""
-    image = await saving(tx, image_id, data_id)
+    wish = wish or Wish()
+    image = await arriving(tx, image_id, data_id)
     charged = quotas.mib(stored.size)
     await quotas.charge(tx, image.project_id, image_size_total=charged - image.charged_mib)
-    return await store.save(
+    stores = list(wish.stores) or [store_of(ctx.cloud).default]
+    image = await store.save(
         tx, image, charged_mib=charged, status=ImageStatus.ACTIVE, size=stored.size, virtual_size=stored.virtual_size, checksum=stored.md5,
-        os_hash_algo=HASH_ALGORITHM, os_hash_value=stored.sha512, bootable=stored.bootable, updated_at=ctx.now_us,
+        os_hash_algo=wish.algorithm, os_hash_value=stored.digest, bootable=stored.bootable, stores=stores, staged=None,
+        updated_at=ctx.now_us,
     )  # fmt: skip
+    return await lies_in(tx, ctx, image, stores)
+
+
+async def lies_in(tx: Transaction, ctx: RequestContext, image: Image, stores: Sequence[str], failed: str | None = None) -> Image:
+    """An import has put the data into these stores (and could not into `failed`); with the last one its task ends."""
+    if image.task_id is None:
+        return image
+    rest = [name for name in (image.importing_to or "").split(",") if name and name not in stores and name != failed]
+    lost = [name for name in [*(image.failed_import or "").split(","), failed] if name]
+    ended = {} if rest else {"task_id": None}
+    if not rest:
+        message = f"The data could not be put into {', '.join(lost)}." if lost else ""
+        await tasks.finish(tx, image.task_id, TaskStatus.SUCCESS, message, {"image_id": image.id}, ctx.now_us)
+    return await store.save(tx, image, importing_to=",".join(rest), failed_import=",".join(lost), **ended)
+
+
+async def staged_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str, size: int) -> Image:
+    """All bytes wait for their import. Raises: Gone, OverQuota."""
+    image = await arriving(tx, image_id, data_id)
+    charged = quotas.mib(size)
+    await quotas.charge(tx, image.project_id, image_size_total=charged - image.charged_mib)
+    return await store.save(tx, image, charged_mib=charged, size=size, staged=size, updated_at=ctx.now_us)
 
 
 async def give_up_in(tx: Transaction, image_id: str, data_id: str, now_us: int) -> None:
     """Back to `queued`, unless the upload came to its end or the image went."""
     image = await store.find(tx, image_id)
-    if image is not None and image.data_id == data_id and image.status is ImageStatus.SAVING:
-        await quotas.charge(tx, image.project_id, image_size_total=-image.charged_mib)
-        await store.save(tx, image, status=ImageStatus.QUEUED, data_id=None, charged_mib=0, updated_at=now_us)
+    if image is not None and image.data_id == data_id and image.status in ARRIVING:
+        await queue_again(tx, image, now_us)
     tx.wake("image-files")
+
+
+async def queue_again(tx: Transaction, image: Image, now_us: int, **changes: Any) -> Image:
+    """Its data will not come; another may."""
+    await quotas.charge(tx, image.project_id, image_size_total=-image.charged_mib)
+    return await store.save(
+        tx, image, status=ImageStatus.QUEUED, data_id=None, charged_mib=0, size=None, staged=None, updated_at=now_us, **changes
+    )
 
 
 async def adopt(ctx: RequestContext, image_id: str) -> Image:

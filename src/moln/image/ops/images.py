@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from moln.image.model.images import MAX_PROPERTIES, MAX_TAGS, Image, ImageStatus, target
-from moln.image.ops import quotas
+from moln.image.ops import protections, quotas
 from moln.image.ops.access import SERVICE, get_for, missing, require
 from moln.image.store import images as store
 from moln.kernel.context import RequestContext
@@ -36,12 +36,18 @@ class ImageSpec(Struct, frozen=True):
 
 async def create(ctx: RequestContext, spec: ImageSpec) -> Image:
     """Record an image without data (`queued`). Raises: Forbidden, Conflict, TooLarge."""
+    authorise(ctx, spec)
+    return protections.shown(ctx, await ctx.db.write(create_in, ctx, spec))
+
+
+def authorise(ctx: RequestContext, spec: ImageSpec) -> None:
+    """Raises: Forbidden, when the caller may make no such image."""
     owner = spec.owner if spec.owner is not None else ctx.project_id
     if not ctx.allows(SERVICE, "add_image", {"project_id": owner, "owner": owner, "visibility": spec.visibility}):
         if spec.owner is not None and spec.owner != ctx.project_id:
             raise Forbidden(f"You are not permitted to create images owned by '{owner}'.")
         raise Forbidden("You are not authorized to complete add_image action.")
-    return await ctx.db.write(create_in, ctx, spec)
+    protections.check_create(ctx, spec.properties)
 
 
 async def create_in(tx: Transaction, ctx: RequestContext, spec: ImageSpec, *, from_node: bool = False) -> Image:
@@ -110,7 +116,7 @@ def check_bounds(properties: dict[str, str], tags: Sequence[str]) -> None:
 
 async def show(ctx: RequestContext, image_id: str) -> Image:
     """Raises: NotFound."""
-    return await get_for(ctx.db, ctx, image_id, "get_image")
+    return protections.shown(ctx, await get_for(ctx.db, ctx, image_id, "get_image"))
 
 
 class Wanted(Struct, frozen=True):
@@ -136,8 +142,11 @@ async def index(ctx: RequestContext, wanted: Wanted, *, sort: Sequence[tuple[str
         where.append(("mine_or_not_community", "eq", ctx.project_id or ""))
     elif wanted.visibility != "all":
         where.append(("visibility", "eq", wanted.visibility))
+    rules = protections.of(ctx)
+    if rules and not all(rules.allows(name, "read", ctx.roles) for name in wanted.properties):
+        return []  # a filter would tell what may not be read
     found = await store.LISTING.page(ctx.db, where, sort=sort, marker=marker, limit=limit)
-    return [i for i in found if ctx.allows(SERVICE, "get_image", target(i, ctx.project_id))]
+    return [protections.shown(ctx, i) for i in found if ctx.allows(SERVICE, "get_image", target(i, ctx.project_id))]
 
 
 class Change(Struct, frozen=True):
@@ -156,7 +165,7 @@ COLUMNS = {
 
 async def update(ctx: RequestContext, image_id: str, changes: list[Change]) -> Image:
     """Apply every change, or none. Raises: NotFound, Forbidden, Conflict, TooLarge."""
-    return await ctx.db.write(update_in, ctx, image_id, changes)
+    return protections.shown(ctx, await ctx.db.write(update_in, ctx, image_id, changes))
 
 
 async def update_in(tx: Transaction, ctx: RequestContext, image_id: str, changes: list[Change]) -> Image:
@@ -175,9 +184,10 @@ async def update_in(tx: Transaction, ctx: RequestContext, image_id: str, changes
 
 
 def apply(ctx: RequestContext, image: Image, change: Change) -> Image:
-    """The image after one change. Raises: Forbidden, Conflict."""
+    """The image after one change. Raises: Forbidden, Conflict; NotFound, for a property that the caller may not see."""
     name = change.name
     if name not in COLUMNS:
+        protections.check_change(ctx, image, name, change.op)
         properties = dict(image.properties)
         if change.op in ("remove", "replace") and name not in properties:
             raise Conflict(f"Property {name} does not exist.")
@@ -214,9 +224,16 @@ async def delete_in(tx: Transaction, ctx: RequestContext, image_id: str) -> None
     image = await get_for(tx, ctx, image_id, "delete_image")
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
+    await forget(tx, image)
+
+
+async def forget(tx: Transaction, image: Image) -> None:
+    """The image goes, what it was charged for is given back, and a task that works on it ends. Raises: Conflict."""
     await store.remove(tx, image)
     await quotas.charge(tx, image.project_id, image_count_total=-1, image_size_total=-image.charged_mib)
     tx.wake("image-files")
+    if image.task_id is not None:
+        tx.wake("image-tasks", image.task_id)
 
 
 async def set_tag(ctx: RequestContext, image_id: str, tag: str, *, present: bool) -> None:

@@ -9,23 +9,42 @@ import sqlalchemy as sa
 from msgspec import Struct
 from msgspec.structs import replace
 
-from moln.image.model.images import MOVES, Image, ImageStatus, labels
+from moln.image.model.images import ARRIVING, MOVES, Image, labels
 from moln.image.store.tables import image_labels, image_members, images
-from moln.kernel.db import Listing, Query, Reader, Transaction, history_of, in_list
+from moln.kernel.db import Listing, Query, Reader, Statement, Transaction, history_of, in_list
 from moln.kernel.errors import Conflict
 
 COLUMNS = [images.c[f] for f in Image.__struct_fields__]
 OLD = history_of(images)
 BY_ID = Query(sa.select(*COLUMNS).where(images.c.id == sa.bindparam("id")), Image)
-SAVING = Query(sa.select(*COLUMNS).where(images.c.status == "saving", images.c.seen_at < sa.bindparam("before")), Image)
+SAVING = Query(  # those that wait for a client's bytes, or a node's
+    sa.select(*COLUMNS).where(
+        sa.or_(images.c.status == "saving", sa.and_(images.c.status == "uploading", images.c.staged.is_(None))),
+        images.c.seen_at < sa.bindparam("before"),
+    ),
+    Image,
+)
 NAMED = Query(sa.select(images.c.data_id).where(in_list(images.c.data_id, "data_ids")), str)
 KEPT = Query(  # an image without data has none to be kept
     sa.select(images.c.data_id)
     .where(sa.or_(images.c.status == "active", images.c.status == "deactivated"), images.c.data_id.is_not(None)),
     str,
 )
+IN_STORES = Query(
+    sa.select(images.c.data_id, images.c.stores, images.c.importing_to)
+    .where(sa.or_(images.c.status == "active", images.c.status == "deactivated"), images.c.data_id.is_not(None)),
+    dict,
+)
 BOOTABLE = Query(sa.select(images.c.data_id).where(images.c.bootable == 1), str)
 ONCE_THERE = Query(sa.select(OLD.c.id).where(OLD.c.id == sa.bindparam("id")).limit(1), str)
+
+
+TOUCH = Statement(
+    sa.update(images)
+    .where(images.c.id == sa.bindparam("id"), images.c.data_id == sa.bindparam("data_id"))
+    .where(sa.or_(*(images.c.status == str(s) for s in sorted(ARRIVING))))
+    .values(seen_at=sa.bindparam("now"))
+)
 
 
 class Use(Struct, frozen=True):
@@ -130,7 +149,7 @@ async def remove(tx: Transaction, image: Image) -> None:
 
 async def touch(tx: Transaction, image_id: str, data_id: str, now_us: int) -> bool:
     """An upload moved; False when it is no longer wanted."""
-    return bool(await tx.update(images, {"seen_at": now_us}, id=image_id, data_id=data_id, status=ImageStatus.SAVING))
+    return bool(await tx.run(TOUCH, id=image_id, data_id=data_id, now=now_us))
 
 
 async def lost(db: Reader, before_us: int) -> list[Image]:

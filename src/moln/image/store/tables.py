@@ -31,6 +31,11 @@ images = table(
     column("bootable", INT),
     column("seen_at", INT),
     column("charged_mib", INT),
+    column("staged", INT, null=True),
+    column("stores"),
+    column("task_id", null=True),
+    column("importing_to", null=True),
+    column("failed_import", null=True),
     column("properties"),
     column("tags"),
     column("generation", INT),
@@ -53,3 +58,45 @@ image_members = table(
     column("updated_at", INT),
     sa.UniqueConstraint("image_id", "member_id"),
 )
+
+image_tasks = table(
+    "image_tasks",
+    column("id", TEXT, unique=True),
+    column("type"),
+    column("status", index=True),
+    column("project_id", null=True, index=True),
+    column("user_id", null=True),
+    column("request_id", null=True),
+    column("image_id", null=True, index=True),
+    column("input"),
+    column("result", null=True),
+    column("message"),
+    column("created_at", INT),
+    column("updated_at", INT),
+    column("expires_at", INT, null=True, index=True),
+)
+
+metadef_namespaces = table(
+    "metadef_namespaces",
+    column("namespace", TEXT, unique=True),
+    column("display_name", null=True),
+    column("description", null=True),
+    column("visibility"),
+    column("protected", INT),
+    column("project_id", null=True),
+    column("created_at", INT),
+    column("updated_at", INT),
+)
+
+metadef_definitions = table(
+    "metadef_definitions",
+    column("namespace", TEXT, sa.ForeignKey("metadef_namespaces.namespace", ondelete="CASCADE", onupdate="CASCADE")),
+    column("what"),
+    column("name"),
+    column("body"),
+    column("created_at", INT),
+    column("updated_at", INT),
+    sa.UniqueConstraint("namespace", "what", "name"),
+)
+
+metadef_resource_types = table("metadef_resource_types", column("name", TEXT, unique=True), column("created_at", INT), column("updated_at", INT))

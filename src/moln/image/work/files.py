@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import Struct
 
 from moln.image.model.images import UPLOAD_LOST_S, Image
@@ -31,6 +32,9 @@ async def sweep(work: Work, _: Sweep) -> None:
     images = store_of(work.cloud)
     for name in await orphans(work.cloud):
         await images.remove(name)
+    async with images.moving:
+        for store_id, name in await misplaced(work.cloud):
+            await images.drop(name, store_id)
     raise Later("nothing is left over", EVERY_S)
 
 
@@ -39,6 +43,13 @@ async def orphans(cloud: Cloud) -> list[str]:
     held = await store_of(cloud).inventory()
     names = {*held.data, *held.bases, *held.arriving}
     return sorted(names - await store.named(cloud.db, sorted(names)))
+
+
+async def misplaced(cloud: Cloud) -> list[tuple[str, str]]:
+    """Stores with data that lies elsewhere by its row: it was taken out of them."""
+    held = await store_of(cloud).inventory()
+    rows = {row["data_id"]: {*msgspec.json.decode(row["stores"]), *(row["importing_to"] or "").split(",")} for row in await cloud.db.all(store.IN_STORES)}
+    return [(store_id, name) for store_id, names in held.stores.items() for name in names if name in rows and store_id not in rows[name]]
 
 
 async def cannot_fail(work: Work, resource: object, reason: str) -> None:
@@ -66,6 +77,13 @@ async def check_files(cloud: Cloud) -> list[Violation]:
         Violation(f"An image's data {name} is missing.", "Restore it from a backup, or delete the image.")
         for name in sorted(kept - set(held.data))
     ]
+    for row in await cloud.db.all(store.IN_STORES):
+        if row["data_id"] in held.data:
+            found += [
+                Violation(f"An image's data {row['data_id']} is missing in the store {name}.", "Take it out of that store and copy it there again.")
+                for name in msgspec.json.decode(row["stores"])
+                if row["data_id"] not in held.stores.get(name, ())
+            ]
     found += [
         Violation(f"An image's raw base {name} is missing.", "Upload the image again under a new id.")
         for name in sorted(bootable - set(held.bases))

@@ -16,7 +16,7 @@ from moln.placement.store.providers import Landscape
 _GROUP = re.compile(r"(resources|required|member_of|in_tree)(.*)")
 
 
-def _known(ctx: RequestContext) -> dict[str, tuple[int, int]]:
+def known(ctx: RequestContext) -> dict[str, tuple[int, int]]:
     suffix = "" if ctx.version < (1, 25) else "([1-9][0-9]*)?" if ctx.version < (1, 33) else "([a-zA-Z0-9_-]{1,64})?"
     return {
         "limit": (1, 16), "group_policy": (1, 25), "root_required": (1, 35), "same_subtree": (1, 36),
@@ -47,7 +47,7 @@ def _groups(ctx: RequestContext, query: Params, subtrees: tuple[frozenset[str], 
     return tuple(groups)
 
 
-def _request(ctx: RequestContext, query: Params) -> Request:
+def to_request(ctx: RequestContext, query: Params) -> Request:
     limit, policy = query.get("limit", [None])[-1], query.get("group_policy", [None])[-1]
     if limit is not None and not re.fullmatch("[1-9][0-9]{0,8}", limit):
         raise Invalid(f"Invalid query string parameters: {limit[:64]!r} does not match '^[1-9][0-9]*$'", field="limit")
@@ -73,8 +73,8 @@ def _request(ctx: RequestContext, query: Params) -> Request:
 
 @routes.get("/allocation_candidates", since="1.10")
 async def list_candidates(ctx: RequestContext, query: Params) -> Reply:
-    check_query(ctx, query, _known(ctx))
-    request = _request(ctx, query)
+    check_query(ctx, query, known(ctx))
+    request = to_request(ctx, query)
     found, land = await ops.find(ctx, request)
     shown = []
     for candidate in found:

@@ -20,6 +20,14 @@ RESOURCES = {str: int}
 ONE = "/resource_providers/{uuid}"
 ERROR = {"errors": [{"status": int, "title": str, "detail": str, "request_id": str, "code?": str}]}
 
+OBSTACLE = {
+    "provider": str, "provider_name": str, "group?": str, "reason": str, "resource_class?": str, "asked?": int, "free?": int, "capacity?": int, "names?": [str],
+}  # fmt: skip
+LACKING = {"root_provider_uuid": str, "name": str, "obstacles": [OBSTACLE]}
+CAPACITY = {"fits": int, "exact": bool, "providers": [{"uuid": str, "name": str, "fits": int}]}
+LOSS = CAPACITY | {"aggregate": str, "lost_providers": int, "lost_usages": RESOURCES, "free": RESOURCES}
+ASKED = ["group_policy", "in_tree", "limit", "member_of", "required", "resources", "resources1", "root_required", "same_subtree"]
+
 ANSWERS: dict[str, Any] = {
     "GET /": {"versions": [{"id": str, "min_version": str, "max_version": str, "status": str, "links": LINKS}]},
     "GET /resource_providers": {"resource_providers": [PROVIDER]},
@@ -45,6 +53,8 @@ ANSWERS: dict[str, Any] = {
     },
     "GET /usages": {"usages": {str: (int, RESOURCES)}},
     "GET /allocation_candidates": {"allocation_requests": [{"allocations": (dict, list)}], "provider_summaries": {str: {"resources": dict}}},
+    "GET /explain": {"candidates": int, "lacking": [LACKING], "smallest_change": (LACKING, None), "most_at_once": (RESOURCES, None)},
+    "GET /capacity": CAPACITY | {"without": [LOSS]},
     "GET /traits": {"traits": [str]},
     "GET /traits/{name}": {204: None},
     "PUT /traits/{name}": {201: None, 204: None},
@@ -59,7 +69,9 @@ BODIES: dict[str, Any] = {
 }
 QUERIES: dict[str, Any] = {
     "GET /resource_providers": ["in_tree", "member_of", "name", "required", "resources", "uuid"],
-    "GET /allocation_candidates": ["group_policy", "in_tree", "limit", "member_of", "required", "resources", "resources1", "root_required", "same_subtree"],
+    "GET /allocation_candidates": ASKED,
+    "GET /explain": ASKED,
+    "GET /capacity": [*ASKED, "without"],
     "GET /traits": ["associated", "name"],
     "GET /usages": ["consumer_type", "project_id", "user_id"],
 }

@@ -16,8 +16,13 @@ async def find(ctx: RequestContext, request: Request) -> tuple[list[Candidate], 
 
 
 async def _find(db: Reader, request: Request) -> tuple[list[Candidate], Landscape]:
+    await check_request(db, request)
+    land = await landscape(db)
+    return candidates(land, request), land
+
+
+async def check_request(db: Reader, request: Request) -> None:
+    """Raises: Invalid, for unknown resource classes and traits."""
     classes = {name for group in request.groups for name in group.resources}
     traits = {t for g in request.groups for want in g.required for t in want} | {t for g in request.groups for t in g.forbidden}
     await check_names(db, classes=classes, traits=traits | request.root_required | request.root_forbidden)
-    land = await landscape(db)
-    return candidates(land, request), land

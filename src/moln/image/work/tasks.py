@@ -1,0 +1,131 @@
+"""Does what tasks are for: brings an import's data, puts it into every store, and forgets tasks long after their end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from moln.image.model.images import HASH_ALGORITHM, Image, ImageStatus
+from moln.image.model.tasks import Task, TaskType
+from moln.image.ops import data, fetching, imports, signatures
+from moln.image.store import images as image_store
+from moln.image.store import tasks as store
+from moln.kernel.context import RequestContext
+from moln.kernel.db import Reader, Transaction
+from moln.kernel.errors import BackendRefused, Failure, NotFound
+from moln.kernel.work import Periodic, Reconciler, Work
+
+AT_MOST_S = 6 * 3600.0  # a download may take so long
+SAID_EVERY = 64 << 20  # bytes between two words about how far it came
+MIB = 1 << 20
+
+
+async def find(db: Reader, now_us: int) -> list[Task]:
+    return await store.unfinished(db)
+
+
+async def settle(work: Work, task: Task) -> None:
+    """Go on where the image's row says that it stands. Raises: BackendRefused and whatever else the data is refused for."""
+    image = await still_its(work, task)
+    if image.status is ImageStatus.IMPORTING:
+        await work.write(store.start, task.id, task.message, work.now_us)
+        await bring(work.ctx, task, image)
+        image = await image_store.find(work.db, image.id) or image
+    if image.task_id == task.id:
+        await spread(work, task, image)
+
+
+async def still_its(work: Work, task: Task) -> Image:
+    """The image, while it waits for this task. Raises: BackendRefused."""
+    image = await image_store.find(work.db, task.image_id or "")
+    if image is None or image.task_id != task.id:
+        raise BackendRefused("The image was deleted.")
+    return image
+
+
+def waiting(image: Image) -> list[str]:
+    """The stores that are still to have the data."""
+    return [name for name in (image.importing_to or "").split(",") if name]
+
+
+def all_must(task: Task) -> bool:
+    """Whether the import fails when one store does."""
+    return bool(task.input.get("import_req", {}).get("all_stores_must_succeed", True))
+
+
+async def bring(ctx: RequestContext, task: Task, image: Image) -> None:
+    """Make the bytes that were staged, or that an address holds, the image's."""
+    stores = waiting(image)
+    first = stores if all_must(task) else stores[:1]
+    if image.staged is not None:
+        here = data.store_of(ctx.cloud)
+        try:
+            stored = await here.adopt(image.data_id or "", image.disk_format or "", image.container_format or "", first)
+        except NotFound:
+            raise BackendRefused("The staged data is lost.") from None
+        await signatures.verify(ctx.cloud, here, image, stored)
+        await ctx.db.write(data.finish_in, ctx, image.id, image.data_id or "", stored, data.Wish(first))
+        return
+    validation = task.input.get("validation_data") or {}
+    wish = data.Wish(first, validation.get("os_hash_algo", HASH_ALGORITHM), validation.get("os_hash_value"))
+    await data.store_of(ctx.cloud).remove(image.data_id or "")  # what an earlier try left
+    fetched = await fetching.web_of(ctx.cloud).open(address(task))
+    async with aclosing(fetched.pieces()) as pieces:
+        await data.receive(ctx, image, telling(ctx, task, pieces, fetched.length), wish)
+
+
+def address(task: Task) -> str:
+    """From where the task fetches."""
+    match task.type:
+        case TaskType.IMPORT:
+            return str(task.input["import_from"])
+        case TaskType.LOCATION_IMPORT:
+            return str(task.input["loc_url"])
+    return str(task.input["import_req"]["method"]["uri"])
+
+
+async def telling(ctx: RequestContext, task: Task, pieces: AsyncIterator[bytes], length: int | None) -> AsyncIterator[bytes]:
+    """The same bytes, and now and then a word in the task about how many they were."""
+    done = told = 0
+    async for piece in pieces:
+        yield piece
+        done += len(piece)
+        if done - told >= SAID_EVERY:
+            told = done
+            of = f" of {length // MIB}" if length else ""
+            await ctx.db.write(store.start, task.id, f"Copied {done // MIB}{of} MiB", ctx.now_us)
+
+
+async def spread(work: Work, task: Task, image: Image) -> None:
+    """Copy the data into the stores that are still to have it. Raises: BackendRefused, when one cannot take it and every one must."""
+    here = data.store_of(work.cloud)
+    for name in waiting(image):
+        failed = None
+        try:
+            async with here.moving:
+                await here.copy(image.data_id or "", name)
+        except Failure as refused:
+            if all_must(task):
+                raise BackendRefused(f"The store {name} could not take the data.", detail=refused.detail or refused.message) from None
+            failed = name
+        await work.write(copied_in, work.ctx, image.id, name, failed)
+
+
+async def copied_in(tx: Transaction, ctx: RequestContext, image_id: str, name: str, failed: str | None) -> None:
+    image = await image_store.find(tx, image_id)
+    if image is not None and image.task_id is not None:
+        if failed is None and name not in image.stores:
+            image = await image_store.save(tx, image, stores=[*image.stores, name], updated_at=ctx.now_us)
+        await data.lies_in(tx, ctx, image, [name] if failed is None else [], failed)
+
+
+async def fail(work: Work, task: Task, reason: str) -> None:
+    await work.write(imports.fail_in, task, reason, work.now_us)
+
+
+async def forget(work: Work) -> None:
+    await work.write(store.forget, work.now_us)
+
+
+IMAGE_TASKS = Reconciler("image-tasks", find=find, settle=settle, fail=fail, at_once=4, at_most_s=AT_MOST_S)
+OLD_TASKS = Periodic("image-tasks-expire", run=forget, every_s=3600.0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from msgspec import field
 from tests import databases
 
@@ -102,13 +104,14 @@ class Someone:
         self.name, self.password = user["name"], "correct horse"
 
 
-@pytest.fixture
-async def keystone(tmp_path: Path, database: str) -> AsyncIterator[Keystone]:
-    settings = Settings(public_url="http://cloud.example:5000")
+@asynccontextmanager
+async def keystone_at(home: Path, **identity_settings: Any) -> AsyncIterator[Keystone]:
+    """Identity alone on a database in `home`, its invariants checked at the end."""
+    settings = Settings(public_url="http://cloud.example:5000", identity=IdentitySettings(**identity_settings))
     clock = SettableClock()
-    db = await databases.opened(tmp_path, clock)
+    db = await databases.opened(home, clock)
     links = InProcessLinks(clock.now_us)
-    cloud = Cloud(settings=settings, db=db, policy=Policy.load(), links=links, home=tmp_path, clock=clock)
+    cloud = Cloud(settings=settings, db=db, policy=Policy.load(), links=links, home=home, clock=clock)
     module = identity.module(settings)
     assert module.setup and module.close
     await module.setup(cloud)
@@ -122,8 +125,26 @@ async def keystone(tmp_path: Path, database: str) -> AsyncIterator[Keystone]:
 
 
 @pytest.fixture
+async def keystone(tmp_path: Path, database: str) -> AsyncIterator[Keystone]:
+    async with keystone_at(tmp_path) as keystone:
+        yield keystone
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Keystone]:
+    """One for all tests of a module, which must not stand in each other's way."""
+    async with keystone_at(tmp_path_factory.mktemp("keystone")) as keystone:
+        yield keystone
+
+
+async def somebody(keystone: Keystone, name: str, project: str, role: str = "member") -> Someone:
+    """A new user with a role on a new project, and a token for it."""
+    user = await keystone.make("user", name=name, password="correct horse")
+    made = await keystone.make("project", name=project)
+    await keystone.grant(user["id"], role, f"projects/{made['id']}")
+    return Someone(user, made, await keystone.token(name, "correct horse", on_project(project)))
+
+
+@pytest.fixture
 async def alice(keystone: Keystone) -> Someone:
-    user = await keystone.make("user", name="alice", password="correct horse")
-    project = await keystone.make("project", name="red")
-    await keystone.grant(user["id"], "member", f"projects/{project['id']}")
-    return Someone(user, project, await keystone.token("alice", "correct horse", on_project("red")))
+    return await somebody(keystone, "alice", "red")

@@ -82,12 +82,17 @@ async def test_keys_of_others_are_neither_listed_nor_moved(keystone: Keystone, a
     assert (await other.post("/v3/credentials", json={"credential": again})).status_code == 409, "another's access key is taken"
 
 
-async def test_no_signature_is_checked_for_anybody(keystone: Keystone) -> None:  # noqa: F811
-    """There is no EC2 or S3 sign-in, so nothing tells whether a signature would be right."""
-    for path in ("/v3/ec2tokens", "/v3/s3tokens", "/v2.0/ec2tokens", "/v3/OS-EC2/tokens"):
-        for client in (keystone.anonymous, keystone.admin):
-            for body in ({"credentials": {"access": "a", "signature": "s"}}, {"ec2Credentials": {"access": "a", "signature": "s"}}, {}):
-                assert (await client.post(path, json=body)).status_code == 404
+async def test_no_signature_is_checked_for_who_is_no_service(keystone: Keystone, alice: Someone) -> None:  # noqa: F811
+    """An oracle for signatures is there for services and administrators alone, whatever is sent."""
+    here = keystone.client(alice.token)
+    made = (await here.post(f"/v3/users/{alice.id}/credentials/OS-EC2", json={"tenant_id": alice.project_id})).json()["credential"]
+    for path in ("/v3/ec2tokens", "/v3/s3tokens"):
+        for access in (made["access"], "unknown"):
+            for body in ({"credentials": {"access": access, "signature": "s"}}, {"ec2Credentials": {"access": access, "signature": "s"}}):
+                assert (await keystone.anonymous.post(path, json=body)).status_code == 401
+                assert (await here.post(path, json=body)).status_code == 403
+    for path in ("/v2.0/ec2tokens", "/v3/OS-EC2/tokens"):
+        assert (await keystone.admin.post(path, json={})).status_code == 404
 
 
 @pytest.mark.parametrize("blob", ["", "[]", "{}", "null", '{"access": ""}', '{"access": 1}', '{"access": {"a": 1}}', '{"access": null}', NESTED,

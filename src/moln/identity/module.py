@@ -5,16 +5,25 @@ from __future__ import annotations
 import time
 
 from moln.identity.api import (  # noqa: F401 (each declares its routes)
+    access_rules,
     application_credentials,
     assignments,
     catalog,
     credentials,
+    domain_configs,
     domains,
+    endpoint_groups,
+    endpoint_policies,
     grants,
     groups,
+    keyed_tokens,
+    limits,
+    oauth1,
     projects,
+    revocations,
     roles,
     tokens,
+    trusts,
     users,
     versions,
 )
@@ -22,7 +31,7 @@ from moln.identity.api.service import at_root, routes
 from moln.identity.ops.bootstrap import bootstrap
 from moln.identity.ops.invariants import INVARIANTS
 from moln.identity.ops.state import State, of
-from moln.identity.ops.tokens import authenticate
+from moln.identity.ops.tokens import authenticate, authenticate_late
 from moln.identity.settings import of as settings_of
 from moln.kernel.cloud import Cloud
 from moln.kernel.config import Settings
@@ -36,6 +45,7 @@ NAME = "identity"
 async def _set_up(cloud: Cloud) -> None:
     cloud.areas[NAME] = State(cloud)
     cloud.authenticate = authenticate
+    cloud.authenticate_late = authenticate_late
     await bootstrap(cloud)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -10,10 +10,34 @@ from moln.kernel.cloud import Cloud
 
 
 class IdentitySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """token_expiration_s: how long a token lives, in seconds. key_rotation_s: how long one key seals tokens, in seconds."""
+    """token_expiration_s: how long a token lives, in seconds. key_rotation_s: how long one key seals tokens, in seconds.
+    expired_window_s: how long a token that has expired is still good beside a service's own, in seconds.
+    receipt_expiration_s: how long a receipt of several methods lives, in seconds.
+    lockout_attempts: wrong passwords in a row that lock a user out; 0: any number. lockout_s: for how long, in seconds.
+    password_expires_days: how long a password lasts; 0: for ever. minimum_password_age_days: how long a user must keep a new one.
+    unique_last_passwords: how many passwords in a row differ, the present one included; 0: none need to.
+    password_regex: what a password must match; empty: anything. password_regex_description: the same in words, for who chose another.
+    change_password_upon_first_use: whether a password that an administrator set has to be changed before anything else.
+    inactive_days: after how many days without a sign-in a user cannot sign in; 0: never.
+    signature_s: how old a request signed with an EC2 key may be, in seconds.
+    limit_model: how limits of projects bind: `flat`, each by its own, or `strict_two_level`, a domain's bounding its projects' together.
+    """
 
     token_expiration_s: Annotated[int, Meta(ge=60, le=7 * 86400)] = 3600
     key_rotation_s: Annotated[int, Meta(ge=3600)] = 7 * 86400
+    expired_window_s: Annotated[int, Meta(ge=0, le=14 * 86400)] = 2 * 86400
+    receipt_expiration_s: Annotated[int, Meta(ge=10, le=3600)] = 300
+    lockout_attempts: Annotated[int, Meta(ge=0)] = 0
+    lockout_s: Annotated[int, Meta(ge=1)] = 1800
+    password_expires_days: Annotated[int, Meta(ge=0)] = 0
+    minimum_password_age_days: Annotated[int, Meta(ge=0)] = 0
+    unique_last_passwords: Annotated[int, Meta(ge=0, le=24)] = 0
+    password_regex: str = ""
+    password_regex_description: str = ""
+    change_password_upon_first_use: bool = False
+    inactive_days: Annotated[int, Meta(ge=0)] = 0
+    signature_s: Annotated[int, Meta(ge=60)] = 900
+    limit_model: Literal["flat", "strict_two_level"] = "flat"
 
 
 def of(cloud: Cloud) -> IdentitySettings:

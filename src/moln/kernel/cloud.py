@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     from moln.kernel.work.claims import Claims
 
 Authenticate = Callable[["Cloud", str], Awaitable[Identity]]
+AuthenticateLate = Callable[["Cloud", str, str], Awaitable[Identity]]
 
 
 async def _nobody(cloud: Cloud, token: str) -> Identity:
+    raise Unauthorized("The request you have made requires authentication.")
+
+
+async def _nobody_late(cloud: Cloud, token: str, service_token: str) -> Identity:
     raise Unauthorized("The request you have made requires authentication.")
 
 
@@ -32,7 +37,8 @@ class Cloud:
     """Made once by app.py and given to everything that runs.
 
     areas: what an area keeps in memory for itself, by its name (a token cache, a host table).
-    authenticate: from a token to who it proves; identity provides it. requests: how many were answered, how, and how fast.
+    authenticate: from a token to who it proves; identity provides it. authenticate_late: the same of a token that has expired, for the
+    service whose own token comes with it. requests: how many were answered, how, and how fast.
     audit: where requests that may change something are written down; None: nowhere. fairness: who may be served.
     tracer: makes spans; None, when nothing is traced. claims: who works on what; None, where there is one controller.
     """
@@ -47,6 +53,7 @@ class Cloud:
         self.clock = clock or Clock()
         self.ids = ids or Ids()
         self.authenticate: Authenticate = _nobody
+        self.authenticate_late: AuthenticateLate = _nobody_late
         self.areas: dict[str, Any] = {}
         self.requests = Requests()
         self.audit: Audit | None = None

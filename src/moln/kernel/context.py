@@ -22,11 +22,20 @@ POLICIES = {
 """Whose rule names an area speaks: an operator's policy files are named so."""
 
 
+class AccessRule(Struct, frozen=True):
+    """A request that an application credential may make. path: may hold * and {name} for a segment, ** for any rest."""
+
+    service: str
+    method: str
+    path: str
+
+
 class Identity(Struct, frozen=True):
     """What a token proves (identity api-ref, "Authentication and token management").
 
     roles: names in lower case, implied ones included. system_scope: "all" or None. audit_id: names the token in logs.
-    expires_at: µs UTC. restricted: it comes from an application credential that may make no further credentials.
+    expires_at: µs UTC. restricted: what it was made of was delegated, and may make no further credentials. access_rules: the only
+    requests that it is good for; None: all. trust_id, application_credential_id, access_token_id: what was delegated.
     """
 
     user_id: str
@@ -41,6 +50,10 @@ class Identity(Struct, frozen=True):
     audit_id: str = ""
     expires_at: int = 0
     restricted: bool = False
+    access_rules: tuple[AccessRule, ...] | None = None
+    trust_id: str | None = None
+    application_credential_id: str | None = None
+    access_token_id: str | None = None
 
 
 _NOBODY = Identity(user_id="", user_domain_id="")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct
 
+from moln.kernel.clock import parse_iso
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Params
 from moln.kernel.http.bodies import explain
@@ -37,23 +38,44 @@ def take(body: dict[str, Any], root: str, shape: type[Struct], id_: str | None =
 
     id_: the id in the path, which an id in the body must repeat. Raises: Invalid.
     """
-    inner = body.get(root)
-    if not isinstance(inner, dict):
-        raise Invalid(f"{root!r} is a required property", field=root)
+    given = inner(body, root)
     if id_ is not None:
-        if not inner:
+        if not given:
             raise Invalid(f"{{}} does not have enough properties ({root})", field=root)
-        if inner.get("id", id_) != id_:
+        if given.get("id", id_) != id_:
             raise Invalid(f"Cannot change {root} ID", field="id")
-    taken = convert(inner, shape, root)
+    taken = convert(given, shape, root)
     known = {field.encode_name: field.name for field in msgspec.structs.fields(shape)}
     values = {name: getattr(taken, name) for name in known.values() if getattr(taken, name) is not UNSET}
-    extra = {key: value for key, value in inner.items() if key not in known and key not in ("id", "links")}
+    extra = {key: value for key, value in given.items() if key not in known and key not in ("id", "links")}
     if extra:
         if len(msgspec.json.encode(extra)) > MAX_EXTRA:
             raise Invalid(f"The {root} holds more than {MAX_EXTRA} bytes of other attributes.", field=root)
         values["extra"] = extra
     return values
+
+
+class RoleRef(Struct):
+    """A role by its id or its name."""
+
+    id: str | None = None
+    name: str | None = None
+
+
+def inner(body: dict[str, Any], root: str) -> dict[str, Any]:
+    """What a body wraps. Raises: Invalid."""
+    found = body.get(root)
+    if not isinstance(found, dict):
+        raise Invalid(f"{root!r} is a required property", field=root)
+    return found
+
+
+def moment(text: str | None, field: str) -> int | None:
+    """A time as µs UTC. Raises: Invalid."""
+    try:
+        return parse_iso(text) if text else None
+    except (ValueError, OverflowError):
+        raise Invalid(f"Invalid input for field {field}: {text!r} is not a time.", field=field) from None
 
 
 def one(query: Params, name: str) -> str | None:

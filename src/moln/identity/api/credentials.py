@@ -114,29 +114,29 @@ class _NewPolicy(Struct):
     blob: str
 
 
-def _policy_view(ctx: RequestContext, of: Policy) -> dict[str, Any]:
+def policy_view(ctx: RequestContext, of: Policy) -> dict[str, Any]:
     return of.extra | {"id": of.id, "type": of.type, "blob": of.blob, "links": {"self": f"{base(ctx)}/policies/{of.id}"}}
 
 
 @routes.get("/v3/policies")
 async def list_policies(ctx: RequestContext, query: Params) -> Any:
     require(ctx, "identity:list_policies")
-    return await views.page(ctx, POLICY_LISTING, "policies", _policy_view, query, views.filters(type=one(query, "type")))
+    return await views.page(ctx, POLICY_LISTING, "policies", policy_view, query, views.filters(type=one(query, "type")))
 
 
 @routes.post("/v3/policies", status=201)
 async def create_policy(ctx: RequestContext, body: dict[str, Any]) -> Any:
-    return {"policy": _policy_view(ctx, await policies.create(ctx, take(body, "policy", _NewPolicy)))}
+    return {"policy": policy_view(ctx, await policies.create(ctx, take(body, "policy", _NewPolicy)))}
 
 
 @routes.get("/v3/policies/{policy_id}")
 async def show_policy(ctx: RequestContext, policy_id: str) -> Any:
-    return {"policy": _policy_view(ctx, await policies.get(ctx, policy_id))}
+    return {"policy": policy_view(ctx, await policies.get(ctx, policy_id))}
 
 
 @routes.patch("/v3/policies/{policy_id}")
 async def update_policy(ctx: RequestContext, policy_id: str, body: dict[str, Any]) -> Any:
-    return {"policy": _policy_view(ctx, await policies.update(ctx, policy_id, take(body, "policy", _Policy, policy_id)))}
+    return {"policy": policy_view(ctx, await policies.update(ctx, policy_id, take(body, "policy", _Policy, policy_id)))}
 
 
 @routes.delete("/v3/policies/{policy_id}")

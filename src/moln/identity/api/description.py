@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from moln.identity.api import application_credentials, catalog, credentials, domains, groups, projects, roles, tokens, users
-from moln.identity.api.tokens import TokenReply
+from moln.identity.api import application_credentials, auth_bodies, catalog, credentials, domains, groups, projects, roles, users
+from moln.identity.api.token_views import TokenReply
 from moln.identity.model.catalog import CatalogEntry
 from moln.kernel.http.openapi import KEYSTONE_FAULT
 from moln.kernel.http.schemas import Described
@@ -19,7 +19,7 @@ VIEWS: dict[str, Any] = {
         "tags": [str], "options": dict, "links": SELF,
     },
     "user": {
-        "id": str, "name": str, "domain_id": str, "enabled": bool, "password_expires_at": None, "options": dict, "default_project_id?": str, "links": SELF,
+        "id": str, "name": str, "domain_id": str, "enabled": bool, "password_expires_at": str | None, "options": dict, "default_project_id?": str, "links": SELF,
     },
     "group": {"id": str, "name": str, "domain_id": str, "description": str | None, "links": SELF},
     "role": {"id": str, "name": str, "domain_id": str | None, "description": str | None, "options": dict, "links": SELF},
@@ -123,7 +123,7 @@ ANSWERS: dict[str, Any] = {
 }
 HEADERS = {f"{method} /v3/auth/tokens": ["X-Subject-Token"] for method in ("GET", "HEAD", "DELETE")}
 BODIES: dict[str, Any] = {
-    "POST /v3/auth/tokens": {"auth": tokens._Auth},
+    "POST /v3/auth/tokens": {"auth": auth_bodies.Auth},
     "POST /v3/users/{user_id}/password": {"user": users._PasswordChange},
     f"POST {PROGRAMS}": {"application_credential": application_credentials._New},
     f"POST {EC2S}": credentials._NewEc2,

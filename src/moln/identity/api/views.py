@@ -10,6 +10,7 @@ from moln.identity.model.catalog import Endpoint, Region, Service
 from moln.identity.model.projects import Project
 from moln.identity.model.roles import Role
 from moln.identity.model.users import Group, User
+from moln.kernel.clock import iso_micro
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Listing
 from moln.kernel.http import Paging, Params, next_link
@@ -52,7 +53,7 @@ def user(ctx: RequestContext, of: User) -> View:
         "name": of.name,
         "domain_id": of.domain_id,
         "enabled": of.enabled,
-        "password_expires_at": None,
+        "password_expires_at": iso_micro(of.expires_at) if of.expires_at is not None else None,
         "options": of.options,
         "links": _self(ctx, "users", of.id),
     }

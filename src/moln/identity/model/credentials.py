@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-EC2 = "ec2"
+EC2, TOTP = "ec2", "totp"
 MAX_BLOB = 64 << 10  # characters
 
 
@@ -24,7 +24,8 @@ class Credential(Struct, frozen=True):
 class ApplicationCredential(Struct, frozen=True):
     """A user's roles on one project, or some of them, for a program that need not know the password.
 
-    roles: ids. expires_at: µs UTC. unrestricted: tokens of it may make further credentials.
+    roles: ids. expires_at: µs UTC. unrestricted: tokens of it may make further credentials. access_rules: ids of the only requests that
+    its tokens are good for; None: all.
     """
 
     id: str
@@ -35,6 +36,17 @@ class ApplicationCredential(Struct, frozen=True):
     roles: list[str] = []
     expires_at: int | None = None
     unrestricted: bool = False
+    access_rules: list[str] | None = None
+
+
+class KeptRule(Struct, frozen=True):
+    """A user's access rule: a request that their application credentials may be bound to. path: may hold *, ** and {name}."""
+
+    id: str
+    user_id: str
+    service: str
+    method: str
+    path: str
 
 
 class Policy(Struct, frozen=True):

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from moln.identity.model.credentials import ApplicationCredential
+from moln.identity.model.credentials import ApplicationCredential, KeptRule
+from moln.identity.model.oauth1 import AccessToken
+from moln.identity.model.trusts import Trust
 from moln.kernel.context import Identity
 
-METHODS = ("password", "token", "application_credential")
+METHODS = ("password", "token", "application_credential", "totp", "oauth1", "mapped", "ec2credential")  # new ones at the end
 _VERSION = 1
 UNSCOPED, PROJECT, DOMAIN, SYSTEM_SCOPE = range(4)
 
@@ -24,11 +26,20 @@ class Scope(Struct, frozen=True):
     system: bool = False
 
 
+class Federated(Struct, frozen=True, array_like=True):
+    """Where a federated user comes from, and the groups that they are in for the life of the token."""
+
+    idp_id: str
+    protocol_id: str
+    group_ids: tuple[str, ...] = ()
+
+
 class Payload(Struct, frozen=True):
     """Everything that a token carries; names and roles are looked up when it is opened.
 
     issued_at, expires_at: µs UTC. audit_ids: the token's own, then that of the first of its chain.
-    application_credential_id: the credential that it came from, which bounds its roles.
+    application_credential_id, trust_id, access_token_id: what it came from, which bounds its roles.
+    federated: the identity provider, the protocol and the groups that a mapping gave.
     """
 
     user_id: str
@@ -38,6 +49,14 @@ class Payload(Struct, frozen=True):
     expires_at: int
     audit_ids: tuple[str, ...]
     application_credential_id: str | None = None
+    trust_id: str | None = None
+    access_token_id: str | None = None
+    federated: Federated | None = None
+
+    @property
+    def lent(self) -> bool:
+        """Whether it was delegated in a way that leads to no other token."""
+        return self.trust_id is not None or self.access_token_id is not None or "ec2credential" in self.methods
 
 
 class _Wire(Struct, array_like=True):
@@ -50,6 +69,9 @@ class _Wire(Struct, array_like=True):
     expires_at: int
     audit_ids: list[bytes]
     application_credential: Any = None  # bytes, str or None
+    trust: Any = None  # so are these
+    access_token: Any = None
+    federated: Federated | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -68,7 +90,8 @@ def pack(payload: Payload) -> bytes:
     audit_ids = [base64.urlsafe_b64decode(audit_id + "==") for audit_id in payload.audit_ids]
     return _encode(
         _Wire(_VERSION, _short(payload.user_id), methods, kind, target and _short(target), payload.issued_at,
-              payload.expires_at, audit_ids, payload.application_credential_id and _short(payload.application_credential_id))
+              payload.expires_at, audit_ids, _maybe(payload.application_credential_id),
+              _maybe(payload.trust_id), _maybe(payload.access_token_id), payload.federated)
     )  # fmt: skip
 
 
@@ -90,7 +113,38 @@ def unpack(raw: bytes) -> Payload:
         expires_at=wire.expires_at,
         audit_ids=tuple(audit_id(raw_id) for raw_id in wire.audit_ids),
         application_credential_id=None if wire.application_credential is None else _long(wire.application_credential),
+        trust_id=None if wire.trust is None else _long(wire.trust),
+        access_token_id=None if wire.access_token is None else _long(wire.access_token),
+        federated=wire.federated,
     )  # fmt: skip
+
+
+_RECEIPT = 101  # a version that no token has
+_receipt_decoder = msgspec.msgpack.Decoder(tuple[int, str, tuple[str, ...], int, int])
+
+
+class Receipt(Struct, frozen=True):
+    """What somebody has proved already, when their rules ask for more. issued_at, expires_at: µs UTC."""
+
+    user_id: str
+    methods: tuple[str, ...]
+    issued_at: int
+    expires_at: int
+
+
+def pack_receipt(receipt: Receipt) -> bytes:
+    return _encode((_RECEIPT, receipt.user_id, receipt.methods, receipt.issued_at, receipt.expires_at))
+
+
+def unpack_receipt(raw: bytes) -> Receipt:
+    """Raises: ValueError, when it is not what pack_receipt made."""
+    try:
+        version, *rest = _receipt_decoder.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise ValueError("no receipt of ours") from error
+    if version != _RECEIPT:
+        raise ValueError("no receipt of ours")
+    return Receipt(*rest)
 
 
 def audit_id(raw: bytes) -> str:
@@ -107,6 +161,10 @@ def _short(id_: str) -> Any:
     return raw if len(raw) == 16 and raw.hex() == id_ else id_
 
 
+def _maybe(id_: str | None) -> Any:
+    return None if id_ is None else _short(id_)
+
+
 def _long(id_: bytes | str) -> str:
     return id_.hex() if isinstance(id_, bytes) else id_
 
@@ -119,7 +177,10 @@ class Ref(Struct, frozen=True):
 
 
 class OpenToken(Struct):
-    """A token opened and found good: what it says now. rendered: its views, by whether they hold the catalogue."""
+    """A token opened and found good: what it says now. rendered: its views, by whether they hold the catalogue.
+
+    users: whose changes concern it. access_rules: of its application credential, with their ids.
+    """
 
     payload: Payload
     identity: Identity
@@ -130,4 +191,9 @@ class OpenToken(Struct):
     domain: Ref | None
     roles: tuple[Ref, ...]
     application_credential: ApplicationCredential | None = None
+    access_rules: tuple[KeptRule, ...] | None = None
+    trust: Trust | None = None
+    access_token: AccessToken | None = None
+    users: tuple[str, ...] = ()
+    password_expires_at: int | None = None
     rendered: dict[bool, Any] = {}

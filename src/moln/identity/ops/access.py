@@ -20,9 +20,19 @@ def require(ctx: RequestContext, rule: str, *, path: dict[str, Any] | None = Non
 
 
 def refuse_delegated(ctx: RequestContext) -> None:
-    """A token of a restricted application credential makes and changes no credentials (OSSA-2020-004). Raises: Forbidden."""
+    """A token of a restricted application credential, of OAuth or of an EC2 key makes and changes no credentials (OSSA-2020-004).
+
+    Raises: Forbidden.
+    """
     if ctx.who is not None and ctx.who.restricted:
-        raise Forbidden("Could not complete the request: the application credential is restricted and cannot manage credentials.")
+        raise Forbidden("Could not complete the request: what the token comes from is restricted and cannot manage credentials.")
+
+
+def refuse_lent(ctx: RequestContext) -> None:
+    """A token that somebody lent (a trust, OAuth) or that was made of keys does not manage what lends. Raises: Forbidden."""
+    refuse_delegated(ctx)
+    if ctx.who is not None and (ctx.who.trust_id or ctx.who.access_token_id):
+        raise Forbidden("Could not complete the request: the token is another's to use, and cannot manage credentials.")
 
 
 def missing(kind: str, name: str) -> NotFound:

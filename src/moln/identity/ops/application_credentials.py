@@ -6,10 +6,13 @@ import secrets
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from moln.identity.model.credentials import ApplicationCredential
+from moln.identity.model.credentials import ApplicationCredential, KeptRule
 from moln.identity.model.roles import Role
-from moln.identity.ops.access import missing, refuse_delegated, require
+from moln.identity.ops import access_rules
+from moln.identity.ops.access import missing, refuse_lent, require
+from moln.identity.ops.access_rules import AskedRule
 from moln.identity.ops.state import of, people_changed
 from moln.identity.store import credentials as store
 from moln.identity.store import users as user_store
@@ -50,13 +53,14 @@ async def of_user(ctx: RequestContext, user_id: str, name: str | None) -> list[A
 
 
 async def create(ctx: RequestContext, user_id: str, values: dict[str, Any], asked: list[tuple[str | None, str | None]] | None,
-                 secret: str | None) -> tuple[ApplicationCredential, str]:  # fmt: skip
+                 secret: str | None, rules: list[AskedRule] | None = None) -> tuple[ApplicationCredential, str]:  # fmt: skip
     """The credential and its secret, which is told only now. asked: roles by id or name; None: all that the token has.
+    rules: the only requests that it is for; None: those of the token that makes it, or all.
 
-    Raises: Forbidden, Invalid, Conflict.
+    Raises: Forbidden, Invalid, NotFound, Conflict.
     """
     require(ctx, "identity:create_application_credential", path={"user_id": user_id})
-    refuse_delegated(ctx)
+    refuse_lent(ctx)
     if ctx.project_id is None:
         raise Forbidden("An application credential is made with a token of the project that it is for.")
     if values.get("expires_at") is not None and values["expires_at"] <= ctx.now_us:
@@ -67,9 +71,10 @@ async def create(ctx: RequestContext, user_id: str, values: dict[str, Any], aske
     made = ApplicationCredential(
         id=ctx.cloud.ids.hex(), user_id=user_id, project_id=ctx.project_id, roles=sorted({role.id for role in chosen}), **values
     )
+    kept = await access_rules.settle(ctx, user_id, rules)
     secret = secret or secrets.token_urlsafe(SECRET_BYTES)
     hashed = await of(ctx.cloud).passwords.hash(secret)
-    await ctx.db.write(create_in, made, hashed)
+    made = await ctx.db.write(create_in, made, hashed, kept)
     return made, secret
 
 
@@ -81,22 +86,25 @@ def _chosen(mine: dict[str, Role], id_: str | None, name: str | None) -> Role:
     raise Invalid(f"Could not create an application credential with the role {id_ or name}: you do not have it here.", field="roles")
 
 
-async def create_in(tx: Transaction, made: ApplicationCredential, hashed: str) -> None:
+async def create_in(tx: Transaction, made: ApplicationCredential, hashed: str, rules: tuple[KeptRule, ...] | None = None) -> ApplicationCredential:
     """Raises: NotFound, Conflict."""
     if not await hold(tx, USERS, made.user_id):
         raise missing("user", made.user_id)
     if not await hold(tx, PROJECTS, made.project_id):
         raise missing("project", made.project_id)
+    if rules is not None:
+        made = replace(made, access_rules=await access_rules.keep_in(tx, rules))
     try:
         await tx.insert(APPLICATION_CREDENTIALS, msgspec.structs.asdict(made) | {"secret_hash": hashed})
     except Duplicate:
         raise Conflict(f"Conflict occurred attempting to store application_credential - Duplicate entry found with name {made.name}.") from None
+    return made
 
 
 async def delete(ctx: RequestContext, user_id: str, credential_id: str) -> None:
     """Its tokens are void, too. Raises: Forbidden, NotFound."""
     await get(ctx, user_id, credential_id, "delete")
-    refuse_delegated(ctx)
+    refuse_lent(ctx)
     await ctx.db.write(_delete_in, user_id, credential_id)
 
 

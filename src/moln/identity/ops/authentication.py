@@ -1,155 +1,169 @@
-"""From what somebody shows to a token: the methods, then the scope."""
+"""From what somebody shows to a token: the methods, whether they are enough, then the scope."""
 
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from moln.identity.model.credentials import ApplicationCredential
-from moln.identity.model.projects import Project
-from moln.identity.model.tokens import OpenToken, Payload, Scope
+from moln.identity import settings
+from moln.identity.model.oauth1 import AccessToken
+from moln.identity.model.tokens import Federated, OpenToken, Receipt, Scope, pack_receipt, unpack_receipt
 from moln.identity.model.users import User
-from moln.identity.ops import tokens
+from moln.identity.ops import proving, tokens
 from moln.identity.ops.access import lacking
+from moln.identity.ops.examining import active_user
+from moln.identity.ops.proving import Named, ProgramShown, find_domain
 from moln.identity.ops.state import of
-from moln.identity.ops.tokens import unauthorized
-from moln.identity.store import credentials
+from moln.identity.ops.tokens import Grounds, unauthorized
+from moln.identity.store import credentials, trusts
 from moln.identity.store import projects as project_store
-from moln.identity.store import users as user_store
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader
-from moln.kernel.errors import Unauthorized
-
-
-class Named(Struct, frozen=True):
-    """Something by its id, or by its name and that of its domain."""
-
-    id: str | None = None
-    name: str | None = None
-    domain: Named | None = None
+from moln.kernel.errors import Forbidden, Unauthorized
 
 
 class Wanted(Struct, frozen=True):
-    """The scope asked for; none of them: the user's default project, where they have one."""
+    """The scope asked for; none of them: the user's default project, where they have one. trust: its id."""
 
     project: Named | None = None
     domain: Named | None = None
     system: bool = False
     unscoped: bool = False
+    trust: str | None = None
 
 
-class ProgramShown(Struct, frozen=True):
-    """An application credential and its secret: by its id, or by its name and its user."""
+class UserShown(Struct, frozen=True):
+    """A user, and the password or passcode that should be theirs."""
 
+    user: Named
     secret: str
-    id: str | None = None
-    name: str | None = None
-    user: Named | None = None
 
 
 class Shown(Struct, frozen=True):
-    """What proves somebody: a user and password, a token, or both for one user; or an application credential alone."""
+    """What proves somebody, a part a method; all of them must prove one user. receipt: of methods shown before.
 
-    user: Named | None = None
-    password: str = ""
+    access_token: of OAuth, its signature found good. mapped: who an identity provider says it is.
+    """
+
+    password: UserShown | None = None
+    totp: UserShown | None = None
     token: str | None = None
     program: ProgramShown | None = None
+    access_token: AccessToken | None = None
+    mapped: tuple[User, Federated] | None = None
+    receipt: str | None = None
+
+
+class MoreNeeded(Unauthorized):
+    """The user's rules ask for more methods. receipt: what counts as shown with it; text: the same sealed; rules: what would do."""
+
+    def __init__(self, receipt: Receipt, text: str, user: User, rules: list[list[str]]):
+        super().__init__("Additional authentications steps required.")
+        self.receipt, self.text, self.user, self.rules = receipt, text, user, rules
 
 
 async def authenticate(cloud: Cloud, shown: Shown, wanted: Wanted) -> tuple[str, OpenToken]:
-    """A new token. Every attempt with a password costs exactly one hash. Raises: Unauthorized, Invalid."""
-    if shown.program is not None:
-        if wanted != Wanted():
-            raise Unauthorized("Application credentials cannot request a scope.")
-        person, by = await _by_program(cloud, shown.program)
-        return await tokens.issue(cloud, person, ("application_credential",), Scope(project_id=by.project_id), None, by)
-    user: User | None = None
-    parent: Payload | None = None
-    methods: tuple[str, ...] = ()
-    if shown.user is not None:
-        user = await _by_password(cloud, shown.user, shown.password)
-        methods = ("password",)
-    if shown.token is not None:
-        parent = (await tokens.open_token(cloud, shown.token)).payload
-        methods = tuple(sorted({*methods, *parent.methods, "token"}))
-        if user is None:
-            user = await user_store.find(cloud.db, parent.user_id)
-        if user is None or user.id != parent.user_id:
-            raise unauthorized()
-    if user is None:
-        raise unauthorized()
-    scope = await _scope(cloud.db, wanted)
+    """A new token. Every attempt with a password costs exactly one hash. Raises: Unauthorized, MoreNeeded, Invalid, Forbidden."""
+    if (shown.program or shown.access_token) and wanted != Wanted():
+        raise Unauthorized("Application credentials cannot request a scope." if shown.program else "Cannot change what OAuth was granted for.")
+    grounds, bound = await _prove(cloud, shown)
+    grounds = _enough(cloud, grounds, shown.receipt)
+    if bound is not None:
+        return await tokens.issue(cloud, grounds, bound)
+    if wanted.trust is not None:
+        return await _by_trust(cloud, grounds, wanted.trust)
+    parent, scope = grounds.parent, await _scope(cloud.db, wanted)
     if parent is not None and parent.application_credential_id is not None:  # what was delegated leads nowhere else
         if scope is not None and scope != parent.scope:
             raise unauthorized()
-        delegated = await credentials.find_application(cloud.db, parent.application_credential_id)
-        if delegated is None:
+        credential = await credentials.find_application(cloud.db, parent.application_credential_id)
+        if credential is None:
             raise unauthorized()
-        return await tokens.issue(cloud, user, methods, parent.scope, parent, delegated)
+        return await tokens.issue(cloud, replace(grounds, application_credential_id=credential.id, ends_at=credential.expires_at), parent.scope)
     if scope is None:
+        default = grounds.user.default_project_id
         try:
-            if user.default_project_id is not None:
-                return await tokens.issue(cloud, user, methods, Scope(project_id=user.default_project_id), parent)
+            if default is not None:
+                return await tokens.issue(cloud, grounds, Scope(project_id=default))
         except Unauthorized:
             pass  # a default project out of reach is no obstacle: the token is unscoped
         scope = Scope()
-    return await tokens.issue(cloud, user, methods, scope, parent)
+    return await tokens.issue(cloud, grounds, scope)
 
 
-async def _by_password(cloud: Cloud, who: Named, password: str) -> User:
-    """The user whose password it is; as slow and as silent when there is no such user. Raises: Unauthorized, Invalid."""
-    if who.id is None and who.name is None:
-        raise lacking("id or name", "user")
-    if who.id is None and who.domain is None:
-        raise lacking("domain", "user")
-    user = await _find_user(cloud.db, who)
-    hashed = await user_store.password_hash(cloud.db, user.id) if user else None
-    right = await of(cloud).passwords.verify(hashed, password)
-    if user is None or not right:
+async def _prove(cloud: Cloud, shown: Shown) -> tuple[Grounds, Scope | None]:
+    """Whom all that is shown proves, and the only scope that it is good for. Raises: Unauthorized, Invalid, Forbidden."""
+    if shown.program is not None:
+        user, by = await proving.by_program(cloud, shown.program)
+        grounds = Grounds(user, ("application_credential",), application_credential_id=by.id, ends_at=by.expires_at)
+        return grounds, Scope(project_id=by.project_id)
+    if shown.access_token is not None:
+        access = shown.access_token
+        user = await active_user(cloud.db, access.authorizing_user_id)
+        return Grounds(user, ("oauth1",), access_token_id=access.id, ends_at=access.expires_at), Scope(project_id=access.project_id)
+    proved: list[User] = []
+    methods: set[str] = set()
+    if shown.mapped is not None:
+        proved.append(shown.mapped[0])
+        methods.add("mapped")
+    if shown.password is not None:
+        proved.append(await proving.by_password(cloud, shown.password.user, shown.password.secret))
+        methods.add("password")
+    if shown.totp is not None:
+        proved.append(await proving.by_totp(cloud, shown.totp.user, shown.totp.secret))
+        methods.add("totp")
+    parent = None
+    if shown.token is not None:
+        parent = (await tokens.open_token(cloud, shown.token)).payload
+        if parent.lent:
+            raise Forbidden("Using a token that was delegated to create another token. Create a new one of what delegates it instead.")
+        methods |= {*parent.methods, "token"}
+        if not proved:
+            proved.append(await active_user(cloud.db, parent.user_id))
+    if not proved or {user.id for user in proved} | ({parent.user_id} if parent else set()) != {proved[0].id}:
         raise unauthorized()
-    user = await user_store.find(cloud.db, user.id)  # it may have changed during the hash
-    if user is None or not user.enabled or hashed != await user_store.password_hash(cloud.db, user.id):
+    return Grounds(proved[0], tuple(sorted(methods)), parent, federated=shown.mapped[1] if shown.mapped else None), None
+
+
+def _enough(cloud: Cloud, grounds: Grounds, receipt: str | None) -> Grounds:
+    """The grounds with what a receipt says was shown before. A token was asked for all of it already. Raises: Unauthorized, MoreNeeded."""
+    state, now = of(cloud), cloud.clock.now_us()
+    user, methods = grounds.user, set(grounds.methods)
+    if receipt is not None:
+        try:
+            before = unpack_receipt(state.keys.open(receipt))
+        except ValueError:
+            raise unauthorized() from None
+        if before.expires_at <= now or before.user_id != user.id or before.issued_at <= user.tokens_from:
+            raise unauthorized()
+        methods |= set(before.methods)
+    rules = user.rules
+    if rules and grounds.parent is None and not any(set(rule) <= methods for rule in rules):
+        issued = max(now, user.tokens_from + 1)
+        made = Receipt(user.id, tuple(sorted(methods)), issued, now + settings.of(cloud).receipt_expiration_s * 1_000_000)
+        raise MoreNeeded(made, state.keys.seal(pack_receipt(made), now // 1_000_000), user, rules)
+    return replace(grounds, methods=tuple(sorted(methods)))
+
+
+async def _by_trust(cloud: Cloud, grounds: Grounds, trust_id: str) -> tuple[str, OpenToken]:
+    """A token of a trust for its trustee. Raises: Unauthorized, Forbidden."""
+    trust, now = await trusts.find(cloud.db, trust_id), cloud.clock.now_us()
+    if trust is None or (trust.expires_at is not None and trust.expires_at <= now):
         raise unauthorized()
-    domain = await project_store.find_domain(cloud.db, user.domain_id)
-    if domain is None or not domain.enabled:
+    if grounds.parent is not None and grounds.parent.application_credential_id is not None:
         raise unauthorized()
-    return user
-
-
-async def _by_program(cloud: Cloud, shown: ProgramShown) -> tuple[User, ApplicationCredential]:
-    """The user whose credential it is; as slow and as silent when there is none. Raises: Unauthorized, Invalid."""
-    db = cloud.db
-    found: ApplicationCredential | None = None
-    if shown.id is not None:
-        found = await credentials.find_application(db, shown.id)
-    else:
-        if shown.name is None:
-            raise lacking("id or name", "application_credential")
-        who = shown.user or Named()
-        if who.id is None and (who.name is None or who.domain is None):
-            raise lacking("user", "application_credential")
-        owner = await _find_user(db, who)
-        found = await credentials.find_named(db, owner.id, shown.name) if owner else None
-    hashed = await credentials.secret_hash(db, found.id) if found else None
-    right = await of(cloud).passwords.verify(hashed, shown.secret)
-    if found is None or not right or (found.expires_at is not None and found.expires_at <= cloud.clock.now_us()):
-        raise unauthorized()
-    user = await user_store.find(db, found.user_id)
-    if user is None or not user.enabled:
-        raise unauthorized()
-    return user, found
-
-
-async def _find_user(db: Reader, who: Named) -> User | None:
-    if who.id is not None:
-        return await user_store.find(db, who.id)
-    domain = await _find_domain(db, who.domain or Named())
-    return await user_store.find_named(db, who.name or "", domain.id) if domain else None
-
-
-async def _find_domain(db: Reader, which: Named) -> Project | None:
-    if which.id is not None:
-        return await project_store.find_domain(db, which.id)
-    return await project_store.find_domain_named(db, which.name or "")
+    if grounds.user.id != trust.trustee_user_id:
+        raise Forbidden("User is not a trustee.")
+    if trust.remaining_uses == 0:
+        raise Forbidden(f"No remaining uses for trust: {trust.id}")
+    user = grounds.user
+    if trust.impersonation:
+        user = await active_user(cloud.db, trust.trustor_user_id)
+    lent = replace(grounds, user=user, trust_id=trust.id, ends_at=trust.expires_at, federated=None)
+    token, opened = await tokens.issue(cloud, lent, Scope(project_id=trust.project_id))
+    if trust.remaining_uses is not None and not await cloud.db.write(trusts.use, trust.id):
+        raise Forbidden(f"No remaining uses for trust: {trust.id}")
+    return token, opened
 
 
 async def _scope(db: Reader, wanted: Wanted) -> Scope | None:
@@ -159,7 +173,7 @@ async def _scope(db: Reader, wanted: Wanted) -> Scope | None:
     if wanted.unscoped:
         return Scope()
     if wanted.domain is not None:
-        domain = await _find_domain(db, wanted.domain)
+        domain = await find_domain(db, wanted.domain)
         if domain is None:
             raise unauthorized()
         return Scope(domain_id=domain.id)
@@ -169,7 +183,7 @@ async def _scope(db: Reader, wanted: Wanted) -> Scope | None:
         return Scope(project_id=wanted.project.id)
     if wanted.project.domain is None:
         raise lacking("domain", "project")
-    domain = await _find_domain(db, wanted.project.domain)
+    domain = await find_domain(db, wanted.project.domain)
     project = await project_store.find_named(db, wanted.project.name or "", domain.id) if domain else None
     if project is None:
         raise unauthorized()

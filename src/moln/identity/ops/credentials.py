@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from moln.identity.model.credentials import EC2, MAX_BLOB, Credential
-from moln.identity.ops.access import missing, refuse_delegated, require
+from moln.identity.ops.access import missing, refuse_delegated, refuse_lent, require
 from moln.identity.ops.state import of
 from moln.identity.store import credentials as store
 from moln.identity.store import projects as project_store
@@ -57,11 +57,16 @@ async def visible(ctx: RequestContext, user_id: str | None, type_: str | None) -
 
 async def create(ctx: RequestContext, values: dict[str, Any]) -> Credential:
     """values: type, blob, user_id, project_id, extra. Raises: Forbidden, Invalid, NotFound, Conflict."""
-    refuse_delegated(ctx)
+    refuse_lent(ctx)
     values = {"user_id": ctx.user_id or ""} | values
     text = values.pop("blob")
     if values["type"] == EC2:
-        id_ = ec2_id(str(keys_of(text)["access"]))
+        keys = keys_of(text)
+        id_ = ec2_id(str(keys["access"]))
+        lent = _lent(ctx)
+        if any(keys.get(name) not in (None, lent[name]) for name in LENT):
+            raise Invalid("What lends a key follows from the token that it is made with.", field="blob")
+        text = json.dumps(keys | lent) if any(lent.values()) else text
         if values.get("project_id") is None:
             raise Invalid("An ec2 credential needs a project_id.", field="project_id")
     else:
@@ -70,6 +75,17 @@ async def create(ctx: RequestContext, values: dict[str, Any]) -> Credential:
     require(ctx, "identity:create_credential", credential=made)
     await ctx.db.write(create_in, made)
     return made
+
+
+LENT = ("trust_id", "app_cred_id", "access_token_id")
+
+
+def _lent(ctx: RequestContext) -> dict[str, str | None]:
+    """What lends the token that makes a key: the key is good for no more (OSSA-2020-004)."""
+    who = ctx.who
+    if who is None:
+        return dict.fromkeys(LENT)
+    return {"trust_id": who.trust_id, "app_cred_id": who.application_credential_id, "access_token_id": who.access_token_id}
 
 
 def keys_of(text: str) -> dict[str, Any]:
@@ -101,7 +117,7 @@ async def create_in(tx: Transaction, made: Credential) -> None:
 
 async def update(ctx: RequestContext, credential_id: str, values: dict[str, Any]) -> Credential:
     """Whose it is, where and of what type it is stays. Raises: Forbidden, NotFound, Invalid."""
-    refuse_delegated(ctx)
+    refuse_lent(ctx)
     old = await get(ctx, credential_id, "identity:update_credential")
     for name in ("type", "user_id", "project_id"):
         if name in values and values.pop(name) != getattr(old, name):
@@ -109,12 +125,21 @@ async def update(ctx: RequestContext, credential_id: str, values: dict[str, Any]
     if "blob" in values:
         text = values.pop("blob")
         if old.type == EC2:
-            keys_of(text)
+            text = _same_key(ctx, old, text)
         values["sealed"] = seal(ctx, text)
     if "extra" in values:
         values["extra"] = old.extra | values["extra"]
     await ctx.db.write(_update_in, credential_id, values)
     return replace(old, **values)
+
+
+def _same_key(ctx: RequestContext, old: Credential, text: str) -> str:
+    """The new blob of a key, which stays lent by what lent it. Raises: Invalid."""
+    new, kept = keys_of(text), json.loads(blob(ctx.cloud, old))
+    for name in LENT:
+        if name in new and new[name] != kept.get(name):
+            raise Invalid(f"{name} of a key cannot be changed.", field="blob")
+    return json.dumps(new | {name: kept[name] for name in LENT if name in kept}) if any(name in kept for name in LENT) else text
 
 
 async def _update_in(tx: Transaction, credential_id: str, values: dict[str, Any]) -> None:
@@ -124,7 +149,7 @@ async def _update_in(tx: Transaction, credential_id: str, values: dict[str, Any]
 
 async def delete(ctx: RequestContext, credential_id: str, rule: str = "identity:delete_credential") -> None:
     """Raises: Forbidden, NotFound."""
-    refuse_delegated(ctx)
+    refuse_lent(ctx)
     await get(ctx, credential_id, rule)
     await ctx.db.write(_delete_in, credential_id)
 
@@ -145,7 +170,7 @@ async def create_ec2(ctx: RequestContext, user_id: str, project_id: str) -> Cred
     if not ctx.is_admin and project_id != ctx.project_id:
         raise Forbidden("A key pair is made for the project that the token is for.")
     access, secret = ctx.cloud.ids.hex(), ctx.cloud.ids.hex()
-    text = json.dumps({"access": access, "secret": secret, "trust_id": None})
+    text = json.dumps({"access": access, "secret": secret} | _lent(ctx))
     made = Credential(ec2_id(access), EC2, user_id, seal(ctx, text), project_id)
     await ctx.db.write(create_in, made)
     return made
@@ -172,6 +197,6 @@ async def list_ec2(ctx: RequestContext, user_id: str) -> list[Credential]:
 
 async def delete_ec2(ctx: RequestContext, user_id: str, access: str) -> None:
     """Raises: Forbidden, NotFound."""
-    refuse_delegated(ctx)
+    refuse_lent(ctx)
     found = await get_ec2(ctx, user_id, access, "identity:ec2_delete_credential")
     await ctx.db.write(_delete_in, found.id)

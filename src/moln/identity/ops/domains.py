@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from moln.identity.model.projects import Project
-from moln.identity.ops import groups, roles, users
+from moln.identity.ops import domain_configs, groups, roles, users
 from moln.identity.ops.access import immutable, missing, require
 from moln.identity.ops.projects import remove_in
 from moln.identity.ops.state import people_changed
@@ -107,5 +107,6 @@ async def _delete_in(tx: Transaction, domain_id: str) -> None:
         await remove_in(tx, project.id)
     for role in await role_store.in_domain(tx, domain_id):
         await roles.remove_in(tx, role.id)
+    await domain_configs.forget_in(tx, domain_id)
     await remove_in(tx, domain_id)
     people_changed(tx)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from moln.identity.model.credentials import MAX_BLOB, Policy
 from moln.identity.ops.access import missing, require
 from moln.identity.store import credentials as store
+from moln.identity.store import endpoint_policies
 from moln.identity.store.credentials import POLICIES
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
@@ -64,5 +65,6 @@ async def delete(ctx: RequestContext, policy_id: str) -> None:
 
 
 async def _delete_in(tx: Transaction, policy_id: str) -> None:
+    await endpoint_policies.forget(tx, policy_id=policy_id)
     if not await tx.delete(POLICIES, id=policy_id):
         raise missing("policy", policy_id)

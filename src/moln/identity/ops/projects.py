@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from moln.identity.model.projects import MAX_DEPTH, MAX_TAGS, Project
 from moln.identity.ops.access import immutable, missing, require
 from moln.identity.ops.state import people_changed
-from moln.identity.store import credentials
+from moln.identity.store import credentials, endpoint_groups, limits, oauth1, trusts
 from moln.identity.store import projects as store
 from moln.identity.store.holding import hold
 from moln.identity.store.projects import PROJECTS
@@ -156,6 +156,10 @@ async def remove_in(tx: Transaction, project_id: str) -> None:
     """Remove a project with what points at it."""
     await tx.delete(GRANTS, target_id=project_id)
     await credentials.forget_project(tx, project_id)
+    await trusts.forget(tx, "project_id", project_id)
+    await oauth1.forget(tx, project_id=project_id)
+    await endpoint_groups.forget_project(tx, project_id)
+    await limits.forget_project(tx, project_id)
     await tx.update(USERS, {"default_project_id": None}, default_project_id=project_id)
     await tx.delete(PROJECTS, id=project_id)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from moln.identity.model.projects import Project
 from moln.identity.model.roles import SYSTEM, Grant, Role, implied
 from moln.identity.model.tokens import Scope
@@ -12,11 +14,13 @@ from moln.identity.store import roles as role_store
 from moln.kernel.db import Reader
 
 
-async def roles_on(db: Reader, state: State, user_id: str, scope: Scope, project: Project | None) -> list[Role]:
+async def roles_on(
+    db: Reader, state: State, user_id: str, scope: Scope, project: Project | None, groups: Iterable[str] = ()
+) -> list[Role]:
     """A user's roles on a scope: their own and their groups', inherited and implied ones too; domain-specific ones only
-    as what they imply. project: the scope's project, where it has one.
+    as what they imply. project: the scope's project, where it has one. groups: those that a federated token has besides.
     """
-    actors = [user_id, *await group_store.ids_of_user(db, user_id)]
+    actors = [user_id, *await group_store.ids_of_user(db, user_id), *groups]
     above: set[str] = set()
     if scope.project_id is not None and project is not None:
         target, kind = scope.project_id, "project"

@@ -8,9 +8,12 @@ from msgspec.structs import replace
 
 from moln.identity.model.catalog import Endpoint, Region, Service, url_is_sound
 from moln.identity.ops.access import missing, require
+from moln.identity.ops.limits import forget_service_in as forget_limits_in
 from moln.identity.ops.state import catalog_changed
 from moln.identity.store import catalog as store
+from moln.identity.store import endpoint_policies, limits
 from moln.identity.store.catalog import ENDPOINTS, REGIONS, SERVICES
+from moln.identity.store.endpoint_groups import BY_ENDPOINT
 from moln.identity.store.holding import hold
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Duplicate, Transaction
@@ -64,7 +67,10 @@ async def delete_service(ctx: RequestContext, service_id: str) -> None:
 
 async def _delete_service_in(tx: Transaction, service_id: str) -> None:
     await hold(tx, SERVICES, service_id)
-    await tx.delete(ENDPOINTS, service_id=service_id)
+    for endpoint in await store.ENDPOINT_LISTING.page(tx, [("service_id", "eq", service_id)]):
+        await _remove_endpoint_in(tx, endpoint.id)
+    await endpoint_policies.forget(tx, service_id=service_id)
+    await forget_limits_in(tx, service_id)
     await tx.delete(SERVICES, id=service_id)
     catalog_changed(tx)
 
@@ -129,12 +135,20 @@ async def move_in(tx: Transaction, endpoint_id: str, url: str) -> None:
 async def delete_endpoint(ctx: RequestContext, endpoint_id: str) -> None:
     """Raises: Forbidden, NotFound."""
     await get_endpoint(ctx, endpoint_id, "delete")
-    await ctx.db.write(_delete_in, ENDPOINTS, endpoint_id)
+    await ctx.db.write(_delete_endpoint_in, endpoint_id)
 
 
-async def _delete_in(tx: Transaction, table: Any, id_: str) -> None:
-    await tx.delete(table, id=id_)
+async def _delete_endpoint_in(tx: Transaction, endpoint_id: str) -> None:
+    await _remove_endpoint_in(tx, endpoint_id)
     catalog_changed(tx)
+
+
+async def _remove_endpoint_in(tx: Transaction, endpoint_id: str) -> None:
+    """Remove an endpoint from the projects that were given it and from policies, too."""
+    await hold(tx, ENDPOINTS, endpoint_id)
+    await tx.delete(BY_ENDPOINT, endpoint_id=endpoint_id)
+    await endpoint_policies.forget(tx, endpoint_id=endpoint_id)
+    await tx.delete(ENDPOINTS, id=endpoint_id)
 
 
 async def get_region(ctx: RequestContext, region_id: str, verb: str = "get") -> Region:
@@ -202,5 +216,7 @@ async def _delete_region_in(tx: Transaction, region_id: str) -> None:
             raise Forbidden(f"Unable to delete region {region_id} because it or its child regions have associated endpoints.")
         inside += [r.id for r in await store.REGION_LISTING.page(tx, [("parent_region_id", "eq", id_)], limit=1000)]
     for id_ in inside:
+        await endpoint_policies.forget(tx, region_id=id_)
+        await limits.forget_region(tx, id_)
         await tx.delete(REGIONS, id=id_)
     catalog_changed(tx)

@@ -53,15 +53,16 @@ class State:
         while len(self._tokens) >= TOKENS:
             self.forget(next(iter(self._tokens)))
         self._tokens[token] = opened
-        self._of_user.setdefault(opened.payload.user_id, set()).add(token)
+        for user_id in opened.users:
+            self._of_user.setdefault(user_id, set()).add(token)
 
     def forget(self, token: str) -> None:
         opened = self._tokens.pop(token, None)
-        if opened is not None:
-            mine = self._of_user[opened.payload.user_id]
-            mine.discard(token)
-            if not mine:
-                del self._of_user[opened.payload.user_id]
+        for user_id in opened.users if opened is not None else ():
+            theirs = self._of_user[user_id]
+            theirs.discard(token)
+            if not theirs:
+                del self._of_user[user_id]
 
     async def roles(self, db: Reader) -> tuple[dict[str, Role], dict[str, list[str]]]:
         """Every role by id, and what each implies directly."""

@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from moln.identity.model.users import MAX_PASSWORD, User
+from moln.identity import settings
+from moln.identity.model.users import User, option_fault
+from moln.identity.ops import password_rules
 from moln.identity.ops.access import missing, require, taken
 from moln.identity.ops.projects import own_domain
 from moln.identity.ops.state import of, people_changed
 from moln.identity.ops.tokens import unauthorized
-from moln.identity.store import credentials
+from moln.identity.store import credentials, oauth1, trusts
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as store
 from moln.identity.store.groups import MEMBERSHIPS
@@ -37,19 +39,28 @@ async def get(ctx: RequestContext, user_id: str, rule: str = "identity:get_user"
 async def create(ctx: RequestContext, values: dict[str, Any], password: str | None) -> User:
     """values: User's fields; without a domain_id the caller's domain. Raises: Forbidden, Invalid, NotFound, Conflict."""
     values = values | {"domain_id": values.get("domain_id") or own_domain(ctx)}
+    values["options"] = _options({}, values.get("options", {}))
     user = User(id=ctx.cloud.ids.hex(), **values)
     require(ctx, "identity:create_user", user=user)
     hashed = await _hash(ctx, password)
+    if hashed is not None:
+        user = replace(user, **password_rules.times(ctx.cloud, user.options, by_user=False))
     await ctx.db.write(create_in, user, hashed)
     return user
 
 
+def _options(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """What the options become; a None takes one away. Raises: Invalid."""
+    if fault := option_fault(new):
+        raise Invalid(f"Invalid input for field options: {fault}.", field="options")
+    return {name: value for name, value in (old | new).items() if value is not None}
+
+
 async def _hash(ctx: RequestContext, password: str | None) -> str | None:
-    """Raises: Invalid, for a password that is empty or too long."""
+    """Raises: Invalid, for a password that is empty, too long or too weak."""
     if password is None:
         return None
-    if not 0 < len(password) <= MAX_PASSWORD:
-        raise Invalid(f"A password has 1 to {MAX_PASSWORD} characters.", field="password")
+    password_rules.check(ctx.cloud, password)
     return await of(ctx.cloud).passwords.hash(password)
 
 
@@ -72,11 +83,16 @@ async def _check_default_project(tx: Transaction, project_id: str | None) -> Non
 
 async def update(ctx: RequestContext, user_id: str, values: dict[str, Any], password: str | None) -> User:
     """A new password or disabling voids the user's tokens. Raises: Forbidden, NotFound, Invalid, Conflict."""
-    await get(ctx, user_id, "identity:update_user")
-    return await ctx.db.write(_update_in, user_id, values, await _hash(ctx, password), ctx.now_us)
+    old = await get(ctx, user_id, "identity:update_user")
+    hashed = await _hash(ctx, password)
+    if "options" in values:
+        values = values | {"options": _options(old.options, values["options"])}
+    if hashed is not None:
+        values = values | password_rules.times(ctx.cloud, values.get("options", old.options), by_user=False)
+    return await ctx.db.write(_update_in, user_id, values, hashed, ctx.now_us, settings.of(ctx.cloud).unique_last_passwords)
 
 
-async def _update_in(tx: Transaction, user_id: str, values: dict[str, Any], password_hash: str | None, now_us: int) -> User:
+async def _update_in(tx: Transaction, user_id: str, values: dict[str, Any], password_hash: str | None, now_us: int, kept: int) -> User:
     old = await store.find(tx, user_id)
     if old is None:
         raise missing("user", user_id)
@@ -88,6 +104,8 @@ async def _update_in(tx: Transaction, user_id: str, values: dict[str, Any], pass
         values = values | {"tokens_from": now_us}
     await _check_default_project(tx, values.get("default_project_id"))
     columns = values | ({"password_hash": password_hash} if password_hash else {})
+    if password_hash:
+        await password_rules.keep_old_in(tx, user_id, await store.password_hash(tx, user_id), kept)
     if columns:
         try:
             await tx.update(USERS, columns, id=user_id)
@@ -102,16 +120,20 @@ async def change_password(ctx: RequestContext, user_id: str, original: str, new:
     hashed = await store.password_hash(ctx.db, user_id)
     right = await of(ctx.cloud).passwords.verify(hashed, original)
     user = await store.find(ctx.db, user_id)
-    if not right or user is None or not user.enabled:
+    if user is None or not user.enabled or await password_rules.is_kept_out(ctx.cloud, user):
         raise unauthorized()
-    new_hash = await _hash(ctx, new)
-    await ctx.db.write(_change_in, user_id, hashed, new_hash, ctx.now_us)
+    await password_rules.note(ctx.cloud, user, right=right)
+    if not right:
+        raise unauthorized()
+    await password_rules.check_change(ctx.cloud, user, hashed, new)
+    columns = password_rules.times(ctx.cloud, user.options, by_user=True) | {"password_hash": await _hash(ctx, new), "tokens_from": ctx.now_us}
+    await ctx.db.write(_change_in, user_id, hashed, columns, settings.of(ctx.cloud).unique_last_passwords)
 
 
-async def _change_in(tx: Transaction, user_id: str, old_hash: str | None, new_hash: str | None, now_us: int) -> None:
-    changed = await tx.update(USERS, {"password_hash": new_hash, "tokens_from": now_us}, id=user_id, password_hash=old_hash)
-    if not changed:
+async def _change_in(tx: Transaction, user_id: str, old_hash: str | None, columns: dict[str, Any], kept: int) -> None:
+    if not await tx.update(USERS, columns, id=user_id, password_hash=old_hash):
         raise unauthorized()
+    await password_rules.keep_old_in(tx, user_id, old_hash, kept)
     people_changed(tx, user_id)
 
 
@@ -127,5 +149,9 @@ async def remove_in(tx: Transaction, user_id: str) -> None:
     await tx.delete(MEMBERSHIPS, user_id=user_id)
     await tx.delete(GRANTS, actor_id=user_id)
     await credentials.forget_user(tx, user_id)
+    await trusts.forget(tx, "trustor_user_id", user_id)
+    await trusts.forget(tx, "trustee_user_id", user_id)
+    await oauth1.forget(tx, user_id=user_id)
+    await store.forget(tx, user_id)
     await tx.delete(USERS, id=user_id)
     people_changed(tx, user_id)

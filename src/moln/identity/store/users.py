@@ -1,11 +1,12 @@
-"""identity_users: users, with the hash of their password beside them and never in the User."""
+"""identity_users with the hash of their password beside them and never in the User, identity_old_passwords, identity_sign_ins."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from moln.identity.model.users import User
-from moln.kernel.db import INT, TEXT, Listing, Query, Reader, column, table
+from moln.kernel.db import INT, TEXT, Listing, Query, Reader, Statement, Transaction, column, table
 
 USERS = table(
     "identity_users",
@@ -16,17 +17,50 @@ USERS = table(
     column("default_project_id", null=True),
     column("password_hash", null=True),
     column("tokens_from", INT),
+    column("password_set_at", INT, null=True),
+    column("password_expires_at", INT, null=True),
     column("options"),
     column("extra"),
     sa.UniqueConstraint("domain_id", "name"),
 )
-_U = USERS.c
+OLD_PASSWORDS = table("identity_old_passwords", column("user_id", TEXT, index=True), column("password_hash"))
+SIGN_INS = table(
+    "identity_sign_ins",
+    column("user_id", TEXT, unique=True),
+    column("failures", INT),
+    column("failed_at", INT),
+    column("active_at", INT),
+    column("totp_step", INT),
+)
+_U, _O, _S = USERS.c, OLD_PASSWORDS.c, SIGN_INS.c
 _ALL = sa.select(*[c for c in USERS.columns if c.name not in ("rowid", "password_hash")])
 LISTING = Listing(_ALL, User, USERS)
 _GET = Query(_ALL.where(_U.id == sa.bindparam("id")), User)
 _NAMED = Query(_ALL.where(_U.name == sa.bindparam("name"), _U.domain_id == sa.bindparam("domain_id")), User)
 _HASH = Query(sa.select(_U.password_hash).where(_U.id == sa.bindparam("id")), str)
 _IN_DOMAIN = Query(_ALL.where(_U.domain_id == sa.bindparam("id")), User)
+_OLD = Query(
+    sa.select(_O.password_hash).where(_O.user_id == sa.bindparam("id")).order_by(_O.rowid.desc()).limit(sa.bindparam("count", type_=INT)), str
+)
+_STEP = Statement(
+    sa.update(SIGN_INS).where(_S.user_id == sa.bindparam("by_id"), _S.totp_step < sa.bindparam("step")).values(totp_step=sa.bindparam("step"))
+)
+_FAILED = Statement(
+    sa.update(SIGN_INS).where(_S.user_id == sa.bindparam("by_id")).values(failures=_S.failures + 1, failed_at=sa.bindparam("now"))
+)
+
+
+class SignIns(Struct, frozen=True):
+    """How a user has fared. failures: wrong passwords since the last right one. failed_at, active_at: µs UTC."""
+
+    user_id: str
+    failures: int = 0
+    failed_at: int = 0
+    active_at: int = 0
+    totp_step: int = 0
+
+
+_SIGN_INS = Query(sa.select(*[c for c in SIGN_INS.columns if c.name != "rowid"]).where(_S.user_id == sa.bindparam("id")), SignIns)
 
 
 async def find(db: Reader, user_id: str) -> User | None:
@@ -41,5 +75,35 @@ async def password_hash(db: Reader, user_id: str) -> str | None:
     return await db.one(_HASH, id=user_id)
 
 
+async def old_passwords(db: Reader, user_id: str, count: int) -> list[str]:
+    """The newest `count` hashes before the present one, newest first."""
+    return await db.all(_OLD, id=user_id, count=count)
+
+
 async def in_domain(db: Reader, domain_id: str) -> list[User]:
     return await db.all(_IN_DOMAIN, id=domain_id)
+
+
+async def sign_ins(db: Reader, user_id: str) -> SignIns:
+    return await db.one(_SIGN_INS, id=user_id) or SignIns(user_id)
+
+
+async def note_failure(tx: Transaction, user_id: str, now_us: int) -> None:
+    await tx.insert(SIGN_INS, SignIns(user_id), if_absent=True)
+    await tx.run(_FAILED, by_id=user_id, now=now_us)
+
+
+async def note_success(tx: Transaction, user_id: str, now_us: int) -> None:
+    await tx.insert(SIGN_INS, SignIns(user_id), if_absent=True)
+    await tx.update(SIGN_INS, {"failures": 0, "active_at": now_us}, user_id=user_id)
+
+
+async def take_step(tx: Transaction, user_id: str, step: int) -> bool:
+    """Note that a passcode of this step was used; False, when it or a later one was before."""
+    await tx.insert(SIGN_INS, SignIns(user_id), if_absent=True)
+    return bool(await tx.run(_STEP, by_id=user_id, step=step))
+
+
+async def forget(tx: Transaction, user_id: str) -> None:
+    await tx.delete(OLD_PASSWORDS, user_id=user_id)
+    await tx.delete(SIGN_INS, user_id=user_id)

@@ -16,6 +16,7 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.context import RequestContext, Version
 from moln.kernel.errors import Failure
 from moln.kernel.fairness import Place
+from moln.kernel.http.access import authenticate_late, bearer, check_access
 from moln.kernel.http.bodies import decode
 from moln.kernel.http.faults import keystone_body, status_of
 from moln.kernel.http.headers import response_type, security_headers
@@ -76,12 +77,17 @@ class Endpoint:
                 version = versions.asked(headers)
                 who = None
                 token = headers.get(b"x-auth-token")
+                if token is None and b"authorization" in headers:
+                    token = bearer(headers[b"authorization"])
                 if token:
                     try:
                         who = await cloud.authenticate(cloud, token.decode("latin-1"))
                     except errors.Unauthorized:
-                        if not public:
+                        who = await authenticate_late(cloud, token, headers.get(b"x-service-token"))
+                        if who is None and not public:
                             raise
+                    if who is not None and who.access_rules is not None:
+                        await check_access(cloud, self.service, who, req)
                 elif not public:
                     raise errors.Unauthorized("The request you have made requires authentication.")
                 ctx = RequestContext(cloud, request_id, who, version, began + REQUEST_S)

@@ -1,0 +1,123 @@
+"""The methods: what somebody shows, and whom it proves. All refusals are alike, and a password costs one hash whoever it is for."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from moln.identity.model import totp
+from moln.identity.model.credentials import TOTP, ApplicationCredential
+from moln.identity.model.projects import Project
+from moln.identity.model.users import User
+from moln.identity.ops import password_rules
+from moln.identity.ops.access import lacking
+from moln.identity.ops.credentials import blob
+from moln.identity.ops.examining import active_domain, active_user, unauthorized
+from moln.identity.ops.state import of
+from moln.identity.store import credentials
+from moln.identity.store import projects as project_store
+from moln.identity.store import users as user_store
+from moln.kernel.cloud import Cloud
+from moln.kernel.db import Reader
+from moln.kernel.errors import Unauthorized
+
+MAX_SECRETS = 16  # TOTP credentials of one user that are tried
+
+
+class Named(Struct, frozen=True):
+    """Something by its id, or by its name and that of its domain."""
+
+    id: str | None = None
+    name: str | None = None
+    domain: Named | None = None
+
+
+class ProgramShown(Struct, frozen=True):
+    """An application credential and its secret: by its id, or by its name and its user."""
+
+    secret: str
+    id: str | None = None
+    name: str | None = None
+    user: Named | None = None
+
+
+async def by_password(cloud: Cloud, who: Named, password: str) -> User:
+    """The user whose password it is; as slow and as silent when there is no such user. Raises: Unauthorized, Invalid."""
+    check_named(who)
+    user = await find_user(cloud.db, who)
+    hashed = await user_store.password_hash(cloud.db, user.id) if user else None
+    right = await of(cloud).passwords.verify(hashed, password)
+    if user is None:
+        raise unauthorized()
+    kept_out = await password_rules.is_kept_out(cloud, user)
+    if not kept_out:
+        await password_rules.note(cloud, user, right=right)
+    if not right or kept_out:
+        raise unauthorized(f"user {user.id} is kept out" if kept_out else None)
+    user = await active_user(cloud.db, user.id)  # it may have changed during the hash
+    if hashed != await user_store.password_hash(cloud.db, user.id):
+        raise unauthorized()
+    await active_domain(cloud.db, user.domain_id)
+    if user.expires_at is not None and user.expires_at <= cloud.clock.now_us():
+        raise Unauthorized(f"The password is expired and needs to be changed for user: {user.id}.")
+    return user
+
+
+async def by_totp(cloud: Cloud, who: Named, passcode: str) -> User:
+    """The user whose secret makes the passcode now; each passcode counts once. Raises: Unauthorized, Invalid."""
+    check_named(who)
+    user = await find_user(cloud.db, who)
+    if user is None or await password_rules.is_kept_out(cloud, user):
+        raise unauthorized()
+    await active_user(cloud.db, user.id)
+    await active_domain(cloud.db, user.domain_id)
+    now_s = cloud.clock.now_us() // 1_000_000
+    for credential in (await credentials.of_user(cloud.db, user.id, TOTP))[:MAX_SECRETS]:
+        secret = totp.secret_of(blob(cloud, credential))
+        step = totp.step_of(secret, passcode, now_s) if secret else None
+        if step is not None and await cloud.db.write(user_store.take_step, user.id, step):
+            await password_rules.note(cloud, user, right=True)
+            return user
+    await password_rules.note(cloud, user, right=False)
+    raise unauthorized()
+
+
+async def by_program(cloud: Cloud, shown: ProgramShown) -> tuple[User, ApplicationCredential]:
+    """The user whose credential it is; as slow and as silent when there is none. Raises: Unauthorized, Invalid."""
+    db = cloud.db
+    found: ApplicationCredential | None = None
+    if shown.id is not None:
+        found = await credentials.find_application(db, shown.id)
+    else:
+        if shown.name is None:
+            raise lacking("id or name", "application_credential")
+        who = shown.user or Named()
+        if who.id is None and (who.name is None or who.domain is None):
+            raise lacking("user", "application_credential")
+        owner = await find_user(db, who)
+        found = await credentials.find_named(db, owner.id, shown.name) if owner else None
+    hashed = await credentials.secret_hash(db, found.id) if found else None
+    right = await of(cloud).passwords.verify(hashed, shown.secret)
+    if found is None or not right or (found.expires_at is not None and found.expires_at <= cloud.clock.now_us()):
+        raise unauthorized()
+    return await active_user(db, found.user_id), found
+
+
+def check_named(who: Named) -> None:
+    """Raises: Invalid, when it names no user."""
+    if who.id is None and who.name is None:
+        raise lacking("id or name", "user")
+    if who.id is None and who.domain is None:
+        raise lacking("domain", "user")
+
+
+async def find_user(db: Reader, who: Named) -> User | None:
+    if who.id is not None:
+        return await user_store.find(db, who.id)
+    domain = await find_domain(db, who.domain or Named())
+    return await user_store.find_named(db, who.name or "", domain.id) if domain else None
+
+
+async def find_domain(db: Reader, which: Named) -> Project | None:
+    if which.id is not None:
+        return await project_store.find_domain(db, which.id)
+    return await project_store.find_domain_named(db, which.name or "")

@@ -12,7 +12,7 @@ from msgspec import structs
 from tests.network import machines
 from tests.network.cases import FIP, META, ONE, OUTER, ROUTER, TWO, rule, small_cloud
 
-from moln.network.drivers.base import EngineSettings
+from moln.network.drivers.base import ChassisChanged, EngineSettings, Event
 from moln.network.drivers.ovn import OvnDriver
 from moln.network.model.topology import Chassis, Desired, Topology, gateway_candidates
 
@@ -84,6 +84,20 @@ def test_all_machines_are_chassis_at_their_addresses(cloud: Cloud) -> None:
     found = cloud.loop.run_until_complete(cloud.driver.chassis())
     assert [(c.name, c.hostname, c.tunnel_ips, c.physical_networks) for c in found] == [
         (name, name, (f"192.0.2.{n}",), ("public",)) for name, n in (("one", 1), ("three", 3), ("two", 2))]  # fmt: skip
+
+
+def test_every_machine_answers_when_it_is_asked(cloud: Cloud) -> None:
+    told: list[Event] = []
+    stop = cloud.driver.listen(told.append)
+
+    def seen() -> dict[str, int]:
+        return {c.name: c.seen_at for c in cloud.loop.run_until_complete(cloud.driver.chassis())}
+
+    before = seen()
+    cloud.loop.run_until_complete(cloud.driver.ask_chassis())
+    assert cloud.lab.until(lambda: all(at > before[name] for name, at in seen().items())), seen()
+    stop()
+    assert not [event for event in told if isinstance(event, ChassisChanged)], "an answer is no reason to look at everything again"
 
 
 def test_guests_on_two_machines_reach_each_other_through_the_tunnel(cloud: Cloud) -> None:

@@ -10,10 +10,12 @@ import msgspec
 import pytest
 
 from moln.compute.drivers.base import HostFacts
+from moln.compute.model.hosts import astray
 from moln.compute.model.scheduling import Choice, Host, Wanted, choose, explain, refusals
 from moln.compute.model.wishes import wanted
 from moln.compute.ops import hosts, scheduling
 from moln.compute.settings import ComputeSettings
+from moln.compute.work.server_invariants import clocks_agree
 from moln.kernel.config import Settings
 from moln.kernel.link import MemoryFences, Verbs
 from moln.placement.ops import audit
@@ -205,3 +207,21 @@ async def test_a_controller_that_just_started_gives_its_nodes_time_to_come_back(
     assert [h.name for h in known.ready] == ["n1"]
     known.trust(area.links.nodes)
     assert known.ready == []
+
+
+async def test_a_host_whose_clock_is_off_takes_no_new_servers_until_it_is_right_again(area):
+    await join(area, "n1", clock_off_ms=501.0)
+    assert hosts.table(area).ready == []
+    choice, _ = await place(area, "s1")
+    assert "1 has a clock that is off (501 ms, 500 are allowed)" in choice.no_valid_host()
+    assert [v.message for v in await clocks_agree(area)] == ["The clock of n1 is off: 501 ms, 500 are allowed."]
+    for now, takes in ((499.0, ["n1"]), (900.0, []), (None, ["n1"])):
+        await hosts.node_facts(area, "n1", msgspec.msgpack.encode(facts(clock_off_ms=now)))
+        assert [h.name for h in hosts.table(area).ready] == takes
+        await hosts.catch_up(area)
+        assert [h.name for h in hosts.table(area).ready] == takes, "a change of its row does not make it right"
+    assert await clocks_agree(area) == []
+
+
+def test_a_limit_of_none_lets_every_clock_be():
+    assert astray(msgspec.convert(facts(clock_off_ms=1e9), HostFacts), 0) == ""

@@ -268,8 +268,16 @@ async def test_an_older_writer_is_refused(driver: NetworkDriver, bench: FakeBenc
     with pytest.raises(Fenced):
         await driver.apply(whole(small_cloud()))
     with pytest.raises(Fenced):
+        await driver.ask_chassis()
+    with pytest.raises(Fenced):
         await bench.driver().start(1)
     await newer.stop()
+
+
+async def test_nodes_can_be_asked_again_and_again(driver: NetworkDriver) -> None:
+    await driver.ask_chassis()
+    await driver.ask_chassis()
+    await driver.apply(whole(small_cloud()))
 
 
 async def test_two_drivers_see_the_same_rows(driver: NetworkDriver, bench: FakeBench | OvnBench) -> None:

@@ -39,6 +39,24 @@ def test_each_row_names_every_engine(row: packages.Distribution) -> None:
     assert len(set(packages.wanted(row, own_ovs=True))) == len(packages.wanted(row, own_ovs=True))
 
 
+@pytest.mark.parametrize("row", packages.TABLE, ids=lambda r: f"{r.id}-{r.version}")
+def test_each_row_says_of_every_engine_of_many_machines_where_it_comes_from(row: packages.Distribution) -> None:
+    assert row.engines.keys() == {"postgresql", "etcd", "nats", "chrony"}
+    for engine, names in row.engines.items():
+        if names:
+            added = packages.wanted(row, own_ovs=False, engines=(engine,))
+            assert added[-len(names):] == names and len(added) == len(packages.wanted(row, own_ovs=False)) + len(names)
+        else:
+            with pytest.raises(HostError, match=f"{row.id} {row.version} has no package of {engine}: install .* or give one with --{engine}"):
+                packages.wanted(row, own_ovs=False, engines=("postgresql", engine))
+
+
+def test_a_machine_without_guests_needs_no_libvirt() -> None:
+    row = packages.distribution(packages.os_release('ID=debian\nVERSION_ID="12"'))
+    names = packages.wanted(row, own_ovs=False, but=frozenset({"libvirt"}))
+    assert "libvirt-daemon" not in names and "qemu-utils" in names
+
+
 def test_the_distributions_own_ovs_is_left_alone_where_the_prefix_is_used() -> None:
     row = packages.distribution(packages.os_release('ID=debian\nVERSION_ID="12"'))
     assert not any("openvswitch" in n or "ovn" in n for n in packages.wanted(row, own_ovs=False))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.wire.areas import AreaApi, areas
 from tests.wire.network.conftest import Client, Settings
 
@@ -15,7 +16,8 @@ from moln.network.drivers.fake import FakeDriver
 from moln.network.drivers.node import NodeNetworkDriver
 from moln.network.drivers.node_fake import FakeNodeNetwork
 from moln.network.model.topology import Desired, Topology
-from moln.network.work.engine import Engine
+from moln.network.ops.agents import LIVE_S
+from moln.network.work.engine import ASK_S, Engine
 
 
 class Bench:
@@ -50,6 +52,29 @@ async def test_intent_is_taken_while_the_engine_is_away_and_done_when_it_is_back
     bench.driver.engine.reachable = True
     await bench.api.settle()
     assert f"network:{net['id']}" in bench.driver.engine.rows and await bench.api.doctor() == []
+
+
+async def test_nodes_are_asked_whether_they_are_there_and_only_answers_count(bench: Bench) -> None:
+    engine = bench.driver.engine
+    first = engine.nodes["node-1"].seen_at
+    assert first > 0, "asked when the writer began"
+    await bench.api.settle()
+    assert engine.nodes["node-1"].seen_at == first, "not all the time"
+    bench.engine.asked_at -= ASK_S
+    await bench.api.settle()
+    second = engine.nodes["node-1"].seen_at
+    assert second > first
+    engine.silent.add("node-1")
+    bench.engine.asked_at -= ASK_S
+    await bench.api.settle()
+    assert engine.nodes["node-1"].seen_at == second
+
+
+async def test_agents_of_a_node_that_is_silent_are_dead(bench: Bench) -> None:
+    node = bench.driver.engine.nodes["node-1"]
+    alive = {a["alive"] for a in await bench.admin.list("agents")}
+    bench.driver.add_chassis(structs.replace(node, seen_at=node.seen_at - (LIVE_S + 60) * 1_000_000))
+    assert alive == {True} and {a["alive"] for a in await bench.admin.list("agents")} == {False}
 
 
 async def test_agents_of_an_engine_that_is_away_are_503(bench: Bench) -> None:

@@ -1,7 +1,7 @@
 """All of the engines together: their plan, up and down.
 
 python -m moln.host.engines up|down|purge|status --home DIR: the engines without Moln's own processes, for those who
-work on a driver.
+work on a driver. The machine's role is that of host/machine.json in the home, where there is one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from moln.host import control, libvirt, made, ovn, pool, provider, unit, users
+from moln.host import control, libvirt, made, ovn, pool, provider, roles, tunnels, unit, users
 from moln.host.libvirt import guests
 from moln.host.ovs import PREFIX, Ovs, others
 from moln.host.places import SHARED, Places, default_home
 from moln.host.processes import descendants
+from moln.host.roles import ALONE, Machine, Part
 from moln.host.run import HostError, run, succeeds
 from moln.host.settings import HostSettings
 from moln.host.setup import prepare
@@ -35,20 +37,24 @@ MOST_TRIES, PATIENCE_S = 4, 10.0
 """`up` gives up on an engine that ended so often, so long; the supervisor never does."""
 
 
-def plan(places: Places, settings: HostSettings, chosen: Ovs, more: list[Engine]) -> Plan:
-    """more: Moln's own processes; they start when the engines that they need are ready."""
-    engines = ovn.engines(places, chosen, settings, ovn.chassis_name()) + libvirt.engines(places)
-    return Plan([*engines, *more], str(places.log), settings.log_limit_mib << 20)
+def plan(places: Places, settings: HostSettings, chosen: Ovs, more: list[Engine], machine: Machine = ALONE) -> Plan:
+    """more: Moln's own processes; they start when the engines that they need are ready, those of them that this machine runs."""
+    engines = ovn.engines(places, chosen, settings, machine.called, machine) + (
+        libvirt.engines(places) if Part.GUESTS in machine.parts else [])
+    engines += more
+    names = {e.name for e in engines}
+    return Plan([replace(e, needs=[n for n in e.needs if n in names]) for e in engines], str(places.log), settings.log_limit_mib << 20)
 
 
-def up(places: Places, settings: HostSettings, steps: Steps, more: list[Engine], *, timeout_s: float = 120) -> bool:
+def up(places: Places, settings: HostSettings, steps: Steps, more: list[Engine], machine: Machine = ALONE, *,
+       timeout_s: float = 120) -> bool:  # fmt: skip
     """Set up the machine and have everything running. Returns whether anything had to be started.
 
     Raises: HostError, with what is not ready and where its log lies.
     """
-    chosen = prepare(places, settings, steps)
+    chosen = prepare(places, settings, steps, machine)
     with steps("Engines"):
-        return start(places, plan(places, settings, chosen, more), steps, timeout_s=timeout_s)
+        return start(places, plan(places, settings, chosen, more, machine), steps, timeout_s=timeout_s)
 
 
 def start(places: Places, wanted: Plan, steps: Steps, *, timeout_s: float) -> bool:
@@ -122,6 +128,7 @@ def purge(places: Places, steps: Steps) -> None:
                 os.kill(pid, signal.SIGKILL)
     with steps("Remove devices, routes, rules"):
         remove_plugged(places)
+        tunnels.remove_tunnels(places)
         provider.remove_provider(places)
     with steps("Remove files and users"):
         for mount in mounts_below(places.home, Path("/proc/self/mounts").read_text()):
@@ -193,7 +200,7 @@ def main() -> int:
     try:
         match args.do:
             case "up":
-                up(places, HostSettings(pool_size_gib=args.pool_gib), steps, [])
+                up(places, HostSettings(pool_size_gib=args.pool_gib), steps, [], roles.read(places))
             case "down":
                 down(places, steps)
             case "purge":

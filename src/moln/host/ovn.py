@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import socket
 from pathlib import Path
 
+from moln.host import roles, tunnels
 from moln.host.ovs import Ovs
 from moln.host.places import INTEGRATION_BRIDGE, PHYSICAL_NETWORK, PROVIDER_BRIDGE, USER, Places
 from moln.host.provider import PEER
+from moln.host.roles import ALONE, SOUTHBOUND_PORT, Machine, Part, Provider, Tls, bracketed
 from moln.host.run import run
 from moln.host.settings import HostSettings
 from moln.host.supervise.plan import Engine
@@ -20,14 +21,21 @@ CLIENTS = ["ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ovs-dpctl", "ovsdb-client", 
            "ovn-trace"]
 
 
-def ensure_databases(places: Places, ovs: Ovs) -> None:
-    """Create or convert the three databases. Only while their servers are down."""
+PROBE_MS = 10_000  # silence on a connection between machines, after which it is tried; on unix sockets nobody asks
+
+
+def ensure_databases(places: Places, ovs: Ovs, machine: Machine = ALONE) -> None:
+    """Create or convert this machine's databases, three where it is alone. Only while their servers are down."""
     places.ovn.mkdir(exist_ok=True)
     places.ovs.mkdir(exist_ok=True)
     own(places.ovn, USER, USER, 0o750)
     own(places.ovs, None, None, 0o700)
-    for file, schema, user in ((places.ovn / "nb.db", "ovn-nb", USER), (places.ovn / "sb.db", "ovn-sb", USER),
-                               (places.ovs / "conf.db", "vswitch", None)):
+    files: list[tuple[Path, str, str | None]] = []
+    if Part.CENTRAL in machine.parts:
+        files += [(places.ovn / "nb.db", "ovn-nb", USER), (places.ovn / "sb.db", "ovn-sb", USER)]
+    if Part.SWITCH in machine.parts:
+        files += [(places.ovs / "conf.db", "vswitch", None)]
+    for file, schema, user in files:
         tool = ovs.command("ovsdb-tool")
         if not file.exists():
             run(*tool, "create", file, ovs.schema(schema))
@@ -53,67 +61,104 @@ def write_clients(places: Places, ovs: Ovs) -> None:
             new.replace(file)
 
 
-def engines(places: Places, ovs: Ovs, settings: HostSettings, chassis: str) -> list[Engine]:
-    """chassis: this host's name in the southbound database."""
-    ovn, vswitch, env = places.ovn, places.ovs, places.environment()
+def engines(places: Places, ovs: Ovs, settings: HostSettings, chassis: str, machine: Machine = ALONE) -> list[Engine]:
+    """Those of them that run on this machine. chassis: its name in the southbound database."""
+    central = _central(places, ovs, machine) if Part.CENTRAL in machine.parts else []
+    return central + (_switch(places, ovs, settings, chassis, machine) if Part.SWITCH in machine.parts else [])
 
-    def server(name: str, folder: Path, base: str, user: str | None, after: list[list[str]]) -> Engine:
-        return Engine(
-            name, [*ovs.command("ovsdb-server"), *QUIET, f"--unixctl={folder / base}.ctl",
-                   f"--remote=punix:{folder / ('db' if base == 'conf' else base)}.sock",
-                   str(folder / f"{base}.db")],
-            env=env, user=user, ready_socket=str(folder / f"{'db' if base == 'conf' else base}.sock"), after=after)
 
+def _server(places: Places, ovs: Ovs, name: str, database: Path, *arguments: str, user: str | None, after: list[list[str]]) -> Engine:
+    """One ovsdb-server, with its socket beside its database."""
+    socket_file = database.with_name("db.sock" if database.stem == "conf" else f"{database.stem}.sock")
+    return Engine(
+        name, [*ovs.command("ovsdb-server"), *QUIET, f"--unixctl={database.with_suffix('.ctl')}", f"--remote=punix:{socket_file}",
+               *arguments, str(database)],
+        env=places.environment(), user=user, ready_socket=str(socket_file), after=after)  # fmt: skip
+
+
+def _central(places: Places, ovs: Ovs, machine: Machine) -> list[Engine]:
+    """Chassis of other machines reach the southbound database alone, and may write there what OVN's role for them allows."""
+    ovn, env = places.ovn, places.environment()
     nbctl, sbctl = str(places.bin / "ovn-nbctl"), str(places.bin / "ovn-sbctl")
-    vsctl = str(places.bin / "ovs-vsctl")
+    served: list[str] = []
+    after = [[sbctl, "--timeout=10", "init"]]
+    if machine.serves_southbound and machine.tls is not None:
+        served = ["--remote=db:OVN_Southbound,SB_Global,connections", *tls_options(machine.tls)]
+        after.append([sbctl, "--timeout=10", f"--inactivity-probe={6 * PROBE_MS}", "set-connection", "role=ovn-controller",
+                      f"pssl:{SOUTHBOUND_PORT}:{bracketed(machine.address)}"])  # fmt: skip
     return [
-        server("ovsdb-nb", ovn, "nb", USER, [[nbctl, "--timeout=10", "init"]]),
-        server("ovsdb-sb", ovn, "sb", USER, [[sbctl, "--timeout=10", "init"]]),
+        _server(places, ovs, "ovsdb-nb", ovn / "nb.db", user=USER, after=[[nbctl, "--timeout=10", "init"]]),
+        _server(places, ovs, "ovsdb-sb", ovn / "sb.db", *served, user=USER, after=after),
         Engine("ovn-northd", [*ovs.command("ovn-northd"), *QUIET, f"--unixctl={ovn}/northd.ctl",
                               f"--ovnnb-db=unix:{places.nb_socket}", f"--ovnsb-db=unix:{places.sb_socket}"],
                env=env, user=USER, needs=["ovsdb-nb", "ovsdb-sb"], ready_socket=f"{ovn}/northd.ctl"),
-        server("ovsdb-vswitch", vswitch, "conf", None, [[vsctl, "--timeout=10", "--no-wait", "init"],
-                                                       chassis_setup(vsctl, places, ovs, settings, chassis)]),
+    ]
+
+
+def _switch(places: Places, ovs: Ovs, settings: HostSettings, chassis: str, machine: Machine) -> list[Engine]:
+    vswitch, env = places.ovs, places.environment()
+    vsctl, appctl = str(places.bin / "ovs-vsctl"), str(places.bin / "ovs-appctl")
+    # Without --no-wait this returns once vswitchd has applied the whole configuration.
+    after = [[vsctl, "--timeout=25", "init"]]
+    if tunnels_needed(ovs, machine):
+        after.append(tunnels.after_start(appctl, f"{vswitch}/ovs-vswitchd.ctl"))
+    control = f"{vswitch}/ovn-controller.ctl" if ovs.names_its_socket() else None
+    return [
+        _server(places, ovs, "ovsdb-vswitch", vswitch / "conf.db", user=None,
+                after=[[vsctl, "--timeout=10", "--no-wait", "init"], chassis_setup(vsctl, places, ovs, settings, chassis, machine)]),
         Engine("ovs-vswitchd", [*ovs.command("ovs-vswitchd"), *QUIET, f"--unixctl={vswitch}/ovs-vswitchd.ctl",
                                 f"unix:{places.ovs_socket}"],
-               env=env, needs=["ovsdb-vswitch"], ready_socket=f"{vswitch}/ovs-vswitchd.ctl",
-               # Without --no-wait this returns once vswitchd has applied the whole configuration.
-               after=[[vsctl, "--timeout=25", "init"]]),
-        Engine("ovn-controller", [*ovs.command("ovn-controller"), *QUIET, f"--unixctl={vswitch}/ovn-controller.ctl",
+               env=env, needs=["ovsdb-vswitch"], ready_socket=f"{vswitch}/ovs-vswitchd.ctl", after=after),
+        Engine("ovn-controller", [*ovs.command("ovn-controller"), *QUIET, *([f"--unixctl={control}"] if control else []),
+                                  *(tls_options(machine.tls) if machine.southbound and machine.tls else []),
                                   f"unix:{places.ovs_socket}"],
-               env=env | {"OVN_RUNDIR": str(vswitch)}, needs=["ovs-vswitchd", "ovsdb-sb"],
-               ready_socket=f"{vswitch}/ovn-controller.ctl",
+               env=env | {"OVN_RUNDIR": str(vswitch)}, needs=["ovs-vswitchd", *(["ovsdb-sb"] if Part.CENTRAL in machine.parts else [])],
+               ready_socket=control,
                # Asked politely it withdraws the chassis and its flows; guests that stay would lose their network.
                stop_signal="SIGKILL"),
     ]
 
 
-def chassis_setup(vsctl: str, places: Places, ovs: Ovs, settings: HostSettings, chassis: str) -> list[str]:
+def tls_options(tls: Tls) -> list[str]:
+    """For every program of OVN's and OVS's (ovsdb-server(1)); they read files anew that have changed."""
+    return [f"--private-key={tls.key}", f"--certificate={tls.certificate}", f"--ca-cert={tls.ca}"]
+
+
+def tunnels_needed(ovs: Ovs, machine: Machine) -> bool:
+    """Whether tunnels to other machines have to be set up here."""
+    return "Tunnels" in roles.steps(machine, userspace=ovs.datapath == "netdev")
+
+
+def chassis_setup(vsctl: str, places: Places, ovs: Ovs, settings: HostSettings, chassis: str, machine: Machine = ALONE) -> list[str]:
     """The command that makes this OVS an OVN chassis with our bridges (ovn-controller(8))."""
+    bridges = [INTEGRATION_BRIDGE] if machine.provider == Provider.NONE else [INTEGRATION_BRIDGE, PROVIDER_BRIDGE]
+    alone = not machine.address
     ids = {
         "system-id": chassis,
         "hostname": chassis,
-        "ovn-remote": f"unix:{places.sb_socket}",
+        "ovn-remote": machine.southbound or f"unix:{places.sb_socket}",
         "ovn-encap-type": "geneve",
-        "ovn-encap-ip": settings.encap_ip,
+        "ovn-encap-ip": machine.address or settings.encap_ip,
+        **({"ovn-set-local-ip": "true"} if machine.address else {}),
         "ovn-bridge": INTEGRATION_BRIDGE,
         "ovn-bridge-datapath-type": ovs.datapath,
-        "ovn-bridge-mappings": f"{PHYSICAL_NETWORK}:{PROVIDER_BRIDGE}",
-        "ovn-monitor-all": "true",
+        "ovn-bridge-mappings": f"{PHYSICAL_NETWORK}:{PROVIDER_BRIDGE}" if PROVIDER_BRIDGE in bridges else "",
+        "ovn-monitor-all": "true" if alone else "false",
         "ovn-openflow-probe-interval": "0",
-        "ovn-remote-probe-interval": "0",
+        "ovn-remote-probe-interval": str(PROBE_MS) if machine.southbound else "0",
     }
     command = [vsctl, "--timeout=10", "--no-wait", "set", "Open_vSwitch", "."]
     command += [f'external_ids:{key}="{value}"' for key, value in ids.items()]
-    for bridge in (INTEGRATION_BRIDGE, PROVIDER_BRIDGE):
+    for bridge in bridges:
         command += ["--", "--may-exist", "add-br", bridge, "--", "set", "bridge", bridge,
                     f"datapath_type={ovs.datapath}"]
     command += ["--", "set", "bridge", INTEGRATION_BRIDGE, "fail_mode=secure"]
-    return [*command, "--", "--may-exist", "add-port", PROVIDER_BRIDGE, PEER]
-
-
-def chassis_name() -> str:
-    return socket.gethostname()
+    if tunnels_needed(ovs, machine):
+        command += tunnels.bridge_setup(tunnels.underlay(machine.address).mac)
+    if machine.provider == Provider.INTERFACE:
+        return [*command, "--", "--if-exists", "del-port", PROVIDER_BRIDGE, PEER,
+                "--", "--may-exist", "add-port", PROVIDER_BRIDGE, machine.provider_interface]  # fmt: skip
+    return [*command, "--", "--may-exist", "add-port", PROVIDER_BRIDGE, PEER] if machine.provider == Provider.GATEWAY else command
 
 
 def plugged(places: Places, ovs: Ovs) -> list[str]:

@@ -48,6 +48,12 @@ class Ovs(Struct, frozen=True):
                 return [*self._loader(), str(self.root / path)]
         raise HostError(f"{name} is not installed below {self.root}; run moln up again")
 
+    def names_its_socket(self) -> bool:
+        """Whether ovn-controller takes --unixctl: Debian 12's own does not, and puts its pid into the name."""
+        if self.root != Path("/"):
+            return True
+        return "--unixctl" in run(*self.command("ovn-controller"), "--help")
+
     def _loader(self) -> list[str]:
         if self.root == Path("/"):
             return []

@@ -28,12 +28,23 @@ DEBIAN_BASE = {
 DEBIAN_OVS = ["openvswitch-switch", "ovn-central", "ovn-host", "ovn-common"]
 
 
-ENGINE_PACKAGES = {*DEBIAN_OVS, "libvirt-daemon", "libvirt-daemon-log"}
-"""Those that bring services of their own."""
+DEBIAN_ENGINES = {
+    "postgresql": ["postgresql"],
+    "etcd": ["etcd-server", "etcd-client"],
+    "nats": ["nats-server"],
+    "chrony": ["chrony"],
+}
+"""What clouds of several machines stand on, by its own name (docs/adr/0030-roles.md)."""
+
+
+ENGINE_PACKAGES = {*DEBIAN_OVS, "libvirt-daemon", "libvirt-daemon-log", "postgresql", "postgresql-common", "etcd-server", "nats-server"}
+"""Those that bring services of their own, which Moln starts itself. chrony's is the machine's: its clock is everybody's."""
 
 
 class Distribution(Struct, frozen=True):
     """id, version: of /etc/os-release. packages: by what they are for. ovs: the distribution's own OVS and OVN.
+
+    engines: packages of what clouds of several machines stand on; none, where the distribution has none, and elsewhere says why not.
 
     prefix_suite: the Debian suite whose OVS replaces the distribution's where the kernel has no openvswitch (the
     userspace datapath needs 3.5); None: the distribution's own is new enough, or nothing fits.
@@ -44,16 +55,18 @@ class Distribution(Struct, frozen=True):
     tool: str
     packages: dict[str, list[str]]
     ovs: list[str]
+    engines: dict[str, list[str]]
     prefix_suite: str | None = None
     note: str = ""
+    elsewhere: dict[str, str] = {}
 
 
 TABLE = [
-    Distribution("debian", "12", "apt", DEBIAN_BASE, DEBIAN_OVS, prefix_suite="trixie"),
+    Distribution("debian", "12", "apt", DEBIAN_BASE, DEBIAN_OVS, DEBIAN_ENGINES, prefix_suite="trixie"),
     Distribution("debian", "13", "apt", DEBIAN_BASE | {
         "libvirt": ["libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-log", "libvirt-daemon-common"],
-    }, DEBIAN_OVS),
-    Distribution("ubuntu", "24.04", "apt", DEBIAN_BASE, DEBIAN_OVS),
+    }, DEBIAN_OVS, DEBIAN_ENGINES),
+    Distribution("ubuntu", "24.04", "apt", DEBIAN_BASE, DEBIAN_OVS, DEBIAN_ENGINES),
     Distribution("rhel", "9", "dnf", {
         "qemu": ["qemu-kvm-core", "qemu-img"],
         "libvirt": ["libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-log"],
@@ -61,8 +74,12 @@ TABLE = [
         "pool": ["xfsprogs", "e2fsprogs"],
         "network": ["iproute", "ethtool", "nftables", "procps-ng"],
         "guest tools": ["openssh-clients", "xorriso"],
-    }, ["openvswitch3.3", "ovn24.03-central", "ovn24.03-host", "ovn24.03"],
-        note="openvswitch and ovn come from the NFV SIG: dnf install centos-release-nfv-openvswitch"),
+    }, ["openvswitch3.3", "ovn24.03-central", "ovn24.03-host", "ovn24.03"], {
+        "postgresql": ["postgresql-server"], "etcd": [], "nats": [], "chrony": ["chrony"],
+    }, note="openvswitch and ovn come from the NFV SIG: dnf install centos-release-nfv-openvswitch", elsewhere={
+        "etcd": "install the etcd of its own releases (etcd.io) or give one with --etcd",
+        "nats": "install the nats-server of its own releases (nats.io) or give one with --nats",
+    }),
 ]
 
 
@@ -91,10 +108,15 @@ def here() -> Distribution:
     return distribution(os_release(Path("/etc/os-release").read_text()))
 
 
-def wanted(row: Distribution, *, own_ovs: bool) -> list[str]:
-    """own_ovs: the distribution's OVS is used, not the private prefix."""
-    names = [name for group in row.packages.values() for name in group]
-    return names + (row.ovs if own_ovs else [])
+def wanted(row: Distribution, *, own_ovs: bool, but: frozenset[str] = frozenset(), engines: tuple[str, ...] = ()) -> list[str]:
+    """own_ovs: the distribution's OVS is used, not the private prefix. but: groups to leave out. engines: those to add.
+
+    Raises: HostError, when the distribution has no package of one.
+    """
+    names = [name for group, members in row.packages.items() if group not in but for name in members]
+    if without := [engine for engine in engines if not row.engines[engine]]:
+        raise HostError("; ".join(f"{row.id} {row.version} has no package of {e}: {row.elsewhere[e]}" for e in without))
+    return names + (row.ovs if own_ovs else []) + [name for engine in engines for name in row.engines[engine]]
 
 
 def missing(row: Distribution, names: list[str]) -> list[str]:

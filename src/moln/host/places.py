@@ -104,6 +104,11 @@ class Places(Struct, frozen=True):
         return self.host / "up.json"
 
     @property
+    def machine(self) -> Path:
+        """What this machine is in a cloud of several (host/roles.py); absent: it is alone."""
+        return self.host / "machine.json"
+
+    @property
     def supervised(self) -> Path:
         """Pid files, plan and socket of the supervisor."""
         return self.host / "run"

@@ -11,6 +11,7 @@ import ipaddress
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 from moln.host import made
 from moln.host.places import GATEWAY_PORT, INTEGRATION_BRIDGE, PROVIDER_BRIDGE, Places
@@ -31,7 +32,7 @@ def ensure_provider(places: Places, settings: HostSettings) -> None:
     check_free(cidr, json.loads(run("ip", "-j", "-4", "address")))
     record = made.read(places)
     record.blackholes = sorted({*record.blackholes, str(cidr)})
-    record.links = [GATEWAY_PORT, INTEGRATION_BRIDGE, PROVIDER_BRIDGE]
+    note_links(record)
     if settings.provider_nat:
         record.nft = True
         if record.ip_forward is None and FORWARD.read_text().strip() == "0":
@@ -53,6 +54,51 @@ def ensure_provider(places: Places, settings: HostSettings) -> None:
     if settings.provider_nat:
         FORWARD.write_text("1")
         run("nft", "-f", "-", input=rules(settings))
+
+
+def note_links(record: made.Made) -> None:
+    """Those of every machine with guests' networks."""
+    record.links += [link for link in (GATEWAY_PORT, INTEGRATION_BRIDGE, PROVIDER_BRIDGE) if link not in record.links]
+
+
+def ensure_interface(places: Places, card: str, *, userspace: bool) -> None:
+    """A card of the provider network becomes the bridge's: up, and without an address, for whatever it hears is guests'.
+
+    userspace: of the datapath, for which the kernel must not join packets. Raises: HostError, when it is no card or somebody uses it.
+    """
+    check_card(card, json.loads(run("ip", "-j", "-d", "address")))
+    record = made.read(places)
+    note_links(record)
+    record.quiet.setdefault(card, _ipv6(card).read_text().strip())
+    made.write(places, record)
+    _ipv6(card).write_text("1")
+    if userspace:
+        succeeds("ethtool", "-K", card, "gro", "off", "lro", "off")
+    run("ip", "link", "set", card, "up")
+
+
+def check_card(card: str, links: list[dict[str, Any]]) -> None:
+    """links: of `ip -j -d address`. Raises: HostError, which tells which cards there are or who uses this one."""
+    found = next((link for link in links if link["ifname"] == card), None)
+    if found is None:
+        free = [link["ifname"] for link in links if link.get("link_type") == "ether" and not _used(link)]
+        raise HostError(f"There is no interface {card} here; without an address there are: {', '.join(free) or 'none'}.")
+    if why := _used(found):
+        raise HostError(f"The provider network's interface must be free, but {card} {why}.")
+
+
+def _used(link: dict[str, Any]) -> str:
+    """Why a card is no bridge's to take; empty: it may be. An IPv6 address that it gave itself does not count."""
+    own = [a for a in link.get("addr_info", []) if a["family"] != "inet6" or not (a.get("scope") == "link" or a.get("dynamic"))]
+    if own:
+        return f"has the address {own[0]['local']}"
+    if link.get("master") not in (None, "ovs-system"):
+        return f"belongs to {link['master']}"
+    return "is the loopback" if link.get("link_type") == "loopback" else ""
+
+
+def _ipv6(card: str) -> Path:
+    return Path(f"/proc/sys/net/ipv6/conf/{card}/disable_ipv6")
 
 
 def link_exists(name: str) -> bool:
@@ -102,6 +148,9 @@ table ip {TABLE} {{
 def remove_provider(places: Places) -> None:
     """Put back what ensure_provider changed."""
     record = made.read(places)
+    for card, before in record.quiet.items():
+        if link_exists(card):
+            _ipv6(card).write_text(before)
     if record.nft:
         succeeds("nft", "delete", "table", "ip", TABLE)
     for link in record.links:

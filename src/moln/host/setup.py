@@ -6,12 +6,16 @@ import os
 import shutil
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
-from moln.host import libvirt, made, ovn, ovs, packages, pool, provider, users
+from msgspec import Struct
+
+from moln.host import libvirt, made, ovn, ovs, packages, pool, provider, roles, tunnels, users
 from moln.host.checks import kvm_usable
 from moln.host.control import NotRunning, status
 from moln.host.places import GUEST_USER, USER, Places
+from moln.host.roles import ALONE, Machine, Part, Provider
 from moln.host.run import HostError, run
 from moln.host.settings import HostSettings
 from moln.host.steps import Steps
@@ -20,42 +24,88 @@ BINDING = ["libvirt.py", "libvirt_qemu.py", "libvirt_lxc.py", "libvirtaio.py"]
 SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")
 
 
-def prepare(places: Places, settings: HostSettings, steps: Steps) -> ovs.Ovs:
-    """Everything up to the start of the engines. Returns which OVS to run. Raises: HostError."""
+class SetUp(Struct):
+    """One run of the steps. chosen: which OVS, once packages are there."""
+
+    places: Places
+    settings: HostSettings
+    machine: Machine
+    steps: Steps
+    chosen: ovs.Ovs
+
+
+def prepare(places: Places, settings: HostSettings, steps: Steps, machine: Machine = ALONE) -> ovs.Ovs:
+    """Everything up to the start of the engines, as the machine's role has it. Returns which OVS to run. Raises: HostError."""
     if os.geteuid() != 0:
         raise HostError("Only root can set up the machine; for a cloud without guests, run: moln up --simulate")
     row = packages.here()
     make_directories(places)
     with made.shared() as record:
         record.homes = sorted({*record.homes, str(places.home)})
-    with steps("Packages"):
-        chosen = install_packages(row, places, steps)
-    with steps("Users and directories"):
-        for name in users.ensure_users():
-            steps.note(f"made user {name}")
-        give_directories(places)
-        ensure_binding(places)
-    with steps("Storage pool"):
-        steps.note(pool.ensure_pool(places, settings))
-        give_pool(places)
-    with steps("Provider network"):
-        provider.ensure_provider(places, settings)
-        steps.note(f"{settings.provider}, this host is {settings.gateway}")
-    with steps("Engine configuration"):
-        ovn.write_clients(places, chosen)
-        libvirt.ensure_configuration(places)
-        if not running(places):
-            ovn.ensure_databases(places, chosen)
-            if not kvm_usable():
-                steps.note("no KVM here: guests are emulated, about 10 times slower; `moln doctor` says what would help")
-    return chosen
+    at = SetUp(places, settings, machine, steps, choose_ovs(row, places))
+    for title in roles.steps(machine, userspace=at.chosen.datapath == "netdev"):
+        with steps(title):
+            STEPS[title](at)
+    return at.chosen
 
 
-def install_packages(row: packages.Distribution, places: Places, steps: Steps) -> ovs.Ovs:
-    """The distribution's, then newer OVS where the kernel has none. The log is log/setup.log."""
+def _packages(at: SetUp) -> None:
+    at.chosen = install_packages(packages.here(), at.places, at.steps, roles.unneeded(at.machine))
+
+
+def _users(at: SetUp) -> None:
+    for name in users.ensure_users():
+        at.steps.note(f"made user {name}")
+    give_directories(at.places)
+    if Part.GUESTS in at.machine.parts:
+        ensure_binding(at.places)
+
+
+def _pool(at: SetUp) -> None:
+    at.steps.note(pool.ensure_pool(at.places, at.settings))
+    give_pool(at.places)
+
+
+def _provider(at: SetUp) -> None:
+    if at.machine.provider == Provider.INTERFACE:
+        provider.ensure_interface(at.places, at.machine.provider_interface, userspace=at.chosen.datapath == "netdev")
+        at.steps.note(f"{at.machine.provider_interface} is the provider network's")
+    else:
+        provider.ensure_provider(at.places, at.settings)
+        at.steps.note(f"{at.settings.provider}, this host is {at.settings.gateway}")
+
+
+def _tunnels(at: SetUp) -> None:
+    tunnels.ensure_tunnels(at.places, at.machine.address)
+    at.steps.note(f"geneve at {at.machine.address}, by way of the kernel's routes")
+
+
+def _configuration(at: SetUp) -> None:
+    ovn.write_clients(at.places, at.chosen)
+    with_guests = Part.GUESTS in at.machine.parts
+    if with_guests:
+        libvirt.ensure_configuration(at.places)
+    if not running(at.places):
+        ovn.ensure_databases(at.places, at.chosen, at.machine)
+        if with_guests and not kvm_usable():
+            at.steps.note("no KVM here: guests are emulated, about 10 times slower; `moln doctor` says what would help")
+
+
+STEPS: dict[str, Callable[[SetUp], None]] = {
+    "Packages": _packages,
+    "Users and directories": _users,
+    "Storage pool": _pool,
+    "Provider network": _provider,
+    "Tunnels": _tunnels,
+    "Engine configuration": _configuration,
+}
+
+
+def install_packages(row: packages.Distribution, places: Places, steps: Steps, but: frozenset[str] = frozenset()) -> ovs.Ovs:
+    """The distribution's, then newer OVS where the kernel has none. The log is log/setup.log. but: groups that are not needed."""
     log = places.log / "setup.log"
     chosen = choose_ovs(row, places)
-    absent = packages.missing(row, packages.wanted(row, own_ovs=chosen.root == Path("/")))
+    absent = packages.missing(row, packages.wanted(row, own_ovs=chosen.root == Path("/"), but=but))
     if absent:
         steps.note(f"installing {' '.join(absent)}")
         packages.install(row, absent, log)

@@ -91,10 +91,10 @@ def _driver(cloud: Cloud, settings: Any) -> NetworkDriver:
         distributed_floating_ips=own.distributed_floating_ips,
     )
     if settings.simulate:
-        return _simulated(cloud, FakeDriver(rows), own)
+        return _simulated(cloud, FakeDriver(rows, now_us=cloud.clock.now_us), own)
     tls = (own.ovn_key, own.ovn_certificate, own.ovn_ca) if own.ovn_key else None
     home = cloud.home / "ovn"
-    return OvnDriver(own.northbound or f"unix:{home}/nb.sock", own.southbound or f"unix:{home}/sb.sock", rows, tls=tls)
+    return OvnDriver(own.northbound or f"unix:{home}/nb.sock", own.southbound or f"unix:{home}/sb.sock", rows, tls=tls, now_us=cloud.clock.now_us)
 
 
 def _simulated(cloud: Cloud, driver: FakeDriver, own: NetworkSettings) -> FakeDriver:

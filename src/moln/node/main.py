@@ -19,6 +19,7 @@ from moln.compute.drivers.guests import Guests
 from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
 from moln.compute.drivers.libvirt_guests import LibvirtGuests
 from moln.compute.model.facts import HostFacts
+from moln.host.clock import off_ms
 from moln.host.places import INTEGRATION_BRIDGE, USER, Places
 from moln.kernel.clock import Clock
 from moln.kernel.errors import Failure
@@ -100,7 +101,7 @@ class Node:
             await self.compute.start()
             await self.compute.link.opened.wait()
             self.compute.on_power_change(lambda state: self.report("compute.power", [state]))
-            self.facts = await self.compute.host_facts()
+            self.facts = await self.find_facts()
             await self.start_metadata()
             await self.streams.start()
             self.ready.set()
@@ -172,11 +173,15 @@ class Node:
                 self.report("compute.servers", states)
             await asyncio.sleep(STATES_EVERY_S)
 
+    async def find_facts(self) -> HostFacts:
+        """What the hypervisor offers, and how far off this machine's clock is."""
+        return msgspec.structs.replace(await self.compute.host_facts(), clock_off_ms=await asyncio.to_thread(off_ms))
+
     async def tell_facts(self) -> None:
         while True:
             await asyncio.sleep(FACTS_EVERY_S)
             with contextlib.suppress(Failure):
-                self.facts = await self.compute.host_facts()
+                self.facts = await self.find_facts()
                 self.report("compute.facts", self.facts)
 
     async def watch(self) -> None:

@@ -9,6 +9,7 @@ class HostFacts(Struct, frozen=True):
     """What a hypervisor offers. vcpus: logical CPUs; ram_mib and disk_gib: in all; used_*: taken by anybody at all.
 
     version: an integer as Nova shows it (7.2.22 is 7002022). cpu_info: libvirt's model, vendor, topology and features.
+    clock_off_ms: how far off its clock is; None, where nobody says.
     """
 
     hostname: str
@@ -25,3 +26,4 @@ class HostFacts(Struct, frozen=True):
     uptime_s: int
     load: tuple[float, float, float]
     reflink: bool
+    clock_off_ms: float | None = None

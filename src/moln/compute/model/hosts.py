@@ -63,6 +63,12 @@ def hypervisors(facts: HostFacts) -> frozenset[str]:
     return frozenset({kind, "kvm"}) if kind == "qemu" and facts.accelerated else frozenset({kind})
 
 
+def astray(facts: HostFacts, limit_ms: int) -> str:
+    """How a host's clock is off by more than the limit; empty: it is not, or nobody says. limit_ms: 0 is none."""
+    off = facts.clock_off_ms
+    return f"{off:.0f} ms, {limit_ms} are allowed" if limit_ms and off is not None and off > limit_ms else ""
+
+
 def traits(facts: HostFacts, *, disabled: bool) -> set[str]:
     """What placement may know of a host: that it runs servers, its architecture, its CPU's features."""
     wanted = {"COMPUTE_NODE", "COMPUTE_RESCUE_BFV", "OWNER_NOVA", "COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_VOLUME_ATTACH_WITH_TAG",

@@ -39,7 +39,7 @@ class Host(Struct):
     """A host in memory. id: its hypervisor's and provider's. free_*: what can still be claimed; max_vcpus: by one server.
 
     promised_mib: memory that servers being made may claim; only the order of hosts heeds it. hypervisors: what it can be asked for as.
-    free_more: free amounts of other resource classes.
+    free_more: free amounts of other resource classes. astray: how its clock is off by more than is allowed; empty: it is not.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Host(Struct):
     max_disk_gib: int = 0
     promised_mib: int = 0
     free_more: dict[str, int] = {}
+    astray: str = ""
 
 
 class Refusal(Struct, frozen=True):
@@ -117,7 +118,7 @@ def fits(host: Host, wanted: Wanted) -> bool:
 def _has_room(host: Host, wanted: Wanted) -> bool:
     return (
         wanted.vcpus <= host.free_vcpus and wanted.ram_mib <= host.free_ram_mib and wanted.disk_gib <= host.free_disk_gib
-        and wanted.vcpus <= host.max_vcpus and host.up and not host.disabled
+        and wanted.vcpus <= host.max_vcpus and host.up and not host.disabled and not host.astray
         and (wanted.availability_zone is None or wanted.availability_zone == host.zone)
     )  # fmt: skip
 
@@ -165,6 +166,8 @@ def explain(host: Host, wanted: Wanted) -> Refusal | None:
         return Refusal("is disabled", "")
     if not host.up:
         return Refusal("is down", "")
+    if host.astray:
+        return Refusal("has a clock that is off", host.astray)
     for what, unit, needs, free, most in (
         ("memory", " MiB", wanted.ram_mib, host.free_ram_mib, host.max_ram_mib),
         ("vCPUs", "", wanted.vcpus, host.free_vcpus, host.max_vcpus),

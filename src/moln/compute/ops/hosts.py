@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from moln.compute.model.facts import HostFacts
-from moln.compute.model.hosts import ComputeHost, hypervisors, lasting, offer, traits
+from moln.compute.model.hosts import ComputeHost, astray, hypervisors, lasting, offer, traits
 from moln.compute.model.scheduling import Host
 from moln.compute.store import aggregates
 from moln.compute.store import hosts as store
@@ -133,7 +133,7 @@ class HostTable:
 
     def sort(self) -> None:
         """Find out again which hosts take servers."""
-        self.ready = [h for h in self.hosts.values() if h.up and not h.disabled]
+        self.ready = [h for h in self.hosts.values() if h.up and not h.disabled and not h.astray]
         self.ready_in = {}
         for host in self.ready:
             self.ready_in.setdefault(host.zone, []).append(host)
@@ -187,6 +187,7 @@ async def _seen(cloud: Cloud, node: str, facts: HostFacts) -> None:
     if row is None or row.facts != lasting(facts) or not known.hosts.get(node):
         row = await cloud.db.write(ensure_in, cloud, node, facts)
     await known.take(cloud.db, row, frozenset({node}))
+    known.hosts[node].astray = astray(facts, cloud.settings.compute.clock_limit_ms)  # type: ignore[attr-defined]
     known.sort()
 
 

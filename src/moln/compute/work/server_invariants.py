@@ -128,6 +128,12 @@ async def nothing_is_stuck(cloud: Cloud) -> list[Violation]:
     return [Violation(f"Server {s.id} is {s.status} ({s.task_state}) beyond its deadline.") for s in late]
 
 
+async def clocks_agree(cloud: Cloud) -> list[Violation]:
+    """No node's clock is further off than allowed; such a node takes no new servers."""
+    strays = [h for h in hosts.table(cloud).hosts.values() if h.up and h.astray]
+    return [Violation(f"The clock of {h.name} is off: {h.astray}.", "have chrony keep it: chronyc makestep, on that node") for h in strays]
+
+
 INVARIANTS = (
     Invariant("servers: quota", quota_matches),
     Invariant("servers: allocations", claims_match),
@@ -135,4 +141,5 @@ INVARIANTS = (
     Invariant("servers: volumes", volumes_match),
     Invariant("servers: hosts", hosts_match),
     Invariant("servers: deadlines", nothing_is_stuck),
+    Invariant("hosts: clocks", clocks_agree),
 )

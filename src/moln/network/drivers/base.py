@@ -71,6 +71,9 @@ class NetworkDriver(Protocol):
     async def chassis(self) -> list[Chassis]:
         """The nodes the engine knows."""
 
+    async def ask_chassis(self) -> None:
+        """Have every node give a sign of life: its `seen_at` is of then, once it has. Raises: Fenced, BackendUnreachable."""
+
     async def forget_chassis(self, name: str) -> None:
         """Let go of a node that is gone for good; one that lives makes itself known again."""
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import structs
+
+from moln.kernel.clock import Clock
 from moln.kernel.errors import BackendUnreachable
 from moln.network.drivers.base import Applied, ChassisChanged, EngineSettings, Event, Fenced, PortUp
 from moln.network.drivers.ovn_rows import units
@@ -12,20 +15,25 @@ from moln.network.model.topology import Change, Chassis, Desired
 
 
 class FakeEngine:
-    """What outlives a driver: the rows, the epoch and the nodes. Several drivers (controllers) may share one."""
+    """What outlives a driver: the rows, the epoch and the nodes. Several drivers (controllers) may share one.
+
+    silent: nodes that do not answer.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.epoch = 0
         self.nodes: dict[str, Chassis] = {}
         self.reachable = True
+        self.silent: set[str] = set()
 
 
 class FakeDriver:
     """Computes the same rows as the OVN driver and keeps them. A port is up as soon as it is enabled and bound to a node."""
 
-    def __init__(self, settings: EngineSettings | None = None, engine: FakeEngine | None = None):
+    def __init__(self, settings: EngineSettings | None = None, engine: FakeEngine | None = None, now_us: Callable[[], int] = Clock().now_us):
         self.engine = engine or FakeEngine()
+        self._now_us = now_us
         self.settings = settings or EngineSettings()
         self._epoch = 0
         self._ears: list[Callable[[Event], None]] = []
@@ -49,6 +57,14 @@ class FakeDriver:
         """A node joins, or changes."""
         self.engine.nodes[node.name] = node
         self._tell(ChassisChanged())
+
+    async def ask_chassis(self) -> None:
+        """See NetworkDriver."""
+        engine = self._here()
+        if engine.epoch != self._epoch:
+            raise Fenced(f"The network engine's writer is epoch {engine.epoch}, not {self._epoch}.")
+        for name in engine.nodes.keys() - engine.silent:
+            engine.nodes[name] = structs.replace(engine.nodes[name], seen_at=self._now_us())
 
     async def forget_chassis(self, name: str) -> None:
         """See NetworkDriver."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -16,10 +16,11 @@ from ovsdbapp import exceptions as ovsdb_errors
 from ovsdbapp.backend.ovs_idl import connection as ovsdb
 from ovsdbapp.backend.ovs_idl import idlutils, transaction
 
+from moln.kernel.clock import Clock
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.network.drivers import ovs_json
 from moln.network.drivers.base import Applied, ChassisChanged, EngineSettings, Event, Fenced, PortUp
-from moln.network.drivers.ovn_apply import Apply, Forget, RowIndex, TakeOver, differences
+from moln.network.drivers.ovn_apply import Apply, Ask, Forget, RowIndex, TakeOver, differences
 from moln.network.drivers.ovn_rows import units
 from moln.network.drivers.rows import TABLES, Unit
 from moln.network.model.topology import Chassis, Desired
@@ -104,6 +105,7 @@ class OvnDriver:
         *,
         timeout_s: float = 15.0,
         tls: tuple[str, str, str] | None = None,
+        now_us: Callable[[], int] = Clock().now_us,
     ):
         self.northbound, self.southbound, self.settings, self.timeout_s = northbound, southbound, settings, timeout_s
         if tls is not None:  # private key, certificate, CA: files; python-ovs keeps them per process
@@ -117,6 +119,8 @@ class OvnDriver:
         self._ears: list[Callable[[Event], None]] = []
         self._epoch = 0
         self._carried: set[str] = set()
+        self._now_us = now_us
+        self._heard: dict[str, int] = {}  # when each chassis last answered, by our clock: theirs may be wrong
 
     async def start(self, epoch: int) -> None:
         """See NetworkDriver."""
@@ -195,7 +199,12 @@ class OvnDriver:
     async def chassis(self) -> list[Chassis]:
         """See NetworkDriver."""
         _, sb = self._both()
-        return await self._call(sb.read, lambda: _chassis(sb.idl))
+        return await self._call(sb.read, lambda: _chassis(sb.idl, self._heard))
+
+    async def ask_chassis(self) -> None:
+        """See NetworkDriver. ovn-controller answers a raised nb_cfg when its flows are those of that time (ovn-nb(5))."""
+        nb, _ = self._both()
+        await self._call(nb.commit, Ask(nb.idl, self._epoch))
 
     async def forget_chassis(self, name: str) -> None:
         """See NetworkDriver."""
@@ -237,6 +246,10 @@ class OvnDriver:
                 told = PortUp(row.logical_port, bool(row.up and row.up[0]), _chassis_name(row))
         elif row._table.name == "Chassis":
             told = ChassisChanged()
+        elif row._table.name == "Chassis_Private" and event == "update" and hasattr(updates, "nb_cfg"):
+            self._heard[row.name] = self._now_us()
+        elif row._table.name == "Chassis_Private" and event == "delete":
+            self._heard.pop(row.name, None)
         if isinstance(told, PortUp):
             (self._carried.add if told.up else self._carried.discard)(told.port_id)
         if told is not None:
@@ -250,8 +263,9 @@ def _chassis_name(binding: Any) -> str:
     return binding.chassis[0].name if binding.chassis else ""
 
 
-def _chassis(idl: Any) -> list[Chassis]:
-    seen = {row.name: row.nb_cfg_timestamp * 1000 for row in idl.tables["Chassis_Private"].rows.values()}
+def _chassis(idl: Any, heard: Mapping[str, int]) -> list[Chassis]:
+    """heard: when each answered since we are connected; of what was before, the chassis' own word counts."""
+    seen = {row.name: heard.get(row.name, row.nb_cfg_timestamp * 1000) for row in idl.tables["Chassis_Private"].rows.values()}
     found = []
     rows = list(idl.tables["Chassis"].rows.values())
     options = {row.name: {**row.external_ids, **row.other_config} for row in rows}

@@ -254,6 +254,21 @@ class TakeOver:
         """ovsdbapp's hook; nothing to do."""
 
 
+class Ask:
+    """Raise the number that chassis answer. Raises: Fenced."""
+
+    def __init__(self, idl: Any, epoch: int):
+        self.idl, self.epoch, self.result = idl, epoch, None
+
+    def run_idl(self, txn: Any) -> None:
+        top = fence(self.idl, self.epoch)
+        top.verify("nb_cfg")
+        top.nb_cfg = top.nb_cfg + 1
+
+    def post_commit(self, txn: Any) -> None:
+        """ovsdbapp's hook; nothing to do."""
+
+
 class Forget:
     """A node's rows of the southbound database go; whether there were any."""
 

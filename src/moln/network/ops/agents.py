@@ -14,7 +14,7 @@ from moln.network.ops.common import bad, conflict, missing
 from moln.network.store import agents as store
 from moln.network.store import rows, segments
 
-LIVE_S = 300  # an agent that answered so lately is alive; one that never did, too
+LIVE_S = 75  # an agent that answered so lately is alive (work/engine.ASK_S); one that was never asked, too
 SPACE = uuid.UUID("7d1f3c1e-9d4c-5b7e-8a55-6d6f6c6e0001")
 KINDS = (("OVN Controller Gateway agent", "ovn-controller"), ("OVN Metadata agent", "moln-metadata"))
 

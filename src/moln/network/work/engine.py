@@ -24,6 +24,7 @@ from moln.network.store import rows, segments
 from moln.network.work.topology import everything, expand, partial
 
 log = logging.getLogger("moln.network")
+ASK_S = 30.0  # seconds between two questions to nodes whether they are there
 ROUNDS = 4  # applies of one pass that wait for each other, at most
 
 
@@ -44,6 +45,7 @@ class Engine:
         self.whole = True  # everything is to be compared
         self.whole_at = 0.0  # monotonic seconds of the last time
         self.period_s = recompute_s  # longer where comparing takes long: it may take a hundredth of a core
+        self.asked_at = float("-inf")  # monotonic seconds
         self.connected = False
         self.passive = False  # a newer writer has taken over
         self._cloud: Cloud | None = None
@@ -101,7 +103,11 @@ class Engine:
         if self._cloud is None or self.passive:
             return []
         due = self.cloud.clock.monotonic() - self.whole_at >= self.period_s
-        return [Pass()] if self.whole or self.changed or self.heard or due else []
+        return [Pass()] if self.whole or self.changed or self.heard or due or self._asks() else []
+
+    def _asks(self) -> bool:
+        """Whether it is time to ask the nodes again."""
+        return self.cloud.clock.monotonic() - self.asked_at >= ASK_S
 
     async def settle(self, work: Work, _: Pass) -> None:
         """One pass. Raises: BackendUnreachable; what was to be done stays to be done."""
@@ -115,6 +121,9 @@ class Engine:
             else:
                 await self._changes(work, driver)
             await self._statuses(work)
+            if self._asks():
+                self.asked_at = work.cloud.clock.monotonic()
+                await driver.ask_chassis()
         except Fenced as fenced:
             log.warning("another writer of the network has taken over: %s", fenced.message)
             self.whole, self.connected = True, False
@@ -184,6 +193,6 @@ class Engine:
 
     def reconciler(self) -> Reconciler[Any]:
         return Reconciler(
-            ENGINE, find=self.find, settle=self.settle, fail=self.fail, every_s=self.recompute_s, at_once=1, deadline=lambda _: None,
+            ENGINE, find=self.find, settle=self.settle, fail=self.fail, every_s=min(self.recompute_s, ASK_S), at_once=1, deadline=lambda _: None,
             keeps=True,
         )  # fmt: skip

@@ -1,0 +1,167 @@
+"""What one machine is in its cloud, and what follows from that: steps of set-up, engines, packages. Plain data (docs/adr/0030-roles.md)."""
+
+from __future__ import annotations
+
+import socket
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from moln.host.places import Places
+
+
+class Role(StrEnum):
+    """ALL: a cloud of one machine, as `moln up` makes it."""
+
+    ALL = "all"
+    CONTROLLER = "controller"
+    NODE = "node"
+
+
+class Part(StrEnum):
+    """What runs on a machine. CENTRAL: the APIs and OVN's databases. SWITCH: Open vSwitch as a chassis of OVN. GUESTS: libvirt and its node."""
+
+    CENTRAL = "central"
+    SWITCH = "switch"
+    GUESTS = "guests"
+
+
+class Provider(StrEnum):
+    """How a machine reaches the provider network. GATEWAY: it is its only router itself, for one machine alone (host/provider.py).
+
+    INTERFACE: by a card without an address. NONE: not at all; addresses of it are translated by machines that do.
+    """
+
+    GATEWAY = "gateway"
+    INTERFACE = "interface"
+    NONE = "none"
+
+
+class Tls(Struct, frozen=True):
+    """PEM files by which a machine proves itself to the cloud, and others to it. key and certificate may be one file.
+
+    The certificate's common name is the machine's name: OVN lets it write its own chassis' rows and no other's.
+    """
+
+    key: str
+    certificate: str
+    ca: str
+
+
+SOUTHBOUND_PORT = 6642  # IANA's for OVN's southbound database
+
+
+class Machine(Struct, frozen=True, forbid_unknown_fields=True):
+    """One machine. name: of its node and its chassis; empty: the host's. address: on the management network; empty: it is alone.
+
+    provider_interface: the card of the provider network. guests: whether it runs guests; without, it may still carry routers' gateways.
+    controllers: a node's way to OVN's southbound databases, addresses. tls: None, where it talks to nobody.
+    """
+
+    role: Role = Role.ALL
+    name: str = ""
+    address: str = ""
+    provider_interface: str = ""
+    guests: bool = True
+    controllers: tuple[str, ...] = ()
+    tls: Tls | None = None
+
+    @property
+    def called(self) -> str:
+        """Its name."""
+        return self.name or socket.gethostname()
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """What runs here."""
+        if self.role == Role.ALL:
+            return frozenset(Part)
+        found = {Part.CENTRAL} if self.role == Role.CONTROLLER else {Part.SWITCH}
+        if self.guests:
+            found |= {Part.SWITCH, Part.GUESTS}
+        if self.provider_interface:
+            found.add(Part.SWITCH)
+        return frozenset(found)
+
+    @property
+    def provider(self) -> Provider:
+        if self.provider_interface:
+            return Provider.INTERFACE
+        return Provider.NONE if self.role == Role.NODE or Part.SWITCH not in self.parts else Provider.GATEWAY
+
+    @property
+    def serves_southbound(self) -> bool:
+        """Whether chassis of other machines come to its databases."""
+        return Part.CENTRAL in self.parts and bool(self.address) and self.tls is not None
+
+    @property
+    def southbound(self) -> str:
+        """Where a node's ovn-controller looks (ovsdb(7)); empty: in the machine's own databases."""
+        return ",".join(f"ssl:{bracketed(a)}:{SOUTHBOUND_PORT}" for a in self.controllers)
+
+
+ALONE = Machine()
+
+EVERY = frozenset(Part)
+STEPS: tuple[tuple[str, frozenset[Part]], ...] = (
+    ("Packages", EVERY),
+    ("Users and directories", EVERY),
+    ("Storage pool", frozenset({Part.CENTRAL, Part.GUESTS})),  # images are the controller's
+    ("Provider network", frozenset({Part.SWITCH})),
+    ("Tunnels", frozenset({Part.SWITCH})),
+    ("Engine configuration", EVERY),
+)
+"""Titles of set-up's steps in their order, and the parts that need each."""
+
+ENGINES: dict[Part, tuple[str, ...]] = {
+    Part.CENTRAL: ("ovsdb-nb", "ovsdb-sb", "ovn-northd", "controller"),
+    Part.SWITCH: ("ovsdb-vswitch", "ovs-vswitchd", "ovn-controller"),
+    Part.GUESTS: ("virtlogd", "libvirtd", "node", "metadata"),
+}
+"""What is kept running, by name."""
+
+
+def steps(machine: Machine, *, userspace: bool) -> tuple[str, ...]:
+    """The titles of this machine's steps. userspace: Open vSwitch forwards in user space here; only then tunnels need any set-up, and only
+    where there are other machines."""
+    left_out = set()
+    if not (userspace and machine.address):
+        left_out.add("Tunnels")
+    if machine.provider == Provider.NONE:
+        left_out.add("Provider network")
+    return tuple(title for title, parts in STEPS if parts & machine.parts and title not in left_out)
+
+
+def engines(machine: Machine) -> frozenset[str]:
+    """Names of the engines that run here."""
+    return frozenset(name for part in machine.parts for name in ENGINES[part])
+
+
+def unneeded(machine: Machine) -> frozenset[str]:
+    """Groups of packages (packages.DEBIAN_BASE) that a machine can do without."""
+    return frozenset() if Part.GUESTS in machine.parts else frozenset({"libvirt"})
+
+
+def read(places: Places) -> Machine:
+    """What this home's machine is. Raises: msgspec.ValidationError, when another version of Moln wrote it."""
+    try:
+        return msgspec.json.decode(places.machine.read_bytes(), type=Machine)
+    except FileNotFoundError:
+        return ALONE
+
+
+def write(places: Places, machine: Machine) -> None:
+    """For every `moln up` to come. Whole or not there."""
+    text = msgspec.json.format(msgspec.json.encode(machine)) + b"\n"
+    if places.machine.exists() and places.machine.read_bytes() == text:
+        return
+    new: Path = places.machine.with_suffix(".new")
+    new.write_bytes(text)
+    new.replace(places.machine)
+
+
+def bracketed(address: str) -> str:
+    """As it stands before a port."""
+    return f"[{address}]" if ":" in address else address

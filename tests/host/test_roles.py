@@ -1,0 +1,153 @@
+"""What each role's machine sets up and runs: decided from data alone."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from moln.host import engines, libvirt, ovn, provider, roles, setup, tunnels
+from moln.host.ovs import Ovs
+from moln.host.places import Places
+from moln.host.provider import check_card
+from moln.host.roles import ALONE, ENGINES, Machine, Part, Provider, Role, Tls
+from moln.host.run import HostError
+from moln.host.settings import HostSettings
+from moln.host.supervise.plan import Engine
+
+TLS = Tls("/t/key.pem", "/t/crt.pem", "/t/ca.crt")
+CONTROLLER = Machine(Role.CONTROLLER, "c1", "192.0.2.1", "eth1", tls=TLS)
+NODE = Machine(Role.NODE, "n1", "192.0.2.2", "eth1", controllers=("192.0.2.1", "192.0.2.9"), tls=TLS)
+WHOLE = ("Packages", "Users and directories", "Storage pool", "Provider network", "Engine configuration")
+MOLNS_OWN = [Engine(name, ["/bin/true"], needs=["ovsdb-nb", "ovsdb-sb", "ovn-controller", "libvirtd"]) for name in ("controller", "node")]
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    for program in ("sbin/ovsdb-server", "sbin/ovs-vswitchd", "bin/ovn-northd", "bin/ovn-controller"):
+        (tmp_path / "usr" / program).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "usr" / program).touch()
+    monkeypatch.setattr(tunnels, "underlay", lambda address: tunnels.Card("02:00:00:00:00:01", 1500))  # the machine's own cards
+    return Places(tmp_path)
+
+
+@pytest.mark.parametrize(("machine", "userspace", "wanted"), [
+    (ALONE, True, WHOLE),
+    (ALONE, False, WHOLE),
+    (CONTROLLER, False, WHOLE),
+    (CONTROLLER, True, (*WHOLE[:4], "Tunnels", WHOLE[4])),
+    (Machine(Role.CONTROLLER, "c1", "192.0.2.1", guests=False, tls=TLS), True, (*WHOLE[:3], WHOLE[4])),
+    (NODE, False, WHOLE),
+    (Machine(Role.NODE, "n1", "192.0.2.2", controllers=("192.0.2.1",), tls=TLS), True, (*WHOLE[:3], "Tunnels", WHOLE[4])),
+    (Machine(Role.NODE, "n1", "192.0.2.2", "eth1", guests=False, tls=TLS), False, (*WHOLE[:2], *WHOLE[3:])),
+])  # fmt: skip
+def test_each_role_has_its_steps(machine: Machine, userspace: bool, wanted: tuple[str, ...]) -> None:
+    assert roles.steps(machine, userspace=userspace) == wanted
+    assert set(wanted) <= setup.STEPS.keys()
+
+
+def planned(places: Places, machine: Machine) -> dict[str, Engine]:
+    more = [e for e in MOLNS_OWN if e.name in roles.engines(machine)]
+    plan = engines.plan(places, HostSettings(), Ovs("netdev", places.home), more, machine)
+    return {e.name: e for e in plan.engines}
+
+
+@pytest.mark.parametrize(("machine", "parts"), [
+    (ALONE, set(Part)), (CONTROLLER, set(Part)), (NODE, {Part.SWITCH, Part.GUESTS}),
+    (Machine(Role.CONTROLLER, guests=False), {Part.CENTRAL}),
+    (Machine(Role.CONTROLLER, guests=False, provider_interface="eth1"), {Part.CENTRAL, Part.SWITCH}),
+    (Machine(Role.NODE, guests=False), {Part.SWITCH}),
+])  # fmt: skip
+def test_each_role_runs_its_engines_and_waits_for_none_that_is_elsewhere(places: Places, machine: Machine, parts: set[Part]) -> None:
+    assert machine.parts == parts
+    found = planned(places, machine)
+    assert found.keys() == roles.engines(machine) - {"metadata"}
+    for engine in found.values():
+        assert set(engine.needs) <= found.keys(), engine.name
+
+
+def test_a_machine_alone_has_what_it_always_had(places: Places) -> None:
+    """The order, the sockets, nothing that listens, and the veth of its own gateway."""
+    found = planned(places, ALONE)
+    assert list(found) == ["ovsdb-nb", "ovsdb-sb", "ovn-northd", "ovsdb-vswitch", "ovs-vswitchd", "ovn-controller", "virtlogd", "libvirtd",
+                           "controller", "node"]  # fmt: skip
+    words = " ".join(word for e in found.values() for command in (e.argv, *e.after) for word in command)
+    assert "ssl" not in words and "private-key" not in words and tunnels.BRIDGE not in words
+    assert f"add-port moln-ex {provider.PEER}" in words
+    assert found["ovn-controller"].needs == ["ovs-vswitchd", "ovsdb-sb"]
+    assert len([*ovn.engines(places, Ovs("netdev", places.home), HostSettings(), "h"), *libvirt.engines(places)]) == 8
+
+
+def test_the_controller_serves_its_southbound_database_to_chassis_alone(places: Places) -> None:
+    found = planned(places, CONTROLLER)
+    north, south = (" ".join(found[name].argv) for name in ("ovsdb-nb", "ovsdb-sb"))
+    assert "ssl" not in north and "--private-key" not in north and north.count("--remote=") == 1
+    assert "--private-key=/t/key.pem --certificate=/t/crt.pem --ca-cert=/t/ca.crt" in south
+    assert found["ovsdb-sb"].after[-1][-3:] == ["set-connection", "role=ovn-controller", "pssl:6642:192.0.2.1"]
+    assert "--private-key" not in " ".join(found["ovn-controller"].argv), "its own chassis goes by the socket"
+
+
+def test_a_nodes_chassis_goes_to_every_controller_with_its_certificate(places: Places) -> None:
+    found = planned(places, NODE)
+    setup_words = shlex.join(found["ovsdb-vswitch"].after[1])
+    assert 'ovn-remote="ssl:192.0.2.1:6642,ssl:192.0.2.9:6642"' in setup_words
+    assert 'ovn-encap-ip="192.0.2.2"' in setup_words and 'system-id="n1"' in setup_words
+    assert 'ovn-bridge-mappings="public:moln-ex"' in setup_words
+    assert "add-port moln-ex eth1" in setup_words and f"del-port moln-ex {provider.PEER}" in setup_words
+    assert "--certificate=/t/crt.pem" in found["ovn-controller"].argv
+    assert tunnels.BRIDGE in setup_words and tunnels.BRIDGE in " ".join(found["ovs-vswitchd"].after[-1])
+
+
+def test_a_node_without_a_card_reaches_no_provider_network(places: Places) -> None:
+    machine = Machine(Role.NODE, "n1", "192.0.2.2", controllers=("fd00::1",), tls=TLS)
+    assert machine.provider == Provider.NONE
+    words = shlex.join(planned(places, machine)["ovsdb-vswitch"].after[1])
+    assert "moln-ex" not in words and 'ovn-bridge-mappings=""' in words
+    assert 'ovn-remote="ssl:[fd00::1]:6642"' in words
+
+
+def test_what_a_machine_is_outlives_the_command_that_said_it(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    assert roles.read(places) == ALONE
+    places.host.mkdir()
+    roles.write(places, NODE)
+    assert roles.read(places) == NODE
+
+
+def test_every_engine_belongs_to_one_part() -> None:
+    names = [name for members in ENGINES.values() for name in members]
+    assert len(set(names)) == len(names)
+
+
+def card(name: str, **more: object) -> dict[str, object]:
+    return {"ifname": name, "link_type": "ether", "addr_info": [], **more}
+
+
+def address(text: str, **more: object) -> dict[str, object]:
+    return {"family": "inet6" if ":" in text else "inet", "local": text, "scope": "global", **more}
+
+
+def test_the_provider_networks_card_must_be_free() -> None:
+    links = [
+        {"ifname": "lo", "link_type": "loopback", "addr_info": [address("127.0.0.1")]}, card("eth0", addr_info=[address("192.0.2.1")]),
+        card("eth1", addr_info=[address("fe80::1", scope="link"), address("fd00::5", dynamic=True)]), card("eth2", master="br0"),
+        card("eth3", master="ovs-system"), card("eth4", addr_info=[address("192.0.2.7", dynamic=True)]),
+    ]  # fmt: skip
+    check_card("eth1", links)
+    check_card("eth3", links)
+    for name, why in (("eth0", "has the address 192.0.2.1"), ("eth2", "belongs to br0"), ("lo", "has the address"), ("eth4", "192.0.2.7")):
+        with pytest.raises(HostError, match=why):
+            check_card(name, links)
+    with pytest.raises(HostError, match="no interface eth9 here; without an address there are: eth1, eth3"):
+        check_card("eth9", links)
+
+
+def test_tunnels_begin_at_the_card_that_has_the_address() -> None:
+    links = [card("eth0", address="02:00:00:00:00:01", mtu=9000, addr_info=[address("192.0.2.1")]),
+             card("moln-tun", address="02:00:00:00:00:02", mtu=1500, addr_info=[address("169.254.77.2")])]  # fmt: skip
+    assert tunnels.card_of("192.0.2.1", links) == tunnels.Card("02:00:00:00:00:01", 9000)
+    with pytest.raises(HostError, match="does not have the address 192.0.2.2"):
+        tunnels.card_of("192.0.2.2", links)
+    text = tunnels.rules("192.0.2.1")
+    assert text.index("delete table ip moln-tun") < text.index("udp dport 6081")

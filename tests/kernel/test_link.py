@@ -16,7 +16,7 @@ from msgspec import Struct
 from moln.kernel import log
 from moln.kernel.clock import Clock
 from moln.kernel.errors import BackendRefused, BackendUnreachable, StaleGeneration, Unavailable
-from moln.kernel.link import Hello, InProcessLinks, MemoryFences, NodeEnd, SocketLinks, Verbs, frames
+from moln.kernel.link import Hello, InProcessLinks, MemoryFences, SocketEnd, SocketLinks, Verbs, frames
 from moln.kernel.link.frames import Call, pack, receive, send, unpack
 
 
@@ -73,7 +73,7 @@ class Pair:
         self.links = SocketLinks(path / "s", NOW)
         self.pot = Pot()
         verbs = Verbs({"pot": (PotDriver, self.pot)}, MemoryFences(), NOW)
-        self.node = NodeEnd(path / "s", "n1", lambda: {"cpus": 2}, verbs)
+        self.node = SocketEnd(path / "s", "n1", lambda: {"cpus": 2}, verbs)
         self.seen: list[tuple[str, str, Any]] = []
         self.news = asyncio.Event()
         for topic in ("node.up", "node.down", "pot.power"):

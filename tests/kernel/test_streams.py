@@ -11,7 +11,7 @@ import pytest
 
 from moln.kernel.clock import Clock
 from moln.kernel.errors import BackendRefused, BackendUnreachable, StaleGeneration
-from moln.kernel.link import InProcessLinks, MemoryFences, NodeEnd, NodeLinks, SocketLinks, Stream, Streams, Verbs
+from moln.kernel.link import InProcessLinks, MemoryFences, SocketEnd, NodeLinks, SocketLinks, Stream, Streams, Verbs
 from moln.kernel.link.frames import pack
 from moln.kernel.link.streams import of_socket
 from moln.node.streams import StreamServer
@@ -54,7 +54,7 @@ async def links(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         up.set()
 
     links.on_report("node.up", heard)
-    node = asyncio.create_task(NodeEnd(tmp_path / "c", "one", lambda: {"streams": str(server.path)}, verbs).run())
+    node = asyncio.create_task(SocketEnd(tmp_path / "c", "one", lambda: {"streams": str(server.path)}, verbs).run())
     await asyncio.wait_for(up.wait(), 10)
     yield links, guest
     node.cancel()

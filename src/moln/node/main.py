@@ -22,7 +22,7 @@ from moln.compute.model.facts import HostFacts
 from moln.host.places import INTEGRATION_BRIDGE, USER, Places
 from moln.kernel.clock import Clock
 from moln.kernel.errors import Failure
-from moln.kernel.link import NodeEnd, Verbs
+from moln.kernel.link import SocketEnd, Verbs
 from moln.kernel.tracing import Tracer, tracer_of
 from moln.network.drivers.node import NodeNetworkDriver
 from moln.node import settings as node_settings
@@ -92,7 +92,7 @@ class Node:
             switch, self.folder / "metadata.json", self.places.run / "metadata.sock", proxy_user()
         )
         fences = DiskFences(self.folder / "fences.db", self.clock.now_us)
-        self.end = NodeEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences))
+        self.end = SocketEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences))
         streams = streams_of(self.compute, fences, self.clock.now_us)
         self.streams = StreamServer(self.folder / "streams.sock", streams, proxy_user())
         try:

@@ -1,6 +1,6 @@
 """What only this machine may ask of the controller, on unix sockets in the home: the operator's questions, and guests' metadata.
 
-`run/admin.sock` answers `moln doctor`, `moln explain`, `moln status` and `/metrics`; file modes say who may (0600: the user it runs
+`run/admin.sock` answers `moln doctor`, `moln explain`, `moln status`, `moln node` and `/metrics`; file modes say who may (0600: the user it runs
 as, and root).
 `run/metadata.sock` answers nodes' metadata proxies, which say the network and the address that a guest asked from.
 """
@@ -15,7 +15,8 @@ import falcon.asgi
 import msgspec
 
 from moln.compute.ops import explain, metadata
-from moln.kernel.errors import Failure
+from moln.kernel.clock import iso
+from moln.kernel.errors import Failure, NotSupported
 from moln.kernel.http.faults import status_of
 from moln.kernel.http.tls import trusted
 from moln.kernel.module import Invariant, Violation
@@ -68,6 +69,37 @@ class _Status:
         resp.data = msgspec.json.encode(answer)
 
 
+class _Nodes:
+    """Nodes on other machines: who belongs to us; another join token (POST)."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        there, members = self._app.cloud.links.nodes, _remote(self._app).membership.members
+        resp.data = msgspec.json.encode([{"name": m.node, "up": m.node in there, "certificate": m.serial, "expires": iso(m.expires_at)}
+                                         for m in members])  # fmt: skip
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        expires_s = req.get_param_as_int("expires_s", required=True)
+        resp.data = msgspec.json.encode({"token": await _remote(self._app).membership.make_token(expires_s)})
+
+
+class _Node:
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        resp.data = msgspec.json.encode({"told": await _remote(self._app).remove(name)})
+
+
+def _remote(app: Any) -> Any:
+    """Raises: NotSupported."""
+    if app.remote is None:
+        raise NotSupported("This cloud has no nodes on other machines: name NATS servers in moln.toml, [link] nats = [\"tls://ADDRESS:4222\"]")
+    return app.remote
+
+
 class _Metadata:
     """`/{network}/{address}/…path`, exactly as the proxy saw it; a POST's body is no longer than the proxy lets it be."""
 
@@ -100,6 +132,8 @@ def admin_app(app: Any) -> falcon.asgi.App[Any, Any]:
     made.add_route("/explain/{server}", _Explain(app))
     made.add_route("/status", _Status(app))
     made.add_route("/metrics", app.metrics)
+    made.add_route("/nodes", _Nodes(app))
+    made.add_route("/nodes/{name}", _Node(app))
     return _faults(made)
 
 

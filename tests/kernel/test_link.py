@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from moln.kernel import log
 from moln.kernel.clock import Clock
-from moln.kernel.errors import BackendRefused, BackendUnreachable, StaleGeneration, Unavailable
 from moln.kernel.db.sqlite import SqliteDatabase
+from moln.kernel.errors import BackendRefused, BackendUnreachable, StaleGeneration, Unavailable
 from moln.kernel.link import Hello, InProcessLinks, MemoryFences, NodeEnd, NodeLinks, SocketEnd, SocketLinks, Verbs, frames
 from moln.kernel.link.frames import Call, pack, receive, send, unpack
 from moln.kernel.link.leases import DatabaseLeases

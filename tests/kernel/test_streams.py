@@ -11,7 +11,7 @@ import pytest
 
 from moln.kernel.clock import Clock
 from moln.kernel.errors import BackendRefused, BackendUnreachable, StaleGeneration
-from moln.kernel.link import InProcessLinks, MemoryFences, SocketEnd, NodeLinks, SocketLinks, Stream, Streams, Verbs
+from moln.kernel.link import InProcessLinks, MemoryFences, NodeLinks, SocketEnd, SocketLinks, Stream, Streams, Verbs
 from moln.kernel.link.frames import pack
 from moln.kernel.link.streams import of_socket
 from moln.node.streams import StreamServer

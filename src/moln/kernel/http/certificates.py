@@ -67,7 +67,7 @@ class Authority:
             key = ec.generate_private_key(ec.SECP256R1())
             signed = self.sign(key.public_key(), role, name, now)
             try:
-                put(file, _pem(key) + signed.public_bytes(serialization.Encoding.PEM))
+                put(file, private_pem(key) + signed.public_bytes(serialization.Encoding.PEM))
             except OSError as error:
                 raise Failure(f"{file} cannot be written ({error.strerror}).") from None
         return file
@@ -86,7 +86,7 @@ class Authority:
     def _made(self, subject: x509.Name, listed: x509.SubjectAlternativeName, usages: list[Any], now: datetime, days: int) -> bytes:
         key = ec.generate_private_key(ec.SECP256R1())
         made = self._signed(key.public_key(), subject, listed, usages, now, days)
-        return _pem(key) + made.public_bytes(serialization.Encoding.PEM)
+        return private_pem(key) + made.public_bytes(serialization.Encoding.PEM)
 
     def _signed(self, key: ec.EllipticCurvePublicKey, subject: x509.Name, listed: x509.SubjectAlternativeName, usages: list[Any],
                 now: datetime, days: int) -> x509.Certificate:  # fmt: skip
@@ -130,7 +130,7 @@ def _authority(folder: Path, now: datetime) -> tuple[Key, x509.Certificate]:
     if key is None or ca is None or ca.not_valid_after_utc - now < timedelta(days=CA_SPARE_DAYS):
         key = key or ec.generate_private_key(ec.SECP256R1())
         ca = _signed_authority(key, now)
-        _put(file, _pem(key) + ca.public_bytes(serialization.Encoding.PEM), 0o600)
+        _put(file, private_pem(key) + ca.public_bytes(serialization.Encoding.PEM), 0o600)
     public, text = folder / "ca.crt", ca.public_bytes(serialization.Encoding.PEM)
     if not public.exists() or public.read_bytes() != text:
         _put(public, text, 0o644)
@@ -195,12 +195,20 @@ def read(file: Path) -> tuple[Key | None, x509.Certificate | None]:
         return None, None
 
 
+def private_key(raw: bytes) -> Key:
+    """Raises: ValueError."""
+    key = serialization.load_pem_private_key(raw, None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("not a key on an elliptic curve")
+    return key
+
+
 def put(file: Path, data: bytes) -> None:
     """A private file, whole or not there. Raises: OSError."""
     _put(file, data, 0o600)
 
 
-def _pem(key: Key) -> bytes:
+def private_pem(key: Key) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 

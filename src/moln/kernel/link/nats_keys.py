@@ -71,13 +71,15 @@ class NatsKey:
         text = f"{_base64(_json(_HEADER))}.{_base64(_json(claims))}"
         return f"{text}.{_base64(self.sign(text.encode()))}"
 
-    def signed(self, data: bytes, signature: bytes) -> bool:
-        """Whether this key made the signature."""
-        try:
-            self._public.verify(signature, data)
-        except InvalidSignature:
-            return False
-        return True
+
+def verified(name: str, data: bytes, signature: bytes) -> bool:
+    """Whether the key of this name (see is_name) made the signature."""
+    public = base64.b32decode(name + "=" * (-len(name) % 8))[1:33]
+    try:
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def ensure_key(path: Path, kind: int) -> NatsKey:

@@ -63,8 +63,8 @@ async def connect(badge: Badge, url: str, closed: Callable[[], Awaitable[None]])
 
     return await nats.connect(
         url, name=badge.name, tls=badge.tls(), user_jwt_cb=lambda: bytearray(badge.claims(), "ascii"), signature_cb=sign, error_cb=complain,
-        closed_cb=closed, inbox_prefix=subjects.inbox(badge.name).encode(), allow_reconnect=False, connect_timeout=CONNECT_S,  # type: ignore[arg-type]
-        ping_interval=PING_S, max_outstanding_pings=2,  # type: ignore[arg-type]
+        closed_cb=closed, inbox_prefix=subjects.inbox(badge.name).encode(), allow_reconnect=False, connect_timeout=CONNECT_S,
+        ping_interval=PING_S, max_outstanding_pings=2,
     )  # fmt: skip
 
 

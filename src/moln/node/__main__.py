@@ -10,7 +10,6 @@ from pathlib import Path
 
 from moln.kernel import log
 from moln.kernel.errors import Failure
-from moln.node.main import serve
 
 
 def main() -> int:
@@ -21,12 +20,11 @@ def main() -> int:
     os.umask(0o022)
     log.configure("info")
     try:
-        if args.simulate:
-            from moln.node import simulated
-
-            asyncio.run(simulated.serve(args.home.absolute()))
+        if args.simulate:  # without libvirt's binding, too
+            from moln.node.simulated import serve
         else:
-            asyncio.run(serve(args.home.absolute()))
+            from moln.node.main import serve
+        asyncio.run(serve(args.home.absolute()))
     except Failure as failure:
         print(f"moln.node: {failure.message}", file=sys.stderr)
         return 1

@@ -108,9 +108,9 @@ class NatsWire:
             await client.flush(timeout=int(CONNECT_S))
             self._client = client
             _log.info("connected to NATS at %s", url)
+            self.why = "the connection was lost"
             self._up()
             await self._carry(client, queue)
-            self.why = "the connection was lost"
         except (*TROUBLE, Failure) as error:
             self.why = str(error) or type(error).__name__
         finally:

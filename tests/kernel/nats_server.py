@@ -20,6 +20,7 @@ from moln.kernel.link import subjects
 from moln.kernel.link.nats_authority import UPDATE, NatsAuthority
 from moln.kernel.link.nats_keys import USER, NatsKey
 from moln.kernel.link.nats_wire import Badge
+from moln.kernel.nodes import nats_server
 
 BINARY = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin")
 WAIT_S = 20
@@ -44,11 +45,7 @@ class NatsServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        certificate = self.ca.ensure_server(self.home / "nats.pem", frozenset({"127.0.0.1"}), self.now)
-        configuration = self.home / "nats.conf"
-        configuration.write_text(self.authority.configuration(
-            listen=f"127.0.0.1:{self.port}", certificate=certificate, ca=self.ca.public, accounts=self.home / "accounts", now_s=int(time.time())
-        ))  # fmt: skip
+        configuration = nats_server.ensure(self.home, listen=f"127.0.0.1:{self.port}", names=frozenset({"127.0.0.1"}), now=self.now)
         log = self.home / "nats.log"
         at = log.stat().st_size if log.exists() else 0
         self.process = subprocess.Popen([str(BINARY), "-c", str(configuration), "-l", str(log)])

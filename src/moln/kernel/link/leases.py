@@ -7,7 +7,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from moln.kernel.db import INT, Database, Query, Transaction, column, table
+from moln.kernel.db import INT, Database, Query, Statement, Transaction, column, table
 
 BEAT_S = 5.0  # seconds between a node's signs of life
 LEASE_S = 20.0  # seconds after its last one, until which it is alive
@@ -30,6 +30,9 @@ class Leases(Protocol):
 
 
 leases = table("node_leases", column("node"), column("ends_us", INT), sa.UniqueConstraint("node"))
+PROLONG = Statement(
+    sa.update(leases).where(leases.c.node == sa.bindparam("of"), leases.c.ends_us < sa.bindparam("until")).values(ends_us=sa.bindparam("until"))
+)
 ENDS = Query(sa.select(leases.c.ends_us).where(leases.c.node == sa.bindparam("node")), int)
 
 
@@ -52,7 +55,7 @@ class DatabaseLeases:
 async def renew_in(tx: Transaction, nodes: list[str], ends_us: int) -> None:
     """In the order of their names, so that two controllers never wait for each other."""
     for node in nodes:
-        if not await tx.update(leases, {"ends_us": ends_us}, node=node):
+        if not await tx.run(PROLONG, of=node, until=ends_us):
             await tx.insert(leases, {"node": node, "ends_us": ends_us}, if_absent=True)
 
 

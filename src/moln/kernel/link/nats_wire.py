@@ -22,6 +22,7 @@ from moln.kernel.link.nats_keys import NatsKey
 
 CONNECT_S = 5.0
 PING_S = 10.0  # seconds between signs of life, to notice a server that is gone without a word
+LONGEST_PAUSE_S = 3.0  # seconds between attempts
 QUEUED = 64 << 20  # bytes that wait to be sent, at most
 _log = logging.getLogger("moln.link")
 TROUBLE = (nats.errors.Error, OSError, TimeoutError, EOFError)
@@ -56,7 +57,7 @@ async def connect(badge: Badge, url: str, closed: Callable[[], Awaitable[None]])
     """One connection, which ends for good when it is lost. Raises: TROUBLE."""
 
     async def complain(error: Exception) -> None:
-        _log.warning("NATS: %r", error)
+        _log.info("NATS: %r", error)
 
     def sign(drawn: str) -> bytes:
         return base64.b64encode(badge.key.sign(drawn.encode()))
@@ -85,12 +86,19 @@ class NatsWire:
         self.why = "not connected yet"
 
     async def run(self, retry_s: float) -> None:
-        """Until cancelled."""
+        """Until cancelled. Who is refused again and again asks less often."""
+        pause_s, said = retry_s, ""
         while True:
-            await self._once()
-            await asyncio.sleep(retry_s)
+            if await self._once():
+                pause_s, said = retry_s, ""
+            elif self.why != said:
+                said = self.why
+                _log.warning("NATS cannot be reached: %s", said)
+            await asyncio.sleep(pause_s)
+            pause_s = max(retry_s, min(pause_s * 1.5, LONGEST_PAUSE_S))
 
-    async def _once(self) -> None:
+    async def _once(self) -> bool:
+        """One connection, to its end; whether there was one."""
         url = self._badge.urls[self._attempts % len(self._badge.urls)]
         self._attempts += 1
         client, self._queue, self._queued = None, asyncio.Queue(), 0
@@ -111,8 +119,10 @@ class NatsWire:
             self.why = "the connection was lost"
             self._up()
             await self._carry(client, queue)
+            return True
         except (*TROUBLE, Failure) as error:
             self.why = str(error) or type(error).__name__
+            return self._client is not None
         finally:
             if self._client is not None:
                 self._client = None

@@ -11,13 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from tests.kernel.nats_server import NatsServer, free_port
 
 from moln.demo.client import Client
+from moln.kernel.http import certificates
 
 pytestmark = pytest.mark.engines
 WAIT_S = 60.0
@@ -226,6 +229,26 @@ def test_a_removed_node_is_gone_and_stays_away(machines: Machines) -> None:
     assert machines.join("node-f", machines.token()).returncode == 0  # with a new token it may come again
     machines.start_node("node-f")
     machines.until(**{"node-f": "up"})
+
+
+def test_a_certificate_that_ends_soon_is_renewed_over_the_link(machines: Machines) -> None:
+    assert machines.join("node-h", machines.token()).returncode == 0
+    file = machines.folder / "node-h/host/node/member/member.pem"
+    key, ago = certificates.private_key(file.read_bytes()), datetime.now(UTC) - timedelta(days=certificates.MEMBER_DAYS - 5)
+    old = machines.nats.ca.sign(key.public_key(), "node", "node-h", ago)
+    certificates.put(file, certificates.private_pem(key) + old.public_bytes(Encoding.PEM))
+    machines.start_node("node-h")
+
+    def renewed() -> bool:
+        _, found = certificates.read(file)
+        return found is not None and found.not_valid_after_utc > datetime.now(UTC) + timedelta(days=certificates.MEMBER_DAYS - 5)
+
+    eventually(renewed, machines.log("node-h"))
+    found, _ = certificates.read(file)
+    assert found is not None and found.private_numbers() != key.private_numbers()
+    machines.kill("node-h")
+    machines.start_node("node-h")  # what was given is good
+    machines.until(**{"node-h": "up"})
 
 
 def test_no_log_holds_a_secret(machines: Machines) -> None:

@@ -55,6 +55,8 @@ async def of_path(path: str) -> Stream:
 async def of_tls(address: str, context: ssl.SSLContext, host: str) -> Stream:
     """Who listens at an address with a port, and proves that it is `host`. Raises: OSError."""
     name, _, port = address.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+        raise OSError(f"{address} is no address with a port")
     return Stream(*await asyncio.open_connection(name.strip("[]"), int(port), ssl=context, server_hostname=host, limit=CHUNK))
 
 

@@ -14,9 +14,9 @@ import falcon
 import falcon.asgi
 import msgspec
 
-from moln.compute.ops import explain, metadata
+from moln.compute.ops import explain, metadata, services
 from moln.kernel.clock import iso
-from moln.kernel.errors import Failure, NotSupported
+from moln.kernel.errors import Conflict, Failure, NotFound, NotSupported
 from moln.kernel.http.faults import status_of
 from moln.kernel.http.tls import trusted
 from moln.kernel.module import Invariant, Violation
@@ -90,7 +90,21 @@ class _Node:
         self._app = app
 
     async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
-        resp.data = msgspec.json.encode({"told": await _remote(self._app).remove(name)})
+        """force: even with servers on it; they go on running, and nobody can reach them."""
+        remote, ctx = _remote(self._app), self._app.cloud.system_context()
+        remote.membership.get(name)
+        try:
+            host = await services.named(ctx, name)
+        except NotFound:  # it never came
+            host = None
+        running = await services.servers_on(ctx, host) if host else []
+        if running and not req.get_param_as_bool("force"):
+            raise Conflict(f"Node {name} has {len(running)} servers. Move or delete them first; or say --force: they go on running there, "
+                           "and the cloud does not reach them any more.")  # fmt: skip
+        told = await remote.remove(name)
+        if host and not running:
+            await services.remove(ctx, host.service_id)
+        resp.data = msgspec.json.encode({"told": told})
 
 
 def _remote(app: Any) -> Any:

@@ -28,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
                       help="where controllers reach this machine for streams (default: the address that reaches them, port 5010)")
     remove = doing.add_parser("remove", help="refuse a node from now on")
     remove.add_argument("name")
+    remove.add_argument("--force", action="store_true", help="even with servers on it: they go on running there, out of reach")
     doing.add_parser("list", help="the machines that joined")
     for each in (token, join, remove, doing.choices["list"]):
         each.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -54,7 +55,7 @@ def join(args: argparse.Namespace) -> int:
 
 
 def remove(args: argparse.Namespace) -> int:
-    told = admin.ask(Places(args.home), "nodes", args.name, method="DELETE")["told"]
+    told = admin.ask(Places(args.home), "nodes", args.name, method="DELETE", force=str(args.force).lower())["told"]
     print(f"Node {args.name} is refused from now on{'' if told else '; NATS cannot be reached, and hangs up on it when it is back'}.")
     return 0
 

@@ -75,9 +75,10 @@ class Authority:
     def sign(self, key: ec.EllipticCurvePublicKey, role: str, name: str, now: datetime) -> x509.Certificate:
         """A certificate by which members of the cloud know each other, as clients and as servers.
 
-        It proves no real host's name: no browser or OpenStack client ever takes it for an API's.
+        It proves no real host's name: no browser or OpenStack client ever takes it for an API's. Its common name is the member's: OVN's
+        southbound database lets a chassis write only what bears that.
         """
-        subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, f"Moln {role}"), _said(f"{role} {name}")])
+        subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, f"Moln {role}"), _said(name)])
         uri = x509.UniformResourceIdentifier(f"moln:{role}:{quote(name, safe='')}")
         listed = x509.SubjectAlternativeName([uri, x509.DNSName(member_host(role, name))])
         both = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]

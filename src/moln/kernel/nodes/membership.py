@@ -65,6 +65,13 @@ class Membership:
         """The newest certificate of each node that belongs to us."""
         return list({c.node: c for c in self._given if c.node in self._members and c.refused_at is None}.values())
 
+    def get(self, node: str) -> Certificate:
+        """Raises: NotFound."""
+        for found in self.members:
+            if found.node == node:
+                return found
+        raise NotFound(f"No node {node} has joined.")
+
     def admits(self, node: str, serial: int) -> bool:
         """Whether a node belongs to us, and its certificate is not refused (serial 0: it showed none)."""
         return node in self._members and f"{serial:x}" not in self._refused

@@ -7,7 +7,7 @@ import functools
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
@@ -36,9 +36,10 @@ from moln.kernel.http.describing import OpenApi
 from moln.kernel.http.legacy import ASGI, legacy_root, without_json
 from moln.kernel.http.tls import Tls
 from moln.kernel.http.watching import Metrics, Source, watch
-from moln.kernel.link import NodeLinks
+from moln.kernel.link import NodeLinks, SeveralLinks
 from moln.kernel.metrics import Family
 from moln.kernel.module import Module
+from moln.kernel.nodes import declare_tables
 from moln.kernel.policy import Policy, load_overrides
 from moln.kernel.tracing import tracer_of
 from moln.kernel.work import Workers
@@ -48,7 +49,11 @@ from moln.network.settings import NetworkSettings
 from moln.placement.settings import PlacementSettings
 from moln.volume.settings import VolumeSettings
 
+if TYPE_CHECKING:
+    from moln.kernel.nodes.remote import RemoteNodes
+
 Hook = Callable[[str, str], None]
+declare_tables()
 
 
 class Settings(config.Settings, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +105,10 @@ def load_policy(home: Path) -> Policy:
 
 
 class App(Struct):
-    """A cloud put together: its areas, its work and its HTTP application. start() before serving, stop() at the end."""
+    """A cloud put together: its areas, its work and its HTTP application. start() before serving, stop() at the end.
+
+    remote: nodes on other machines; None, where settings name no way to them.
+    """
 
     cloud: Cloud
     areas: list[Module]
@@ -108,6 +116,7 @@ class App(Struct):
     asgi: ASGI
     metrics: Metrics
     tls: Tls | None = None
+    remote: RemoteNodes | None = None
 
     @property
     def routes(self) -> list[Route]:
@@ -116,6 +125,8 @@ class App(Struct):
     async def set_up(self) -> None:
         """Set the areas up, lower ones first; no work begins yet (tests settle it themselves)."""
         await self.cloud.db.open()
+        if self.remote:
+            await self.remote.start()
         for area in self.areas:
             if area.setup:
                 await area.setup(self.cloud)
@@ -135,6 +146,8 @@ class App(Struct):
             if area.close:
                 await area.close(self.cloud)
         await self.cloud.links.close()
+        if self.remote:
+            self.remote.close()
         await self.cloud.db.close()
         if self.cloud.audit:
             self.cloud.audit.close()
@@ -180,20 +193,39 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     if tracer is not None:
         db = TracedDatabase(db, tracer)
     cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids, tracer=tracer)
-    cloud.links.tracer, cloud.claims = tracer, claims
+    cloud.claims = claims
     if settings.audit_mib > 0:
         cloud.audit = Audit(home / "log/audit", clock, cloud.ids, settings.audit_mib << 20)
     tls = Tls(home, settings, clock) if settings.serves_tls else None
-    periodics = [HOUSEKEEPING, *([tls.periodic] if tls else []), *(p for a in areas for p in a.periodics)]
+    remote = _remote(cloud)
+    cloud.links.tracer = tracer
+    periodics = [HOUSEKEEPING, *(own.periodic for own in (tls, remote) if own), *(p for a in areas for p in a.periodics)]
     workers = Workers(cloud, [r for a in areas for r in a.reconcilers], periodics)
     asgi = build_app(cloud, all_routes(areas))
     serve_consoles(asgi, cloud)
     watch(asgi, cloud, {area.name: area.ready for area in areas if area.ready})
     metrics = Metrics(cloud, [_own(workers), *(area.measure for area in areas if area.measure)])
     asgi.add_route("/openapi.json", OpenApi(lambda: render_description(areas, settings.public_url)))
+    if remote:
+        remote.serve(asgi)
     if settings.metrics:
         asgi.add_route("/metrics", metrics)
-    return App(cloud, areas, workers, without_json(legacy_root(asgi, "/compute/v2", "/compute/v2.1"), "/network/v2.0/"), metrics, tls)
+    return App(cloud, areas, workers, without_json(legacy_root(asgi, "/compute/v2", "/compute/v2.1"), "/network/v2.0/"), metrics, tls, remote)
+
+
+def _remote(cloud: Cloud) -> RemoteNodes | None:
+    """Nodes on other machines, beside those of this one. Raises: Failure, when what they need is not there."""
+    if not cloud.settings.link.nats:
+        return None
+    if not cloud.settings.serves_tls:
+        raise Failure("Nodes on other machines (settings: link.nats) need APIs with TLS: moln up --tls")
+    try:
+        from moln.kernel.nodes.remote import RemoteNodes
+    except ModuleNotFoundError as error:
+        raise Failure(f"Nodes on other machines need the package {error.name}: pip install 'moln[scale]'") from None
+    remote = RemoteNodes(cloud)
+    cloud.links = SeveralLinks([cloud.links, remote.links], cloud.clock.now_us)
+    return remote
 
 
 def _own(workers: Workers) -> Source:

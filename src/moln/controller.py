@@ -69,9 +69,8 @@ async def serve(app: App, listener: socket.socket, *, nodes: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await app.start()
-    if isinstance(cloud.links, SocketLinks):
-        await cloud.links.start()
-    else:
+    await cloud.links.start()
+    if settings.simulate:
         await start_nodes(cloud, nodes)
     run = cloud.home / "run"
     api = http_server(app.asgi, websockets=True, tls=app.tls.context if app.tls else None)

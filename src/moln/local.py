@@ -1,6 +1,6 @@
 """What only this machine may ask of the controller, on unix sockets in the home: the operator's questions, and guests' metadata.
 
-`run/admin.sock` answers `moln doctor`, `moln explain`, `moln status` and `/metrics`; file modes say who may (0600: the user it runs
+`run/admin.sock` answers `moln doctor`, `moln explain`, `moln status`, `moln node` and `/metrics`; file modes say who may (0600: the user it runs
 as, and root).
 `run/metadata.sock` answers nodes' metadata proxies, which say the network and the address that a guest asked from.
 """
@@ -14,8 +14,9 @@ import falcon
 import falcon.asgi
 import msgspec
 
-from moln.compute.ops import explain, metadata
-from moln.kernel.errors import Failure
+from moln.compute.ops import explain, metadata, services
+from moln.kernel.clock import iso
+from moln.kernel.errors import Conflict, Failure, NotFound, NotSupported
 from moln.kernel.http.faults import status_of
 from moln.kernel.http.tls import trusted
 from moln.kernel.module import Invariant, Violation
@@ -68,6 +69,51 @@ class _Status:
         resp.data = msgspec.json.encode(answer)
 
 
+class _Nodes:
+    """Nodes on other machines: who belongs to us; another join token (POST)."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        there, members = self._app.cloud.links.nodes, _remote(self._app).membership.members
+        resp.data = msgspec.json.encode([{"name": m.node, "up": m.node in there, "certificate": m.serial, "expires": iso(m.expires_at)}
+                                         for m in members])  # fmt: skip
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        expires_s = req.get_param_as_int("expires_s", required=True)
+        resp.data = msgspec.json.encode({"token": await _remote(self._app).membership.make_token(expires_s)})
+
+
+class _Node:
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        """force: even with servers on it; they go on running, and nobody can reach them."""
+        remote, ctx = _remote(self._app), self._app.cloud.system_context()
+        remote.membership.get(name)
+        try:
+            host = await services.named(ctx, name)
+        except NotFound:  # it never came
+            host = None
+        running = await services.servers_on(ctx, host) if host else []
+        if running and not req.get_param_as_bool("force"):
+            raise Conflict(f"Node {name} has {len(running)} servers. Move or delete them first; or say --force: they go on running there, "
+                           "and the cloud does not reach them any more.")  # fmt: skip
+        told = await remote.remove(name)
+        if host and not running:
+            await services.remove(ctx, host.service_id)
+        resp.data = msgspec.json.encode({"told": told})
+
+
+def _remote(app: Any) -> Any:
+    """Raises: NotSupported."""
+    if app.remote is None:
+        raise NotSupported("This cloud has no nodes on other machines: name NATS servers in moln.toml, [link] nats = [\"tls://ADDRESS:4222\"]")
+    return app.remote
+
+
 class _Metadata:
     """`/{network}/{address}/…path`, exactly as the proxy saw it; a POST's body is no longer than the proxy lets it be."""
 
@@ -100,6 +146,8 @@ def admin_app(app: Any) -> falcon.asgi.App[Any, Any]:
     made.add_route("/explain/{server}", _Explain(app))
     made.add_route("/status", _Status(app))
     made.add_route("/metrics", app.metrics)
+    made.add_route("/nodes", _Nodes(app))
+    made.add_route("/nodes/{name}", _Node(app))
     return _faults(made)
 
 

@@ -6,19 +6,14 @@ import asyncio
 
 import msgspec
 
-from moln.compute.drivers.base import ComputeDriver, CrashDumps, DiskCopies, Snapshots, Suspension
 from moln.compute.drivers.base import ServerState as State
 from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.fake import FakeCompute
-from moln.compute.drivers.fake_guests import FakeGuests
-from moln.compute.drivers.guests import Guests
 from moln.kernel.clock import Clock
 from moln.kernel.cloud import Cloud
-from moln.kernel.link import InProcessLinks, MemoryFences, Verbs
+from moln.kernel.link import InProcessLinks, MemoryFences, NodeLinks, SeveralLinks, Verbs
 from moln.kernel.link.frames import pack
-from moln.network.drivers.node import NodeNetworkDriver
-from moln.network.drivers.node_fake import FakeNodeNetwork
-from moln.volume.drivers.base import VolumeDriver
+from moln.node.simulated import fake_drivers
 from moln.volume.drivers.fake import FakeVolumes
 
 
@@ -42,18 +37,7 @@ async def start_nodes(cloud: Cloud, count: int) -> dict[str, FakeCompute]:
 
 
 async def _join(cloud: Cloud, name: str, compute: FakeCompute, volumes: FakeVolumes) -> None:
-    drivers: dict[str, tuple[type, object]] = {
-        "compute": (ComputeDriver, compute),
-        "compute-snapshots": (Snapshots, compute),
-        "compute-suspension": (Suspension, compute),
-        "compute-crash-dumps": (CrashDumps, compute),
-        "compute-guests": (Guests, FakeGuests(compute)),
-        "compute-disks": (DiskCopies, compute),
-        "volume": (VolumeDriver, volumes),
-        "network": (NodeNetworkDriver, FakeNodeNetwork()),
-    }
-    links = cloud.links
-    assert isinstance(links, InProcessLinks)
+    links = in_process(cloud.links)
     loop = asyncio.get_running_loop()
     reports: set[asyncio.Task[None]] = set()
 
@@ -65,4 +49,13 @@ async def _join(cloud: Cloud, name: str, compute: FakeCompute, volumes: FakeVolu
     compute.on_power_change(report)
     facts = msgspec.to_builtins(await compute.host_facts())
     fences, now_us = MemoryFences(), cloud.clock.now_us
-    await links.join(name, Verbs(drivers, fences, now_us, cloud.tracer), {"compute": facts}, streams_of(compute, fences, now_us))
+    verbs = Verbs(fake_drivers(compute, volumes), fences, now_us, cloud.tracer)
+    await links.join(name, verbs, {"compute": facts}, streams_of(compute, fences, now_us))
+
+
+def in_process(links: NodeLinks) -> InProcessLinks:
+    """The way to nodes inside this process. Raises: LookupError."""
+    for way in links.ways if isinstance(links, SeveralLinks) else (links,):
+        if isinstance(way, InProcessLinks):
+            return way
+    raise LookupError("no way to nodes inside this process")

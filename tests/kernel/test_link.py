@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +16,11 @@ from msgspec import Struct
 
 from moln.kernel import log
 from moln.kernel.clock import Clock
+from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import BackendRefused, BackendUnreachable, StaleGeneration, Unavailable
-from moln.kernel.link import Hello, InProcessLinks, MemoryFences, NodeEnd, SocketLinks, Verbs, frames
+from moln.kernel.link import Hello, InProcessLinks, MemoryFences, NodeEnd, NodeLinks, SocketEnd, SocketLinks, Verbs, frames
 from moln.kernel.link.frames import Call, pack, receive, send, unpack
+from moln.kernel.link.leases import DatabaseLeases
 
 
 class Shape(Struct, frozen=True):
@@ -67,17 +70,31 @@ NOW = Clock().now_us
 
 
 class Pair:
-    """A controller's links and one node, joined by a real socket."""
+    """A controller's links and one node, joined by a real transport. Subclasses make `links` and `node`, as often as they are asked."""
 
     def __init__(self, path: Path):
-        self.links = SocketLinks(path / "s", NOW)
+        self.path = path
+        self.links = self.make_links("c1")
         self.pot = Pot()
-        verbs = Verbs({"pot": (PotDriver, self.pot)}, MemoryFences(), NOW)
-        self.node = NodeEnd(path / "s", "n1", lambda: {"cpus": 2}, verbs)
+        self.node = self.make_node(Verbs({"pot": (PotDriver, self.pot)}, MemoryFences(), NOW))
         self.seen: list[tuple[str, str, Any]] = []
         self.news = asyncio.Event()
         for topic in ("node.up", "node.down", "pot.power"):
             self.links.on_report(topic, self._note(topic))
+
+    def make_links(self, name: str) -> NodeLinks:
+        raise NotImplementedError
+
+    def make_node(self, verbs: Verbs) -> NodeEnd:
+        raise NotImplementedError
+
+    def cut(self) -> None:
+        """Break the connection under both."""
+        raise NotImplementedError
+
+    def bound(self, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+        """Have frames be no longer."""
+        raise NotImplementedError
 
     def _note(self, topic: str) -> Any:
         async def handler(node: str, raw: bytes) -> None:
@@ -87,7 +104,7 @@ class Pair:
         return handler
 
     async def until(self, *topics: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while [t for t, *_ in self.seen] != list(topics):
                 self.news.clear()
                 await self.news.wait()
@@ -106,12 +123,85 @@ class Pair:
         await self.links.close()
 
 
+class SocketPair(Pair):
+    largest = frames.FRAME_BOUND
+    after_a_cut = ("node.up", "node.down", "node.up")
+
+    def make_links(self, name: str) -> NodeLinks:
+        return SocketLinks(self.path / "s", NOW)
+
+    def make_node(self, verbs: Verbs) -> NodeEnd:
+        return SocketEnd(self.path / "s", "n1", lambda: {"cpus": 2}, verbs)
+
+    def cut(self) -> None:
+        self.node._writer.transport.abort()
+
+    def bound(self, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+        monkeypatch.setattr(frames, "FRAME_BOUND", size)
+
+
+class NatsPair(Pair):
+    """A node that loses NATS is not known to be gone before its lease ends: it comes back before."""
+
+    after_a_cut = ("node.up", "node.up")
+
+    def __init__(self, path: Path, server: Any, leases: DatabaseLeases):
+        from moln.kernel.link.nats_authority import FRAME_BOUND
+
+        self.server = server
+        self.leases = leases
+        self.largest = FRAME_BOUND
+        super().__init__(path)
+
+    def make_links(self, name: str) -> NodeLinks:
+        from moln.kernel.link.nats import NatsLinks
+
+        return NatsLinks(self.server.badge("controller", name), self.leases, NOW, beat_s=0.1, lease_s=0.5, retry_s=0.02)
+
+    def make_node(self, verbs: Verbs) -> NodeEnd:
+        from moln.kernel.link.nats import NatsEnd
+
+        return NatsEnd(self.server.badge("node", "n1"), lambda: {"cpus": 2}, verbs, beat_s=0.1)
+
+    def cut(self) -> None:
+        self.node._wire._client._transport._io_writer.transport.abort()
+
+    def bound(self, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+        monkeypatch.setattr("moln.kernel.link.nats.FRAME_BOUND", size)
+
+
+@pytest.fixture(scope="module")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from tests.kernel.nats_server import NatsServer
+
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    server.start()
+    with ThreadPoolExecutor() as threads:  # the loop of this thread runs already
+        threads.submit(asyncio.run, server.tell_account()).result()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    pair = Pair(tmp_path)
+async def sockets(tmp_path: Path) -> AsyncIterator[Pair]:
+    pair = SocketPair(tmp_path)
     await pair.start()
     yield pair
     await pair.stop()
+
+
+@pytest.fixture(params=["socket", pytest.param("nats", marks=pytest.mark.engines)])
+async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
+    if request.param == "socket":
+        pair: Pair = SocketPair(tmp_path)
+    else:
+        db = SqliteDatabase(tmp_path / "cloud.db")
+        pair = NatsPair(tmp_path, request.getfixturevalue("nats_server"), DatabaseLeases(db))
+    await pair.start()
+    yield pair
+    await pair.stop()
+    if request.param != "socket":
+        await db.close()
 
 
 async def test_a_call_carries_structs_and_defaults(pair: Pair) -> None:
@@ -177,19 +267,18 @@ async def test_a_slow_call_keeps_no_other_waiting(pair: Pair) -> None:
 async def test_a_lost_connection_ends_its_calls_at_once_and_comes_back(pair: Pair) -> None:
     call = asyncio.create_task(pair.driver().slow(30))
     await asyncio.sleep(0.05)
-    assert pair.node._writer
-    pair.node._writer.transport.abort()
+    pair.cut()
     async with asyncio.timeout(3):
         with pytest.raises(BackendUnreachable):
             await call
-    await pair.until("node.up", "node.down", "node.up")
+    await pair.until(*pair.after_a_cut)
     assert await pair.driver().echo(Shape("a"))
 
 
-async def test_a_node_outlives_its_controller(pair: Pair, tmp_path: Path) -> None:
+async def test_a_node_outlives_its_controller(pair: Pair) -> None:
     await pair.links.close()
     await pair.until("node.up", "node.down")
-    again = SocketLinks(tmp_path / "s", NOW)
+    again = pair.make_links("c2")
     up = asyncio.Event()
 
     async def note(node: str, raw: bytes) -> None:
@@ -229,7 +318,7 @@ async def test_reports_keep_their_order(pair: Pair) -> None:
 
 
 async def test_frames_that_are_too_large_are_refused_and_the_link_lives(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "FRAME_BOUND", 100_000)
+    pair.bound(monkeypatch, 100_000)
     with pytest.raises(BackendRefused, match="too large"):
         await pair.driver().echo(Shape("x" * 200_000))
     with pytest.raises(BackendRefused, match="too large"):
@@ -239,7 +328,7 @@ async def test_frames_that_are_too_large_are_refused_and_the_link_lives(pair: Pa
 
 
 async def test_a_frame_of_half_the_bound_passes(pair: Pair) -> None:
-    assert len(await pair.driver().large(frames.FRAME_BOUND // 2)) == frames.FRAME_BOUND // 2
+    assert len(await pair.driver().large(pair.largest // 2)) == pair.largest // 2
 
 
 async def test_a_peer_that_does_not_read_is_unreachable_not_endless_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,26 +351,26 @@ async def test_a_peer_that_does_not_read_is_unreachable_not_endless_memory(tmp_p
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xc1", b"\x00\x00\x00\x02\x80\x80", b"GET / HTTP/1.1\r\n\r\n"])
-async def test_garbage_ends_the_connection_and_nothing_else(pair: Pair, tmp_path: Path, garbage: bytes) -> None:
+async def test_garbage_ends_the_connection_and_nothing_else(sockets: Pair, tmp_path: Path, garbage: bytes) -> None:
     reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
     writer.write(garbage)
     async with asyncio.timeout(3):
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
     writer.close()
-    assert await pair.driver().echo(Shape("a"))
-    assert pair.links.nodes == {"n1"}
+    assert await sockets.driver().echo(Shape("a"))
+    assert sockets.links.nodes == {"n1"}
 
 
-async def test_a_second_connection_of_a_node_replaces_the_first(pair: Pair, tmp_path: Path) -> None:
-    pair.task.cancel()
-    await pair.until("node.up", "node.down")
+async def test_a_second_connection_of_a_node_replaces_the_first(sockets: Pair, tmp_path: Path) -> None:
+    sockets.task.cancel()
+    await sockets.until("node.up", "node.down")
     first = await asyncio.open_unix_connection(tmp_path / "s")
     second = await asyncio.open_unix_connection(tmp_path / "s")
     for n, (_, writer) in enumerate((first, second)):
         send(writer, Hello("n1"))
-        await pair.until("node.up", "node.down", *["node.up"] * (n + 1))
-    call = asyncio.create_task(pair.driver(deadline_s=5).refuse())
+        await sockets.until("node.up", "node.down", *["node.up"] * (n + 1))
+    call = asyncio.create_task(sockets.driver(deadline_s=5).refuse())
     async with asyncio.timeout(3):
         assert await first[0].read() == b""
         assert isinstance(await receive(second[0]), Call)
@@ -290,7 +379,7 @@ async def test_a_second_connection_of_a_node_replaces_the_first(pair: Pair, tmp_
         await call
 
 
-async def test_only_the_owner_may_open_the_socket(pair: Pair, tmp_path: Path) -> None:
+async def test_only_the_owner_may_open_the_socket(sockets: Pair, tmp_path: Path) -> None:
     assert stat.S_IMODE(os.stat(tmp_path / "s").st_mode) == 0o600
 
 

@@ -12,7 +12,7 @@ from tests.kernel.otlp import collector
 
 from moln.kernel import tracing
 from moln.kernel.errors import BackendRefused, Invalid
-from moln.kernel.link import MemoryFences, NodeEnd, SocketLinks, Verbs
+from moln.kernel.link import MemoryFences, SocketEnd, SocketLinks, Verbs
 from moln.kernel.tracing import Tracer, TracingSettings, tracer_of
 
 
@@ -40,7 +40,7 @@ async def test_a_trace_goes_on_in_the_nodes_process(tmp_path: Path) -> None:
 
         links.on_report("node.up", node_up)
         await links.start()
-        end = NodeEnd(tmp_path / "s", "node-1", dict, Verbs({"pot": (Pot, PotDriver())}, MemoryFences(), lambda: 0, theirs))
+        end = SocketEnd(tmp_path / "s", "node-1", dict, Verbs({"pot": (Pot, PotDriver())}, MemoryFences(), lambda: 0, theirs))
         serving = asyncio.create_task(end.run())
         await asyncio.wait_for(up.wait(), 10)
         pot = links.driver("node-1", "pot", Pot, resource="pot/1", generation=1)  # type: ignore[type-abstract]

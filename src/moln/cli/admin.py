@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from moln.host.control import NotRunning
 from moln.host.places import Places
@@ -23,9 +23,9 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def ask(places: Places, *path: str, timeout_s: float = 60) -> Any:
-    """GET /part/part/… Returns the decoded JSON. Raises: NotRunning, also with the controller's own refusal."""
-    status, body = _get(places, path, timeout_s)
+def ask(places: Places, *path: str, timeout_s: float = 60, method: str = "GET", **query: object) -> Any:
+    """GET /part/part/…?query Returns the decoded JSON. Raises: NotRunning, also with the controller's own refusal."""
+    status, body = _get(places, path, timeout_s, method, query)
     try:
         answer = json.loads(body)
     except ValueError as error:
@@ -43,10 +43,10 @@ def text(places: Places, *path: str, timeout_s: float = 60) -> str:
     return body.decode()
 
 
-def _get(places: Places, path: tuple[str, ...], timeout_s: float) -> tuple[int, bytes]:
+def _get(places: Places, path: tuple[str, ...], timeout_s: float, method: str = "GET", query: dict[str, object] | None = None) -> tuple[int, bytes]:
     connection = _UnixConnection(str(places.admin_socket), timeout_s)
     try:
-        connection.request("GET", "/" + "/".join(quote(p, safe="") for p in path))
+        connection.request(method, "/" + "/".join(quote(p, safe="") for p in path) + (f"?{urlencode(query)}" if query else ""))
         response = connection.getresponse()
         return response.status, response.read()
     except PermissionError:

@@ -30,6 +30,17 @@ def load(path: Path, shape: type[Any], **overrides: Any) -> Any:
         raise Invalid(f"{path}: {error}") from None
 
 
+class LinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[link]` table: how nodes on other machines are reached.
+
+    nats: URLs of NATS servers (`tls://ADDRESS:4222`), as controllers and nodes reach them; none: there are no such nodes.
+    controller: the name of this controller among several; empty: the host's.
+    """
+
+    nats: list[str] = []
+    controller: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What every process of a cloud reads. app.py extends it with a table for each area.
 
@@ -58,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audit_mib: int = 128
     project_requests_per_s: float = 0.0
     tracing: TracingSettings = msgspec.field(default_factory=TracingSettings)
+    link: LinkSettings = msgspec.field(default_factory=LinkSettings)
 
     def __post_init__(self) -> None:
         if not self.public_url:

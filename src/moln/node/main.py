@@ -23,7 +23,7 @@ from moln.host.clock import off_ms
 from moln.host.places import INTEGRATION_BRIDGE, USER, Places
 from moln.kernel.clock import Clock
 from moln.kernel.errors import Failure
-from moln.kernel.link import NodeEnd, Verbs
+from moln.kernel.link import SocketEnd, Verbs
 from moln.kernel.tracing import Tracer, tracer_of
 from moln.network.drivers.node import NodeNetworkDriver
 from moln.node import settings as node_settings
@@ -31,7 +31,7 @@ from moln.node.fences import DiskFences
 from moln.node.metadata import MetadataService
 from moln.node.ovsdb import Ovsdb, from_pairs
 from moln.node.plug import Switch
-from moln.node.streams import StreamServer
+from moln.node.streams import Serving, StreamServer
 from moln.volume.drivers.base import VolumeDriver
 from moln.volume.drivers.pool import PoolDriver
 
@@ -77,6 +77,7 @@ class Node:
         self.facts: HostFacts | None = None
         self.tracer: Tracer | None = None
         self.tasks: list[asyncio.Task[Any]] = []
+        self.streams: Serving
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -93,9 +94,14 @@ class Node:
             switch, self.folder / "metadata.json", self.places.run / "metadata.sock", proxy_user()
         )
         fences = DiskFences(self.folder / "fences.db", self.clock.now_us)
-        self.end = NodeEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences))
         streams = streams_of(self.compute, fences, self.clock.now_us)
-        self.streams = StreamServer(self.folder / "streams.sock", streams, proxy_user())
+        self.remote = self.find_remote(board)
+        if self.remote is not None:
+            self.end = self.remote.link(self.hello, self.verbs(fences, self.remote.drivers))
+            self.streams = self.remote.serving(streams)
+        else:
+            self.end = SocketEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences))
+            self.streams = StreamServer(self.folder / "streams.sock", streams, proxy_user())
         try:
             await self.volumes.start()
             await self.compute.start()
@@ -106,7 +112,7 @@ class Node:
             await self.streams.start()
             self.ready.set()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.end.run())
+                group.create_task((self.remote or self.end).run())
                 group.create_task(self.tell_states())
                 group.create_task(self.tell_facts())
                 group.create_task(self.watch())
@@ -132,10 +138,22 @@ class Node:
             offloads=not board.userspace,
         )
 
-    def verbs(self, fences: DiskFences) -> Verbs:
+    def find_remote(self, board: Switchboard) -> Any:
+        """How the cloud of another machine is reached; None: the controller is on this one. Raises: Failure."""
+        if not (self.folder / "member").is_dir():
+            return None
+        from moln.node.remote import joined
+
+        found = joined(self.folder)
+        if found is not None and found.name != board.node:
+            raise Failure(f"This machine joined as node {found.name}, but Open vSwitch calls it {board.node} (system-id).")
+        return found
+
+    def verbs(self, fences: DiskFences, more: dict[str, tuple[type, Any]] | None = None) -> Verbs:
         """What the controller may ask for, by area."""
         return Verbs(
             {
+                **(more or {}),
                 "compute": (ComputeDriver, self.compute),
                 "compute-snapshots": (Snapshots, self.compute),
                 "compute-suspension": (Suspension, self.compute),
@@ -153,7 +171,7 @@ class Node:
     def hello(self) -> dict[str, Any]:
         if not self.facts:
             return {}
-        return {"compute": msgspec.to_builtins(self.facts), "streams": str(self.streams.path)}
+        return {"compute": msgspec.to_builtins(self.facts), "streams": self.streams.address}
 
     async def start_metadata(self) -> None:
         """A network whose metadata cannot be served yet is tried again when the controller next says what it wants."""

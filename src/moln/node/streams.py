@@ -10,25 +10,30 @@ from pathlib import Path
 from moln.kernel.link import Streams
 
 
-class StreamServer:
-    """Serves `streams` at `path`. group: who may connect besides root; None: nobody."""
+class Serving:
+    """Serves streams until it is stopped. Subclasses say where, and to whom."""
 
-    def __init__(self, path: Path, streams: Streams, group: str | None) -> None:
-        self.path = path
+    def __init__(self, streams: Streams) -> None:
         self.streams = streams
-        self.group = group
         self.server: asyncio.Server | None = None
         self.running: set[asyncio.Task[None]] = set()
 
+    @property
+    def address(self) -> str:
+        """What a controller connects to."""
+        raise NotImplementedError
+
+    def admits(self, writer: asyncio.StreamWriter) -> bool:
+        """Whether who connected may open streams."""
+        return True
+
     async def start(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self.server = await asyncio.start_unix_server(self.serve, self.path)
-        os.chmod(self.path, 0o600)
-        if self.group is not None:
-            os.chown(self.path, -1, grp.getgrnam(self.group).gr_gid)
-            os.chmod(self.path, 0o660)
+        raise NotImplementedError
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.admits(writer):
+            writer.close()
+            return
         task = asyncio.current_task()
         assert task is not None
         self.running.add(task)
@@ -45,4 +50,28 @@ class StreamServer:
         for task in self.running:
             task.cancel()
         await asyncio.gather(*self.running, return_exceptions=True)
+
+
+class StreamServer(Serving):
+    """At `path`. group: who may connect besides root; None: nobody."""
+
+    def __init__(self, path: Path, streams: Streams, group: str | None) -> None:
+        super().__init__(streams)
+        self.path = path
+        self.group = group
+
+    @property
+    def address(self) -> str:
+        return str(self.path)
+
+    async def start(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.server = await asyncio.start_unix_server(self.serve, self.path)
+        os.chmod(self.path, 0o600)
+        if self.group is not None:
+            os.chown(self.path, -1, grp.getgrnam(self.group).gr_gid)
+            os.chmod(self.path, 0o660)
+
+    async def stop(self) -> None:
+        await super().stop()
         self.path.unlink(missing_ok=True)

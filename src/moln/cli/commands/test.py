@@ -32,7 +32,8 @@ HEAVY = ["-m", "(engines or slow) and not systemd and not postgresql"]
 SLOW = ["-m", "systemd"]
 SLOW_PACKAGES = ["mmdebstrap", "e2fsprogs", "qemu-system-x86"]
 NOTHING_COLLECTED = 5
-TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping", "chromium": "chromium", "npm": "npm"}
+TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping", "chromium": "chromium", "npm": "npm",
+         "nats-server": "nats-server"}  # fmt: skip
 """Programs that only tests call, and who brings them."""
 
 

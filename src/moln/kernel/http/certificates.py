@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,6 +19,7 @@ from moln.kernel.errors import Failure
 
 CA_DAYS, CA_SPARE_DAYS = 3650, 400  # an authority outlives every certificate that it signs
 DAYS, SPARE_DAYS = 397, 30  # CA/Browser Forum's bound on a server's certificate
+MEMBER_DAYS, MEMBER_SPARE_DAYS = 90, 30  # nodes and controllers, who renew their own
 Key = ec.EllipticCurvePrivateKey
 
 
@@ -25,26 +29,109 @@ def ensure(folder: Path, names: frozenset[str], now: datetime) -> Path:
     names: host names and addresses. Each file is whole or not there, so that death at any line leaves nothing half made.
     Raises: Failure, when the folder cannot be used.
     """
+    return Authority(folder, now).ensure_server(folder / "server.pem", names, now)
+
+
+class Authority:
+    """The cloud's own authority, kept in `folder`. public: the file with its certificate, which whoever trusts it needs."""
+
+    def __init__(self, folder: Path, now: datetime):
+        """Raises: Failure, when the folder cannot be used."""
+        self.public = folder / "ca.crt"
+        try:
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755)  # whoever may enter the home may read ca.crt
+            self._key, self.certificate = _authority(folder, now)
+        except OSError as error:
+            raise Failure(f"Certificates cannot be kept in {folder} ({error.strerror}).") from None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the authority's certificate, in hex."""
+        return self.certificate.fingerprint(hashes.SHA256()).hex()
+
+    def ensure_server(self, file: Path, names: frozenset[str], now: datetime) -> Path:
+        """A server's key and certificate in a file (0600), renewed where need be. Raises: Failure."""
+        try:
+            if not _serves(file, names, self.certificate, now):
+                listed = x509.SubjectAlternativeName([_general(name) for name in sorted(names)])
+                _put(file, self._made(x509.Name([_said("Moln API")]), listed, [ExtendedKeyUsageOID.SERVER_AUTH], now, DAYS), 0o600)
+        except OSError as error:
+            raise Failure(f"{file} cannot be written ({error.strerror}).") from None
+        return file
+
+    def ensure_member(self, file: Path, role: str, name: str, now: datetime) -> Path:
+        """The same for a member of the cloud, see `sign`. Raises: Failure."""
+        key, found = read(file)
+        if key is None or found is None or not _lasts(found, self.certificate, now, MEMBER_SPARE_DAYS) or member_of(found) != (role, name):
+            key = ec.generate_private_key(ec.SECP256R1())
+            signed = self.sign(key.public_key(), role, name, now)
+            try:
+                put(file, private_pem(key) + signed.public_bytes(serialization.Encoding.PEM))
+            except OSError as error:
+                raise Failure(f"{file} cannot be written ({error.strerror}).") from None
+        return file
+
+    def sign(self, key: ec.EllipticCurvePublicKey, role: str, name: str, now: datetime) -> x509.Certificate:
+        """A certificate by which members of the cloud know each other, as clients and as servers.
+
+        It proves no real host's name: no browser or OpenStack client ever takes it for an API's. Its common name is the member's: OVN's
+        southbound database lets a chassis write only what bears that.
+        """
+        subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, f"Moln {role}"), _said(name)])
+        uri = x509.UniformResourceIdentifier(f"moln:{role}:{quote(name, safe='')}")
+        listed = x509.SubjectAlternativeName([uri, x509.DNSName(member_host(role, name))])
+        both = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+        return self._signed(key, subject, listed, both, now, MEMBER_DAYS)
+
+    def _made(self, subject: x509.Name, listed: x509.SubjectAlternativeName, usages: list[Any], now: datetime, days: int) -> bytes:
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = self._signed(key.public_key(), subject, listed, usages, now, days)
+        return private_pem(key) + made.public_bytes(serialization.Encoding.PEM)
+
+    def _signed(self, key: ec.EllipticCurvePublicKey, subject: x509.Name, listed: x509.SubjectAlternativeName, usages: list[Any],
+                now: datetime, days: int) -> x509.Certificate:  # fmt: skip
+        usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)  # signs handshakes
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        made = _builder(subject, self.certificate.subject, key, now, days)
+        for extension, critical in (
+            (x509.BasicConstraints(False, None), True), (usage, True), (identifier, False),
+            (x509.SubjectKeyIdentifier.from_public_key(key), False), (x509.ExtendedKeyUsage(usages), False), (listed, False),
+        ):  # fmt: skip
+            made = made.add_extension(extension, critical=critical)
+        return made.sign(self._key, hashes.SHA256())
+
+
+def member_host(role: str, name: str) -> str:
+    """The host name in a member's certificate, of no real host: TLS looks whether it is the one that it wants to speak to."""
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.{role}.moln.internal"
+
+
+def member_of(certificate: x509.Certificate) -> tuple[str, str] | None:
+    """The role and the name of whom `sign` made the certificate for; None: it is of another kind."""
     try:
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o755)  # whoever may enter the home may read ca.crt
-        ca_key, ca = _authority(folder, now)
-        file = folder / "server.pem"
-        if not _serves(file, names, ca, now):
-            _put(file, _server(names, ca_key, ca, now), 0o600)
-    except OSError as error:
-        raise Failure(f"Certificates cannot be kept in {folder} ({error.strerror}).") from None
-    return file
+        listed = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+    for uri in listed.get_values_for_type(x509.UniformResourceIdentifier):
+        return member_named(uri)
+    return None
+
+
+def member_named(uri: str) -> tuple[str, str] | None:
+    """The same of the name alone."""
+    parts = uri.split(":")
+    return (parts[1], unquote(parts[2])) if len(parts) == 3 and parts[0] == "moln" else None
 
 
 def _authority(folder: Path, now: datetime) -> tuple[Key, x509.Certificate]:
     """The authority; a new one keeps the key of the old, where there is one."""
     file = folder / "ca.pem"
-    key, ca = _read(file)
+    key, ca = read(file)
     if key is None or ca is None or ca.not_valid_after_utc - now < timedelta(days=CA_SPARE_DAYS):
         key = key or ec.generate_private_key(ec.SECP256R1())
         ca = _signed_authority(key, now)
-        _put(file, _pem(key) + ca.public_bytes(serialization.Encoding.PEM), 0o600)
+        _put(file, private_pem(key) + ca.public_bytes(serialization.Encoding.PEM), 0o600)
     public, text = folder / "ca.crt", ca.public_bytes(serialization.Encoding.PEM)
     if not public.exists() or public.read_bytes() != text:
         _put(public, text, 0o644)
@@ -55,30 +142,18 @@ def _signed_authority(key: Key, now: datetime) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Moln CA {os.urandom(4).hex()}")])
     usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)  # signs certificates and their revocations
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    builder = _builder(name, name, key, now, CA_DAYS).add_extension(x509.BasicConstraints(True, 0), critical=True)
+    builder = _builder(name, name, key.public_key(), now, CA_DAYS).add_extension(x509.BasicConstraints(True, 0), critical=True)
     return builder.add_extension(usage, critical=True).add_extension(identifier, critical=False).sign(key, hashes.SHA256())
 
 
-def _server(names: frozenset[str], ca_key: Key, ca: x509.Certificate, now: datetime) -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Moln API")])
-    usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)  # signs handshakes
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    made = _builder(subject, ca.subject, key, now, DAYS)
-    for extension, critical in (
-        (x509.BasicConstraints(False, None), True), (usage, True), (identifier, False),
-        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
-        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-        (x509.SubjectAlternativeName([_general(name) for name in sorted(names)]), False),
-    ):  # fmt: skip
-        made = made.add_extension(extension, critical=critical)
-    return _pem(key) + made.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+def _said(text: str) -> x509.NameAttribute[str]:
+    return x509.NameAttribute(NameOID.COMMON_NAME, text[:64])  # RFC 5280's bound
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: Key, now: datetime, days: int) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int) -> x509.CertificateBuilder:
     """Valid from an hour ago: clients' clocks differ."""
     begins, ends = now - timedelta(hours=1), now + timedelta(days=days)
-    made = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
+    made = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
     return made.serial_number(x509.random_serial_number()).not_valid_before(begins).not_valid_after(ends)
 
 
@@ -91,18 +166,28 @@ def _general(name: str) -> x509.GeneralName:
 
 def _serves(file: Path, names: frozenset[str], ca: x509.Certificate, now: datetime) -> bool:
     """Whether the file's certificate is of this authority, for these names, and lasts."""
-    key, found = _read(file)
-    if key is None or found is None or found.not_valid_after_utc - now < timedelta(days=SPARE_DAYS):
+    key, found = read(file)
+    if key is None or found is None or not _lasts(found, ca, now, SPARE_DAYS):
         return False
     try:
-        found.verify_directly_issued_by(ca)
         listed = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except Exception:  # whatever a damaged file may cause: a new one is made
         return False
     return {str(n.value) for n in listed} == {str(_general(n).value) for n in names}
 
 
-def _read(file: Path) -> tuple[Key | None, x509.Certificate | None]:
+def _lasts(found: x509.Certificate, ca: x509.Certificate, now: datetime, spare_days: int) -> bool:
+    """Whether a certificate is of this authority, and for how long still."""
+    if found.not_valid_after_utc - now < timedelta(days=spare_days):
+        return False
+    try:
+        found.verify_directly_issued_by(ca)
+    except Exception:  # whatever a damaged file may cause
+        return False
+    return True
+
+
+def read(file: Path) -> tuple[Key | None, x509.Certificate | None]:
     try:
         raw = file.read_bytes()
         key = serialization.load_pem_private_key(raw, None)
@@ -111,7 +196,20 @@ def _read(file: Path) -> tuple[Key | None, x509.Certificate | None]:
         return None, None
 
 
-def _pem(key: Key) -> bytes:
+def private_key(raw: bytes) -> Key:
+    """Raises: ValueError."""
+    key = serialization.load_pem_private_key(raw, None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("not a key on an elliptic curve")
+    return key
+
+
+def put(file: Path, data: bytes) -> None:
+    """A private file, whole or not there. Raises: OSError."""
+    _put(file, data, 0o600)
+
+
+def private_pem(key: Key) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 

@@ -12,10 +12,23 @@ FRAME_BOUND = 64 << 20  # bytes of a frame, at most
 
 
 class Hello(Struct, frozen=True, tag="hello"):
-    """A node's first frame. facts: what it is, for placement and `moln status`."""
+    """A node's first frame. facts: what it is, for placement and `moln status`. session: see Beat."""
 
     node: str
     facts: dict[str, Any] = {}
+    session: str = ""
+
+
+class Beat(Struct, frozen=True, tag="beat"):
+    """That a node lives, where no connection of its own shows it. session: another one each time that it connected."""
+
+    session: str
+
+
+class Who(Struct, frozen=True, tag="who"):
+    """A controller wants to hear a hello. spread_s: seconds over which all who are asked may spread theirs."""
+
+    spread_s: float = 0.0
 
 
 class Call(Struct, frozen=True, tag="call"):
@@ -51,7 +64,7 @@ class Report(Struct, frozen=True, tag="report"):
     value: bytes
 
 
-Frame = Hello | Call | Answer | Report
+Frame = Hello | Beat | Who | Call | Answer | Report
 _decoder = msgspec.msgpack.Decoder(Frame)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -64,13 +77,28 @@ def unpack(raw: bytes, shape: Any = Any) -> Any:
     return msgspec.msgpack.decode(raw, type=shape)
 
 
+def encode(frame: Frame, bound: int) -> bytes:
+    """A frame alone, where the transport keeps them apart. Raises ValueError for one beyond `bound`."""
+    raw = _encoder.encode(frame)
+    if len(raw) > bound:
+        raise ValueError(f"a frame of {len(raw)} bytes")
+    return raw
+
+
+def decode(raw: bytes) -> Frame:
+    """Raises ConnectionError for what is no frame."""
+    try:
+        frame: Frame = _decoder.decode(raw)
+        return frame
+    except msgspec.MsgspecError as error:
+        raise ConnectionError(f"not a frame: {error}") from None
+
+
 def send(writer: asyncio.StreamWriter, frame: Frame) -> None:
     """Queue a frame. Raises ConnectionError, when the peer reads too slowly or is gone; ValueError for one beyond FRAME_BOUND."""
     if writer.is_closing() or writer.transport.get_write_buffer_size() > FRAME_BOUND:
         raise ConnectionError("the link is closed or full")
-    raw = _encoder.encode(frame)
-    if len(raw) > FRAME_BOUND:
-        raise ValueError(f"a frame of {len(raw)} bytes")
+    raw = encode(frame, FRAME_BOUND)
     writer.write(len(raw).to_bytes(4, "big") + raw)
 
 
@@ -79,8 +107,4 @@ async def receive(reader: asyncio.StreamReader) -> Frame:
     length = int.from_bytes(await reader.readexactly(4), "big")
     if length > FRAME_BOUND:
         raise ConnectionError(f"a frame of {length} bytes")
-    try:
-        frame: Frame = _decoder.decode(await reader.readexactly(length))
-        return frame
-    except msgspec.MsgspecError as error:
-        raise ConnectionError(f"not a frame: {error}") from None
+    return decode(await reader.readexactly(length))

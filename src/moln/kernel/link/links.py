@@ -6,19 +6,16 @@ import asyncio
 import inspect
 import itertools
 import logging
-import os
 import socket
-import struct
 import time
 from collections.abc import Awaitable, Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from moln.kernel import log
 from moln.kernel.errors import BackendRefused, BackendUnreachable, StaleGeneration
-from moln.kernel.link.frames import Answer, Call, Frame, Hello, Report, pack, receive, send
-from moln.kernel.link.streams import Stream, Streams, of_path, of_socket
+from moln.kernel.link.frames import Answer, Call, pack, receive, send
+from moln.kernel.link.streams import Stream, Streams, of_socket
 from moln.kernel.link.verbs import Verbs, methods_of, result_of
 from moln.kernel.metrics import Family, Spread
 from moln.kernel.tracing import Tracer
@@ -27,8 +24,6 @@ D = TypeVar("D")
 ReportHandler = Callable[[str, bytes], Awaitable[None]]
 Hook = Callable[[str, str], None]
 _log = logging.getLogger("moln.link")
-HELLO_S = 10  # seconds for a node to say who it is
-REPORTS = 1024  # reports of one node that wait for their handlers, at most
 
 
 class _Proxy:
@@ -160,6 +155,9 @@ class NodeLinks:
                    [({"verb": verb, "outcome": outcome}, took) for (verb, outcome), took in list(self._took.items())]),
         ]  # fmt: skip
 
+    async def start(self) -> None:
+        """Let nodes come; handlers are there by now."""
+
     async def close(self) -> None:
         """Let go of every node."""
 
@@ -222,113 +220,3 @@ class InProcessLinks(NodeLinks):
         if verbs is None:
             raise BackendUnreachable(f"Node {node} is not connected.")
         return await verbs.answer(call)
-
-
-class _Peer:
-    """streams: the unix socket where the node serves them; empty for none."""
-
-    def __init__(self, writer: asyncio.StreamWriter):
-        self.writer = writer
-        self.streams = ""
-        self.waiting: dict[int, asyncio.Future[Answer]] = {}
-        self.reports: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(REPORTS)
-
-
-class SocketLinks(NodeLinks):
-    """Nodes that connect to this process's unix socket; only root may (SO_PEERCRED), or the user we run as."""
-
-    def __init__(self, path: Path, now_us: Callable[[], int], hook: Hook | None = None):
-        super().__init__(now_us, hook)
-        self._path = path
-        self._peers: dict[str, _Peer] = {}
-        self._server: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
-        os.chmod(self._path, 0o600)
-
-    async def close(self) -> None:
-        if self._server:
-            self._server.close()
-            self._path.unlink(missing_ok=True)
-        for peer in list(self._peers.values()):
-            peer.writer.close()
-
-    @property
-    def nodes(self) -> frozenset[str]:
-        return frozenset(self._peers)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        node = ""
-        peer = _Peer(writer)
-        telling: asyncio.Task[None] | None = None
-        try:
-            raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            if struct.unpack("3i", raw)[1] not in (0, os.getuid()):
-                return
-            async with asyncio.timeout(HELLO_S):
-                hello = await receive(reader)
-            if not isinstance(hello, Hello):
-                return
-            node = hello.node
-            if node in self._peers:
-                self._peers[node].writer.close()
-            self._peers[node] = peer
-            peer.streams = str(hello.facts.get("streams", ""))
-            peer.reports.put_nowait(("node.up", pack(hello.facts)))
-            telling = asyncio.create_task(self._tell(node, peer), name=f"reports of {node}")
-            while True:
-                self._take(node, peer, await receive(reader))
-        except (asyncio.IncompleteReadError, OSError) as lost:
-            _log.info("node %s is gone: %r", node or "(unnamed)", lost)
-        finally:
-            writer.close()
-            if telling:
-                telling.cancel()
-                await asyncio.gather(telling, return_exceptions=True)
-            for future in peer.waiting.values():
-                if not future.done():
-                    future.set_exception(BackendUnreachable(f"Node {node} went away."))
-            if self._peers.get(node) is peer:
-                del self._peers[node]
-                await self.publish(node, "node.down", pack(None))
-
-    async def _connect(self, node: str) -> Stream:
-        peer = self._peers.get(node)
-        if peer is None or not peer.streams:
-            raise BackendUnreachable(f"Node {node} is not connected." if peer is None else f"Node {node} serves no streams.")
-        return await of_path(peer.streams)
-
-    async def _tell(self, node: str, peer: _Peer) -> None:
-        """Handlers run here, in order, so that they may call the node and keep no answer waiting."""
-        while True:
-            await self.publish(node, *await peer.reports.get())
-
-    def _take(self, node: str, peer: _Peer, frame: Frame) -> None:
-        if isinstance(frame, Answer):
-            future = peer.waiting.get(frame.id)
-            if future and not future.done():
-                future.set_result(frame)
-        elif isinstance(frame, Report):
-            try:
-                peer.reports.put_nowait((frame.topic, frame.value))
-            except asyncio.QueueFull:
-                _log.warning("a report %s of node %s is dropped: too many wait", frame.topic, node)
-
-    async def _send(self, node: str, call: Call, deadline_s: float) -> Answer:
-        peer = self._peers.get(node)
-        if peer is None:
-            raise BackendUnreachable(f"Node {node} is not connected.")
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        peer.waiting[call.id] = future
-        try:
-            send(peer.writer, call)
-            async with asyncio.timeout(deadline_s):
-                return await future
-        except ValueError:
-            raise BackendRefused(f"{call.verb} is too large to send.") from None
-        except (ConnectionError, TimeoutError):
-            raise BackendUnreachable(f"Node {node} did not answer {call.verb} in {deadline_s:g} s.") from None
-        finally:
-            peer.waiting.pop(call.id, None)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -49,6 +50,14 @@ async def of_socket(connected: socket.socket) -> Stream:
 async def of_path(path: str) -> Stream:
     """What listens at a unix socket. Raises: OSError."""
     return Stream(*await asyncio.open_unix_connection(path, limit=CHUNK))
+
+
+async def of_tls(address: str, context: ssl.SSLContext, host: str) -> Stream:
+    """Who listens at an address with a port, and proves that it is `host`. Raises: OSError."""
+    name, _, port = address.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+        raise OSError(f"{address} is no address with a port")
+    return Stream(*await asyncio.open_connection(name.strip("[]"), int(port), ssl=context, server_hostname=host, limit=CHUNK))
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -129,4 +138,4 @@ class Streams:
             return Answer(call.id, "error", message=f"{call.verb} failed on the node ({type(error).__name__})."), None
 
 
-__all__ = ["CHUNK", "STUCK_S", "Opener", "Stream", "Streams", "copy", "of_path", "of_socket", "splice"]
+__all__ = ["CHUNK", "STUCK_S", "Opener", "Stream", "Streams", "copy", "of_path", "of_socket", "of_tls", "splice"]

@@ -1,0 +1,74 @@
+"""Nodes on other machines: how they join and leave."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import socket
+from pathlib import Path
+
+from moln.cli import admin
+from moln.host.places import Places
+from moln.host.run import HostError
+
+HELP = "have other machines join as nodes, list them, remove them"
+UNITS = {"m": 60, "h": 3600, "d": 24 * 3600}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    doing = parser.add_subparsers(dest="doing", required=True, metavar="WHAT")
+    token = doing.add_parser("token", help="print a token with which one machine may join, once")
+    token.add_argument("--expires", metavar="TIME", default="24h", help="how long it is good: 30m, 24h, 7d (default: %(default)s)")
+    join = doing.add_parser("join", help="make this machine a node of a cloud")
+    join.add_argument("url", help="where the cloud's APIs are: https://ADDRESS:5000")
+    join.add_argument("--token", required=True, help="what `moln node token` printed on the controller")
+    join.add_argument("--name", default=socket.gethostname(), help="what the cloud calls this machine (default: %(default)s)")
+    join.add_argument("--address", metavar="ADDRESS[:PORT]", default="",
+                      help="where controllers reach this machine for streams (default: the address that reaches them, port 5010)")
+    remove = doing.add_parser("remove", help="refuse a node from now on")
+    remove.add_argument("name")
+    remove.add_argument("--force", action="store_true", help="even with servers on it: they go on running there, out of reach")
+    doing.add_parser("list", help="the machines that joined")
+    for each in (token, join, remove, doing.choices["list"]):
+        each.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    return {"token": token, "join": join, "remove": remove, "list": show}[args.doing](args)
+
+
+def token(args: argparse.Namespace) -> int:
+    print(admin.ask(Places(args.home), "nodes", method="POST", expires_s=seconds(args.expires))["token"])
+    return 0
+
+
+def join(args: argparse.Namespace) -> int:
+    from moln.kernel.nodes import joining  # its library costs time that no other command should take
+
+    os.umask(0o077)
+    places = Places(args.home)
+    folder = places.host / "node" / joining.FOLDER
+    joined = joining.join(args.url, args.token, folder, name=args.name, streams=args.address)
+    print(f"This machine is node {joined.name} of {joined.controller}; its certificate and settings are in {folder}.")
+    return 0
+
+
+def remove(args: argparse.Namespace) -> int:
+    told = admin.ask(Places(args.home), "nodes", args.name, method="DELETE", force=str(args.force).lower())["told"]
+    print(f"Node {args.name} is refused from now on{'' if told else '; NATS cannot be reached, and hangs up on it when it is back'}.")
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    for node in admin.ask(Places(args.home), "nodes"):
+        print(f"{node['name']}\t{'up' if node['up'] else 'down'}\tcertificate until {node['expires']}")
+    return 0
+
+
+def seconds(text: str) -> int:
+    """Raises: HostError, for what is no time."""
+    found = re.fullmatch(r"(\d{1,6})([mhd])", text)
+    if not found:
+        raise HostError(f"{text} is no time: write 30m, 24h or 7d")
+    return int(found[1]) * UNITS[found[2]]

@@ -1,0 +1,85 @@
+"""Who may do what on NATS: the cloud's operator and account, what each user's claims allow, and the server's configuration.
+
+A node may hear its own calls, answer them, and speak for itself; a controller the other way round. None of it stands in the server's
+configuration, so that a node which joins edits nothing; one that is removed is revoked in the account's claims, which the server takes
+at once and keeps (`resolver`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from moln.kernel.link import subjects
+from moln.kernel.link.nats_keys import ACCOUNT, OPERATOR, USER, NatsKey, ensure_key
+
+FRAME_BOUND = 8 << 20  # bytes of a message, at most: what the server is told, and clients hear from it
+UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
+_UNBOUND = {"subs": -1, "data": -1, "payload": -1}
+
+
+class NatsAuthority:
+    """The keys that vouch for accounts and users: in `folder`, made where they are not there; no node ever sees them."""
+
+    def __init__(self, folder: Path):
+        """Raises: Failure, when a key cannot be used."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._operator = ensure_key(folder / "operator.pem", OPERATOR)
+        self._account = ensure_key(folder / "account.pem", ACCOUNT)
+        self._system = ensure_key(folder / "system.pem", ACCOUNT)
+
+    def node(self, name: str, key: str, *, now_s: int, expires_s: int) -> str:
+        """Claims of a node's key: what node `name` may do, until then."""
+        return self._user(self._account, key, name, subjects.node_may(name), now_s, expires_s)
+
+    def controller(self, name: str, key: str, *, now_s: int, expires_s: int) -> str:
+        """Claims of a controller's key."""
+        return self._user(self._account, key, name, subjects.controller_may(name), now_s, expires_s)
+
+    def system(self, name: str, key: str, *, now_s: int, expires_s: int) -> str:
+        """Claims of a key that may tell the server of the account's newest claims, and nothing else."""
+        inbox = subjects.inbox(name)
+        return self._user(self._system, key, name, ([UPDATE], [f"{inbox}.>"]), now_s, expires_s)
+
+    def account(self, revoked: dict[str, int], *, now_s: int) -> str:
+        """The account's claims. revoked: users' keys; their claims issued up to then (seconds since 1970) are worth nothing."""
+        limits = {**_UNBOUND, "conn": -1, "leaf": 0, "imports": 0, "exports": 0, "wildcards": False}
+        said: dict[str, Any] = {"type": "account", "limits": limits, "default_permissions": {}}
+        if revoked:
+            said["revocations"] = revoked
+        return self._operator.claim(self._account.name, "moln", said, issued_s=now_s)
+
+    def _user(self, by: NatsKey, key: str, name: str, may: tuple[list[str], list[str]], now_s: int, expires_s: int) -> str:
+        speak, hear = may
+        said = {"type": "user", "pub": {"allow": speak}, "sub": {"allow": hear}, **_UNBOUND}
+        return by.claim(key, name, said, issued_s=now_s, expires_s=expires_s)
+
+    def configuration(self, *, listen: str, certificate: Path, ca: Path, accounts: Path, now_s: int) -> str:
+        """nats.conf of a server. listen: address:port. certificate: a file with key and certificate. accounts: a folder of the server's."""
+        operator = self._operator.claim(
+            self._operator.name, "moln", {"type": "operator", "system_account": self._system.name}, issued_s=now_s
+        )
+        limits = {**_UNBOUND, "conn": -1, "leaf": 0, "imports": -1, "exports": -1, "wildcards": True}
+        system = self._operator.claim(self._system.name, "SYS", {"type": "account", "limits": limits}, issued_s=now_s)
+        return f"""# Written by Moln. Nodes are not named here: each brings what the cloud's account signed for it.
+listen: "{listen}"
+max_payload: {FRAME_BOUND}
+max_pending: {FRAME_BOUND * 8}
+write_deadline: "5s"
+ping_interval: "10s"
+ping_max: 2
+operator: {operator}
+system_account: {self._system.name}
+resolver {{ type: full, dir: "{accounts}", allow_delete: false, interval: "2m" }}
+resolver_preload: {{ {self._system.name}: {system} }}
+tls {{
+  cert_file: "{certificate}"
+  key_file: "{certificate}"
+  ca_file: "{ca}"
+  verify: true
+  timeout: 5
+}}
+"""
+
+
+__all__ = ["FRAME_BOUND", "UPDATE", "USER", "NatsAuthority"]

@@ -1,0 +1,128 @@
+"""The controller's side of nodes on other machines: their link, who may use it, and what NATS is told of whoever may not any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from moln.kernel.cloud import Cloud
+from moln.kernel.errors import Failure, Unavailable
+from moln.kernel.link.leases import DatabaseLeases
+from moln.kernel.link.nats import NatsLinks
+from moln.kernel.link.nats_authority import UPDATE
+from moln.kernel.link.nats_keys import USER, NatsKey
+from moln.kernel.link.nats_wire import TROUBLE, Badge, connect
+from moln.kernel.nodes.enrolment import AuthorityResource, EnrolmentResource
+from moln.kernel.nodes.membership import Certified, Membership
+from moln.kernel.nodes.passport import Passport
+from moln.kernel.nodes.renewing import RENEWAL
+from moln.kernel.work import Periodic, Work
+
+CLAIMS_S = 30 * 24 * 3600  # seconds that a controller's claims are good; NATS hangs up then, and it comes back with others
+LOOK_S = 60.0
+TELL_S = 5.0
+_log = logging.getLogger("moln.nodes")
+_csr = msgspec.msgpack.Decoder(str)
+
+
+class RemoteNodes:
+    """Made by app.py where settings name NATS."""
+
+    def __init__(self, cloud: Cloud):
+        """Raises: Failure, when keys or certificates cannot be used."""
+        self._cloud = cloud
+        clock, settings = cloud.clock, cloud.settings.link
+        self.name = settings.controller or socket.gethostname()
+        self.membership = Membership(cloud.home, cloud.db, clock, tuple(settings.nats))
+        self._passport = Passport(cloud.home / "tls" / "controller.pem", self.membership.authority.public)
+        self._ensure_certificate()
+        key = NatsKey(USER)
+        self._badge = Badge(self.name, tuple(settings.nats), self._passport.client, key, lambda: self._claims(key.name))
+        self.links = NatsLinks(
+            self._badge, DatabaseLeases(cloud.db), clock.now_us, before=self.tell_nats, admits=self.membership.admits
+        )
+        self.links.on_report(RENEWAL, self._renew)
+        self._unsubscribe: Callable[[], None] = cloud.db.feed.subscribe("nodes.members", self._changed)
+        self._loading: asyncio.Task[None] | None = None
+
+    @property
+    def periodic(self) -> Periodic:
+        async def look(_: Work) -> None:
+            self._ensure_certificate()
+            await self.membership.forget()
+            await self.tell_if_stale()
+
+        return Periodic("nodes", look, every_s=LOOK_S)
+
+    def serve(self, asgi: Any) -> None:
+        """What machines that join ask, on the APIs' port."""
+        asgi.add_route("/nodes/enrolment", EnrolmentResource(self.membership, self._cloud.clock, lambda: self._cloud.links.nodes))
+        asgi.add_route("/nodes/ca.crt", AuthorityResource(self.membership))
+
+    async def start(self) -> None:
+        await self.membership.load()
+
+    async def remove(self, node: str) -> bool:
+        """Refuse a node from now on. False: NATS cannot be told now; it is when it is back. Raises: NotFound."""
+        await self.membership.remove(node)
+        await self.links.expel(node)
+        return await self.tell_if_stale()
+
+    async def tell_if_stale(self) -> bool:
+        """Whether NATS knows whom to refuse."""
+        if self.membership.stale:
+            try:
+                await self.tell_nats(self._badge.urls[0])
+            except (*TROUBLE, Failure) as error:
+                _log.warning("NATS cannot be told who was removed: %r", error)
+        return not self.membership.stale
+
+    async def tell_nats(self, url: str) -> None:
+        """Give the server the account's newest claims: it hangs up on whoever they refuse. Raises: TROUBLE, Unavailable."""
+        key, now_s = NatsKey(USER), self._cloud.clock.now_us() // 1_000_000
+        authority = self.membership.nats_authority
+        claims = authority.system(self.name, key.name, now_s=now_s, expires_s=now_s + 60)
+        self.membership.stale = False  # what is removed meanwhile makes it true again
+        try:
+            client = await connect(Badge(self.name, (url,), self._passport.client, key, lambda: claims), url, _nothing)
+            try:
+                answer = await client.request(UPDATE, authority.account(self.membership.revoked(), now_s=now_s).encode(), timeout=TELL_S)
+            finally:
+                await client.close()
+            if msgspec.json.decode(answer.data).get("data", {}).get("code") != 200:
+                raise Unavailable("NATS refuses the cloud's account.", detail=answer.data.decode("utf-8", "replace"))
+        except BaseException:
+            self.membership.stale = True
+            raise
+
+    def _claims(self, key: str) -> str:
+        now_s = self._cloud.clock.now_us() // 1_000_000
+        return self.membership.nats_authority.controller(self.name, key, now_s=now_s, expires_s=now_s + CLAIMS_S)
+
+    def _ensure_certificate(self) -> None:
+        now = datetime.fromtimestamp(self._cloud.clock.now_us() / 1e6, UTC)
+        self.membership.authority.ensure_member(self._passport.certificate, "controller", self.name, now)
+
+    def _changed(self, _: list[str]) -> None:
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self.membership.load(), name="members")
+
+    async def _renew(self, node: str, raw: bytes) -> None:
+        """A node asks for another certificate; its link proves who it is."""
+        given = await self.membership.renew(node, _csr.decode(raw))
+        await self.links.driver(node, "node", Certified, deadline_s=10).admit(given.certificate, given.claims)
+
+    def close(self) -> None:
+        self._unsubscribe()
+        if self._loading:
+            self._loading.cancel()
+
+
+async def _nothing() -> None:
+    pass

@@ -1,0 +1,89 @@
+"""A node that joined a cloud on another machine: its link goes over NATS, its streams come over TLS, and it renews its certificate.
+
+Imported only there: what it needs costs memory that the node of a single machine spares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from moln.kernel.errors import Failure
+from moln.kernel.link import Streams, Verbs
+from moln.kernel.link.streams import OPEN_S
+from moln.kernel.nodes.joining import FOLDER, Joined, Member
+from moln.kernel.nodes.membership import Certified
+from moln.kernel.nodes.passport import Passport, peer_of
+from moln.kernel.nodes.renewing import Renewing
+from moln.node.streams import Serving
+
+log = logging.getLogger("moln.node")
+
+
+class TlsStreamServer(Serving):
+    """At address:port of this machine, for controllers that prove themselves."""
+
+    def __init__(self, address: str, streams: Streams, passport: Passport) -> None:
+        super().__init__(streams)
+        self.host, _, port = address.rpartition(":")
+        self.port = int(port)
+        self.passport = passport
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def admits(self, writer: asyncio.StreamWriter) -> bool:
+        who = peer_of(writer.get_extra_info("peercert"))
+        if who is not None and who[0] == "controller":
+            return True
+        log.warning("%s may not open streams", who)
+        return False
+
+    async def start(self) -> None:
+        """Raises: OSError, when the address cannot be had."""
+        self.server = await asyncio.start_server(
+            self.serve, self.host.strip("[]"), self.port, ssl=self.passport.server(), ssl_handshake_timeout=OPEN_S
+        )
+        self.port = self.server.sockets[0].getsockname()[1]
+
+
+class Remote:
+    """Put together from what `moln node join` left in the node's folder. drivers: verbs that such a node has besides."""
+
+    def __init__(self, member: Member, joined: Joined) -> None:
+        try:
+            from moln.kernel.link.nats import NatsEnd
+            from moln.kernel.link.nats_wire import Badge
+        except ModuleNotFoundError as error:
+            raise Failure(f"A node of another machine's cloud needs the package {error.name}: pip install 'moln[scale]'") from None
+        self.name = joined.name
+        self.address = joined.streams
+        self.passport = member.passport
+        self.renewing = Renewing(member, joined.name, lambda topic, value: self.end.report(topic, value))
+        self.drivers: dict[str, tuple[type, Any]] = {"node": (Certified, self.renewing)}
+        self.badge = Badge(joined.name, tuple(joined.nats), self.passport.client, member.nats_key, member.claims)
+        self.make_end = NatsEnd
+
+    def link(self, facts: Callable[[], dict[str, Any]], verbs: Verbs) -> Any:
+        self.end = self.make_end(self.badge, facts, verbs)
+        return self.end
+
+    def serving(self, streams: Streams) -> TlsStreamServer:
+        return TlsStreamServer(self.address, streams, self.passport)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.end.run())
+            group.create_task(self.renewing.run(self.end.connected))
+
+
+def joined(folder: Path) -> Remote | None:
+    """What a node with this folder joined; None: it is of this machine's own controller. Raises: Invalid, Failure."""
+    member = Member(folder / FOLDER)
+    found = member.joined()
+    return Remote(member, found) if found else None

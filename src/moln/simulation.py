@@ -12,6 +12,7 @@ from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.fake import FakeCompute
 from moln.compute.drivers.fake_guests import FakeGuests
 from moln.compute.drivers.guests import Guests
+from moln.compute.drivers.moves import Moves
 from moln.kernel.clock import Clock
 from moln.kernel.cloud import Cloud
 from moln.kernel.link import InProcessLinks, MemoryFences, Verbs
@@ -32,10 +33,11 @@ async def start_nodes(cloud: Cloud, count: int) -> dict[str, FakeCompute]:
     folder.mkdir(exist_ok=True)
     images = cloud.home / cloud.settings.image.folder
     volumes = FakeVolumes(state=folder / "volumes.db", exports=images / "incoming")  # one pool, as all nodes of a machine have
-    made = {}
+    made: dict[str, FakeCompute] = {}
+    peers: dict[str, FakeCompute] = {}
     for number in range(1, count + 1):
         name = f"sim-{number}"
-        compute = FakeCompute(name, folder / f"{name}.db", images)
+        compute = FakeCompute(name, folder / f"{name}.db", images, peers=peers)
         await _join(cloud, name, compute, volumes)
         made[name] = compute
     return made
@@ -49,6 +51,7 @@ async def _join(cloud: Cloud, name: str, compute: FakeCompute, volumes: FakeVolu
         "compute-crash-dumps": (CrashDumps, compute),
         "compute-guests": (Guests, FakeGuests(compute)),
         "compute-disks": (DiskCopies, compute),
+        "compute-moves": (Moves, compute),
         "volume": (VolumeDriver, volumes),
         "network": (NodeNetworkDriver, FakeNodeNetwork()),
     }

@@ -27,10 +27,11 @@ async def start_nodes(cloud: Cloud, count: int) -> dict[str, FakeCompute]:
     folder.mkdir(exist_ok=True)
     images = cloud.home / cloud.settings.image.folder
     volumes = FakeVolumes(state=folder / "volumes.db", exports=images / "incoming")  # one pool, as all nodes of a machine have
-    made = {}
+    made: dict[str, FakeCompute] = {}
+    peers: dict[str, FakeCompute] = {}
     for number in range(1, count + 1):
         name = f"sim-{number}"
-        compute = FakeCompute(name, folder / f"{name}.db", images)
+        compute = FakeCompute(name, folder / f"{name}.db", images, peers=peers)
         await _join(cloud, name, compute, volumes)
         made[name] = compute
     return made

@@ -236,8 +236,8 @@ async def test_records_of_resizes(world: World, big: str) -> None:
     path = f"/servers/{servers[0]['id']}/migrations"
     assert await world.call("GET", path, admin=True) == {"migrations": []}
     await world.call("GET", f"{path}/1", 404, admin=True)
-    await world.call("DELETE", f"{path}/1", 404, admin=True)
-    await world.call("POST", f"{path}/1/action", 404, {"force_complete": None}, admin=True)
+    await world.call("DELETE", f"{path}/1", 409, admin=True)
+    await world.call("POST", f"{path}/1/action", 409, {"force_complete": None}, admin=True)
     await world.call("GET", path, 404, None, "2.22", admin=True)
 
 

@@ -20,10 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
-from tests.faults import lifecycle, scenes, storage
+from tests.faults import lifecycle, moves, scenes, storage
 
 from moln.app import load_settings, modules
+from moln.compute.drivers.base import ComputeDriver
+from moln.compute.drivers.fake import FakeCompute
 from moln.compute.model.servers import VmState
+from moln.compute.store import leftovers
 from moln.compute.store import servers as store
 from moln.image.store import images
 from moln.kernel.clock import Clock, Ids
@@ -75,6 +78,7 @@ class Controller(Struct):
     cloud: Cloud
     areas: list[Module]
     workers: Workers
+    nodes: dict[str, FakeCompute]
 
     async def stop(self) -> None:
         for area in reversed(self.areas):
@@ -84,7 +88,7 @@ class Controller(Struct):
         await self.cloud.db.close()
 
 
-async def start(home: Path, seed: str, points: Points | None = None) -> Controller:
+async def start(home: Path, seed: str, points: Points | None = None, nodes: int = 1) -> Controller:
     """A simulated cloud on a home that may have lived before. seed: of its identities and addresses, so that it comes to the same points each time."""
     settings, clock, ids = load_settings(home, simulate=True), Clock(), Ids(random.Random(seed).randbytes)
     areas = modules(settings)
@@ -94,13 +98,13 @@ async def start(home: Path, seed: str, points: Points | None = None) -> Controll
     for area in areas:
         if area.setup:
             await area.setup(cloud)
-    await start_nodes(cloud, 1)
-    return Controller(cloud, areas, Workers(cloud, [r for a in areas for r in a.reconcilers]))
+    hosts = await start_nodes(cloud, nodes)
+    return Controller(cloud, areas, Workers(cloud, [r for a in areas for r in a.reconcilers]), hosts)
 
 
 async def prepare(home: Path, scene: scenes.Scene) -> None:
     """What the scenario begins with."""
-    app = await start(home, "before")
+    app = await start(home, "before", nodes=scene.nodes)
     await scene.prepare(app)
     await app.workers.settle()
     assert await problems(app) == []
@@ -109,7 +113,7 @@ async def prepare(home: Path, scene: scenes.Scene) -> None:
 
 async def act(home: Path, scene: scenes.Scene, points: Points) -> None:
     """The request and all the work that follows from it."""
-    app = await start(home, "meanwhile", points)
+    app = await start(home, "meanwhile", points, scene.nodes)
     points.armed = True
     await scene.act(app)
     await app.workers.settle()
@@ -117,9 +121,9 @@ async def act(home: Path, scene: scenes.Scene, points: Points) -> None:
     await app.stop()
 
 
-async def afterwards(home: Path) -> None:
+async def afterwards(home: Path, scene: scenes.Scene) -> None:
     """Start again, do what is left to do, and look. Raises: AssertionError, with what is wrong."""
-    app = await start(home, "afterwards")
+    app = await start(home, "afterwards", nodes=scene.nodes)
     for _ in range(3):
         await app.workers.settle()
     assert (found := await problems(app)) == [], found
@@ -137,7 +141,18 @@ async def problems(app: Controller) -> list[str]:
             found.append(f"server {server.id} is still {server.vm_state} ({server.task_state})")
         if server.vm_state is VmState.ERROR and not (server.fault and server.fault.message):
             found.append(f"server {server.id} is in ERROR without a reason")
-    return found + await unfinished_storage(app)
+    return found + await unfinished_storage(app) + await twice(app)
+
+
+async def twice(app: Controller) -> list[str]:
+    """Servers that run on more than one host, and what is still to be removed somewhere though every host is there."""
+    running: dict[str, list[str]] = {}
+    for node in sorted(app.cloud.links.nodes):
+        for state in await app.cloud.links.driver(node, "compute", ComputeDriver).list_servers():
+            if state.power == "running":
+                running.setdefault(state.id, []).append(node)
+    found = [f"server {id} runs on {' and '.join(nodes)}" for id, nodes in running.items() if len(nodes) > 1]
+    return found + [f"server {x.server_id} left something on {x.host}" for x in await leftovers.everywhere(app.cloud.db) if x.host in app.cloud.links.nodes]
 
 
 async def unfinished_storage(app: Controller) -> list[str]:
@@ -180,7 +195,7 @@ def run(scene: scenes.Scene, folder: Path, step: int = 1) -> dict[str, Any]:
     fresh()
     points = Points()
     asyncio.run(act(home, scene, points))  # undisturbed, and here: what it compiles, every fork has
-    asyncio.run(afterwards(home))
+    asyncio.run(afterwards(home, scene))
     passed = points.passed
     failures = []
     runs = [(n, die, "") for n in range(1, len(passed) + 1)]
@@ -194,7 +209,7 @@ def run(scene: scenes.Scene, folder: Path, step: int = 1) -> dict[str, Any]:
         if deed is die and not killed:
             failures.append({"point": number, "what": "it did not come to this point", "why": report.read_text() if report.exists() else ""})
             continue
-        if forked(lambda: afterwards(home), report):
+        if forked(lambda: afterwards(home, scene), report):
             why = report.read_text() if report.exists() else "it took too long"
             failures.append({"point": number, "deed": deed.__name__, "what": only or passed[number - 1], "why": why[-2000:]})
     kinds: dict[str, int] = {}
@@ -204,5 +219,5 @@ def run(scene: scenes.Scene, folder: Path, step: int = 1) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    known = scenes.BY_NAME | storage.BY_NAME | lifecycle.BY_NAME
+    known = scenes.BY_NAME | storage.BY_NAME | lifecycle.BY_NAME | moves.BY_NAME
     print(json.dumps(run(known[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1)))

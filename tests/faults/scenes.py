@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from moln.compute.drivers.fake import FakeCompute
 from moln.compute.model.flavors import Flavor
 from moln.compute.model.server_groups import GroupPolicy
 from moln.compute.model.server_requests import BlockDevice, NetworkRequest, ServerRequest
@@ -43,14 +44,16 @@ class Controller(Protocol):
 
     cloud: Cloud
     workers: Workers
+    nodes: dict[str, FakeCompute]
 
 
 class Scene(Struct, frozen=True):
-    """prepare: before anything dies. act: the request; the work that follows is done by whoever calls."""
+    """prepare: before anything dies. act: the request; the work that follows is done by whoever calls. nodes: how many there are."""
 
     name: str
     prepare: Callable[[Controller], Awaitable[None]]
     act: Callable[[Controller], Awaitable[None]]
+    nodes: int = 1
 
 
 def ctx_of(app: Controller) -> RequestContext:

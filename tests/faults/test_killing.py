@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tests.faults import lifecycle, scenes, storage
+from tests.faults import lifecycle, moves, scenes, storage
 
 LIMIT_S = 1200
 MEMORY = Path("/dev/shm")  # a killed process loses nothing there that it would keep on a disk, and fsync costs nothing
@@ -18,12 +18,12 @@ MEMORY = Path("/dev/shm")  # a killed process loses nothing there that it would 
 
 @pytest.mark.timeout(LIMIT_S)
 @pytest.mark.slow
-@pytest.mark.parametrize("scene", [s.name for s in (*scenes.SCENES, *storage.SCENES, *lifecycle.SCENES)])
+@pytest.mark.parametrize("scene", [s.name for s in (*scenes.SCENES, *storage.SCENES, *lifecycle.SCENES, *moves.SCENES)])
 def test_a_controller_killed_at_any_point_leaves_nothing_broken(scene: str) -> None:
     check(scene, 1)
 
 
-@pytest.mark.parametrize(("scene", "step"), [("boot", 19), ("delete", 11), ("volume-create", 7), ("volume-delete", 13)])
+@pytest.mark.parametrize(("scene", "step"), [("boot", 19), ("delete", 11), ("volume-create", 7), ("volume-delete", 13), ("migrate", 41), ("live-migrate", 37), ("evacuate", 31)])
 def test_a_controller_killed_at_some_points_leaves_nothing_broken(scene: str, step: int) -> None:
     check(scene, step)
 

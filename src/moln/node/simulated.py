@@ -16,6 +16,7 @@ from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.fake import FakeCompute
 from moln.compute.drivers.fake_guests import FakeGuests
 from moln.compute.drivers.guests import Guests
+from moln.compute.drivers.moves import Moves
 from moln.host.places import Places
 from moln.kernel.clock import Clock
 from moln.kernel.errors import Failure
@@ -38,6 +39,7 @@ def fake_drivers(compute: FakeCompute, volumes: FakeVolumes) -> dict[str, tuple[
         "compute-crash-dumps": (CrashDumps, compute),
         "compute-guests": (Guests, FakeGuests(compute)),
         "compute-disks": (DiskCopies, compute),
+        "compute-moves": (Moves, compute),
         "volume": (VolumeDriver, volumes),
         "network": (NodeNetworkDriver, FakeNodeNetwork()),
     }

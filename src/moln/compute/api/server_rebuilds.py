@@ -1,4 +1,4 @@
-"""What gives a server another image or flavor, or makes images of it in turn: rebuild, resize and its ends, migrate, createBackup."""
+"""What gives a server another image or flavor, or makes images of it in turn: rebuild, resize and its ends, createBackup."""
 
 from __future__ import annotations
 
@@ -110,18 +110,6 @@ async def confirm_resize(ctx: RequestContext, server_id: str) -> None:
 @action("revertResize")
 async def revert_resize(ctx: RequestContext, server_id: str) -> None:
     await resize.revert(ctx, server_id)
-
-
-@action("migrate")
-async def migrate(ctx: RequestContext, server_id: str, body: dict) -> None:  # type: ignore[type-arg]
-    asked, host = body.get("migrate"), None
-    if asked is not None and ctx.at_least(2, 56):
-        if not isinstance(asked, dict) or set(asked) - {"host"}:
-            raise Invalid("Invalid input for field/attribute migrate. It is null, or an object with host.", field="migrate")
-        host = asked.get("host")
-        if host is not None and (not isinstance(host, str) or not 1 <= len(host) <= 255):
-            raise Invalid("Invalid input for field/attribute host. It has 1 to 255 characters.", field="host")
-    await resize.migrate(ctx, server_id, host)
 
 
 class Backup(Body, root="createBackup"):

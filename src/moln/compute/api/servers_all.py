@@ -9,6 +9,7 @@ from moln.compute.api import (
     server_actions,
     server_devices,
     server_guests,
+    server_moves,
     server_parts,
     server_rebuilds,
     servers,
@@ -17,6 +18,6 @@ from moln.compute.api import (
 )
 
 __all__ = [
-    "consoles", "external_events", "instance_actions", "migrations", "rescue", "server_actions", "server_devices", "server_guests",
+    "consoles", "external_events", "instance_actions", "migrations", "rescue", "server_actions", "server_devices", "server_guests", "server_moves",
     "server_parts", "server_rebuilds", "servers", "shelving", "suspension",
 ]  # fmt: skip

@@ -31,6 +31,7 @@ from moln.compute.drivers.disks import known
 from moln.compute.drivers.fake_consoles import FakeConsoles
 from moln.compute.drivers.fake_disks import FakeDisks
 from moln.compute.drivers.fake_memory import FakeMemory
+from moln.compute.drivers.fake_moves import FakeMoves, Outgoing
 from moln.compute.model.facts import HostFacts
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.kernel.link.streams import Stream
@@ -70,6 +71,7 @@ class _Kept:
         self.disks: dict[str, DiskFile] = self._load("disk", DiskFile)
         self.origins: dict[str, str] = self._load("origin", str)
         self.drives: dict[str, list[str]] = self._load("drive", list[str])
+        self.outgoings: dict[str, Outgoing] = self._load("outgoing", Outgoing)
 
     def _load(self, kind: str, shape: Any) -> dict[str, Any]:
         decoder = msgspec.json.Decoder(shape)
@@ -85,7 +87,7 @@ class _Kept:
             self.db.execute("DELETE FROM kept WHERE kind = ? AND id = ?", (kind, id))
 
 
-class FakeCompute(FakeMemory, FakeDisks):
+class FakeCompute(FakeMemory, FakeDisks, FakeMoves):
     """ComputeDriver, Snapshots, Consoles and what its bases add. faults: by verb, consumed in order. deaf: servers whose guests ignore a shutdown or an unplug."""
 
     def __init__(
@@ -97,6 +99,7 @@ class FakeCompute(FakeMemory, FakeDisks):
         vcpus: int = 64,
         ram_mib: int = 262144,
         disk_gib: int = 4096,
+        peers: dict[str, FakeCompute] | None = None,
     ) -> None:
         self.hostname = hostname
         self.images = images
@@ -104,7 +107,12 @@ class FakeCompute(FakeMemory, FakeDisks):
         self.kept = _Kept(state)
         self.consoles = FakeConsoles()
         self.faults: dict[str, list[Fault]] = {}
+        self.peers: dict[str, FakeCompute] = {} if peers is None else peers
+        self.peers[hostname] = self
         self.deaf: set[str] = set()
+        self.offered: set[str] = set()
+        self.busy: set[str] = set()
+        self.looks_per_move = 1
         self.passwords: dict[tuple[str, str], str] = {}  # in guests, by server and user
         self.sizes: dict[tuple[str, str], int] = {}  # what running guests were told of attached disks that grew
         self.calls: list[str] = []
@@ -194,8 +202,8 @@ class FakeCompute(FakeMemory, FakeDisks):
     async def remove_server(self, server_id: str) -> None:
         async with self._duty("remove_server"):
             self.consoles.cut(server_id)
-            self.kept.drop("server", known(server_id))
-            self.kept.drop("drive", server_id)
+            for kind in ("server", "drive", "outgoing"):
+                self.kept.drop(kind, known(server_id))
 
     def _boot(self, server_id: str) -> None:
         self.consoles.cut(server_id)

@@ -13,6 +13,10 @@ class GroupPolicy(StrEnum):
     AFFINITY, ANTI_AFFINITY = "affinity", "anti-affinity"
     SOFT_AFFINITY, SOFT_ANTI_AFFINITY = "soft-affinity", "soft-anti-affinity"
 
+    @property
+    def apart(self) -> bool:
+        return self in (GroupPolicy.ANTI_AFFINITY, GroupPolicy.SOFT_ANTI_AFFINITY)
+
 
 class ServerGroup(Struct, frozen=True):
     """A project's group. most_per_host: how many of its servers one host may run under anti-affinity, None for one.
@@ -30,12 +34,13 @@ class ServerGroup(Struct, frozen=True):
 
 
 class Member(Struct, frozen=True):
-    """A server in a group. user_id: its owner; host: None when none was found."""
+    """A server in a group. user_id: its owner; host: None when none was found. other_host: where it moves to, or may return to."""
 
     group_id: str
     server_id: str
     user_id: str
     host: str | None
+    other_host: str | None = None
 
 
 class Companions(Struct, frozen=True):

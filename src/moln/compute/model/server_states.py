@@ -55,6 +55,8 @@ RULES = {
     "rebuild": _on(V.ACTIVE, V.STOPPED, V.ERROR),
     "resize": _on(V.ACTIVE, V.STOPPED),
     "migrate": _on(V.ACTIVE, V.STOPPED),
+    "os-migrateLive": _on(V.ACTIVE, V.PAUSED),
+    "evacuate": _on(V.ACTIVE, V.STOPPED, V.ERROR, tasks=ANY_TASK),
     "confirmResize": _on(V.RESIZED),
     "revertResize": _on(V.RESIZED),
     "end resize": Rule(None, IDLE),

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from moln.compute.model.moves import Move
 from moln.compute.model.server_rescue import Rescue
 from moln.kernel.errors import Forbidden
 
@@ -52,9 +53,11 @@ class TaskState(StrEnum):
     REBUILDING = "rebuilding"
     REBUILD_MAPPING = "rebuild_block_device_mapping"
     RESIZE_PREP = "resize_prep"
+    RESIZE_MIGRATING = "resize_migrating"
     RESIZE_FINISH = "resize_finish"
     RESIZE_REVERTING = "resize_reverting"
     RESIZE_CONFIRMING = "resize_confirming"
+    MIGRATING = "migrating"
     DELETING = "deleting"
 
 
@@ -69,7 +72,7 @@ SOFT_REBOOTS = frozenset({TaskState.REBOOTING, TaskState.REBOOT_STARTED})
 HARD_REBOOTS = frozenset({TaskState.REBOOTING_HARD, TaskState.REBOOT_STARTED_HARD})
 IMAGE_TASKS = frozenset({TaskState.IMAGE_SNAPSHOT, TaskState.IMAGE_BACKUP})
 REBUILDS = frozenset({TaskState.REBUILDING, TaskState.REBUILD_MAPPING})
-RESIZING = frozenset({TaskState.RESIZE_PREP, TaskState.RESIZE_FINISH})
+RESIZING = frozenset({TaskState.RESIZE_PREP, TaskState.RESIZE_MIGRATING, TaskState.RESIZE_FINISH})
 RESIZE_TASKS = RESIZING | {TaskState.RESIZE_REVERTING, TaskState.RESIZE_CONFIRMING}
 
 STATUSES: dict[tuple[str, str | None], str] = {  # `status` by (vm_state, task_state), then by vm_state alone
@@ -78,6 +81,7 @@ STATUSES: dict[tuple[str, str | None], str] = {  # `status` by (vm_state, task_s
     **{(v, t): "RESIZE" for v in (VmState.ACTIVE, VmState.STOPPED) for t in RESIZING},
     **{(v, t): "REBUILD" for v in (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR) for t in REBUILDS},
     (VmState.RESIZED, TaskState.RESIZE_REVERTING): "REVERT_RESIZE",
+    **{(v, TaskState.MIGRATING): "MIGRATING" for v in (VmState.ACTIVE, VmState.PAUSED)},
 }  # fmt: skip
 SETTLED: dict[str, str] = {
     VmState.BUILDING: "BUILD", VmState.ACTIVE: "ACTIVE", VmState.PAUSED: "PAUSED", VmState.STOPPED: "SHUTOFF",
@@ -86,9 +90,9 @@ SETTLED: dict[str, str] = {
     VmState.SHELVED: "SHELVED", VmState.SHELVED_OFFLOADED: "SHELVED_OFFLOADED",
 }  # fmt: skip
 OTHER_STATUSES = frozenset({  # Nova's, for states we never enter: a filter by them finds nothing
-    "MIGRATING", "PASSWORD", "SOFT_DELETED",
+    "PASSWORD", "SOFT_DELETED",
 })  # fmt: skip
-WITH_PROGRESS = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE"})
+WITH_PROGRESS = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"})
 
 
 class Flavor(Struct, frozen=True, gc=False):
@@ -147,7 +151,8 @@ class Resize(Struct, frozen=True, gc=False):
     """The two flavors of a server whose resize is neither confirmed nor reverted. migration_id: whose claim holds the old one's share.
 
     copies: of the disks that both have, as they were before, by disk. was: what the server returns to. finished: it may be confirmed;
-    confirming: there is no way back. failed: why it is being undone.
+    confirming: there is no way back. failed: why it is being undone. source, dest: the hosts before and after, the same where it stays;
+    a server that moves has no copies, for its source keeps its disks.
     """
 
     migration_id: str
@@ -162,6 +167,17 @@ class Resize(Struct, frozen=True, gc=False):
     finished: bool = False
     confirming: bool = False
     failed: str | None = None
+    source: str = ""
+    dest: str = ""
+
+    @property
+    def moves(self) -> bool:
+        return self.source != self.dest
+
+    @property
+    def action(self) -> str:
+        """What its owner asked for: a migration keeps the flavor."""
+        return "migrate" if self.old_flavor_id == self.new_flavor_id else "resize"
 
 
 class Attached(Struct, frozen=True, gc=False):
@@ -202,6 +218,7 @@ class Server(Struct, frozen=True, kw_only=True):
     which it is done or the server is in ERROR. snapshot: the image that is being made of it; rotation: how many backups to keep.
     leaving: ids of disks that it no longer uses and its host still holds. generation: raised by each write; a write names the one it read.
     addresses: `addresses` on the wire. nics, disks, volumes: what the reconciler works from. Times: µs UTC.
+    other_host: where else something of it is: the host that it moves to, or came from and may return to.
     rescue: what it boots from while it is rescued. shelved_image: the image that its root disk is in while it is shelved, or becomes.
     """
 
@@ -250,6 +267,8 @@ class Server(Struct, frozen=True, kw_only=True):
     shelved_image: str | None = None
     rotation: int | None = None
     resize: Resize | None = None
+    move: Move | None = None
+    other_host: str | None = None
     leaving: tuple[str, ...] = ()
     unsettled: bool = True
     deadline: int | None = None
@@ -262,7 +281,7 @@ class Server(Struct, frozen=True, kw_only=True):
     @property
     def pending(self) -> bool:
         """Whether something is still to be done. What failed waits for its owner."""
-        if self.task_state is not None or self.vm_state is VmState.BUILDING:
+        if self.task_state is not None or self.vm_state is VmState.BUILDING or self.move is not None:
             return True
         states = [v.state for v in self.volumes] + [n.state for n in self.nics]
         return self.vm_state is not VmState.ERROR and any(state != "attached" for state in states)

@@ -1,10 +1,10 @@
-"""Records of resizes, as administrators and managers of a project see them."""
+"""Records of resizes and moves, as administrators and managers of a project see them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moln.compute.model.migrations import Migration
+from moln.compute.model.migrations import IN_PROGRESS, Migration, MigrationType
 from moln.compute.ops.servers import get_for
 from moln.compute.store import migrations as store
 from moln.kernel.context import RequestContext
@@ -32,13 +32,24 @@ def shows_hosts(ctx: RequestContext) -> bool:
     return ctx.allows("compute", f"{P}:host")
 
 
-async def live_of(ctx: RequestContext, server_id: str, rule: str) -> list[Migration]:
-    """Live migrations of a server under way: there are none, servers stay on their hosts. Raises: NotFound, Forbidden."""
-    await get_for(ctx.db, ctx, server_id, f"{OF_SERVER}:{rule}")
-    return []
+async def live_of(ctx: RequestContext, server_id: str) -> list[Migration]:
+    """Live migrations of a server under way. Raises: NotFound, Forbidden."""
+    await get_for(ctx.db, ctx, server_id, f"{OF_SERVER}:index")
+    return await store.live_of(ctx.db, server_id)
 
 
-async def get_live(ctx: RequestContext, server_id: str, migration_id: str, rule: str) -> Migration:
-    """Raises: NotFound, always after the other checks: a resize is no live migration."""
-    await live_of(ctx, server_id, rule)
-    raise NotFound(f"Migration {migration_id[:64]} not found for instance {server_id}")
+def shows_hosts_of(ctx: RequestContext) -> bool:
+    return ctx.allows("compute", f"{OF_SERVER}:index:host")
+
+
+async def get_live(ctx: RequestContext, server_id: str, number: int) -> Migration:
+    """Raises: NotFound, Forbidden."""
+    await get_for(ctx.db, ctx, server_id, f"{OF_SERVER}:show")
+    found = await store.find(ctx.db, server_id, number)
+    if found is None:
+        raise NotFound(f"In-progress live migration {number} is not found for server {server_id}.")
+    if found.migration_type != MigrationType.LIVE:
+        raise NotFound(f"Migration {number} for server {server_id} is not live-migration.")
+    if found.status not in IN_PROGRESS:
+        raise NotFound(f"Live migration {number} for server {server_id} is not in progress.")
+    return found

@@ -1,4 +1,4 @@
-"""Resize, on the server's own host; confirm, revert, and cold migration, which finds no other host yet. work/server_resize.py does it."""
+"""Resize, on the server's own host where it has room, else on another; cold migration, to another; confirm and revert. work/server_resize.py does it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from msgspec import structs
 
 from moln.compute.model import resizes, server_states, wishes
 from moln.compute.model.flavors import Flavor
-from moln.compute.model.migrations import MigrationStatus
+from moln.compute.model.migrations import MigrationStatus, MigrationType
 from moln.compute.model.scheduling import Choice, Host, Refusal, explain, why_not_suited
 from moln.compute.model.servers import Flavor as FlavorThen
 from moln.compute.model.servers import Resize, Server, TaskState
-from moln.compute.ops import create, flavors, hosts, scheduling, server_disks
+from moln.compute.ops import create, flavors, hosts, moves, scheduling, server_disks
 from moln.compute.ops.quotas import QUOTA
 from moln.compute.ops.servers import get_for, may_override
 from moln.compute.store import instance_actions, migrations
@@ -40,11 +40,13 @@ async def resize(ctx: RequestContext, server_id: str, flavor_ref: str, disk_conf
     await ctx.db.write(resize_in, ctx, server_id, flavor, disk_config)
 
 
-def _check_resizable(ctx: RequestContext, server: Server) -> None:
+def _check_resizable(ctx: RequestContext, server: Server, action: str = "resize") -> None:
     """Raises: Conflict."""
-    server_states.check(server, "resize", override_lock=may_override(ctx, server))
+    server_states.check(server, action, override_lock=may_override(ctx, server))
     if server.host is None:
         raise Conflict(f"Instance {server.id} is not ready")
+    if server.move is not None:
+        raise Conflict(f"Instance {server.id} has a live migration that must end first.")
     if server.resize is not None:
         raise Conflict(f"Instance {server.id} has a resize that must be confirmed or reverted first.")
 
@@ -60,19 +62,26 @@ async def resize_in(tx: Transaction, ctx: RequestContext, server_id: str, flavor
     disks = resizes.disks_after(server, new, ctx.new_id)
     await _charge(tx, server, new)
     migration_id = ctx.new_id()
-    await _claim(tx, ctx, server, new, sum(d.size_gib for d in disks), migration_id)
-    await migrations.add(
-        tx, uuid=migration_id, server_id=server.id, user_id=ctx.user_id, project_id=ctx.project_id, host=server.host or "",
-        old_flavor_id=server.flavor_id, new_flavor_id=flavor.id, now_us=ctx.now_us,
-    )  # fmt: skip
-    await instance_actions.begin(tx, ctx, server.id, "resize", "cold_migrate", server.host)
+    after = structs.replace(server, flavor=new, disks=disks)
+    dest = await _claim(tx, ctx, server, after, migration_id)
+    copies = resizes.copied(server.disks, disks, ctx.new_id) if dest == server.host else {}
     asked = Resize(
-        migration_id, server.flavor_id, server.flavor, flavor.id, new, server.disks, disks,
-        resizes.copied(server.disks, disks, ctx.new_id), server.vm_state,
+        migration_id, server.flavor_id, server.flavor, flavor.id, new, server.disks, disks, copies, server.vm_state,
+        source=server.host or "", dest=dest,
     )  # fmt: skip
+    await _begin(tx, ctx, server, asked, MigrationType.RESIZE, disk_config=disk_config or server.disk_config)
+
+
+async def _begin(tx: Transaction, ctx: RequestContext, server: Server, asked: Resize, type: MigrationType, **changes: str) -> None:
+    """The record, the action and the work."""
+    await migrations.add(
+        tx, uuid=asked.migration_id, type=type, status=MigrationStatus.PRE_MIGRATING, server=server, user_id=ctx.user_id,
+        project_id=ctx.project_id, host=asked.source, dest_host=asked.dest, new_flavor_id=asked.new_flavor_id, now_us=ctx.now_us,
+    )  # fmt: skip
+    await instance_actions.begin(tx, ctx, server.id, asked.action, "cold_migrate", server.host)
     await store.save(
-        tx, server, ctx.now_us, task_state=TaskState.RESIZE_PREP, resize=asked, disk_config=disk_config or server.disk_config,
-        deadline=ctx.now_us + PATIENCE_S * 1_000_000,
+        tx, server, ctx.now_us, task_state=TaskState.RESIZE_PREP, resize=asked, other_host=asked.dest if asked.moves else None,
+        deadline=ctx.now_us + PATIENCE_S * 1_000_000, **changes,
     )  # fmt: skip
     tx.wake("servers", server.id)
 
@@ -95,27 +104,33 @@ async def _charge(tx: Transaction, server: Server, new: FlavorThen) -> None:
         raise create.over_quota(over.resources, more, 1, limits, used) from None
 
 
-async def _claim(tx: Transaction, ctx: RequestContext, server: Server, new: FlavorThen, disk_gib: int, migration_id: str) -> None:
-    """The migration holds what the server held, and the server what the new flavor asks for. Raises: Invalid, when the host cannot."""
+async def _claim(tx: Transaction, ctx: RequestContext, server: Server, after: Server, migration_id: str) -> str:
+    """The migration holds what the server held, and the server what the new flavor asks for: on its own host, or else on another.
+
+    Returns the host. Raises: Invalid, when no host can.
+    """
     wanted = wishes.wanted(
-        vcpus=new.vcpus, ram_mib=new.ram, disk_gib=disk_gib, extra_specs=new.extra_specs, image_properties=server.image_properties,
-        host=server.host,
+        vcpus=after.flavor.vcpus, ram_mib=after.flavor.ram, disk_gib=sum(d.size_gib for d in after.disks),
+        extra_specs=after.flavor.extra_specs, image_properties=server.image_properties, host=server.host,
     )  # fmt: skip
-    host = hosts.table(ctx.cloud).hosts.get(server.host or "")
+    known = hosts.table(ctx.cloud).hosts
+    host = known.get(server.host or "")
     if host is None:
         raise no_valid_host(None, None)
-    unsuited = why_not_suited(host, structs.replace(wanted, more={}))
-    if unsuited is None and (host.disabled or not host.up):
-        unsuited = Refusal("is disabled" if host.disabled else "is down", "")
-    if unsuited is not None:
-        raise no_valid_host(host, unsuited)
-    await claims.hand_over_in(tx, server.id, migration_id, consumer_type=MIGRATION)
-    claimed = await claims.claim_in(
-        tx, now_us=ctx.now_us, consumer_id=server.id, project_id=server.project_id, user_id=server.user_id, provider_id=host.id,
-        resources=scheduling.resources(wanted),
-    )  # fmt: skip
-    if not claimed:
-        raise no_valid_host(host, explain(host, wanted))
+    why = why_not_suited(host, structs.replace(wanted, more={}))
+    if why is None and (host.disabled or not host.up):
+        why = Refusal("is disabled" if host.disabled else "is down", "")
+    if why is None:
+        await claims.hand_over_in(tx, server.id, migration_id, consumer_type=MIGRATION)
+        if await claims.claim_in(
+            tx, now_us=ctx.now_us, consumer_id=server.id, project_id=server.project_id, user_id=server.user_id, provider_id=host.id,
+            resources=scheduling.resources(wanted),
+        ):  # fmt: skip
+            return host.name
+        why = explain(host, wanted)
+    if not host.up or len(known) == 1:
+        raise no_valid_host(host, why)
+    return (await moves.claim_elsewhere_in(tx, ctx, server, after, migration_id, own=why)).name
 
 
 def no_valid_host(host: Host | None, why: Refusal | None) -> Invalid:
@@ -170,14 +185,26 @@ def _held(ctx: RequestContext, server: Server, action: str) -> Resize:
 
 
 async def migrate(ctx: RequestContext, server_id: str, host: str | None) -> None:
-    """A cold migration, for which there is no other host: servers stay where they are. Raises: NotFound, Forbidden, Conflict, Invalid."""
-    server = await get_for(ctx.db, ctx, server_id, MIGRATE)
+    """Record that the server is to be turned off and go on elsewhere. host: only there. Raises: NotFound, Forbidden, Conflict, Invalid."""
+    await ctx.db.write(migrate_in, ctx, server_id, host)
+
+
+async def migrate_in(tx: Transaction, ctx: RequestContext, server_id: str, host: str | None) -> None:
+    """A resize to the flavor that it has, on any host but its own. May run again."""
+    server = await get_for(tx, ctx, server_id, MIGRATE)
     if host is not None:
         ctx.require("compute", f"{MIGRATE}:host", {"project_id": server.project_id, "user_id": server.user_id})
         if host == server.host:
             raise Invalid("Cannot migrate to the host where the server exists.", field="host")
-        if host not in hosts.table(ctx.cloud).hosts:
-            raise Invalid(f"Compute host {host[:64]} could not be found.", field="host")
-    server_states.check(server, "migrate", override_lock=may_override(ctx, server))
-    raise Invalid("No valid host was found. Servers of this cloud do not move between hosts.")
-
+        moves.check_host(ctx, host)
+    _check_resizable(ctx, server, "migrate")
+    source = hosts.table(ctx.cloud).hosts.get(server.host or "")
+    if source is not None and not source.up:
+        raise Conflict(f"Service is unavailable at this time: the host {source.name} of instance {server.id} is down.")
+    migration_id = ctx.new_id()
+    dest = await moves.claim_elsewhere_in(tx, ctx, server, server, migration_id, host=host)
+    asked = Resize(
+        migration_id, server.flavor_id, server.flavor, server.flavor_id, server.flavor, server.disks, server.disks, {}, server.vm_state,
+        source=server.host or "", dest=dest.name,
+    )  # fmt: skip
+    await _begin(tx, ctx, server, asked, MigrationType.MIGRATION)

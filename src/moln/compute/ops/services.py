@@ -5,13 +5,13 @@ from __future__ import annotations
 from moln.compute.model.hosts import OFF, ComputeHost
 from moln.compute.model.servers import Flavor
 from moln.compute.ops.hosts import table
-from moln.compute.store import aggregates, servers
+from moln.compute.store import aggregates, leftovers, migrations, servers
 from moln.compute.store import hosts as store
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict, NotFound
 from moln.placement.model.providers import Inventory
-from moln.placement.ops import providers
+from moln.placement.ops import claims, providers
 
 P = "os_compute_api:os-services"
 HYPERVISORS = "os_compute_api:os-hypervisors"
@@ -125,6 +125,15 @@ async def remove(ctx: RequestContext, id: str) -> None:
 async def _remove_in(tx: Transaction, host: ComputeHost) -> None:
     if await servers.on_host(tx, host.name):
         raise Conflict("Unable to delete compute service that is hosting instances. Migrate or delete the instances first.")
+    if await migrations.under_way(tx, host.name):
+        raise Conflict(
+            "Unable to delete compute service that has in-progress migrations. Complete the migrations first or delete the instances."
+        )
+    for left in await leftovers.on_host(tx, host.name):  # nobody will ever remove it there; what it held goes with the provider
+        await leftovers.remove(tx, left)
+        if left.claim:
+            await claims.release_in(tx, left.claim, now_us=host.updated_at)
+            await migrations.complete(tx, left.claim, host.updated_at)
     if not await tx.delete(store.hosts, name=host.name):
         raise NotFound(f"Service {host.service_id} could not be found.")
     await tx.delete(aggregates.members, host=host.name)

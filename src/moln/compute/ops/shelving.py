@@ -16,7 +16,7 @@ from moln.compute.model.servers import DiskKind, Fault, LocalDisk, Server, TaskS
 from moln.compute.ops import create_image, hosts, scheduling, server_networks
 from moln.compute.ops.power import PATIENCE_S
 from moln.compute.ops.servers import get_for, may_override, target
-from moln.compute.store import instance_actions
+from moln.compute.store import instance_actions, leftovers
 from moln.compute.store import servers as store
 from moln.image.ops import images
 from moln.kernel.context import RequestContext
@@ -110,6 +110,7 @@ async def wish(db: Reader, ctx: RequestContext, server: Server, zone: str | None
         if volume is not None and (bound := for_compute.bound_to(ctx.cloud, volume.host)) is not None:
             only.add(bound)
     avoid, beside = await scheduling.beside(db, server.scheduler_hints)
+    avoid |= {left.host for left in await leftovers.of_server(db, server.id)}  # something of it is still to be removed there
     return wishes.wanted(
         vcpus=server.flavor.vcpus, ram_mib=server.flavor.ram, disk_gib=sum(d.size_gib for d in server.disks),
         extra_specs=server.flavor.extra_specs, image_properties=server.image_properties, availability_zone=zone,

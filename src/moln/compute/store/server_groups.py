@@ -36,7 +36,7 @@ OF_SERVER = Query(
 
 
 _MEMBERS = (
-    sa.select(server_group_members.c.group_id, server_group_members.c.server_id, servers.c.user_id, servers.c.host)
+    sa.select(server_group_members.c.group_id, server_group_members.c.server_id, servers.c.user_id, servers.c.host, servers.c.other_host)
     .join(servers, servers.c.id == server_group_members.c.server_id).order_by(server_group_members.c.rowid)
 )  # fmt: skip
 MEMBERS = Query(_MEMBERS.where(in_list(server_group_members.c.group_id, "ids")), Member)
@@ -72,11 +72,13 @@ async def members(db: Reader, group_ids: list[str]) -> dict[str, list[Member]]:
 
 
 async def companions(db: Reader, group: ServerGroup, *, but: str = "") -> Companions:
-    """Where a group's servers are. but: a server that does not count."""
+    """Where a group's servers are; to be apart means from both hosts of one that moves. but: a server that does not count."""
     on: dict[str, int] = {}
     for member in (await members(db, [group.id]))[group.id]:
-        if member.host is not None and member.server_id != but:
-            on[member.host] = on.get(member.host, 0) + 1
+        if member.server_id == but:
+            continue
+        for host in {member.host, member.other_host if group.policy.apart else None} - {None}:
+            on[host] = on.get(host, 0) + 1
     return Companions(group.policy, group.most_per_host or 1, on)
 
 

@@ -56,6 +56,8 @@ servers = table(
     column("shelved_image", null=True),
     column("rotation", INT, null=True),
     column("resize", null=True),
+    column("move", null=True),
+    column("other_host", null=True, index=True),
     column("leaving"),
     column("unsettled", INT),
     column("deadline", INT, null=True),
@@ -81,7 +83,7 @@ server_files = table(
     column("files"),
 )
 
-#: Resizes of servers, kept as long as what was done to servers.
+#: Resizes and moves of servers, kept as long as what was done to servers.
 migrations = table(
     "migrations",
     column("uuid", TEXT, unique=True),
@@ -95,7 +97,22 @@ migrations = table(
     column("new_flavor_id"),
     column("created_at", INT),
     column("updated_at", INT),
+    column("dest_host"),
+    column("progress", null=True),
     sa.Index("migrations_by_update", "updated_at"),
+)
+
+#: What servers left on hosts that they are no longer on.
+server_leftovers = table(
+    "server_leftovers",
+    column("id", TEXT, unique=True),
+    column("server_id", TEXT, index=True),
+    column("host", TEXT, index=True),
+    column("generation", INT),
+    column("claim"),
+    column("disks"),
+    column("created_at", INT),
+    sa.UniqueConstraint("server_id", "host"),
 )
 
 #: They outlive their server; `moln` forgets them with its history.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from moln.compute.drivers.base import ComputeDriver
+from moln.compute.model.moves import Leftover, MoveKind
 from moln.compute.model.servers import Server, VmState
 from moln.compute.ops import hosts
 from moln.compute.ops.quotas import COUNTED, QUOTA
+from moln.compute.store import leftovers
 from moln.compute.store import servers as store
 from moln.compute.store.server_groups import COUNT
 from moln.kernel.cloud import Cloud
@@ -54,6 +56,8 @@ async def claims_match(cloud: Cloud) -> list[Violation]:
             lost.append(Violation(f"Host {host.name} has no resource provider {host.id}: nothing can be placed on it."))
     servers = await _all(cloud)
     wanted = {s.id for s in servers if s.host is not None} | {s.resize.migration_id for s in servers if s.resize is not None}
+    wanted |= {s.move.migration_id for s in servers if s.move is not None and s.move.kind is MoveKind.LIVE}
+    wanted |= {left.claim for left in await leftovers.everywhere(cloud.db) if left.claim}
     out = lost + [Violation(f"Server {i} runs without an allocation.") for i in sorted(wanted - held)]
     return out + [Violation(f"The allocation of {i} belongs to no server.") for i in sorted(held - wanted)]
 
@@ -86,8 +90,11 @@ async def hosts_match(cloud: Cloud) -> list[Violation]:
     """A hypervisor holds no server, disk, tap or file that no row names; every row that is ACTIVE has its server there."""
     rows: dict[str, list[Server]] = {}
     for s in await _all(cloud):
-        if s.host is not None:
-            rows.setdefault(s.host, []).append(s)
+        for host in {s.host, s.other_host} - {None}:
+            rows.setdefault(host, []).append(s)  # type: ignore[arg-type]
+    left: dict[str, list[Leftover]] = {}
+    for leftover in await leftovers.everywhere(cloud.db):
+        left.setdefault(leftover.host, []).append(leftover)
     out = []
     for node in sorted(cloud.links.nodes):
         try:
@@ -97,6 +104,8 @@ async def hosts_match(cloud: Cloud) -> list[Violation]:
             continue
         here = rows.get(node, [])
         ids, disks, cards = {s.id for s in here}, {d for s in here for d in s.disk_ids}, {n.port_id for s in here for n in s.nics}
+        ids |= {gone.server_id for gone in left.get(node, [])}
+        disks |= {d for gone in left.get(node, []) for d in gone.disks}
         out += [
             Violation(f"Host {node} has the unknown server {i}.", f"On {node}: virsh destroy moln-{i}; virsh undefine moln-{i}")
             for i in sorted(set(held.servers) - ids)
@@ -116,7 +125,7 @@ async def hosts_match(cloud: Cloud) -> list[Violation]:
         out += [Violation(f"Host {node} has {what}, which is not the cloud's.", REMOVE_BY_HAND) for what in held.strays]
         out += [
             Violation(f"Server {s.id} is active, but not on its host {node}.")
-            for s in here if s.vm_state is VmState.ACTIVE and s.id not in held.servers
+            for s in here if s.vm_state is VmState.ACTIVE and s.host == node and s.id not in held.servers
         ]  # fmt: skip
     return out
 

@@ -7,7 +7,7 @@ from moln.compute.ops import server_disks, server_networks, shelving
 from moln.compute.ops.quotas import QUOTA
 from moln.compute.store import instance_actions
 from moln.compute.store import servers as store
-from moln.compute.work import server_resize
+from moln.compute.work import server_live, server_resize
 from moln.compute.work.server_specs import driver_of
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
@@ -17,6 +17,7 @@ from moln.placement.ops import claims
 
 async def remove(work: Work, server: Server) -> None:
     """Raises: BackendRefused, BackendUnreachable."""
+    await server_live.stop(work, server)
     if server.host is not None:
         driver = driver_of(work, server)
         await driver.remove_server(server.id)
@@ -33,6 +34,7 @@ async def removed_in(tx: Transaction, ctx: RequestContext, server: Server) -> No
     await shelving.forget_image_in(tx, ctx, server)
     await claims.release_in(tx, server.id, now_us=now)
     await server_resize.released_in(tx, ctx, server)
+    await server_live.released_in(tx, ctx, server)
     await QUOTA.refund(tx, server.project_id, **server.charged)
     await instance_actions.finish(tx, server, "delete", now)
     await store.remove(tx, server, now)

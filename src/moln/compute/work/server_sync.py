@@ -8,6 +8,7 @@ from moln.compute.drivers.base import ComputeDriver, ServerState
 from moln.compute.model.servers import PowerState, Server, TaskState, VmState
 from moln.compute.ops.power import PATIENCE_S
 from moln.compute.store import servers as store
+from moln.compute.work.server_leftovers import disown
 from moln.kernel.db import Transaction
 from moln.kernel.errors import BackendRefused, BackendUnreachable, Conflict
 from moln.kernel.work import Work
@@ -36,8 +37,10 @@ async def sync_node(work: Work, node: str) -> None:
     for server in rows:
         await _follow(work, server, states.get(server.id))
     for stray in states.keys() - {s.id for s in rows}:
-        if await store.find(work.db, stray) is None:
+        if (known := await store.find(work.db, stray)) is None:
             _log.warning("host %s has the unknown server %s; `moln doctor` says how to mend it", node, stray)
+        elif node not in (known.host, known.other_host):
+            await disown(work, node, stray)
 
 
 async def heard(work: Work, node: str, told: ServerState) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moln.compute.drivers.base import ServerState
+from moln.compute.model.moves import MoveKind
 from moln.compute.model.servers import BUILD_TASKS, HARD_REBOOTS, IMAGE_TASKS, SOFT_REBOOTS, Fault, Server, TaskState, VmState
 from moln.compute.ops import power
 from moln.compute.store import consoles, instance_actions, migrations
@@ -12,7 +13,9 @@ from moln.compute.store import servers as store
 from moln.compute.work import (
     server_build,
     server_devices,
+    server_evacuation,
     server_images,
+    server_live,
     server_power,
     server_rebuild,
     server_removal,
@@ -23,6 +26,7 @@ from moln.compute.work import (
     server_sync,
 )
 from moln.compute.work.server_invariants import INVARIANTS
+from moln.compute.work.server_leftovers import LEFTOVERS
 from moln.compute.work.server_ports import Cards
 from moln.compute.work.server_specs import waiting_for
 from moln.compute.work.server_volumes import Sizes
@@ -33,6 +37,7 @@ from moln.kernel.work import Periodic, Reconciler, Work
 
 STEPS = server_suspension.STEPS | server_rescue.STEPS | server_shelving.STEPS | server_resize.STEPS | server_rebuild.STEPS
 GIVE_UPS = server_suspension.GIVE_UPS | server_rescue.GIVE_UPS | server_shelving.GIVE_UPS | server_resize.GIVE_UPS | server_rebuild.GIVE_UPS
+MOVES = {MoveKind.LIVE: server_live, MoveKind.EVACUATION: server_evacuation}
 ACTIONS_KEPT_US = 30 * 86400 * 1_000_000
 
 
@@ -45,6 +50,8 @@ async def settle(work: Work, server: Server) -> None:
         await server_build.build(work, server)
     elif task in IMAGE_TASKS:
         await server_images.snapshot(work, server)
+    elif server.move is not None:
+        await MOVES[server.move.kind].apply(work, server)
     elif task in STEPS:
         await STEPS[task](work, server)
     elif task is not None and task not in BUILD_TASKS:
@@ -63,6 +70,9 @@ async def fail_in(tx: Transaction, work: Work, server: Server, reason: str) -> N
     task = server.task_state
     if task in IMAGE_TASKS:
         await server_images.give_up_in(tx, work.ctx, server, reason)
+        return
+    if server.move is not None and task is not TaskState.DELETING:
+        await MOVES[server.move.kind].give_up_in(tx, work.ctx, server, reason)
         return
     if task in GIVE_UPS:
         await GIVE_UPS[task](tx, work.ctx, server, reason)
@@ -111,7 +121,7 @@ class ServersWork:
         servers = Reconciler(
             "servers", find=store.unsettled, settle=settle, fail=fail, every_s=30, at_once=16, deadline=lambda s: s.deadline
         )
-        self.reconcilers: tuple[Reconciler[Any], ...] = (servers, self.cards.reconciler, self.sizes.reconciler)
+        self.reconcilers: tuple[Reconciler[Any], ...] = (servers, self.cards.reconciler, self.sizes.reconciler, LEFTOVERS)
         self.periodics = (
             Periodic("server-power", server_sync.sync_all, 60.0),
             Periodic("server-actions", forget_actions, 3600.0),
@@ -149,7 +159,7 @@ class ServersWork:
         async def up(node: str, raw: bytes) -> None:
             found = await store.on_host(cloud.db, node)
             self.sizes.moved.update(v.volume_id for s in found for v in s.volumes)
-            wake([("wake.servers", s.id) for s in found if s.unsettled] + [("wake.server-volume-sizes", "")])
+            wake([("wake.servers", s.id) for s in found if s.unsettled] + [("wake.server-volume-sizes", ""), ("wake.server-leftovers", "")])
             await server_sync.sync_node(Work(cloud), node)
 
         cloud.db.feed.subscribe("port-devices", ports)

@@ -151,10 +151,10 @@ async def connect(ctx: RequestContext, volume: Volume, node: str) -> Connection:
     """
     if volume.host is None:
         raise BackendRefused(f"Volume {volume.id} is on no node yet.")
-    driver = ctx.cloud.links.driver(volume.host, "volume", VolumeDriver)
-    found = await driver.find_connection(volume.id)
+    asked = node if pools.reaches(ctx.cloud, node, volume.host) else volume.host  # who opens it knows best; its holder may be lost
+    found = await ctx.cloud.links.driver(asked, "volume", VolumeDriver).find_connection(volume.id)
     if found is None:
-        raise BackendRefused(f"The pool of node {volume.host} has no volume {volume.id}.")
+        raise BackendRefused(f"The pool of node {asked} has no volume {volume.id}.")
     if not pools.reaches(ctx.cloud, node, volume.host):
         raise BackendRefused(f"Volume {volume.id} lies on node {volume.host} and cannot be reached from node {node}.")
     return found

@@ -1,0 +1,164 @@
+"""What every compute driver does that gives servers to another host and takes them over. Two hosts: each test names the one that it asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from msgspec.structs import replace
+
+from moln.compute.drivers.base import Card, Disk, ServerSpec
+from moln.compute.drivers.fake import FakeCompute
+from moln.compute.drivers.moves import DiskOffer, Sending, Target
+from moln.kernel.errors import BackendRefused, BackendUnreachable
+
+IMAGE = "11111111-1111-4111-8111-111111111111"
+MOVE_S = 120
+ENDED = ("done", "failed", "absent")
+
+
+class Pair:
+    """source and dest: two drivers. slow: makes the server write faster than it is sent."""
+
+    def __init__(self, source: Any, dest: Any) -> None:
+        self.source, self.dest = source, dest
+
+    def slow(self, server_id: str) -> None:
+        self.source.busy.add(server_id)
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / IMAGE).write_bytes(b"x" * (1 << 20))
+    peers: dict[str, FakeCompute] = {}
+    made = [FakeCompute(name, tmp_path / f"{name}.db", tmp_path, peers=peers) for name in ("fake-1", "fake-2")]
+    yield Pair(*made)
+    for driver in made:
+        await driver.stop()
+
+
+@pytest.fixture
+async def server(pair: Pair) -> ServerSpec:
+    """One that runs at the source."""
+    disk = await pair.source.ensure_disk(str(uuid4()), 1, IMAGE)
+    spec = ServerSpec(
+        str(uuid4()), "vm", 1, 1, 128, (Disk(disk.id, disk.path, "vda", boot_index=0),), (Card(str(uuid4()), "fa:16:3e:00:00:01", str(uuid4())),)
+    )
+    await pair.source.ensure_server(spec, "running")
+    return spec
+
+
+async def there(pair: Pair, server: ServerSpec) -> ServerSpec:
+    """The same as its destination sees it, with disks made to be written over."""
+    disks = []
+    for disk in server.disks:
+        made = await pair.dest.ensure_disk(disk.id, 1)
+        disks.append(replace(disk, path=made.path))
+    return replace(server, generation=server.generation + 1, disks=tuple(disks))
+
+
+async def begin(pair: Pair, server: ServerSpec) -> Target:
+    spec = await there(pair, server)
+    target = Target(str(uuid4()), await pair.dest.await_server(spec), tuple(d.id for d in server.disks))
+    for _ in range(2):
+        await pair.source.send_server(spec, target)
+    return target
+
+
+async def end(pair: Pair, server: ServerSpec, target: Target) -> Sending:
+    async with asyncio.timeout(MOVE_S):
+        while (sending := await pair.source.follow_server(server.id, target.id)).state not in ENDED:
+            await asyncio.sleep(0)
+    return sending
+
+
+async def test_a_disk_is_fetched_while_it_is_offered(pair: Pair, server: ServerSpec) -> None:
+    disk = server.disks[0].id
+    await pair.source.ensure_server(server, "stopped")
+    for _ in range(2):
+        offer = await pair.source.offer_disk(disk)
+    assert (offer.id, offer.size_bytes) == (disk, 1 << 30)
+    for _ in range(2):
+        await pair.dest.fetch_disk(offer)
+    assert (await pair.dest.ensure_disk(disk, 1)).size_bytes == 1 << 30
+    assert disk in (await pair.source.inventory()).disks
+    for _ in range(2):
+        await pair.source.withdraw_disk(disk)
+    await pair.dest.remove_disk(disk)
+    with pytest.raises((BackendRefused, BackendUnreachable)):
+        await pair.dest.fetch_disk(offer)
+    assert disk not in (await pair.dest.inventory()).disks
+
+
+async def test_what_is_not_there_cannot_be_offered(pair: Pair) -> None:
+    with pytest.raises(BackendRefused):
+        await pair.source.offer_disk(str(uuid4()))
+    with pytest.raises(BackendRefused):
+        await pair.source.offer_disk("../../etc/passwd")
+    with pytest.raises((BackendRefused, BackendUnreachable)):
+        await pair.dest.fetch_disk(DiskOffer(str(uuid4()), 1, "nowhere"))
+
+
+async def test_a_running_server_goes_over_and_is_only_there(pair: Pair, server: ServerSpec) -> None:
+    target = await begin(pair, server)
+    sending = await end(pair, server, target)
+    assert sending.state == "done"
+    assert sending.progress.memory_remaining == 0
+    assert await pair.source.find_server(server.id) is None
+    state = await pair.dest.find_server(server.id)
+    assert (state.power, state.generation) == ("running", 2)
+    assert (await pair.source.follow_server(server.id, target.id)).state in ("done", "absent")
+    assert await pair.source.keep_server(server.id) is False
+    assert server.disks[0].id in (await pair.source.inventory()).disks  # whoever asked removes it
+
+
+async def test_a_paused_server_is_paused_there(pair: Pair, server: ServerSpec) -> None:
+    await pair.source.ensure_server(server, "paused")
+    await end(pair, server, await begin(pair, server))
+    assert (await pair.dest.find_server(server.id)).power == "paused"
+
+
+async def test_one_that_is_kept_stays(pair: Pair, server: ServerSpec) -> None:
+    pair.slow(server.id)
+    target = await begin(pair, server)
+    assert (await pair.source.follow_server(server.id, target.id)).state == "running"
+    for _ in range(2):
+        assert await pair.source.keep_server(server.id) is True
+    assert (await pair.source.find_server(server.id)).power == "running"
+    assert (await pair.source.follow_server(server.id, target.id)).state in ("idle", "failed")
+    assert await pair.dest.find_server(server.id) is None
+
+
+async def test_one_that_is_hurried_ends(pair: Pair, server: ServerSpec) -> None:
+    pair.slow(server.id)
+    target = await begin(pair, server)
+    for _ in range(2):
+        assert (await pair.source.follow_server(server.id, target.id)).state == "running"
+    for _ in range(2):
+        await pair.source.hurry_server(server.id)
+    assert (await end(pair, server, target)).state == "done"
+    await pair.source.hurry_server(str(uuid4()))
+
+
+async def test_only_what_runs_can_be_sent(pair: Pair, server: ServerSpec) -> None:
+    await pair.source.ensure_server(server, "stopped")
+    with pytest.raises(BackendRefused):
+        await begin(pair, server)
+    gone = str(uuid4())
+    assert (await pair.source.follow_server(gone, str(uuid4()))).state == "absent"
+    assert (await pair.source.follow_server(server.id, str(uuid4()))).state == "idle"
+    assert await pair.source.keep_server(gone) is False
+
+
+async def test_a_destination_that_is_lost_leaves_the_server_where_it_was(pair: Pair, server: ServerSpec) -> None:
+    target = await begin(pair, server)
+    del pair.source.peers["fake-2"]
+    sending = await end(pair, server, target)
+    assert sending.state == "failed" and sending.reason
+    assert (await pair.source.find_server(server.id)).power == "running"
+    assert await pair.source.keep_server(server.id) is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from _pytest.mark.expression import Expression
 
 from moln.cli import commands, credentials, main
-from moln.cli.commands.test import FAST, HEAVY, SLOW, find_checkout
+from moln.cli.commands.test import FAST, HEAVY, SECOND, SLOW, find_checkout
 from moln.cli.commands.up import Settings, remember, remembered
 from moln.host import control
 from moln.host.places import Places
@@ -143,8 +145,12 @@ def test_without_root_up_says_what_works_without(places: Places, capsys: pytest.
     assert "--simulate" in capsys.readouterr().err
 
 
-def test_the_fast_tests_and_the_heavy_ones_are_all_there_are() -> None:
-    assert FAST[1] == "not engines and not slow and not systemd"
-    assert HEAVY[1] == "(engines or slow) and not systemd"
-    assert SLOW[1] == "systemd"
+@pytest.mark.parametrize("marks", [set(m) for n in range(5) for m in itertools.combinations(("engines", "slow", "systemd", "postgresql"), n)])
+def test_every_test_belongs_to_one_part(marks: set[str]) -> None:
+    """What needs engines or minutes runs on SQLite alone."""
+    runs = [part for part in (FAST, SECOND, HEAVY, SLOW) if Expression.compile(part[1]).evaluate(marks.__contains__)]
+    assert len(runs) == (0 if "postgresql" in marks and marks & {"engines", "slow"} and "systemd" not in marks else 1)
+
+
+def test_the_tests_are_found_from_the_checkout() -> None:
     assert (find_checkout() / "tests" / "cli").is_dir()

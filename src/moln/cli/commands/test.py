@@ -27,7 +27,7 @@ from moln.host.setup import ensure_binding, install_packages, make_directories
 HELP = "run the tests"
 ABREAST = ["-n", str(os.cpu_count() or 1)]
 FAST = ["-m", "not engines and not slow and not systemd and not postgresql", "--ignore=tests/e2e", *ABREAST]
-SECOND = ["-m", "postgresql and not engines and not slow", *ABREAST]
+SECOND = ["-m", "postgresql and not engines and not slow and not systemd", *ABREAST]
 HEAVY = ["-m", "(engines or slow) and not systemd and not postgresql"]
 SLOW = ["-m", "systemd"]
 SLOW_PACKAGES = ["mmdebstrap", "e2fsprogs", "qemu-system-x86"]

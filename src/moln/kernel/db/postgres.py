@@ -325,6 +325,6 @@ async def _begin(conn: Connection, text: str) -> None:
 
 async def _roll_back(conn: Connection) -> None:
     """Undone by the server itself, where the connection is lost."""
-    if not conn.is_closed():
-        with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):  # the pool takes a lost one back by itself, and says so to whoever asks
+        if not conn.is_closed():
             await conn.execute("ROLLBACK")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import os
+import sqlite3
 from pathlib import Path
 
+import asyncpg
 from tests import postgres
 
 from moln.kernel.clock import Clock
-from moln.kernel.db import Database
+from moln.kernel.db import Database, metadata
 from moln.kernel.db.sqlite import SqliteDatabase
 
 ALWAYS = os.environ.get("MOLN_TEST_DATABASE", "sqlite")
@@ -57,6 +59,35 @@ async def opened(home: Path, clock: Clock | None = None) -> Database:
         db = SqliteDatabase(home / "cloud.db", now_us=now_us)
     await db.open()
     return db
+
+
+async def contents(home: Path) -> str:
+    """Every row of every table, as text."""
+    tables = list(metadata.sorted_tables)
+    if at := await url(home):
+        conn = await asyncpg.connect(at)
+        try:
+            found = [await conn.fetch(f'SELECT t::text AS row FROM "{table.name}" t') for table in tables]
+        finally:
+            await conn.close()
+        return "\n".join(row["row"] for rows in found for row in rows)
+    with sqlite3.connect(home / "cloud.db") as db:
+        return "\n".join(str(row) for table in tables for row in db.execute(f'SELECT * FROM "{table.name}"'))
+
+
+async def run_sql(home: Path, *texts: str) -> None:
+    """Do something to a database behind its back."""
+    if at := await url(home):
+        conn = await asyncpg.connect(at)
+        try:
+            for text in texts:
+                await conn.execute(text)
+        finally:
+            await conn.close()
+        return
+    with sqlite3.connect(home / "cloud.db") as db:
+        for text in texts:
+            db.execute(text)
 
 
 async def drop() -> None:

@@ -34,9 +34,9 @@ def _as_nobody() -> list[str]:
 
 
 class Server:
-    """Started at once; it ends with this process. lasting: what is committed outlives stop(). port: also on loopback."""
+    """Started at once; it ends with this process. lasting: what is committed outlives stop(); with fsync, the machine's end too."""
 
-    def __init__(self, *, lasting: bool = False, port: int = 0) -> None:
+    def __init__(self, *, lasting: bool = False, fsync: bool = False) -> None:
         found = binaries()
         assert found is not None
         self._bin = found
@@ -47,8 +47,8 @@ class Server:
         self._settings = UNSAFE | {"unix_socket_directories": str(self.folder)}
         if lasting:
             self._settings |= {"synchronous_commit": "on"}
-        if port:
-            self._settings |= {"listen_addresses": "127.0.0.1", "port": str(port)}
+        if fsync:
+            self._settings |= {"fsync": "on"}
         self._run("initdb", "--no-sync", "-A", "trust", "-U", "moln", "-E", "UTF8", "--locale=C", "-D", str(self.folder / "data"))
         self._count = 0
         self._templates: dict[int, str] = {}

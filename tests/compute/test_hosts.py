@@ -64,6 +64,7 @@ async def test_a_disabled_host_takes_no_servers(api):
     await hosts.catch_up(api.cloud)
     assert hosts.table(api.cloud).ready == []
     assert (await call(api.admin, "PUT", url, {"forced_down": False})).status_code == 200
+    await hosts.catch_up(api.cloud)
     detail = (await call(api.admin, "GET", "/os-availability-zone/detail")).json()["availabilityZoneInfo"]
     assert list(detail[0]["hosts"]) == ["sim-1"]
     assert (await call(api.member, "GET", "/os-availability-zone/detail")).status_code == 403

@@ -24,7 +24,7 @@ from moln.compute.drivers.base import ComputeDriver
 from moln.compute.drivers.fake import FakeCompute
 from moln.kernel.clock import Clock
 from moln.kernel.link import MemoryFences, Verbs
-from moln.kernel.link.node import NodeEnd
+from moln.kernel.link.sockets import SocketEnd
 from moln.network.drivers.node import NodeNetworkDriver
 from moln.network.drivers.node_fake import FakeNodeNetwork
 from moln.simulation import simulated_links
@@ -50,11 +50,11 @@ class Node:
         }  # fmt: skip
         self._verbs = Verbs(drivers, MemoryFences(), Clock().now_us)  # one fence: whoever commands, the newest generation counts
         self._tasks: list[asyncio.Task[None]] = []
-        self._ends: list[NodeEnd] = []
+        self._ends: list[SocketEnd] = []
 
     async def join(self, homes: list[Path]) -> None:
         facts = {"compute": msgspec.to_builtins(await self.compute.host_facts())}
-        self._ends = [NodeEnd(home / "run/controller.sock", self.name, lambda: facts, self._verbs) for home in homes]
+        self._ends = [SocketEnd(home / "run/controller.sock", self.name, lambda: facts, self._verbs) for home in homes]
         self._tasks = [asyncio.create_task(end.run(0.1)) for end in self._ends]
         self.compute.on_power_change(lambda state: [end.report("compute.power", [state]) for end in self._ends])
         await asyncio.gather(*(end.connected.wait() for end in self._ends))
@@ -127,6 +127,10 @@ class Pair:
         assert answer.status_code == 201, answer.text
         return answer.headers["X-Subject-Token"]
 
+    def errors(self) -> list[str]:
+        """What the controllers' logs say of internal errors."""
+        return [line[-1500:] for c in self.controllers for line in (c.home / "log").read_text().splitlines() if '"level":"error"' in line][:6]
+
     async def end(self) -> None:
         for node in self.nodes:
             await node.leave()
@@ -191,6 +195,20 @@ async def violations(pair: Pair) -> list[str]:
     return found
 
 
+async def whole(pair: Pair, client: httpx.AsyncClient, answered: set[str]) -> None:
+    """Every server that was promised is there, once, with all that belongs to it."""
+    status = await until_settled(client, answered)
+    assert set(status.values()) == {"ACTIVE"}, collections.Counter(status.values())
+    on_nodes = collections.Counter(id for node in pair.nodes for id in node.compute.kept.servers)
+    assert on_nodes == collections.Counter(dict.fromkeys(status, 1))
+    ports = (await client.get("/network/v2.0/ports?device_owner=compute:nova")).json()["ports"]
+    assert collections.Counter(p["device_id"] for p in ports) == collections.Counter(dict.fromkeys(status, 1))
+    addresses = [fixed["ip_address"] for p in ports for fixed in p["fixed_ips"]]
+    assert len(set(addresses)) == len(addresses) == len(status)
+    assert {p["status"] for p in ports} == {"ACTIVE"}
+    assert await violations(pair) == []
+
+
 async def test_a_controller_killed_among_forty_boots_loses_none_and_doubles_none(pair: Pair) -> None:
     one, two = (controller.client(pair.token) for controller in pair.controllers)
     body = await prepare(one)
@@ -210,15 +228,45 @@ async def test_a_controller_killed_among_forty_boots_loses_none_and_doubles_none
     pair.controllers[0].kill()
     await asyncio.gather(*boots)
 
-    status = await until_settled(two, answered)
-    assert set(status.values()) == {"ACTIVE"}, collections.Counter(status.values())
-    on_nodes = collections.Counter(id for node in pair.nodes for id in node.compute.kept.servers)
-    assert on_nodes == collections.Counter(dict.fromkeys(status, 1))
-    ports = (await two.get("/network/v2.0/ports?device_owner=compute:nova")).json()["ports"]
-    assert collections.Counter(p["device_id"] for p in ports) == collections.Counter(dict.fromkeys(status, 1))
-    addresses = [fixed["ip_address"] for p in ports for fixed in p["fixed_ips"]]
-    assert len(set(addresses)) == len(addresses) == len(status)
-    assert {p["status"] for p in ports} == {"ACTIVE"}
-    assert await violations(pair) == []
+    await whole(pair, two, answered)
+    await one.aclose()
+    await two.aclose()
+
+
+async def test_a_database_that_is_killed_under_load_costs_503s_and_no_server(pair: Pair) -> None:
+    one, two = (controller.client(pair.token) for controller in pair.controllers)
+    body = await prepare(one)
+    answers: collections.Counter[int] = collections.Counter()
+    answered: set[str] = set()
+    down, over = asyncio.Event(), asyncio.Event()
+
+    async def boots(client: httpx.AsyncClient) -> None:
+        while not over.is_set():
+            answer = await client.post("/compute/v2.1/servers", json=body)
+            answers[answer.status_code] += 1
+            if answer.status_code == 202:
+                answered.add(answer.json()["server"]["id"])
+            if len(answered) >= 8:
+                down.set()
+            await asyncio.sleep(0.1)  # a client that is told 503 waits
+
+    async def refused() -> None:
+        while not answers[503]:
+            await asyncio.sleep(0.05)
+
+    running = [asyncio.create_task(boots(client)) for client in (one, two, one, two)]
+    await asyncio.wait_for(down.wait(), END_S)
+    await asyncio.to_thread(pair.server.stop)
+    await asyncio.wait_for(refused(), END_S)
+    await asyncio.to_thread(pair.server.start)
+    before = len(answered)
+    async with asyncio.timeout(END_S):
+        while len(answered) < before + 8:  # both serve again
+            await asyncio.sleep(0.1)
+    over.set()
+    await asyncio.gather(*running)
+
+    assert set(answers) == {202, 503}, f"{answers} {pair.errors()}"
+    await whole(pair, two, answered)
     await one.aclose()
     await two.aclose()

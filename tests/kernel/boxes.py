@@ -20,6 +20,7 @@ class Box(Struct, frozen=True):
 BY_ID = Query(sa.select(BOXES.c.id, BOXES.c.size, BOXES.c.note).where(BOXES.c.id == sa.bindparam("id")), Box)
 EVERY = Query(sa.select(BOXES.c.id, BOXES.c.size, BOXES.c.note).order_by(BOXES.c.id), Box)
 SOME = Query(sa.select(BOXES.c.id).where(in_list(BOXES.c.id, "ids")).order_by(BOXES.c.id), str)
+SIZE = Query(sa.select(BOXES.c.size).where(BOXES.c.id == sa.bindparam("id")), int)
 BROKEN = Statement(sa.text("UPDATE no_such_table SET a = 1"))
 KEPT = Query(sa.select(sa.func.count()).select_from(sa.table("test_boxes_history")), int)
 

@@ -7,17 +7,15 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from tests import databases
-from tests.kernel.boxes import BOXES, BY_ID, EVERY, add
+from tests.kernel.boxes import BOXES, BY_ID, EVERY, SIZE, add
 from tests.postgres import Server, binaries
 
-from moln.kernel.db import Database, Duplicate, Query, Transaction
+from moln.kernel.db import Database, Duplicate, Transaction
 from moln.kernel.errors import Failure, Unavailable
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="no PostgreSQL here: Debian's package is `postgresql`")
 SOON_S = 20
-SIZE = Query(sa.select(BOXES.c.size).where(BOXES.c.id == sa.bindparam("id")), int)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests import databases
 from tests.identity.conftest import Keystone, Someone, alice, keystone, password_auth  # noqa: F401 (fixtures)
 
 POSTGRESQL = ""  # it looks at the file
@@ -13,11 +14,11 @@ POSTGRESQL = ""  # it looks at the file
 async def test_failed_attempts_leave_nothing_behind(keystone: Keystone) -> None:  # noqa: F811
     state = keystone.cloud.areas["identity"]
     kept = len(state._tokens)
-    size = (keystone.cloud.home / "cloud.db").stat().st_size
+    before = await databases.contents(keystone.cloud.home)
     for n in range(20):
         assert (await keystone.ask(password_auth(f"nobody-{n}", "wrong"))).status_code == 401
         assert (await keystone.client(f"gAAAAAB{n}").get("/v3/users")).status_code == 401
-    assert len(state._tokens) == kept and (keystone.cloud.home / "cloud.db").stat().st_size == size
+    assert len(state._tokens) == kept and await databases.contents(keystone.cloud.home) == before
 
 
 async def test_opened_tokens_are_kept_in_a_bounded_number(keystone: Keystone, alice: Someone, monkeypatch: Any) -> None:  # noqa: F811

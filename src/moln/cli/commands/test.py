@@ -35,6 +35,8 @@ NOTHING_COLLECTED = 5
 TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping", "chromium": "chromium", "npm": "npm",
          "nats-server": "nats-server"}  # fmt: skip
 """Programs that only tests call, and who brings them."""
+POSTGRESQL = {"apt": "postgresql", "dnf": "postgresql-server"}
+"""The second database of the tests, which start a private one of it. Debian keeps its programs off the PATH."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +77,8 @@ def install_engines(*, slow: bool = False) -> None:
             ensure_binding(places)
             tools = [package for program, package in TOOLS.items() if shutil.which(program) is None]
             more = SLOW_PACKAGES if slow and row.tool == "apt" else []
+            if shutil.which("initdb") is None and not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+                more = [*more, POSTGRESQL[row.tool]]
             if absent := packages.missing(row, [*HOST_PACKAGES, *tools, *more]):
                 packages.install(row, absent, places.log / "setup.log")
 

@@ -183,12 +183,13 @@ async def node_down(cloud: Cloud, node: str, raw: bytes) -> None:
 async def _seen(cloud: Cloud, node: str, facts: HostFacts) -> None:
     known = table(cloud)
     known.facts[node], known.seen_us[node] = facts, cloud.clock.now_us()
-    row = await store.find(cloud.db, node)
-    if row is None or row.facts != lasting(facts) or not known.hosts.get(node):
-        row = await cloud.db.write(ensure_in, cloud, node, facts)
-    await known.take(cloud.db, row, frozenset({node}))
-    known.hosts[node].astray = astray(facts, cloud.settings.compute.clock_limit_ms)  # type: ignore[attr-defined]
-    known.sort()
+    async with cloud.areas["compute"].turn:
+        row = await store.find(cloud.db, node)
+        if row is None or row.facts != lasting(facts) or not known.hosts.get(node):
+            row = await cloud.db.write(ensure_in, cloud, node, facts)
+        await known.take(cloud.db, row, frozenset({node}))
+        known.hosts[node].astray = astray(facts, cloud.settings.compute.clock_limit_ms)  # type: ignore[attr-defined]
+        known.sort()
 
 
 async def ensure_in(tx: Transaction, cloud: Cloud, node: str, facts: HostFacts) -> ComputeHost:
@@ -221,6 +222,7 @@ class Area:
         self.changed: set[str] = set()
         self.recounted: set[str] = set()
         self.wake = asyncio.Event()
+        self.turn = asyncio.Lock()  # whoever reads a host's row puts it into the table before another reads a newer one
         self.keeper: asyncio.Task[None] | None = None
         self.reload: asyncio.Task[None] | None = None  # after changes were missed
         self.grace: asyncio.TimerHandle | None = None
@@ -290,6 +292,11 @@ async def _keep(cloud: Cloud, area: Area) -> None:
 async def catch_up(cloud: Cloud) -> None:
     """Read again what the feed named."""
     area: Area = cloud.areas["compute"]
+    async with area.turn:
+        await _catch_up(cloud, area)
+
+
+async def _catch_up(cloud: Cloud, area: Area) -> None:
     known = area.hosts
     while area.changed or area.recounted:
         for name in list(area.changed):

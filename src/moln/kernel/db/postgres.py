@@ -155,6 +155,7 @@ class PostgresDatabase:
         self._pool: asyncpg.Pool | None = None
         self._tail = Tail(self.feed, self.connect)
         self._turns = asyncio.Semaphore(WRITERS)
+        self._one_by_one = asyncio.Lock()
         self._waiting = 0
         self._writes: set[asyncio.Task[Any]] = set()
         self._commits = Spread()
@@ -243,11 +244,13 @@ class PostgresDatabase:
         self._waiting += 1
         try:
             async with self._turns:
-                for attempt in range(TRIES):
-                    try:
-                        return await self._transact(fn, args, kwargs)
-                    except AGAIN:
-                        self._again += 1
+                with contextlib.suppress(*AGAIN):
+                    return await self._transact(fn, args, kwargs)
+                for attempt in range(1, TRIES):
+                    self._again += 1
+                    async with self._one_by_one:  # those that came too late do not make each other do so
+                        with contextlib.suppress(*AGAIN):
+                            return await self._transact(fn, args, kwargs)
                     await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))
             raise Unavailable("Too many others write the same. Try again soon.")
         finally:
@@ -322,6 +325,6 @@ async def _begin(conn: Connection, text: str) -> None:
 
 async def _roll_back(conn: Connection) -> None:
     """Undone by the server itself, where the connection is lost."""
-    if not conn.is_closed():
-        with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):  # the pool takes a lost one back by itself, and says so to whoever asks
+        if not conn.is_closed():
             await conn.execute("ROLLBACK")

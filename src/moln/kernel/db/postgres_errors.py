@@ -20,7 +20,7 @@ LOST = (  # the connection, the server or its means failed, not the statement
 def is_lost(error: BaseException) -> bool:
     """Whether the database itself failed, rather than one statement."""
     if isinstance(error, asyncpg.InterfaceError):  # what asyncpg says of a connection that is closed by now
-        return "closed" in str(error) or "closing" in str(error)
+        return any(word in str(error) for word in ("closed", "closing", "released"))
     return isinstance(error, LOST)
 
 

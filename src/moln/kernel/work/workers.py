@@ -19,6 +19,7 @@ from moln.kernel.work.reconciler import Later, Reconciler, Work
 
 _log = logging.getLogger("moln.work")
 FIRST_PAUSE_S, RACE_PAUSE_S, LONGEST_PAUSE_S = 0.5, 0.02, 30.0
+BLIND_PAUSE_S = 1.0  # after a look that failed: the wake that led to it is used up
 STEPS, STEP_PAUSE_S = 8, 0.25  # settlings of one resource in a second, at most; a pause follows
 
 
@@ -94,6 +95,10 @@ class Workers:
             try:
                 if periodic.everywhere or await self._is_ours(periodic):
                     await periodic.run(self._work)
+            except Unavailable as lost:
+                _log.warning("periodic job %s: %s", periodic.name, lost.message)
+                await asyncio.sleep(min(periodic.every_s, LONGEST_PAUSE_S))
+                continue
             except Exception:
                 _log.exception("periodic job %s", periodic.name)
             await asyncio.sleep(periodic.every_s)
@@ -150,12 +155,16 @@ class _Loop:
         try:
             while True:
                 self._wake.clear()
+                pause_s = BLIND_PAUSE_S
                 try:
                     await self._dispatch()
+                    pause_s = self._pause()
+                except Unavailable as lost:
+                    _log.warning("reconciler %s cannot look: %s", r.name, lost.message)
                 except Exception:
                     _log.exception("reconciler %s cannot look", r.name)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause()):  # wait_for may lose a cancellation (Python before 3.12)
+                    async with asyncio.timeout(pause_s):  # wait_for may lose a cancellation (Python before 3.12)
                         await self._wake.wait()
         finally:
             for task in list(self._running.values()):

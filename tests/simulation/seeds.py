@@ -125,9 +125,13 @@ async def _story(world: World, workload: Workload) -> None:
     ctx = workload.ctx(world.controller)
     workload.network = (await networks.visible(ctx.db, ctx))[0].id
     workload.image = await scenes.only_image(world.controller)  # type: ignore[arg-type]
-    faults = asyncio.get_running_loop().create_task(_trouble(world, Random(f"{world.seed} trouble")))
+    loop, rng = asyncio.get_running_loop(), Random(f"{world.seed} trouble")
+    absence = loop.create_task(_absence(world, rng)) if rng.random() < 0.15 else None
+    faults = loop.create_task(_trouble(world, rng))
     await workload.run(FAULTS_S, REQUESTS)
     faults.cancel()
+    if absence is not None:
+        await absence
     await _calm(world)
     world.failures += await judge.settle(world)
     world.failures += await judge.problems(world, workload.ledger)
@@ -173,14 +177,23 @@ async def _node_dies(world: World, rng: Random) -> None:
 
 
 async def _partition(world: World, rng: Random) -> None:
-    disk = rng.choice(world.disks)
-    if disk.name in world.network.cut:
+    await _cut(world, rng.choice(world.disks).name, rng.choice([2.0, 15.0, 60.0]))
+
+
+async def _cut(world: World, name: str, seconds: float) -> None:
+    if name in world.network.cut:
         return
-    world.trace("cut", disk.name)
-    world.network.silence(disk.name)
-    await asyncio.sleep(rng.choice([2.0, 15.0, 60.0]))
-    world.trace("heal", disk.name)
-    world.network.cut.discard(disk.name)
+    world.trace("cut", name)
+    world.network.silence(name)
+    await asyncio.sleep(seconds)
+    world.trace("heal", name)
+    world.network.cut.discard(name)
+
+
+async def _absence(world: World, rng: Random) -> None:
+    """A node is away for longer than anybody waits for it: what was asked of it meanwhile ends in error."""
+    await asyncio.sleep(rng.uniform(5, FAULTS_S))
+    await _cut(world, rng.choice(world.disks).name, rng.uniform(700, 1300))
 
 
 async def _guest_stops(world: World, rng: Random) -> None:

@@ -126,7 +126,7 @@ async def _story(world: World, workload: Workload) -> None:
     workload.network = (await networks.visible(ctx.db, ctx))[0].id
     workload.image = await scenes.only_image(world.controller)  # type: ignore[arg-type]
     loop, rng = asyncio.get_running_loop(), Random(f"{world.seed} trouble")
-    absence = loop.create_task(_absence(world, rng)) if rng.random() < 0.15 else None
+    absence = loop.create_task(_absence(world, rng)) if rng.random() < 0.1 else None
     faults = loop.create_task(_trouble(world, rng))
     await workload.run(FAULTS_S, REQUESTS)
     faults.cancel()
@@ -210,12 +210,8 @@ async def _calm(world: World) -> None:
     world.network.calm()
     for disk in world.disks:
         disk.slow = 0.0
-    await asyncio.sleep(65)  # those that were about to start by themselves
-    if not world.alive:
-        await world.start_controller()
-    for disk in world.disks:
-        if not world.nodes[disk.name].machine.alive:
-            world.start_node(disk)
+    while not (world.alive and all(node.machine.alive for node in world.nodes.values())):
+        await asyncio.sleep(1)  # whoever died is about to start: that is its fault's last part
     await asyncio.sleep(5)
 
 

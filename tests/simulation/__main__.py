@@ -63,12 +63,8 @@ def outcomes(wanted: range, processes: int, fences: MakeFences) -> Iterator[seed
         return
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         parts = [(wanted[at : at + PART], fences) for at in range(0, len(wanted), PART)]
-        for found in pool.imap_unordered(_part, parts):
+        for found in pool.imap_unordered(seeds.run_part, parts):
             yield from found
-
-
-def _part(part: tuple[range, MakeFences]) -> list[seeds.Outcome]:
-    return list(seeds.run(*part))
 
 
 def traced(seed: int) -> int:

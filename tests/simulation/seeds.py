@@ -23,12 +23,13 @@ from tests.faults import scenes
 from tests.simulation import judge
 from tests.simulation.loop import BEGINNING_US, VirtualLoop
 from tests.simulation.nodes import MakeFences, disk_fences
-from tests.simulation.workload import Workload
+from tests.simulation.workload import Op, Workload, evacuation, fenced
 from tests.simulation.world import World, fresh_home, listen
 
 from moln.app import load_settings, modules
 from moln.compute.model.flavors import Flavor
 from moln.compute.ops import flavors
+from moln.compute.store import servers
 from moln.kernel.clock import Clock, Ids
 from moln.kernel.cloud import Cloud
 from moln.kernel.db.sqlite import SqliteDatabase
@@ -126,7 +127,7 @@ async def _story(world: World, workload: Workload) -> None:
     workload.network = (await networks.visible(ctx.db, ctx))[0].id
     workload.image = await scenes.only_image(world.controller)  # type: ignore[arg-type]
     loop, rng = asyncio.get_running_loop(), Random(f"{world.seed} trouble")
-    absence = loop.create_task(_absence(world, rng)) if rng.random() < 0.1 else None
+    absence = loop.create_task(rng.choice([_absence, _loss])(world, workload, rng)) if rng.random() < 0.25 else None
     faults = loop.create_task(_trouble(world, rng))
     await workload.run(FAULTS_S, REQUESTS)
     faults.cancel()
@@ -190,10 +191,32 @@ async def _cut(world: World, name: str, seconds: float) -> None:
     world.network.cut.discard(name)
 
 
-async def _absence(world: World, rng: Random) -> None:
+async def _absence(world: World, workload: Workload, rng: Random) -> None:
     """A node is away for longer than anybody waits for it: what was asked of it meanwhile ends in error."""
     await asyncio.sleep(rng.uniform(5, FAULTS_S))
-    await _cut(world, rng.choice(world.disks).name, rng.uniform(700, 1300))
+    await _cut(world, rng.choice(world.disks).name, rng.uniform(700, 1000))
+
+
+async def _loss(world: World, workload: Workload, rng: Random) -> None:
+    """A host goes down, is fenced, and its servers are evacuated; then it comes back, and is to be used again."""
+    await asyncio.sleep(rng.uniform(20, FAULTS_S))
+    disk = rng.choice(world.disks)
+    while not world.nodes[disk.name].machine.alive:
+        await asyncio.sleep(1)
+    world.kill_node(disk.name, power=True)
+    await _insist(workload, fenced(disk.name, down=True))
+    assert world.controller is not None
+    for server in await world.controller.cloud.db.all(servers.ALL):
+        if server.host == disk.name and rng.random() < 0.8:
+            await workload.ask(evacuation(server.id))
+    await asyncio.sleep(rng.choice([1.0, 60.0, 200.0]))
+    world.start_node(disk)
+    await _insist(workload, fenced(disk.name, down=False))
+
+
+async def _insist(workload: Workload, op: Op) -> None:
+    while not await workload.ask(op):
+        await asyncio.sleep(2)
 
 
 async def _guest_stops(world: World, rng: Random) -> None:
@@ -258,6 +281,11 @@ def run(seeds: Iterable[int], fences: MakeFences = disk_fences) -> Iterator[Outc
             yield forked(seed, template, place / "home", fences)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def run_part(part: tuple[range, MakeFences]) -> list[Outcome]:
+    """The same in a process that was begun for it."""
+    return list(run(*part))
 
 
 def describe(outcome: Outcome) -> str:

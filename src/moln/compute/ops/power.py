@@ -48,8 +48,7 @@ async def ask_in(tx: Transaction, ctx: RequestContext, server_id: str, action: A
     if server.host is None:
         raise Conflict(f"Instance {server_id} is not ready")
     if server.task_state is not None:  # a hard reboot comes between: nothing comes of what it overtakes
-        overtaken = BY_TASK[asked_by(server.task_state)].name
-        await instance_actions.finish(tx, server, overtaken, ctx.now_us, error=f"It was overtaken by: {action.name}.")
+        await instance_actions.overtake(tx, server, ctx.now_us, action.name)
     await instance_actions.begin(tx, ctx, server.id, action.name, action.event, server.host)
     await store.save(tx, server, ctx.now_us, task_state=action.task, deadline=ctx.now_us + PATIENCE_S * 1_000_000)
     tx.wake("servers", server.id)

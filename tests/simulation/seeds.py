@@ -283,11 +283,6 @@ def run(seeds: Iterable[int], fences: MakeFences = disk_fences) -> Iterator[Outc
         shutil.rmtree(place, ignore_errors=True)
 
 
-def run_part(part: tuple[range, MakeFences]) -> list[Outcome]:
-    """The same in a process that was begun for it."""
-    return list(run(*part))
-
-
 def describe(outcome: Outcome) -> str:
     """What went wrong, and how to see it again."""
     told = "\n".join(f"  {f}" for f in outcome.failures)

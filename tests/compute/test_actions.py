@@ -48,3 +48,13 @@ async def test_a_card_taken_out_before_it_was_in_ends_both_actions(world: World)
     await world.settle()
     assert len((await world.call("GET", path))["interfaceAttachments"]) == 1
     assert await unfinished(world, server) == []
+
+
+async def test_a_pause_that_a_hard_reboot_overtakes_ends(world: World) -> None:
+    server = await world.boot(networks="none")
+    await world.act(server, {"pause": None})
+    await world.act(server, {"reboot": {"type": "HARD"}})
+    await world.act(server, {"reboot": {"type": "HARD"}})
+    await world.settle()
+    assert (await world.show(server))["status"] == "ACTIVE"
+    assert await unfinished(world, server) == []

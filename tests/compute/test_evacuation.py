@@ -37,6 +37,19 @@ async def test_a_server_of_a_lost_host_begins_anew(two: Hosts) -> None:
     assert await two.sound()
 
 
+async def test_what_an_evacuation_overtakes_ends(two: Hosts) -> None:
+    """An image that was being made waits for no host any more, and its action has ended (found by the simulation)."""
+    server = await two.boot()
+    made = await two.act(server, {"createImage": {"name": "late"}})
+    await two.lose(await two.host_of(server))
+    await two.move(server, "evacuate", 200, "2.94")
+    assert (await two.api.member.get(f"/image/v2/images/{made['image_id']}")).json()["status"] == "killed"
+    await two.settle()
+    assert (await two.show(server))["status"] == "ACTIVE"
+    assert (await two.actions(server))[:2] == [("evacuate", None), ("createImage", "Error")]
+    assert await two.sound()
+
+
 async def test_a_host_that_returns_gives_up_what_is_no_longer_its_own(two: Hosts) -> None:
     server, other = await two.boot(), await two.boot()
     source = await two.host_of(server)

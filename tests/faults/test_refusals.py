@@ -7,6 +7,9 @@ from tests.compute.world import World, world
 
 from moln.compute.drivers.fake import Fault
 from moln.compute.ops import explain
+from moln.compute.store import servers
+from moln.compute.work.servers import fail
+from moln.kernel.work import Work
 
 __all__ = ["world"]
 
@@ -51,6 +54,27 @@ async def test_an_attachment_that_is_refused_is_undone(world: World) -> None:
     assert (await world.cinder("GET", f"/volumes/{volume}"))["volume"]["status"] == "available"
     actions = (await world.call("GET", f"/servers/{server['id']}/os-instance-actions"))["instanceActions"]
     assert (actions[0]["action"], actions[0]["message"]) == ("attach_volume", "Error")
+    assert await world.violations() == []
+
+
+async def test_what_may_have_been_attached_is_taken_out_before_it_is_free(world: World) -> None:
+    """The answers are lost until the deadline: the guest has the volume and the card, and nobody knows (found by the simulation)."""
+    server, volume = await world.boot(), await world.volume()
+    order(world, "attach_disk", "unreachable", after=True, times=9)
+    order(world, "attach_card", "unreachable", after=True, times=9)
+    await world.call("POST", f"/servers/{server['id']}/os-volume_attachments", 200, {"volumeAttachment": {"volumeId": volume}})
+    await world.call("POST", f"/servers/{server['id']}/os-interface", 200, {"interfaceAttachment": {"net_id": world.network}})
+    await world.settle()
+    node = world.api.nodes["sim-1"]
+    assert len(node.spec_of(server["id"]).disks) == 2
+    row = await servers.find(world.cloud.db, server["id"])
+    assert row is not None
+    await fail(Work(world.cloud), row, "It took too long.")
+    assert (await world.cinder("GET", f"/volumes/{volume}"))["volume"]["status"] == "detaching"
+    await world.settle()
+    assert (len(node.spec_of(server["id"]).disks), len(node.spec_of(server["id"]).cards)) == (1, 1)
+    assert (await world.cinder("GET", f"/volumes/{volume}"))["volume"]["status"] == "available"
+    assert len((await world.show(server))["addresses"]["net"]) == 1
     assert await world.violations() == []
 
 

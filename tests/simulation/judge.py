@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.simulation import hosts
 
 from moln.compute.model.servers import VmState
+from moln.compute.store import leftovers as leftover_store
 from moln.compute.store import servers as store
 from moln.image.store import images
 from moln.network.store import rows
@@ -41,6 +42,7 @@ async def unsettled(world: World) -> list[str]:
     found += [f"snapshot {s.id} is still {s.status}" for s in await db.all(snapshots.ON_HOSTS) if s.status in ("creating", "deleting")]
     found += [f"backup {b.id} is still {b.status}" for b in await db.all(backups.ALL) if b.status in ("creating", "deleting", "restoring")]
     waiting = await db.all(images.SAVING, before=world.clock.now_us())
+    found += [f"{left.host} still has what server {left.server_id} left" for left in await leftover_store.everywhere(db)]
     return found + [f"image {i.id} still waits for a node" for i in waiting if i.from_node]
 
 
@@ -49,7 +51,7 @@ async def problems(world: World, ledger: Ledger) -> list[str]:
     controller = world.controller
     assert controller is not None
     found = await controller.do(_invariants(world))
-    return found + await _errors(world) + await _lost(world, ledger) + _doubled(world) + await hosts.differences(world)
+    return found + await _errors(world) + await _lost(world, ledger) + doubled(world) + await hosts.differences(world)
 
 
 async def _invariants(world: World) -> list[str]:
@@ -97,15 +99,16 @@ async def _lost(world: World, ledger: Ledger) -> list[str]:
     return found
 
 
-def _doubled(world: World) -> list[str]:
-    """A guest or a disk on two hosts, looked for on the hosts themselves."""
+def doubled(world: World) -> list[str]:
+    """A guest that runs on two hosts, looked for on the hosts themselves."""
     seen: dict[str, str] = {}
     found = []
     for disk in world.disks:
-        for id in [*disk.kept.servers, *disk.kept.disks]:
-            if id in seen:
-                found.append(f"{id} is on {seen[id]} and on {disk.name}")
-            seen[id] = disk.name
+        for id, server in disk.kept.servers.items():
+            if server.power in ("running", "paused"):
+                if id in seen:
+                    found.append(f"server {id} runs on {seen[id]} and on {disk.name}")
+                seen[id] = disk.name
     return found
 
 

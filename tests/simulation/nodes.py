@@ -16,17 +16,13 @@ import msgspec
 from tests.simulation.loop import Machine, VirtualClock, VirtualLoop
 from tests.simulation.network import Network, Peer
 
-from moln.compute.drivers.base import ComputeDriver, CrashDumps, DiskCopies, ServerState, Snapshots, Suspension
+from moln.compute.drivers.base import ServerState
 from moln.compute.drivers.fake import FakeCompute
-from moln.compute.drivers.fake_guests import FakeGuests
-from moln.compute.drivers.guests import Guests
 from moln.kernel.errors import Failure
 from moln.kernel.link import Fences, Verbs
 from moln.kernel.link.frames import Answer, Call
-from moln.network.drivers.node import NodeNetworkDriver
-from moln.network.drivers.node_fake import FakeNodeNetwork
 from moln.node.fences import DiskFences
-from moln.volume.drivers.base import VolumeDriver
+from moln.node.simulated import fake_drivers
 from moln.volume.drivers.fake import FakeVolumes
 
 MakeFences = Callable[[VirtualClock], Fences]
@@ -106,6 +102,21 @@ class Turns:
             yield
 
 
+class Peers(dict[str, FakeCompute]):
+    """The hosts that one host can reach now."""
+
+    def __init__(self, name: str, network: Network):
+        super().__init__()
+        self._name = name
+        self._network = network
+
+    def get(self, name: str, default: Any = None) -> Any:
+        node = self._network.running.get(name)
+        if node is None or not node.machine.alive or {name, self._name} & self._network.cut:
+            return default
+        return node.compute
+
+
 class SimNode:
     """One life of a node's process."""
 
@@ -118,27 +129,12 @@ class SimNode:
         self.peer: Peer | None = None
         self.alone = asyncio.Event()
         self.bound = asyncio.Semaphore(AT_ONCE)
-        self.compute = FakeCompute(disk.name, None, disk.images)
+        self.compute = FakeCompute(disk.name, None, disk.images, peers=Peers(disk.name, network))
+        self.compute.looks_per_move = rng.choice([1, 5, 30])
         self.compute.kept = disk.kept
         self.compute.on_power_change(lambda state: self.report("compute.power", [state]))
-
-        def slow(driver: Any) -> Turns:
-            return Turns(driver, disk, rng, self.do)
-
-        self.verbs = Verbs(
-            {
-                "compute": (ComputeDriver, slow(self.compute)),
-                "compute-snapshots": (Snapshots, slow(self.compute)),
-                "compute-suspension": (Suspension, slow(self.compute)),
-                "compute-crash-dumps": (CrashDumps, slow(self.compute)),
-                "compute-guests": (Guests, FakeGuests(self.compute)),
-                "compute-disks": (DiskCopies, slow(self.compute)),
-                "network": (NodeNetworkDriver, FakeNodeNetwork()),
-                "volume": (VolumeDriver, slow(disk.volumes)),
-            },
-            disk.fences,
-            disk.clock.now_us,
-        )  # fmt: skip
+        drivers = {area: (protocol, Turns(driver, disk, rng, self.do)) for area, (protocol, driver) in fake_drivers(self.compute, disk.volumes).items()}
+        self.verbs = Verbs(drivers, disk.fences, disk.clock.now_us)
 
     def start(self) -> None:
         self.network.running[self.name] = self

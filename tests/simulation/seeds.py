@@ -23,12 +23,13 @@ from tests.faults import scenes
 from tests.simulation import judge
 from tests.simulation.loop import BEGINNING_US, VirtualLoop
 from tests.simulation.nodes import MakeFences, disk_fences
-from tests.simulation.workload import Workload
+from tests.simulation.workload import Op, Workload, evacuation, fenced
 from tests.simulation.world import World, fresh_home, listen
 
 from moln.app import load_settings, modules
 from moln.compute.model.flavors import Flavor
 from moln.compute.ops import flavors
+from moln.compute.store import servers
 from moln.kernel.clock import Clock, Ids
 from moln.kernel.cloud import Cloud
 from moln.kernel.db.sqlite import SqliteDatabase
@@ -125,9 +126,13 @@ async def _story(world: World, workload: Workload) -> None:
     ctx = workload.ctx(world.controller)
     workload.network = (await networks.visible(ctx.db, ctx))[0].id
     workload.image = await scenes.only_image(world.controller)  # type: ignore[arg-type]
-    faults = asyncio.get_running_loop().create_task(_trouble(world, Random(f"{world.seed} trouble")))
+    loop, rng = asyncio.get_running_loop(), Random(f"{world.seed} trouble")
+    absence = loop.create_task(rng.choice([_absence, _loss])(world, workload, rng)) if rng.random() < 0.25 else None
+    faults = loop.create_task(_trouble(world, rng))
     await workload.run(FAULTS_S, REQUESTS)
     faults.cancel()
+    if absence is not None:
+        await absence
     await _calm(world)
     world.failures += await judge.settle(world)
     world.failures += await judge.problems(world, workload.ledger)
@@ -173,14 +178,45 @@ async def _node_dies(world: World, rng: Random) -> None:
 
 
 async def _partition(world: World, rng: Random) -> None:
-    disk = rng.choice(world.disks)
-    if disk.name in world.network.cut:
+    await _cut(world, rng.choice(world.disks).name, rng.choice([2.0, 15.0, 60.0]))
+
+
+async def _cut(world: World, name: str, seconds: float) -> None:
+    if name in world.network.cut:
         return
-    world.trace("cut", disk.name)
-    world.network.silence(disk.name)
-    await asyncio.sleep(rng.choice([2.0, 15.0, 60.0]))
-    world.trace("heal", disk.name)
-    world.network.cut.discard(disk.name)
+    world.trace("cut", name)
+    world.network.silence(name)
+    await asyncio.sleep(seconds)
+    world.trace("heal", name)
+    world.network.cut.discard(name)
+
+
+async def _absence(world: World, workload: Workload, rng: Random) -> None:
+    """A node is away for longer than anybody waits for it: what was asked of it meanwhile ends in error."""
+    await asyncio.sleep(rng.uniform(5, FAULTS_S))
+    await _cut(world, rng.choice(world.disks).name, rng.uniform(700, 1000))
+
+
+async def _loss(world: World, workload: Workload, rng: Random) -> None:
+    """A host goes down, is fenced, and its servers are evacuated; then it comes back, and is to be used again."""
+    await asyncio.sleep(rng.uniform(20, FAULTS_S))
+    disk = rng.choice(world.disks)
+    while not world.nodes[disk.name].machine.alive:
+        await asyncio.sleep(1)
+    world.kill_node(disk.name, power=True)
+    await _insist(workload, fenced(disk.name, down=True))
+    assert world.controller is not None
+    for server in await world.controller.cloud.db.all(servers.ALL):
+        if server.host == disk.name and rng.random() < 0.8:
+            await workload.ask(evacuation(server.id))
+    await asyncio.sleep(rng.choice([1.0, 60.0, 200.0]))
+    world.start_node(disk)
+    await _insist(workload, fenced(disk.name, down=False))
+
+
+async def _insist(workload: Workload, op: Op) -> None:
+    while not await workload.ask(op):
+        await asyncio.sleep(2)
 
 
 async def _guest_stops(world: World, rng: Random) -> None:
@@ -197,12 +233,8 @@ async def _calm(world: World) -> None:
     world.network.calm()
     for disk in world.disks:
         disk.slow = 0.0
-    await asyncio.sleep(65)  # those that were about to start by themselves
-    if not world.alive:
-        await world.start_controller()
-    for disk in world.disks:
-        if not world.nodes[disk.name].machine.alive:
-            world.start_node(disk)
+    while not (world.alive and all(node.machine.alive for node in world.nodes.values())):
+        await asyncio.sleep(1)  # whoever died is about to start: that is its fault's last part
     await asyncio.sleep(5)
 
 

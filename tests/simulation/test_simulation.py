@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FEW, EACH, PARTS = 10, 50, 10  # seeds of the fast tests; of each of the slow tests, and how many of those: 500
+FEW, MANY = 15, 500  # seeds of the fast tests, of the slow ones
 ENOUGH = 300  # seeds among which one finds that the fences are broken; about every twentieth does
 
 
@@ -33,29 +33,24 @@ def failed(outcomes: list[dict[str, Any]]) -> list[str]:
 
 
 def test_the_same_seed_goes_the_same_way_twice_and_all_of_it_converges() -> None:
-    first, second = simulation("1", str(FEW)), simulation("1", str(FEW))
+    first, second = simulation("1", str(FEW)), simulation("4", "6")
     assert len(first) == FEW and failed(first) == []
-    assert [o["digest"] for o in first] == [o["digest"] for o in second]
+    assert [o["digest"] for o in first[3:6]] == [o["digest"] for o in second], "in another process, among others"
     assert len({o["digest"] for o in first}) == FEW
     assert sum(o["asked"]["done"] for o in first) > 10 * FEW, "the runs did hardly anything"
     assert sum(o["lives"] for o in first) > FEW, "no controller ever died"
 
 
-def test_a_seed_is_replayed_alone_as_it_went_among_others() -> None:
-    (alone,) = simulation("7")
-    assert alone["digest"] == simulation("6", "8")[1]["digest"]
-
-
+@pytest.mark.slow
 def test_broken_fences_are_found() -> None:
+    """Nodes that obey old commands: what was deleted comes back, and a seed says so. The same seed passes with the fences that there are."""
     caught = simulation("1", str(ENOUGH), "--no-fences", "--until-failure")[-1]
     assert caught["failures"], "no seed noticed that nodes obey old commands"
     (whole,) = simulation(str(caught["seed"]))
-    assert whole["failures"] == [], "the same seed, with the fences that there are"
+    assert whole["failures"] == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(PARTS))
-def test_hundreds_of_seeds_converge(part: int) -> None:
-    begin = 1000 + part * EACH
-    outcomes = simulation(str(begin), str(begin + EACH - 1))
-    assert len(outcomes) == EACH and failed(outcomes) == []
+def test_hundreds_of_seeds_converge() -> None:
+    outcomes = simulation("1000", str(1000 + MANY - 1), "--processes", str(os.cpu_count() or 1))
+    assert len(outcomes) == MANY and failed(outcomes) == []

@@ -15,7 +15,10 @@ from moln.compute.model.servers import VmState
 from moln.compute.ops import (
     create,
     create_image,
+    evacuate,
     interfaces,
+    live_migration,
+    migrations,
     power,
     rebuild,
     rescue,
@@ -260,6 +263,40 @@ async def switch_host(w: Workload, ctx: RequestContext) -> None:
         await services.switch(ctx, w.rng.choice(found), disabled=w.rng.random() < 0.3)
 
 
+async def migrate(w: Workload, ctx: RequestContext) -> None:
+    await resize.migrate(ctx, await w.server(ctx, A, STOPPED), None)
+
+
+async def migrate_live(w: Workload, ctx: RequestContext) -> None:
+    await live_migration.migrate(ctx, await w.server(ctx, A, PAUSED), live_migration.LiveRequest(late=w.rng.random() < 0.5))
+
+
+async def end_live(w: Workload, ctx: RequestContext) -> None:
+    moving = [s.id for s in await ctx.db.all(server_store.ALL) if s.move is not None] or ["none"]
+    server_id = w.rng.choice(moving)
+    for migration in await migrations.live_of(ctx, server_id):
+        if w.rng.random() < 0.5:
+            await live_migration.abort(ctx, server_id, migration.rowid, early=True)
+        else:
+            await live_migration.force_complete(ctx, server_id, migration.rowid)
+
+
+def evacuation(server_id: str) -> Op:
+    async def evacuate_one(w: Workload, ctx: RequestContext) -> None:
+        await evacuate.evacuate(ctx, server_id, host=None, forced=False, off=w.rng.random() < 0.2)
+
+    return evacuate_one
+
+
+def fenced(host: str, *, down: bool) -> Op:
+    """An administrator says that the host is surely down, or may be used again."""
+
+    async def say(w: Workload, ctx: RequestContext) -> None:
+        await services.update(ctx, await services.named(ctx, host), disabled=None, reason=None, forced_down=down)
+
+    return say
+
+
 # ---- volumes
 
 
@@ -332,7 +369,7 @@ async def drop_network(w: Workload, ctx: RequestContext) -> None:
 
 OPS: dict[Op, int] = {
     boot: 14, delete: 8, power_action: 14, grow: 4, decide: 6, remake: 4, do_rescue: 3, shelve: 3, unshelve: 4, keep: 2, attach: 9, detach: 7,
-    plug: 5, unplug: 4, switch_host: 2, make_volume: 8, drop_volume: 5, extend: 4, snapshot: 4, revert: 2, drop_snapshot: 3, back_up: 2,
+    plug: 5, unplug: 4, switch_host: 2, migrate: 4, migrate_live: 6, end_live: 2, make_volume: 8, drop_volume: 5, extend: 4, snapshot: 4, revert: 2, drop_snapshot: 3, back_up: 2,
     drop_backup: 2, make_port: 3, change_port: 3, drop_port: 2, make_network: 2, drop_network: 1,
 }  # fmt: skip
 """How often each is asked for, to one another."""

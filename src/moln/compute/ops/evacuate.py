@@ -13,7 +13,7 @@ from moln.compute.model.migrations import MigrationStatus, MigrationType
 from moln.compute.model.moves import Move, MoveKind
 from moln.compute.model.servers import Server, TaskState, VmState
 from moln.compute.ops import hosts, moves
-from moln.compute.ops.servers import get_for, may_override
+from moln.compute.ops.servers import get_for, let_image_go_in, may_override
 from moln.compute.store import hosts as host_store
 from moln.compute.store import instance_actions, migrations
 from moln.kernel.context import RequestContext
@@ -47,12 +47,14 @@ async def evacuate_in(tx: Transaction, ctx: RequestContext, server_id: str, host
         tx, uuid=migration_id, type=MigrationType.EVACUATION, status=MigrationStatus.ACCEPTED, server=server, user_id=ctx.user_id,
         project_id=ctx.project_id, host=source, dest_host=dest.name, now_us=ctx.now_us,
     )  # fmt: skip
+    await instance_actions.overtake(tx, server, ctx.now_us, "evacuate")
     await instance_actions.begin(tx, ctx, server.id, "evacuate", "rebuild_server", dest.name)
+    image = await let_image_go_in(tx, ctx, server)
     volumes = tuple(structs.replace(v, state="attaching") if v.state == "attached" else v for v in server.volumes)
     after = await moves.switch_in(
-        tx, ctx, server, dest.name, task_state=TaskState.REBUILDING, disks=fresh, volumes=volumes, leaving=(), rescue=None, snapshot=None,
+        tx, ctx, server, dest.name, task_state=TaskState.REBUILDING, disks=fresh, volumes=volumes, leaving=(), rescue=None,
         move=Move(migration_id, MoveKind.EVACUATION, source, dest.name, off=off or server.vm_state is VmState.STOPPED),
-        deadline=ctx.now_us + PATIENCE_S * 1_000_000,
+        deadline=ctx.now_us + PATIENCE_S * 1_000_000, **image,
     )  # fmt: skip
     await moves.leave_in(tx, ctx, after, source, left, migration_id)
     tx.wake("servers", server.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from moln.compute.model import server_states
-from moln.compute.model.servers import TaskState
+from moln.compute.model.servers import HARD_REBOOTS, SOFT_REBOOTS, TaskState
 from moln.compute.ops.servers import get_for, may_override
 from moln.compute.store import instance_actions
 from moln.compute.store import servers as store
@@ -47,6 +47,15 @@ async def ask_in(tx: Transaction, ctx: RequestContext, server_id: str, action: A
     server_states.check(server, action.state, action=action.wire, override_lock=may_override(ctx, server))
     if server.host is None:
         raise Conflict(f"Instance {server_id} is not ready")
+    if server.task_state is not None:  # a hard reboot comes between: nothing comes of what it overtakes
+        await instance_actions.overtake(tx, server, ctx.now_us, action.name)
     await instance_actions.begin(tx, ctx, server.id, action.name, action.event, server.host)
     await store.save(tx, server, ctx.now_us, task_state=action.task, deadline=ctx.now_us + PATIENCE_S * 1_000_000)
     tx.wake("servers", server.id)
+
+
+def asked_by(task: TaskState) -> TaskState:
+    """The task that the caller asked for: reboots go through several."""
+    if task in SOFT_REBOOTS:
+        return TaskState.REBOOTING
+    return TaskState.REBOOTING_HARD if task in HARD_REBOOTS else task

@@ -10,6 +10,7 @@ from moln.compute.store.server_tables import server_actions, servers
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Listing, Query, Reader, Statement, Transaction
 
+PLUGGING = {"attach_volume", "detach_volume", "attach_interface", "detach_interface"}
 COLUMNS = [server_actions.c[f] for f in InstanceAction.__struct_fields__]
 BY_REQUEST = Query(
     sa.select(*COLUMNS)
@@ -19,8 +20,7 @@ BY_REQUEST = Query(
 )  # fmt: skip
 NEVER_TOUCHED = Query(
     sa.select(*COLUMNS).where(
-        server_actions.c.server_id == sa.bindparam("server_id"), server_actions.c.action == sa.bindparam("action"),
-        server_actions.c.updated_at == server_actions.c.start_time,
+        server_actions.c.server_id == sa.bindparam("server_id"), server_actions.c.updated_at == server_actions.c.start_time,
     ).order_by(server_actions.c.rowid),
     InstanceAction,
 )  # fmt: skip
@@ -44,15 +44,30 @@ async def begin(tx: Transaction, ctx: RequestContext, server_id: str, action: st
 
 async def finish(tx: Transaction, server: Server, action: str, now_us: int, *, error: str | None = None) -> None:
     """The oldest such action that goes on ended: well, or with `error`. Several volumes may be attached at once, in this order."""
-    going_on = await tx.all(NEVER_TOUCHED, server_id=server.id, action=action)
-    found = next((a for a in going_on if not all(e.finish_time for e in a.events)), None)
-    if found is None:
-        return
+    for found in await _going_on(tx, server.id):
+        if found.action == action:
+            await _end(tx, server, found, now_us, error)
+            return
+
+
+async def overtake(tx: Transaction, server: Server, now_us: int, by: str) -> None:
+    """Nothing comes any more of what was going on, but for what is plugged in and pulled out. by: the action that came between."""
+    for found in await _going_on(tx, server.id):
+        if found.action not in PLUGGING:
+            await _end(tx, server, found, now_us, f"It was overtaken by: {by}.")
+
+
+async def _going_on(tx: Transaction, server_id: str) -> list[InstanceAction]:
+    """Oldest first."""
+    return [a for a in await tx.all(NEVER_TOUCHED, server_id=server_id) if not all(e.finish_time for e in a.events)]
+
+
+async def _end(tx: Transaction, server: Server, found: InstanceAction, now_us: int, error: str | None) -> None:
     result = "Error" if error else "Success"
     events = tuple(
         e if e.finish_time else Event(e.event, e.start_time, now_us, result, server.host, error) for e in found.events
     )
-    by = {"server_id": server.id, "request_id": found.request_id, "action": action}
+    by = {"server_id": server.id, "request_id": found.request_id, "action": found.action}
     await tx.update(server_actions, {"events": events, "updated_at": now_us, "message": "Error" if error else None}, **by)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import structs
 
 from moln.compute.model.servers import Attached, Nic, Server
 from moln.compute.ops import server_networks
 from moln.compute.ops.server_networks import fresh_nics
+from moln.compute.ops.volume_attachments import PATIENCE_S
 from moln.compute.store import instance_actions
 from moln.compute.store import servers as store
 from moln.compute.work.server_specs import card, driver_of, volume_disk
@@ -65,10 +68,11 @@ async def volume_detached_in(tx: Transaction, ctx: RequestContext, server: Serve
 
 
 async def give_up_volume_in(tx: Transaction, ctx: RequestContext, server: Server, attached: Attached, reason: str) -> Server:
-    """An attachment that cannot be is let go; one that cannot be undone stays."""
+    """An attachment that cannot be is undone, on the host too: an answer may have been lost. One that cannot be undone stays."""
     if attached.state == "attaching":
-        await attachments.detach_in(tx, attached.attachment_id, now_us=ctx.now_us)
-        server = await _with_volume(tx, ctx, server, attached, None)
+        await attachments.doubt_in(tx, attached.attachment_id, now_us=ctx.now_us)
+        server = await _with_volume(tx, ctx, server, attached, structs.replace(attached, state="detaching"), deadline=_until(ctx))
+        tx.wake("servers", server.id)
         await instance_actions.finish(tx, server, "attach_volume", ctx.now_us, error=reason)
     else:
         await attachments.roll_detaching_in(tx, attached.attachment_id, now_us=ctx.now_us)
@@ -77,9 +81,13 @@ async def give_up_volume_in(tx: Transaction, ctx: RequestContext, server: Server
     return server
 
 
-async def _with_volume(tx: Transaction, ctx: RequestContext, server: Server, old: Attached, new: Attached | None) -> Server:
+def _until(ctx: RequestContext) -> int:
+    return ctx.now_us + PATIENCE_S * 1_000_000
+
+
+async def _with_volume(tx: Transaction, ctx: RequestContext, server: Server, old: Attached, new: Attached | None, **more: Any) -> Server:
     volumes = tuple(new if v.volume_id == old.volume_id else v for v in server.volumes if v.volume_id != old.volume_id or new is not None)
-    return await store.save(tx, server, ctx.now_us, volumes=volumes)  # type: ignore[arg-type]
+    return await store.save(tx, server, ctx.now_us, volumes=volumes, **more)
 
 
 async def _card(work: Work, server: Server, nic: Nic) -> Server:
@@ -106,13 +114,14 @@ async def card_detached_in(tx: Transaction, ctx: RequestContext, server: Server,
 
 
 async def give_up_card_in(tx: Transaction, ctx: RequestContext, server: Server, nic: Nic, reason: str) -> Server:
-    if nic.state == "attaching":
-        await server_networks.release_in(tx, ctx, [nic], server.id)
-        server = await store.save(tx, server, ctx.now_us, nics=tuple(n for n in server.nics if n.port_id != nic.port_id))
+    attaching = nic.state == "attaching"
+    after = structs.replace(nic, state="detaching" if attaching else "attached")
+    nics = tuple(after if n.port_id == nic.port_id else n for n in server.nics)
+    server = await store.save(tx, server, ctx.now_us, nics=nics, deadline=_until(ctx) if attaching else server.deadline)
+    if attaching:
+        tx.wake("servers", server.id)
         await instance_actions.finish(tx, server, "attach_interface", ctx.now_us, error=reason)
     else:
-        nics = tuple(structs.replace(n, state="attached") if n.port_id == nic.port_id else n for n in server.nics)
-        server = await store.save(tx, server, ctx.now_us, nics=nics)
         await instance_actions.finish(tx, server, "detach_interface", ctx.now_us, error=reason)
     return server
 

@@ -56,11 +56,10 @@ async def done_in(tx: Transaction, ctx: RequestContext, server: Server) -> None:
     task, now = server.task_state, ctx.now_us
     assert task is not None
     vm_state, power_state = RESULTS.get(task, (VmState.ACTIVE, PowerState.RUNNING))
-    asked = TaskState.REBOOTING if task in SOFT_REBOOTS else TaskState.REBOOTING_HARD if task in HARD_REBOOTS else task
     volumes = await attached_in(tx, ctx, server)
     launched = server.launched_at or (now if vm_state is VmState.ACTIVE else None)
     server = await store.save(
         tx, server, now, vm_state=vm_state, task_state=None, power_state=power_state, deadline=None, volumes=volumes, launched_at=launched,
         fault=None, rescue=None,
     )  # fmt: skip
-    await instance_actions.finish(tx, server, power.BY_TASK[asked].name, now)
+    await instance_actions.finish(tx, server, power.BY_TASK[power.asked_by(task)].name, now)

@@ -85,7 +85,9 @@ async def offloaded_in(tx: Transaction, ctx: RequestContext, server: Server) -> 
     for attached in volumes:
         await attachments.disconnect_in(tx, attached.attachment_id, now_us=now)
     await claims.release_in(tx, server.id, now_us=now)
-    for action in ("shelve", "shelveOffload", "attach_volume", "attach_interface"):  # what was being plugged in is there when it runs again
+    plugged = ["attach_volume" for v in server.volumes if v.state == "attaching"]
+    plugged += ["attach_interface" for n in server.nics if n.state == "attaching"]
+    for action in ("shelve", "shelveOffload", *plugged):  # what was being plugged in is there when it runs again
         await instance_actions.finish(tx, server, action, now)
     await store.save(
         tx, server, now, vm_state=V.SHELVED_OFFLOADED, task_state=None, power_state=PowerState.SHUTDOWN, host=None, nics=nics,

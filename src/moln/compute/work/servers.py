@@ -6,7 +6,7 @@ from typing import Any
 
 from moln.compute.drivers.base import ServerState
 from moln.compute.model.moves import MoveKind
-from moln.compute.model.servers import BUILD_TASKS, HARD_REBOOTS, IMAGE_TASKS, SOFT_REBOOTS, Fault, Server, TaskState, VmState
+from moln.compute.model.servers import BUILD_TASKS, IMAGE_TASKS, Fault, Server, TaskState, VmState
 from moln.compute.ops import power
 from moln.compute.store import consoles, instance_actions, migrations
 from moln.compute.store import servers as store
@@ -85,20 +85,12 @@ async def fail_in(tx: Transaction, work: Work, server: Server, reason: str) -> N
     elif task is TaskState.DELETING:
         action, message = "delete", reason
     else:
-        action, message = power.BY_TASK[_asked(task)].name, reason
+        assert task is not None
+        action, message = power.BY_TASK[power.asked_by(task)].name, reason
     server = await store.save(
         tx, server, now, vm_state=VmState.ERROR, task_state=None, deadline=None, fault=Fault(500, message, now, reason)
     )
     await instance_actions.finish(tx, server, action, now, error=reason)
-
-
-def _asked(task: TaskState | None) -> TaskState:
-    if task in SOFT_REBOOTS:
-        return TaskState.REBOOTING
-    if task in HARD_REBOOTS:
-        return TaskState.REBOOTING_HARD
-    assert task is not None
-    return task
 
 
 async def forget_actions(work: Work) -> None:

@@ -97,6 +97,14 @@ async def detaching_in(tx: Transaction, attachment_id: str, *, now_us: int) -> N
         await volumes.save(tx, volume, status=VolumeStatus.DETACHING, updated_at=now_us)
 
 
+async def doubt_in(tx: Transaction, attachment_id: str, *, now_us: int) -> None:
+    """Whether the guest got it is not known: `detaching`, and nobody else's, until its host has let go. Nothing, when it ended before."""
+    attachment = await store.find(tx, attachment_id)
+    if attachment is not None:
+        await store.change(tx, attachment, status=AttachStatus.DETACHING)
+        await rest(tx, attachment.volume_id, now_us)
+
+
 async def roll_detaching_in(tx: Transaction, attachment_id: str, *, now_us: int) -> None:
     """The guest did not let go: `in-use` again. Nothing, when it is not detaching."""
     attachment = await store.find(tx, attachment_id)

@@ -64,6 +64,7 @@ async def test_objects_are_made_changed_and_removed(cloud: Keystone) -> None:
     mapping = f"{ROOT}/mappings/objects"
     assert (await admin.patch(mapping, json={"mapping": {"rules": []}})).status_code == 400
     assert (await admin.patch(mapping, json={"mapping": {"rules": RULES[:1]}})).json()["mapping"]["rules"] == RULES[:1]
+    assert (await admin.patch(mapping, json={"mapping": {"rules": RULES, "schema_version": None}})).json()["mapping"]["schema_version"] == "1.0"
     assert "objects" in [m["id"] for m in (await admin.get(f"{ROOT}/mappings")).json()["mappings"]]
     for path in (protocol, made.idp, mapping):
         assert (await admin.delete(path)).status_code == 204 and (await admin.get(path)).status_code == 404

@@ -14,16 +14,15 @@ HELP = "say what policy allows somebody, and why"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="policy", required=True, metavar="COMMAND")
-    check = commands.add_parser("check", help="whether a user may do something; exit status 1, when not")
-    check.add_argument("user", help="an id, a name, or NAME@DOMAIN")
-    check.add_argument("action", help="a rule, such as identity:get_user or os_compute_api:servers:delete")
-    check.add_argument("target", nargs="*", help="what it is about: NAME=VALUE as the rule reads it, such as target.user.domain_id=default")
-    scope = check.add_mutually_exclusive_group()
+    parser.add_argument("question", choices=["check"], help="whether a user may do something; exit status 1, when not")
+    parser.add_argument("user", help="an id, a name, or NAME@DOMAIN")
+    parser.add_argument("action", help="a rule, such as identity:get_user or os_compute_api:servers:delete")
+    parser.add_argument("target", nargs="*", help="what it is about: NAME=VALUE as the rule reads it, such as target.user.domain_id=default")
+    scope = parser.add_mutually_exclusive_group()
     scope.add_argument("--project", help="the project of the token, by id, name or NAME@DOMAIN")
     scope.add_argument("--domain", help="the domain of the token")
     scope.add_argument("--system", action="store_true", help="a token for the system")
-    check.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -44,7 +44,7 @@ class _NewProtocol(_Protocol, kw_only=True):
 
 class _Mapping(Struct):
     rules: list[Any] | UnsetType = UNSET
-    schema_version: str | UnsetType = UNSET
+    schema_version: Annotated[str, Meta(max_length=5)] | None | UnsetType = UNSET
 
 
 class _NewMapping(_Mapping, kw_only=True):
@@ -76,7 +76,7 @@ def _values(body: dict[str, Any], root: str, shape: type[Struct], defaults: dict
     return values
 
 
-NONE_IS = {"remote_ids": [], "relay_state_prefix": "ss:mem:"}
+NONE_IS = {"remote_ids": [], "relay_state_prefix": "ss:mem:", "schema_version": "1.0"}
 
 
 def _provider(ctx: RequestContext, of: IdentityProvider) -> dict[str, Any]:
@@ -164,7 +164,7 @@ async def list_mappings(ctx: RequestContext, query: Params) -> Any:
 
 @routes.put(MAPPINGS + "/{mapping_id}", status=201)
 async def create_mapping(ctx: RequestContext, mapping_id: str, body: dict[str, Any]) -> Any:
-    return {"mapping": _mapping(ctx, await ops.create_mapping(ctx, mapping_id, _values(body, "mapping", _NewMapping)))}
+    return {"mapping": _mapping(ctx, await ops.create_mapping(ctx, mapping_id, _values(body, "mapping", _NewMapping, NONE_IS)))}
 
 
 @routes.get(MAPPINGS + "/{mapping_id}")
@@ -174,7 +174,7 @@ async def show_mapping(ctx: RequestContext, mapping_id: str) -> Any:
 
 @routes.patch(MAPPINGS + "/{mapping_id}")
 async def update_mapping(ctx: RequestContext, mapping_id: str, body: dict[str, Any]) -> Any:
-    return {"mapping": _mapping(ctx, await ops.update_mapping(ctx, mapping_id, _values(body, "mapping", _Mapping)))}
+    return {"mapping": _mapping(ctx, await ops.update_mapping(ctx, mapping_id, _values(body, "mapping", _Mapping, NONE_IS)))}
 
 
 @routes.delete(MAPPINGS + "/{mapping_id}")

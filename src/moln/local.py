@@ -1,7 +1,7 @@
 """What only this machine may ask of the controller, on unix sockets in the home: the operator's questions, and guests' metadata.
 
-`run/admin.sock` answers `moln doctor`, `moln explain`, `moln status`, `moln node` and `/metrics`; file modes say who may (0600: the user it runs
-as, and root).
+`run/admin.sock` answers `moln doctor`, `moln explain`, `moln policy`, `moln status`, `moln node` and `/metrics`; file modes say who may
+(0600: the user it runs as, and root).
 `run/metadata.sock` answers nodes' metadata proxies, which say the network and the address that a guest asked from.
 """
 
@@ -15,6 +15,7 @@ import falcon.asgi
 import msgspec
 
 from moln.compute.ops import explain, metadata, services
+from moln.identity.ops import policy_check
 from moln.kernel.clock import iso
 from moln.kernel.errors import Conflict, Failure, NotFound, NotSupported
 from moln.kernel.http.faults import status_of
@@ -55,6 +56,19 @@ class _Explain:
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, server: str) -> None:
         resp.data = msgspec.json.encode(await explain.server(self._app.cloud, server))
+
+
+class _PolicyCheck:
+    """`/policy?user=…&action=…`, perhaps with project, domain or system, and target: an object in JSON."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        scope = {name: req.get_param(name) for name in ("project", "domain", "system")}
+        target = req.get_param_as_json("target") if req.get_param("target") else {}
+        answer = await policy_check.check(self._app.cloud, req.get_param("user", required=True), req.get_param("action", required=True), scope, target)
+        resp.data = msgspec.json.encode(answer)
 
 
 class _Status:
@@ -144,6 +158,7 @@ def admin_app(app: Any) -> falcon.asgi.App[Any, Any]:
     made: falcon.asgi.App[Any, Any] = falcon.asgi.App()
     made.add_route("/doctor", _Doctor(app))
     made.add_route("/explain/{server}", _Explain(app))
+    made.add_route("/policy", _PolicyCheck(app))
     made.add_route("/status", _Status(app))
     made.add_route("/metrics", app.metrics)
     made.add_route("/nodes", _Nodes(app))

@@ -22,11 +22,14 @@ NO_THINGS = {                                      # words before a variable tha
     "tags", "metadata", "os-extra_specs", "extra_specs", "ips", "extensions", "rule-types", "os-quota-class-sets", "os-console-auth-tokens",
     "resource_classes", "traits", "inventories", "capabilities", "os-hosts", "bindings", "encryption", "group_specs", "versions",
     "os-instance_usage_audit_log", "migrations", "os-baremetal-nodes", "stores", "objects", "properties", "resource_types",
+    "config", "x",                                 # a group of options, and an option of the group x
 }  # fmt: skip
 OPERATORS = {                                      # those of operators: some are shown to everybody, none is anybody else's to change
     "flavors", "types", "os-aggregates", "os-hypervisors", "os-services", "agents", "default-security-group-rules", "service_profiles",
     "security-groups-default-statefulness", "resource_providers", "domains", "groups", "roles", "implies", "regions", "services", "endpoints",
     "policies", "logs", "tasks", "namespaces", "default-types", "segments", "network_segment_ranges", "network-segment-ranges", "qos-specs", "group_types",
+    "endpoint_groups", "identity_providers", "protocols", "mappings", "service_providers", "consumers", "registered_limits", "limits", "authorize",
+    "access_tokens",
 }  # fmt: skip
 PROXIES = {                                        # Nova's and Cinder's other names of the same things
     "os-networks": "networks", "os-tenant-networks": "networks", "os-floating-ips": "floatingips", "os-security-groups": "security-groups",
@@ -81,6 +84,11 @@ class Things:
         await self.make("os-keypairs", "/compute/v2.1/os-keypairs", "keypair", name="alices-key", public_key=SSH_KEY)
         await self.make("credentials", "/identity/v3/credentials", "credential", type="totp", blob="alices")
         await self.make("application_credentials", f"/identity/v3/users/{me}/application_credentials", "application_credential", name="alices")
+        bound = {"name": "bound", "access_rules": [{"service": "compute", "method": "GET", "path": "/v2.1/servers"}]}
+        program = await member.post(f"/identity/v3/users/{me}/application_credentials", json={"application_credential": bound})
+        made["access_rules"] = program.json()["application_credential"]["access_rules"][0]["id"]
+        lent = {"trustor_user_id": me, "trustee_user_id": me, "project_id": project, "impersonation": False, "roles": [{"name": "member"}]}
+        await self.make("trusts", "/identity/v3/OS-TRUST/trusts", "trust", **lent)
         ec2 = await member.post(f"/identity/v3/users/{me}/credentials/OS-EC2", json={"tenant_id": project})
         made["OS-EC2"], made["allocations"] = ec2.json()["credential"]["access"], server
         made["flavors"], made["system"] = world.small, "users"

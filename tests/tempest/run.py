@@ -38,7 +38,7 @@ PACKAGES = ["tempest==47.0.0", "python-tempestconf==3.5.4"]
 MOLN = "import sys; from moln.cli import main; sys.exit(main(sys.argv[1:]))"
 KNOWN, EXCLUDED, RESULTS = HERE / "known_failures.txt", HERE / "excluded.txt", HERE / "results.tsv"
 SMOKE = r"\[.*\bsmoke\b.*\]"  # Tempest's attributes are part of a test's id
-EVERYTHING = rf"^tempest\.api\.(compute|image|network|volume)\.|{SMOKE}"
+EVERYTHING = rf"^tempest\.api\.(compute|identity|image|network|volume)\.|{SMOKE}"
 
 
 def suite(folder: Path) -> Path:

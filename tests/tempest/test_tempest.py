@@ -44,3 +44,10 @@ def test_what_is_implemented_passes_the_suites_of_compute_network_and_volume(tes
     counted = ran([test for test in tests if test["name"].startswith(THREE)])
     assert counted.total() >= 600
     assert counted["success"] >= 0.98 * counted.total()
+
+
+def test_all_of_identity_passes(tests: list[dict[str, Any]]) -> None:
+    """As many as Keystone itself passes."""
+    counted = ran([test for test in tests if "tempest.api.identity." in test["name"]])
+    assert counted["fail"] == 0
+    assert counted["success"] >= 134

@@ -14,6 +14,8 @@ from moln.identity.api import (  # noqa: F401 (each declares its routes)
     domains,
     endpoint_groups,
     endpoint_policies,
+    federated_auth,
+    federation,
     grants,
     groups,
     keyed_tokens,

@@ -20,6 +20,7 @@ class IdentitySettings(Struct, frozen=True, forbid_unknown_fields=True):
     change_password_upon_first_use: whether a password that an administrator set has to be changed before anything else.
     inactive_days: after how many days without a sign-in a user cannot sign in; 0: never.
     signature_s: how old a request signed with an EC2 key may be, in seconds.
+    federation_secret: what the proxy that vouches for federated users sends to prove itself; empty: there is none.
     limit_model: how limits of projects bind: `flat`, each by its own, or `strict_two_level`, a domain's bounding its projects' together.
     """
 
@@ -37,6 +38,7 @@ class IdentitySettings(Struct, frozen=True, forbid_unknown_fields=True):
     change_password_upon_first_use: bool = False
     inactive_days: Annotated[int, Meta(ge=0)] = 0
     signature_s: Annotated[int, Meta(ge=60)] = 900
+    federation_secret: str = ""
     limit_model: Literal["flat", "strict_two_level"] = "flat"
 
 

@@ -54,6 +54,7 @@ class Identity(Struct, frozen=True):
     trust_id: str | None = None
     application_credential_id: str | None = None
     access_token_id: str | None = None
+    groups: tuple[str, ...] = ()
 
 
 _NOBODY = Identity(user_id="", user_domain_id="")

@@ -37,11 +37,12 @@ class Rule(Struct, frozen=True):
 
 
 class Policy:
-    """Compiled rules. `problems` says what of the overrides could not be understood (and is denied)."""
+    """Compiled rules. `problems` says what of the overrides could not be understood (and is denied). texts: what was compiled."""
 
-    def __init__(self, rules: dict[str, dict[str, Check]], problems: list[str]) -> None:
+    def __init__(self, rules: dict[str, dict[str, Check]], problems: list[str], texts: dict[str, dict[str, Any]] | None = None) -> None:
         self._rules = rules
         self.problems = problems
+        self.texts = texts or {}
 
     @classmethod
     def load(
@@ -49,13 +50,15 @@ class Policy:
     ) -> Policy:
         """Compile the defaults (ours, unless others are given) with an operator's overrides by service."""
         problems: list[str] = []
-        compiled = {}
+        compiled, texts = {}, {}
         for service, rules in (service_rules or default_rules()).items():
             mine = (overrides or {}).get(service) or {}
             found: list[str] = []
-            compiled[service] = _Compiler(rules, mine, found).every_rule()
+            compiler = _Compiler(rules, mine, found)
+            compiled[service] = compiler.every_rule()
+            texts[service] = {name: compiler.text(name) for name in compiled[service]}
             problems += [f"{service}: {problem}" for problem in found]
-        return cls(compiled, problems)
+        return cls(compiled, problems, texts)
 
     def allows(self, service: str, rule: str, creds: Any, target: Any = None) -> bool:
         """Whether `creds` (a RequestContext) may do what `rule` guards to `target` (a mapping or Struct; None: what is the
@@ -99,12 +102,12 @@ class _Compiler:
             self.problems.append(f"rule {name!r} refers to itself; denied")
             return never
         self.open.add(name)
-        check = compile_check(self._text(name), self._check, self.problems)
+        check = compile_check(self.text(name), self._check, self.problems)
         self.open.discard(name)
         self.done[name] = check
         return check
 
-    def _text(self, name: str) -> Any:
+    def text(self, name: str) -> Any:
         """The check string in force: the operator's, else the operator's for the old name, else the default."""
         if name in self.overrides:
             return self.overrides[name]

@@ -84,7 +84,7 @@ class _Parser:
     def text(self, rule: str) -> Check:
         if not rule:
             return always
-        self.tokens = list(_tokens(rule))[::-1]
+        self.tokens = list(tokens(rule))[::-1]
         check = self._or()
         if self.tokens:
             raise _Unreadable(f"unexpected {self.tokens[-1]!r}")
@@ -153,7 +153,7 @@ class _Parser:
         return _generic(kind, match)
 
 
-def _tokens(rule: str) -> Iterator[str]:
+def tokens(rule: str) -> Iterator[str]:
     """Parentheses count only at the ends of a word: ``%(name)s`` keeps its own."""
     for word in _SPACE.split(rule):
         inner = word.lstrip("(")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moln.identity.api import application_credentials, auth_bodies, catalog, credentials, domains, groups, projects, roles, users
+from moln.identity.api import description_extensions as more
 from moln.identity.api.token_views import TokenReply
 from moln.identity.model.catalog import CatalogEntry
 from moln.kernel.http.openapi import KEYSTONE_FAULT
@@ -70,7 +71,7 @@ def _page_of(name: str) -> dict[str, Any]:
 
 
 def described() -> Described:
-    answers, bodies, queries = dict(ANSWERS), dict(BODIES), dict(QUERIES)
+    answers, bodies, queries = ANSWERS | more.ANSWERS, BODIES | more.BODIES, QUERIES | more.QUERIES
     for name, view in VIEWS.items():
         path, one = f"/v3/{_plural(name)}", f"/v3/{_plural(name)}/{{{name}_id}}"
         answers |= {f"GET {path}": _page_of(name), f"GET {one}": {name: view}, f"POST {path}": {name: view}, f"PATCH {one}": {name: view}}
@@ -132,7 +133,8 @@ BODIES: dict[str, Any] = {
 }
 QUERIES: dict[str, Any] = {
     "POST /v3/auth/tokens": ["nocatalog"],
-    "GET /v3/auth/tokens": ["nocatalog"],
+    "GET /v3/auth/tokens": ["allow_expired", "nocatalog"],
+    "HEAD /v3/auth/tokens": ["allow_expired"],
     "GET /v3/users/{user_id}/projects": ["enabled", "name"],
     f"GET {PROGRAMS}": ["name"],
     "GET /v3/projects/{project_id}": ["parents_as_ids", "parents_as_list", "subtree_as_ids", "subtree_as_list"],

@@ -86,14 +86,14 @@ async def show_catalog(ctx: RequestContext) -> Any:
 @routes.get("/v3/auth/projects")
 async def list_own_projects(ctx: RequestContext) -> Any:
     require(ctx, "identity:get_auth_projects")
-    found = [p for p in await scopes.projects_of(ctx.db, ctx.user_id or "") if p.enabled]
+    found = [p for p in await scopes.projects_of(ctx.db, ctx.user_id or "", ctx.who.groups if ctx.who else ()) if p.enabled]
     return views.collection(ctx, "projects", [views.project(ctx, p) for p in found], "auth/projects")
 
 
 @routes.get("/v3/auth/domains")
 async def list_own_domains(ctx: RequestContext) -> Any:
     require(ctx, "identity:get_auth_domains")
-    found = [d for d in await scopes.domains_of(ctx.db, ctx.user_id or "") if d.enabled]
+    found = [d for d in await scopes.domains_of(ctx.db, ctx.user_id or "", ctx.who.groups if ctx.who else ()) if d.enabled]
     return views.collection(ctx, "domains", [views.domain(ctx, d) for d in found], "auth/domains")
 
 

@@ -139,12 +139,12 @@ def pack_receipt(receipt: Receipt) -> bytes:
 def unpack_receipt(raw: bytes) -> Receipt:
     """Raises: ValueError, when it is not what pack_receipt made."""
     try:
-        version, *rest = _receipt_decoder.decode(raw)
+        version, user_id, methods, issued_at, expires_at = _receipt_decoder.decode(raw)
     except msgspec.MsgspecError as error:
         raise ValueError("no receipt of ours") from error
     if version != _RECEIPT:
         raise ValueError("no receipt of ours")
-    return Receipt(*rest)
+    return Receipt(user_id, methods, issued_at, expires_at)
 
 
 def audit_id(raw: bytes) -> str:

@@ -11,6 +11,7 @@ from moln.identity.ops import domain_configs, groups, roles, users
 from moln.identity.ops.access import immutable, missing, require
 from moln.identity.ops.projects import remove_in
 from moln.identity.ops.state import people_changed
+from moln.identity.store import federation
 from moln.identity.store import groups as group_store
 from moln.identity.store import projects as store
 from moln.identity.store import roles as role_store
@@ -108,5 +109,6 @@ async def _delete_in(tx: Transaction, domain_id: str) -> None:
     for role in await role_store.in_domain(tx, domain_id):
         await roles.remove_in(tx, role.id)
     await domain_configs.forget_in(tx, domain_id)
+    await federation.forget_domain(tx, domain_id)
     await remove_in(tx, domain_id)
     people_changed(tx)

@@ -13,7 +13,7 @@ from moln.identity.model.trusts import Trust, origin
 from moln.identity.model.users import User
 from moln.identity.ops import scopes
 from moln.identity.ops.state import State
-from moln.identity.store import credentials, oauth1, revocations, trusts
+from moln.identity.store import credentials, federation, oauth1, revocations, trusts
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as user_store
 from moln.kernel.context import AccessRule, Identity
@@ -51,6 +51,10 @@ async def examine(db: Reader, state: State, payload: Payload, now_us: int) -> Op
     user_domain = await active_domain(db, user.domain_id)
     if len(payload.audit_ids) > MAX_CHAIN or await revocations.is_revoked(db, payload.audit_ids[0]):
         raise unauthorized()
+    if payload.federated is not None:
+        provider = await federation.find_provider(db, payload.federated.idp_id)
+        if provider is None or not provider.enabled:
+            raise unauthorized()
     scope = payload.scope
     project = domain = project_domain = None
     if scope.project_id is not None:
@@ -101,6 +105,7 @@ def _identity(payload: Payload, user: User, project: Project | None, roles: list
         trust_id=payload.trust_id,
         application_credential_id=payload.application_credential_id,
         access_token_id=payload.access_token_id,
+        groups=payload.federated.group_ids if payload.federated else (),
     )
 
 

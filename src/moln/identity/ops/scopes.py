@@ -41,10 +41,10 @@ async def roles_on(
     return sorted((role for role in found if role.domain_id is None), key=lambda role: role.name)
 
 
-async def projects_of(db: Reader, user_id: str) -> list[Project]:
-    """The projects that a user has a role on, by name."""
+async def projects_of(db: Reader, user_id: str, groups: Iterable[str] = ()) -> list[Project]:
+    """The projects that a user has a role on, by name. groups: those that a federated token has besides."""
     found: dict[str, Project] = {}
-    for grant in await _grants_of(db, user_id):
+    for grant in await _grants_of(db, user_id, groups):
         if grant.target_kind == "system":
             continue
         if not grant.inherited:
@@ -57,10 +57,10 @@ async def projects_of(db: Reader, user_id: str) -> list[Project]:
     return sorted(found.values(), key=lambda project: (project.name, project.id))
 
 
-async def domains_of(db: Reader, user_id: str) -> list[Project]:
-    """The domains that a user has a role on, by name."""
+async def domains_of(db: Reader, user_id: str, groups: Iterable[str] = ()) -> list[Project]:
+    """The domains that a user has a role on, by name. groups: those that a federated token has besides."""
     found: dict[str, Project] = {}
-    for grant in await _grants_of(db, user_id):
+    for grant in await _grants_of(db, user_id, groups):
         if grant.target_kind == "domain" and not grant.inherited:
             domain = await project_store.find_domain(db, grant.target_id)
             if domain is not None:
@@ -72,5 +72,5 @@ async def on_system(db: Reader, user_id: str) -> bool:
     return any(grant.target_kind == "system" for grant in await _grants_of(db, user_id))
 
 
-async def _grants_of(db: Reader, user_id: str) -> list[Grant]:
-    return await role_store.of_actors(db, [user_id, *await group_store.ids_of_user(db, user_id)])
+async def _grants_of(db: Reader, user_id: str, groups: Iterable[str] = ()) -> list[Grant]:
+    return await role_store.of_actors(db, [user_id, *await group_store.ids_of_user(db, user_id), *groups])

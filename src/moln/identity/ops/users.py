@@ -14,7 +14,7 @@ from moln.identity.ops.access import missing, require, taken
 from moln.identity.ops.projects import own_domain
 from moln.identity.ops.state import of, people_changed
 from moln.identity.ops.tokens import unauthorized
-from moln.identity.store import credentials, oauth1, trusts
+from moln.identity.store import credentials, federation, oauth1, trusts
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as store
 from moln.identity.store.groups import MEMBERSHIPS
@@ -152,6 +152,7 @@ async def remove_in(tx: Transaction, user_id: str) -> None:
     await trusts.forget(tx, "trustor_user_id", user_id)
     await trusts.forget(tx, "trustee_user_id", user_id)
     await oauth1.forget(tx, user_id=user_id)
+    await federation.forget_user(tx, user_id)
     await store.forget(tx, user_id)
     await tx.delete(USERS, id=user_id)
     people_changed(tx, user_id)

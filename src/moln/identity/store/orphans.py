@@ -10,6 +10,7 @@ from moln.identity.store.domain_configs import OPTIONS
 from moln.identity.store.endpoint_groups import BY_ENDPOINT, BY_GROUP
 from moln.identity.store.endpoint_groups import GROUPS as ENDPOINT_GROUPS
 from moln.identity.store.endpoint_policies import ASSOCIATIONS
+from moln.identity.store.federation import FEDERATED_USERS, PROTOCOLS, PROVIDERS
 from moln.identity.store.groups import GROUPS, MEMBERSHIPS
 from moln.identity.store.limits import LIMITS, REGISTERED
 from moln.identity.store.oauth1 import ACCESS_TOKENS, CONSUMERS, REQUEST_TOKENS
@@ -61,6 +62,9 @@ _POINTERS = (  # a column, what it names, which rows
     (LIMITS.c.service_id, SERVICES, sa.true()),
     (REGISTERED.c.service_id, SERVICES, sa.true()),
     (OPTIONS.c.domain_id, PROJECTS, sa.true()),
+    (PROVIDERS.c.domain_id, PROJECTS, sa.true()),
+    (PROTOCOLS.c.idp_id, PROVIDERS, sa.true()),
+    (FEDERATED_USERS.c.user_id, USERS, sa.true()),
     (ENDPOINTS.c.service_id, SERVICES, sa.true()),
     (ENDPOINTS.c.region_id, REGIONS, sa.true()),
 )

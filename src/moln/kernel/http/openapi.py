@@ -207,7 +207,7 @@ class _Writer:
             if content:
                 found[str(status)]["content"] = {kind: {"schema": any_of(schemas)} for kind, schemas in content.items()}
         name = routes[0].service.name
-        found["401"] = {"$ref": "#/components/responses/unauthorized"}
+        found.setdefault("401", {"$ref": "#/components/responses/unauthorized"})
         for status_range in ("4XX", "501", "503"):
             found[status_range] = {"$ref": f"#/components/responses/{name}-failure"}
         return found

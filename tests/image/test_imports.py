@@ -79,7 +79,7 @@ async def task_of(client: Client, image: dict[str, Any]) -> dict[str, Any]:
 
 async def test_what_was_staged_becomes_the_image_at_its_import(cloud: AreaApi, alice: Client) -> None:
     answer = await alice.post("/v2/images", json={"name": "i"})
-    assert answer.headers["OpenStack-image-import-methods"] == "glance-direct,web-download,copy-image"
+    assert answer.headers["OpenStack-image-import-methods"] == "glance-direct,web-download,copy-image,glance-download"
     assert answer.headers["OpenStack-image-store-ids"] == "pool,archive"
     image = await made(alice)
     await brought(alice, image, "glance-direct", 409)
@@ -238,6 +238,32 @@ async def test_a_location_is_fetched_hashed_and_kept(cloud: AreaApi, alice: Clie
     told = (await service.get(f"{image['self']}/locations")).json()
     assert [(place["metadata"], place["url"][:8]) for place in told] == [({"store": "pool"}, "file:///")]
     assert (await service.get("/v2/images/absent/locations")).status_code == 404
+
+
+async def test_an_image_is_taken_over_from_one_that_may_be_read(cloud: AreaApi, alice: Client, site: WebSite) -> None:
+    bob = cloud.client("blue/member", "/image")
+    source = await made(bob, visibility="community", hw_machine_type="q35", os_distro="debian", colour="red")
+    secret = await made(bob, visibility="private")
+    for image in (source, secret):
+        assert (await bob.put(image["file"], content=DATA, headers=OCTETS)).status_code == 204
+    region = {"glance_region": cloud.cloud.settings.region}
+    target = await made(alice, disk_format="iso", container_format="ovf", os_distro="windows", speed="88")
+    await brought(alice, target, "glance-download", 400, **region)
+    await brought(alice, target, "glance-download", 400, glance_image_id=source["id"])
+    refused = await brought(alice, target, "glance-download", 400, glance_image_id="foo", **region)
+    assert "image id does not look like a UUID" in refused.text
+    for wrong in ({"glance_image_id": secret["id"], **region}, {"glance_image_id": source["id"], "glance_region": "elsewhere"}):
+        image = await made(alice)
+        await brought(alice, image, "glance-download", **wrong)
+        await cloud.settle()
+        assert ((await shown(alice, image))["status"], (await task_of(alice, image))["status"]) == ("queued", "failure")
+    await brought(alice, target, "glance-download", glance_image_id=source["id"], **region)
+    await cloud.settle()
+    after = await shown(alice, target)
+    expected = {"status": "active", "disk_format": "raw", "container_format": "bare", "os_distro": "debian", "hw_machine_type": "q35", "speed": "88"}
+    assert expected.items() <= after.items() and "colour" not in after
+    assert (await bob.delete(source["self"])).status_code == 204
+    assert (await alice.get(target["file"])).content == DATA
 
 
 async def test_data_lies_in_the_stores_that_are_asked_for(cloud: AreaApi, alice: Client) -> None:

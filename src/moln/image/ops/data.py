@@ -81,12 +81,15 @@ async def arrive_in(tx: Transaction, ctx: RequestContext, image: Image, status: 
 
 
 class Wish(Struct, frozen=True):
-    """What is to become of bytes. stores: none is the default; digest: what they must hash to, None is anything; staged: for an import."""
+    """What is to become of bytes. stores: none is the default; digest: what they must hash to, None is anything; staged: for an import.
+    changes: of the image's other fields, when the bytes have come; properties are added to those there are.
+    """
 
     stores: Sequence[str] = ()
     algorithm: str = HASH_ALGORITHM
     digest: str | None = None
     staged: bool = False
+    changes: dict[str, Any] = {}
 
 
 async def receive(ctx: RequestContext, image: Image, data: AsyncIterator[bytes], wish: Wish) -> None:
@@ -185,10 +188,11 @@ async def finish_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id
     charged = quotas.mib(stored.size)
     await quotas.charge(tx, image.project_id, image_size_total=charged - image.charged_mib)
     stores = list(wish.stores) or [store_of(ctx.cloud).default]
+    changes = wish.changes | ({"properties": image.properties | wish.changes["properties"]} if "properties" in wish.changes else {})
     image = await store.save(
         tx, image, charged_mib=charged, status=ImageStatus.ACTIVE, size=stored.size, virtual_size=stored.virtual_size, checksum=stored.md5,
         os_hash_algo=wish.algorithm, os_hash_value=stored.digest, bootable=stored.bootable, stores=stores, staged=None,
-        updated_at=ctx.now_us,
+        updated_at=ctx.now_us, **changes,
     )  # fmt: skip
     return await lies_in(tx, ctx, image, stores)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ import pytest
 import pytest_asyncio
 from tests.image.conftest import Settings
 from tests.image.web import WebSite, reply, serving
-from tests.wire.areas import AreaApi, areas
+from tests.wire.areas import AreaApi, areas, authenticate
 
 import moln.image.module as image_module
 from moln.image.drivers.files import FileUpload
-from moln.image.ops import data
+from moln.image.ops import data, imports
 from moln.image.settings import ImageSettings
 from moln.image.work import tasks as work
+from moln.kernel.context import RequestContext
 from moln.kernel.errors import Unavailable
 from moln.kernel.work import Work
 
@@ -101,6 +103,19 @@ async def test_what_was_staged_becomes_the_image_at_its_import(cloud: AreaApi, a
     assert (task["type"], task["input"]["import_req"]["method"]["name"]) == ("api_image_import", "glance-direct")
     assert (await alice.get(image["file"])).content == DATA
     await brought(alice, image, "glance-direct", 409)
+
+
+async def test_a_stage_whose_process_died_is_forgotten_and_one_that_came_is_not(cloud: AreaApi, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    half, whole = await made(alice), await made(alice)
+    assert (await alice.put(f"{whole['self']}/stage", content=DATA, headers=OCTETS)).status_code == 204
+    ctx = RequestContext(cloud.cloud, "", await authenticate(cloud.cloud, "red/member"))
+    data_id = ctx.new_id()
+    await cloud.cloud.db.write(imports.stage_in, ctx, half["id"], data_id, 0)
+    await (await cloud.cloud.areas["image"].begin(data_id, most=100)).write(b"half")
+    monkeypatch.setattr(cloud.cloud.clock, "now_us", lambda: time.time_ns() // 1000 + 10**9)
+    await cloud.settle()
+    assert [(await shown(alice, image))["status"] for image in (half, whole)] == ["queued", "uploading"]
+    await brought(alice, whole, "glance-direct")
 
 
 async def test_staged_data_that_is_not_what_it_claims_fails_the_import_and_goes(cloud: AreaApi, alice: Client) -> None:
@@ -221,7 +236,7 @@ async def test_a_location_is_fetched_hashed_and_kept(cloud: AreaApi, alice: Clie
     url = site.put("/disk", DATA)
     image = await made(alice)
     sha256 = hashlib.sha256(DATA).hexdigest()
-    for wrong in ({"os_hash_algo": "sha512", "os_hash_value": sha256}, {"os_hash_value": sha256}, {"os_hash_algo": "md4", "os_hash_value": "x"}):
+    for wrong in ({"os_hash_algo": "sha512", "os_hash_value": sha256}, {"os_hash_value": sha256}, {"os_hash_algo": "md4", "os_hash_value": "x"}, {"os_hash_algo": ["x"]}):
         assert (await alice.post(f"{image['self']}/locations", json={"url": url, "validation_data": wrong})).status_code == 400
     assert (await alice.post(f"{image['self']}/locations", json={})).status_code == 400
     body = {"url": url, "validation_data": {"os_hash_algo": "sha256", "os_hash_value": "0" * 64}}
@@ -379,7 +394,7 @@ async def test_an_import_whose_process_died_is_done_by_the_next(cloud: AreaApi, 
                         break
             await cloud.settle()
             after = await shown(alice, image)
-            assert (after["status"], after["stores"]) == ("active", "pool,archive"), (method, point)
+            assert (after["status"], after["stores"]) == ("active", "archive,pool"), (method, point)
             assert (await task_of(alice, image))["status"] == "success"
             assert (await alice.delete(image["self"])).status_code == 204
             if left > 0:

@@ -219,9 +219,10 @@ async def staged_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id
 
 
 async def give_up_in(tx: Transaction, image_id: str, data_id: str, now_us: int) -> None:
-    """Back to `queued`, unless the upload came to its end or the image went."""
+    """Back to `queued`, unless the upload came to its end, was staged, or the image went."""
     image = await store.find(tx, image_id)
-    if image is not None and image.data_id == data_id and image.status in ARRIVING:
+    waits = image is not None and image.status in (ImageStatus.SAVING, ImageStatus.UPLOADING) and image.staged is None
+    if image is not None and waits and image.data_id == data_id:
         await queue_again(tx, image, now_us)
     tx.wake("image-files")
 

@@ -191,7 +191,7 @@ def check_validation(validation: dict[str, Any]) -> None:
     if not validation:
         return
     algorithm, digest = validation.get("os_hash_algo"), validation.get("os_hash_value")
-    if algorithm not in DIGITS:
+    if not isinstance(algorithm, str) or algorithm not in DIGITS:
         raise Invalid(f"os_hash_algo must be one of {', '.join(DIGITS)}.", field="os_hash_algo")
     wanted = DIGITS[algorithm]
     if not isinstance(digest, str) or len(digest) != wanted or set(digest) - set("0123456789abcdef"):

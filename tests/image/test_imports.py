@@ -19,6 +19,7 @@ from tests.wire.areas import AreaApi, areas, authenticate
 import moln.image.module as image_module
 from moln.image.drivers.files import FileUpload
 from moln.image.ops import data, imports
+from moln.image.ops.quotas import QUOTA
 from moln.image.settings import ImageSettings
 from moln.image.work import tasks as work
 from moln.kernel.context import RequestContext
@@ -116,6 +117,36 @@ async def test_a_stage_whose_process_died_is_forgotten_and_one_that_came_is_not(
     await cloud.settle()
     assert [(await shown(alice, image))["status"] for image in (half, whole)] == ["queued", "uploading"]
     await brought(alice, whole, "glance-direct")
+
+
+async def test_what_is_staged_and_on_its_way_is_bounded(cloud: AreaApi, site: WebSite) -> None:
+    client = cloud.client("green/member", "/image")
+    bounds = {"image_stage_total": 2, "image_count_uploading": 2, "image_size_total": 9}
+    await cloud.cloud.db.write(QUOTA.set_limits, "green", bounds)
+
+    async def used() -> dict[str, int]:
+        found = (await client.get("/v2/info/usage")).json()["usage"]
+        return {name: found[name]["usage"] for name in bounds}
+
+    mib, images = bytes(1 << 20), [await made(client) for _ in range(4)]
+    for image, content, status in ((images[0], mib, 204), (images[1], mib * 2, 413), (images[1], mib, 204), (images[2], b"", 413)):
+        assert (await client.put(f"{image['self']}/stage", content=content, headers=OCTETS)).status_code == status
+    assert await used() == {"image_stage_total": 2, "image_count_uploading": 2, "image_size_total": 2}
+    assert (await client.put(images[2]["file"], content=b"x", headers=OCTETS)).status_code == 413
+    await brought(client, images[3], "web-download", 413, uri=site.put("/disk", DATA))
+    await brought(client, images[0], "glance-direct")
+    assert (await used())["image_stage_total"] == 2, "until it is imported"
+    await cloud.settle()
+    assert await used() == {"image_stage_total": 1, "image_count_uploading": 1, "image_size_total": 2}
+    await brought(client, images[3], "web-download", uri=site.url + "/absent")
+    assert (await used())["image_count_uploading"] == 2
+    await cloud.settle()
+    assert (await used())["image_count_uploading"] == 1
+    for image in images:
+        assert (await client.delete(image["self"])).status_code == 204
+    assert await used() == dict.fromkeys(bounds, 0)
+    await cloud.settle()
+    assert await cloud.doctor() == []
 
 
 async def test_staged_data_that_is_not_what_it_claims_fails_the_import_and_goes(cloud: AreaApi, alice: Client) -> None:

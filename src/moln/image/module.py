@@ -39,6 +39,8 @@ def module(settings: Any) -> Module:
         QUOTA.defaults |= {
             "image_count_total": settings.image.quota_images,
             "image_size_total": settings.image.quota_size_mib,
+            "image_stage_total": settings.image.quota_staged_mib,
+            "image_count_uploading": settings.image.quota_uploading,
         }
         sandbox = Sandbox(at_once=settings.image.conversions, max_virtual=settings.image.max_virtual_gib * GIB)
         try:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from moln.image.model.images import DIGITS, HASH_ALGORITHM, Image, ImageStatus
 from moln.image.model.tasks import Task, TaskStatus, TaskType
-from moln.image.ops import data, fetching, images, tasks
+from moln.image.ops import data, fetching, images, quotas, tasks
 from moln.image.ops.access import get_for, get_for_service, get_visible, require
 from moln.image.store import images as store
 from moln.image.store import tasks as task_store
@@ -88,7 +88,7 @@ async def start_in(tx: Transaction, ctx: RequestContext, image_id: str, asked: I
     if asked.method in (WEB, GLANCE):
         image = await data.arrive_in(tx, ctx, image, ImageStatus.IMPORTING, ctx.new_id())
     status = image.status if asked.method == COPY else ImageStatus.IMPORTING
-    await store.save(tx, image, status=status, task_id=task.id, importing_to=",".join(stores), failed_import="", updated_at=ctx.now_us)
+    await quotas.save(tx, image, status=status, task_id=task.id, importing_to=",".join(stores), failed_import="", updated_at=ctx.now_us)
     return task
 
 
@@ -164,7 +164,7 @@ async def fetch_in(tx: Transaction, ctx: RequestContext, image: Image, kind: Tas
     """The image's data will be fetched from the address that the task names."""
     task = await tasks.add_in(tx, ctx, kind, image.id, asked)
     image = await data.arrive_in(tx, ctx, image, ImageStatus.IMPORTING, ctx.new_id())
-    await store.save(tx, image, task_id=task.id, importing_to=data.store_of(ctx.cloud).default, failed_import="")
+    await quotas.save(tx, image, task_id=task.id, importing_to=data.store_of(ctx.cloud).default, failed_import="")
     return task
 
 
@@ -221,7 +221,7 @@ async def drop_from_store_in(tx: Transaction, ctx: RequestContext, image_id: str
     rest = [store_id for store_id in image.stores if store_id != name]
     if not rest:
         raise Forbidden("Cannot delete image data from the only store containing it. Consider deleting the image instead.")
-    await store.save(tx, image, stores=rest, updated_at=ctx.now_us)
+    await quotas.save(tx, image, stores=rest, updated_at=ctx.now_us)
     tx.wake("image-files")
 
 
@@ -233,7 +233,7 @@ async def fail_in(tx: Transaction, task: Task, reason: str, now_us: int) -> None
         return
     ended = {"task_id": None, "failed_import": ",".join(filter(None, [image.failed_import, image.importing_to])), "importing_to": ""}
     if image.status is not ImageStatus.IMPORTING:
-        await store.save(tx, image, **ended)
+        await quotas.save(tx, image, **ended)
         return
     image = await data.queue_again(tx, image, now_us, **ended)
     if task.type is TaskType.IMPORT:

@@ -378,7 +378,7 @@ async def test_discovery(glance: AreaApi, alice: Client) -> None:
     assert (await anyone.get("/v2/images")).status_code == 401
     for name in ("image", "images", "member", "members"):
         assert (await alice.get(f"/v2/schemas/{name}")).json()["name"] == name
-    assert (await alice.get("/v2/info/import")).json()["import-methods"]["value"] == ["glance-direct", "web-download"]
+    assert (await alice.get("/v2/info/import")).json()["import-methods"]["value"] == ["glance-direct", "web-download", "glance-download"]
     assert (await alice.get("/v2/info/stores")).json() == {"stores": [{"id": "pool", "default": "true"}]}
     answer = await alice.get("/v2/images/nothing")
     assert answer.status_code == 404 and "No image found with ID nothing" in answer.text

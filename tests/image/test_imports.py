@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import pytest
 import pytest_asyncio
 from tests.image.conftest import Settings
 from tests.image.web import WebSite, reply, serving
-from tests.wire.areas import AreaApi, areas
+from tests.wire.areas import AreaApi, areas, authenticate
 
 import moln.image.module as image_module
 from moln.image.drivers.files import FileUpload
-from moln.image.ops import data
+from moln.image.ops import data, imports
+from moln.image.ops.quotas import QUOTA
 from moln.image.settings import ImageSettings
 from moln.image.work import tasks as work
+from moln.kernel.context import RequestContext
 from moln.kernel.errors import Unavailable
 from moln.kernel.work import Work
 
@@ -79,7 +82,7 @@ async def task_of(client: Client, image: dict[str, Any]) -> dict[str, Any]:
 
 async def test_what_was_staged_becomes_the_image_at_its_import(cloud: AreaApi, alice: Client) -> None:
     answer = await alice.post("/v2/images", json={"name": "i"})
-    assert answer.headers["OpenStack-image-import-methods"] == "glance-direct,web-download,copy-image"
+    assert answer.headers["OpenStack-image-import-methods"] == "glance-direct,web-download,copy-image,glance-download"
     assert answer.headers["OpenStack-image-store-ids"] == "pool,archive"
     image = await made(alice)
     await brought(alice, image, "glance-direct", 409)
@@ -101,6 +104,49 @@ async def test_what_was_staged_becomes_the_image_at_its_import(cloud: AreaApi, a
     assert (task["type"], task["input"]["import_req"]["method"]["name"]) == ("api_image_import", "glance-direct")
     assert (await alice.get(image["file"])).content == DATA
     await brought(alice, image, "glance-direct", 409)
+
+
+async def test_a_stage_whose_process_died_is_forgotten_and_one_that_came_is_not(cloud: AreaApi, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    half, whole = await made(alice), await made(alice)
+    assert (await alice.put(f"{whole['self']}/stage", content=DATA, headers=OCTETS)).status_code == 204
+    ctx = RequestContext(cloud.cloud, "", await authenticate(cloud.cloud, "red/member"))
+    data_id = ctx.new_id()
+    await cloud.cloud.db.write(imports.stage_in, ctx, half["id"], data_id, 0)
+    await (await cloud.cloud.areas["image"].begin(data_id, most=100)).write(b"half")
+    monkeypatch.setattr(cloud.cloud.clock, "now_us", lambda: time.time_ns() // 1000 + 10**9)
+    await cloud.settle()
+    assert [(await shown(alice, image))["status"] for image in (half, whole)] == ["queued", "uploading"]
+    await brought(alice, whole, "glance-direct")
+
+
+async def test_what_is_staged_and_on_its_way_is_bounded(cloud: AreaApi, site: WebSite) -> None:
+    client = cloud.client("green/member", "/image")
+    bounds = {"image_stage_total": 2, "image_count_uploading": 2, "image_size_total": 9}
+    await cloud.cloud.db.write(QUOTA.set_limits, "green", bounds)
+
+    async def used() -> dict[str, int]:
+        found = (await client.get("/v2/info/usage")).json()["usage"]
+        return {name: found[name]["usage"] for name in bounds}
+
+    mib, images = bytes(1 << 20), [await made(client) for _ in range(4)]
+    for image, content, status in ((images[0], mib, 204), (images[1], mib * 2, 413), (images[1], mib, 204), (images[2], b"", 413)):
+        assert (await client.put(f"{image['self']}/stage", content=content, headers=OCTETS)).status_code == status
+    assert await used() == {"image_stage_total": 2, "image_count_uploading": 2, "image_size_total": 2}
+    assert (await client.put(images[2]["file"], content=b"x", headers=OCTETS)).status_code == 413
+    await brought(client, images[3], "web-download", 413, uri=site.put("/disk", DATA))
+    await brought(client, images[0], "glance-direct")
+    assert (await used())["image_stage_total"] == 2, "until it is imported"
+    await cloud.settle()
+    assert await used() == {"image_stage_total": 1, "image_count_uploading": 1, "image_size_total": 2}
+    await brought(client, images[3], "web-download", uri=site.url + "/absent")
+    assert (await used())["image_count_uploading"] == 2
+    await cloud.settle()
+    assert (await used())["image_count_uploading"] == 1
+    for image in images:
+        assert (await client.delete(image["self"])).status_code == 204
+    assert await used() == dict.fromkeys(bounds, 0)
+    await cloud.settle()
+    assert await cloud.doctor() == []
 
 
 async def test_staged_data_that_is_not_what_it_claims_fails_the_import_and_goes(cloud: AreaApi, alice: Client) -> None:
@@ -221,7 +267,7 @@ async def test_a_location_is_fetched_hashed_and_kept(cloud: AreaApi, alice: Clie
     url = site.put("/disk", DATA)
     image = await made(alice)
     sha256 = hashlib.sha256(DATA).hexdigest()
-    for wrong in ({"os_hash_algo": "sha512", "os_hash_value": sha256}, {"os_hash_value": sha256}, {"os_hash_algo": "md4", "os_hash_value": "x"}):
+    for wrong in ({"os_hash_algo": "sha512", "os_hash_value": sha256}, {"os_hash_value": sha256}, {"os_hash_algo": "md4", "os_hash_value": "x"}, {"os_hash_algo": ["x"]}):
         assert (await alice.post(f"{image['self']}/locations", json={"url": url, "validation_data": wrong})).status_code == 400
     assert (await alice.post(f"{image['self']}/locations", json={})).status_code == 400
     body = {"url": url, "validation_data": {"os_hash_algo": "sha256", "os_hash_value": "0" * 64}}
@@ -238,6 +284,32 @@ async def test_a_location_is_fetched_hashed_and_kept(cloud: AreaApi, alice: Clie
     told = (await service.get(f"{image['self']}/locations")).json()
     assert [(place["metadata"], place["url"][:8]) for place in told] == [({"store": "pool"}, "file:///")]
     assert (await service.get("/v2/images/absent/locations")).status_code == 404
+
+
+async def test_an_image_is_taken_over_from_one_that_may_be_read(cloud: AreaApi, alice: Client, site: WebSite) -> None:
+    bob = cloud.client("blue/member", "/image")
+    source = await made(bob, visibility="community", hw_machine_type="q35", os_distro="debian", colour="red")
+    secret = await made(bob, visibility="private")
+    for image in (source, secret):
+        assert (await bob.put(image["file"], content=DATA, headers=OCTETS)).status_code == 204
+    region = {"glance_region": cloud.cloud.settings.region}
+    target = await made(alice, disk_format="iso", container_format="ovf", os_distro="windows", speed="88")
+    await brought(alice, target, "glance-download", 400, **region)
+    await brought(alice, target, "glance-download", 400, glance_image_id=source["id"])
+    refused = await brought(alice, target, "glance-download", 400, glance_image_id="foo", **region)
+    assert "image id does not look like a UUID" in refused.text
+    for wrong in ({"glance_image_id": secret["id"], **region}, {"glance_image_id": source["id"], "glance_region": "elsewhere"}):
+        image = await made(alice)
+        await brought(alice, image, "glance-download", **wrong)
+        await cloud.settle()
+        assert ((await shown(alice, image))["status"], (await task_of(alice, image))["status"]) == ("queued", "failure")
+    await brought(alice, target, "glance-download", glance_image_id=source["id"], **region)
+    await cloud.settle()
+    after = await shown(alice, target)
+    expected = {"status": "active", "disk_format": "raw", "container_format": "bare", "os_distro": "debian", "hw_machine_type": "q35", "speed": "88"}
+    assert expected.items() <= after.items() and "colour" not in after
+    assert (await bob.delete(source["self"])).status_code == 204
+    assert (await alice.get(target["file"])).content == DATA
 
 
 async def test_data_lies_in_the_stores_that_are_asked_for(cloud: AreaApi, alice: Client) -> None:
@@ -353,7 +425,7 @@ async def test_an_import_whose_process_died_is_done_by_the_next(cloud: AreaApi, 
                         break
             await cloud.settle()
             after = await shown(alice, image)
-            assert (after["status"], after["stores"]) == ("active", "pool,archive"), (method, point)
+            assert (after["status"], after["stores"]) == ("active", "archive,pool"), (method, point)
             assert (await task_of(alice, image))["status"] == "success"
             assert (await alice.delete(image["self"])).status_code == 204
             if left > 0:

@@ -196,3 +196,21 @@ async def test_schemas(alice: Client) -> None:
             assert (await alice.get(f"/v2/schemas/metadefs/{schema}")).json()["name"] == schema
     assert (await alice.get("/v2/schemas/metadefs/resource_type")).json()["name"] == "resource_type_association"
     assert (await alice.get("/v2/schemas/metadefs/resource_types")).json()["name"] == "resource_type_associations"
+
+
+async def test_a_cloud_begins_with_a_catalogue_that_its_operator_may_change(cloud: AreaApi, admin: Client, alice: Client) -> None:
+    found = (await alice.get(f"{ROOT}/OS::Compute::Image")).json()
+    assert found["properties"]["hw_firmware_type"]["enum"] == ["bios", "uefi"]
+    there = (await alice.get(f"{ROOT}/OS::Glance::Signatures", params={"resource_type": "OS::Glance::Image"})).json()["properties"]
+    assert "img_signature" in there
+    body = {name: found[name] for name in ("namespace", "visibility")} | {"protected": False}
+    assert (await admin.put(f"{ROOT}/OS::Compute::Image", json=body)).status_code == 200
+    assert (await admin.delete(f"{ROOT}/OS::Compute::Image")).status_code == 204
+    [module] = cloud.modules
+    assert module.setup is not None
+    old, web = cloud.cloud.areas["image"], cloud.cloud.areas["image-web"]
+    await module.setup(cloud.cloud)
+    await old.stop()
+    await web.stop()
+    assert (await alice.get(f"{ROOT}/OS::Compute::Image")).status_code == 404, "it does not come back"
+    assert (await alice.get(f"{ROOT}/OS::OperatingSystem")).status_code == 200

@@ -100,6 +100,8 @@ def complete(path: Path, cloud: Cloud, routes: Routes, image: Path, workspace: P
     pool = cloud.call("GET", "/volume/v3/scheduler-stats/get_pools?detail=True")["pools"][0]["capabilities"]
     network = {e["alias"] for e in cloud.call("GET", "/network/v2.0/extensions")["extensions"]}
 
+    stores = cloud.call("GET", "/image/v2/info/stores")["stores"]
+
     sections: dict[str, dict[str, object]] = {
         "DEFAULT": {"debug": False, "log_dir": workspace / "logs", "log_file": "tempest.log"},
         "oslo_concurrency": {"lock_path": workspace / "tempest_lock"},
@@ -125,7 +127,8 @@ def complete(path: Path, cloud: Cloud, routes: Routes, image: Path, workspace: P
         "image-feature-enabled": {
             "import_image": has("POST", "/image/v2/images/{image_id}/import"), "os_glance_reserved": True,
             "manage_locations": False,  # show_multiple_locations: addresses that an image's owner could swap
-            "image_format_enforcement": True, "http_store_enabled": has("POST", "/image/v2/images/{image_id}/locations"), "do_secure_hash": True,
+            "image_format_enforcement": True, "do_secure_hash": True,
+            "http_store_enabled": len(stores) == 1,  # with more, the suite looks for what an address held in one called `web`
         },
         "network": {"build_timeout": PATIENCE_S},
         "network-feature-enabled": {

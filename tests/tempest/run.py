@@ -101,7 +101,7 @@ def free_port() -> int:
 def prepare(python: Path, home: Path, port: int, nodes: int, image: Path, workspace: Path, web: int) -> None:
     """A running cloud with what the suite needs, and a workspace that knows it. web: the port at which images are served."""
     home.mkdir(parents=True, exist_ok=True)
-    (home / "moln.toml").write_text(f'[image]\nimport_allow = ["127.0.0.1:{web}"]\n')
+    (home / "moln.toml").write_text(f'[image]\nimport_allow = ["127.0.0.1:{web}"]\nstores = {{attic = "attic"}}\n')
     moln(home, "up", "--simulate", "--detach", "--port", str(port), "--nodes", str(nodes))
     cloud = Cloud(f"http://127.0.0.1:{port}", (home / "admin.password").read_text().strip())
     prepare_cloud(cloud)

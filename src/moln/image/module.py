@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from moln.image.api import data, discovery, images, imports, metadef_schemas, metadefs, tasks
+from moln.image.api.metadef_bodies import to_spec
 from moln.image.drivers.files import DEFAULT, FileStore
 from moln.image.drivers.sandbox import Sandbox
 from moln.image.drivers.web import Allowed, Web
 from moln.image.model.protections import Protections
+from moln.image.ops import metadefs as metadefs_ops
 from moln.image.ops.quotas import QUOTA
 from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS, QUOTA_MATCHES_ROWS
 from moln.image.work.tasks import IMAGE_TASKS, OLD_TASKS
@@ -20,6 +25,8 @@ from moln.kernel.http.schemas import Described
 from moln.kernel.module import Module
 
 GIB = 1 << 30
+CATALOGUE = Path(__file__).with_name("catalogue")  # a namespace in each file, as POST /v2/metadefs/namespaces takes it
+RESOURCE_TYPES = ("OS::Cinder::Volume", "OS::Glance::Image", "OS::Nova::Aggregate", "OS::Nova::Flavor", "OS::Nova::Server")
 NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
 
@@ -32,6 +39,8 @@ def module(settings: Any) -> Module:
         QUOTA.defaults |= {
             "image_count_total": settings.image.quota_images,
             "image_size_total": settings.image.quota_size_mib,
+            "image_stage_total": settings.image.quota_staged_mib,
+            "image_count_uploading": settings.image.quota_uploading,
         }
         sandbox = Sandbox(at_once=settings.image.conversions, max_virtual=settings.image.max_virtual_gib * GIB)
         try:
@@ -48,6 +57,8 @@ def module(settings: Any) -> Module:
         await store.start()
         cloud.areas["image"] = store
         cloud.areas["image-web"] = Web(allowed)
+        specs = [to_spec(msgspec.json.decode(path.read_bytes())) for path in sorted(CATALOGUE.glob("*.json"))]
+        await cloud.db.write(metadefs_ops.bootstrap_in, cloud.system_context(), specs, RESOURCE_TYPES)
 
     async def close(cloud: Cloud) -> None:
         await cloud.areas["image-web"].stop()

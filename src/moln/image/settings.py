@@ -11,8 +11,9 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """folder: where images lie, below the cloud's home or absolute; the node reads `base` there and writes `incoming`, and booting is
     fast when it is on the volumes' file system. max_size_gib: the largest image; max_virtual_gib: the largest disk inside one;
     page: images per page unless asked; conversions: children that look into images at a time.
-    quota_images, quota_size_mib: what a project may store unless an operator says otherwise, -1: no bound.
-    import_methods: of glance-direct, web-download and copy-image. import_allow: from where images may be fetched besides the public
+    quota_images, quota_size_mib, quota_staged_mib: what a project may store, or have waiting for an import, unless an operator says
+    otherwise; quota_uploading: images that may be on their way in at once; -1: no bound.
+    import_methods: of glance-direct, web-download, copy-image and glance-download. import_allow: from where images may be fetched besides the public
     internet at the ports 80 and 443: hosts by name, addresses (both with `:port` or without) and networks. stores: the folders of
     further stores by name, beside `pool`. default_store: where data lies that names no store. certificates: the folder with what signed
     images are checked by, `<img_signature_certificate_uuid>.pem`. protected_properties: by the beginning of their names (regular expressions),
@@ -26,7 +27,9 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     conversions: int = 2
     quota_images: int = -1
     quota_size_mib: int = -1
-    import_methods: list[str] = field(default_factory=lambda: ["glance-direct", "web-download", "copy-image"])
+    quota_staged_mib: int = -1
+    quota_uploading: int = -1
+    import_methods: list[str] = field(default_factory=lambda: ["glance-direct", "web-download", "copy-image", "glance-download"])
     import_allow: list[str] = []
     stores: dict[str, str] = {}
     default_store: str = "pool"

@@ -14,7 +14,7 @@ def image_view(image: Image) -> dict[str, Any]:
     here = f"/v2/images/{image.id}"
     more = image.properties | _imported(image) if image.importing_to is not None else image.properties
     if image.stores:
-        more = more | {"stores": ",".join(image.stores)}
+        more = more | {"stores": ",".join(sorted(image.stores))}
     return more | {
         "name": image.name,
         "disk_format": image.disk_format,

@@ -43,8 +43,8 @@ class Property(Struct, frozen=True, rename={"min_length": "minLength", "max_leng
     default: Any | UnsetType = UNSET
     enum: list[Any] | UnsetType = UNSET
     pattern: str | UnsetType = UNSET
-    minimum: float | UnsetType = UNSET
-    maximum: float | UnsetType = UNSET
+    minimum: int | float | UnsetType = UNSET
+    maximum: int | float | UnsetType = UNSET
     min_length: Whole | UnsetType = UNSET
     max_length: Whole | UnsetType = UNSET
     items: Items | UnsetType = UNSET

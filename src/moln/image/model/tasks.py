@@ -24,7 +24,10 @@ class TaskType(StrEnum):
 
 
 class Task(Struct, frozen=True):
-    """A task. project_id: `owner` on the wire. input: what its maker asked for, as it is shown. Times: µs UTC; expires_at: when it is forgotten."""
+    """A task. project_id: `owner` on the wire. input: what its maker asked for, as it is shown. Times: µs UTC; expires_at: when it is forgotten.
+
+    source_id: the image whose data its maker may read and wants, of this cloud.
+    """
 
     id: str
     type: TaskType
@@ -39,3 +42,4 @@ class Task(Struct, frozen=True):
     created_at: int
     updated_at: int
     expires_at: int | None = None
+    source_id: str | None = None

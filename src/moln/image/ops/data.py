@@ -76,17 +76,19 @@ def check_formats(image: Image) -> None:
 async def arrive_in(tx: Transaction, ctx: RequestContext, image: Image, status: ImageStatus, data_id: str, length: int = 0) -> Image:
     """Bytes are on their way under a new name. Raises: Conflict, OverQuota."""
     now, charged = ctx.now_us, quotas.mib(length)
-    await quotas.charge(tx, image.project_id, image_size_total=charged)
-    return await store.save(tx, image, status=status, data_id=data_id, seen_at=now, charged_mib=charged, updated_at=now)
+    return await quotas.save(tx, image, status=status, data_id=data_id, seen_at=now, charged_mib=charged, updated_at=now)
 
 
 class Wish(Struct, frozen=True):
-    """What is to become of bytes. stores: none is the default; digest: what they must hash to, None is anything; staged: for an import."""
+    """What is to become of bytes. stores: none is the default; digest: what they must hash to, None is anything; staged: for an import.
+    changes: of the image's other fields, when the bytes have come; properties are added to those there are.
+    """
 
     stores: Sequence[str] = ()
     algorithm: str = HASH_ALGORITHM
     digest: str | None = None
     staged: bool = False
+    changes: dict[str, Any] = {}
 
 
 async def receive(ctx: RequestContext, image: Image, data: AsyncIterator[bytes], wish: Wish) -> None:
@@ -156,8 +158,7 @@ async def charge_ahead(ctx: RequestContext, image_id: str, data_id: str, needed_
 async def charge_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str, more_mib: int) -> None:
     """Take more of the quota for bytes that are about to come. Raises: Gone, OverQuota."""
     image = await arriving(tx, image_id, data_id)
-    await quotas.charge(tx, image.project_id, image_size_total=more_mib)
-    await store.save(tx, image, charged_mib=image.charged_mib + more_mib, seen_at=ctx.now_us)
+    await quotas.save(tx, image, charged_mib=image.charged_mib + more_mib, seen_at=ctx.now_us)
 
 
 async def arriving(tx: Transaction, image_id: str, data_id: str) -> Image:
@@ -183,12 +184,12 @@ async def finish_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id
     wish = wish or Wish()
     image = await arriving(tx, image_id, data_id)
     charged = quotas.mib(stored.size)
-    await quotas.charge(tx, image.project_id, image_size_total=charged - image.charged_mib)
     stores = list(wish.stores) or [store_of(ctx.cloud).default]
-    image = await store.save(
+    changes = wish.changes | ({"properties": image.properties | wish.changes["properties"]} if "properties" in wish.changes else {})
+    image = await quotas.save(
         tx, image, charged_mib=charged, status=ImageStatus.ACTIVE, size=stored.size, virtual_size=stored.virtual_size, checksum=stored.md5,
         os_hash_algo=wish.algorithm, os_hash_value=stored.digest, bootable=stored.bootable, stores=stores, staged=None,
-        updated_at=ctx.now_us,
+        updated_at=ctx.now_us, **changes,
     )  # fmt: skip
     return await lies_in(tx, ctx, image, stores)
 
@@ -203,29 +204,28 @@ async def lies_in(tx: Transaction, ctx: RequestContext, image: Image, stores: Se
     if not rest:
         message = f"The data could not be put into {', '.join(lost)}." if lost else ""
         await tasks.finish(tx, image.task_id, TaskStatus.SUCCESS, message, {"image_id": image.id}, ctx.now_us)
-    return await store.save(tx, image, importing_to=",".join(rest), failed_import=",".join(lost), **ended)
+    return await quotas.save(tx, image, importing_to=",".join(rest), failed_import=",".join(lost), **ended)
 
 
 async def staged_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id: str, size: int) -> Image:
     """All bytes wait for their import. Raises: Gone, OverQuota."""
     image = await arriving(tx, image_id, data_id)
     charged = quotas.mib(size)
-    await quotas.charge(tx, image.project_id, image_size_total=charged - image.charged_mib)
-    return await store.save(tx, image, charged_mib=charged, size=size, staged=size, updated_at=ctx.now_us)
+    return await quotas.save(tx, image, charged_mib=charged, size=size, staged=size, updated_at=ctx.now_us)
 
 
 async def give_up_in(tx: Transaction, image_id: str, data_id: str, now_us: int) -> None:
-    """Back to `queued`, unless the upload came to its end or the image went."""
+    """Back to `queued`, unless the upload came to its end, was staged, or the image went."""
     image = await store.find(tx, image_id)
-    if image is not None and image.data_id == data_id and image.status in ARRIVING:
+    waits = image is not None and image.status in (ImageStatus.SAVING, ImageStatus.UPLOADING) and image.staged is None
+    if image is not None and waits and image.data_id == data_id:
         await queue_again(tx, image, now_us)
     tx.wake("image-files")
 
 
 async def queue_again(tx: Transaction, image: Image, now_us: int, **changes: Any) -> Image:
     """Its data will not come; another may."""
-    await quotas.charge(tx, image.project_id, image_size_total=-image.charged_mib)
-    return await store.save(
+    return await quotas.save(
         tx, image, status=ImageStatus.QUEUED, data_id=None, charged_mib=0, size=None, staged=None, updated_at=now_us, **changes
     )
 
@@ -256,8 +256,7 @@ async def fail_in(tx: Transaction, image_id: str, now_us: int) -> None:
     """A node's data will not come: the image is `killed`. Nothing, when it is not waiting for any."""
     image = await store.find(tx, image_id)
     if image is not None and image.status is ImageStatus.SAVING and image.from_node:
-        await quotas.charge(tx, image.project_id, image_size_total=-image.charged_mib)
-        await store.save(tx, image, status=ImageStatus.KILLED, data_id=None, charged_mib=0, updated_at=now_us)
+        await quotas.save(tx, image, status=ImageStatus.KILLED, data_id=None, charged_mib=0, updated_at=now_us)
         tx.wake("image-files")
 
 

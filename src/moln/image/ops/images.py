@@ -79,7 +79,7 @@ async def create_in(tx: Transaction, ctx: RequestContext, spec: ImageSpec, *, fr
         tags=list(dict.fromkeys(spec.tags)),
     )
     check_visibility(ctx, image, spec.visibility)
-    await quotas.charge(tx, image.project_id, image_count_total=1)
+    await quotas.add(tx, image)
     try:
         await store.add(tx, image)
     except Duplicate:
@@ -177,10 +177,8 @@ async def update_in(tx: Transaction, ctx: RequestContext, image_id: str, changes
     for change in changes:
         after = apply(ctx, after, change)
     check_bounds(after.properties, after.tags)
-    if after.project_id != image.project_id:
-        await quotas.move(tx, image, after.project_id)
     fields = {f: getattr(after, f) for f in Image.__struct_fields__ if getattr(after, f) != getattr(image, f)}
-    return await store.save(tx, image, **fields, updated_at=ctx.now_us)
+    return await quotas.save(tx, image, **fields, updated_at=ctx.now_us)
 
 
 def apply(ctx: RequestContext, image: Image, change: Change) -> Image:
@@ -230,7 +228,7 @@ async def delete_in(tx: Transaction, ctx: RequestContext, image_id: str) -> None
 async def forget(tx: Transaction, image: Image) -> None:
     """The image goes, what it was charged for is given back, and a task that works on it ends. Raises: Conflict."""
     await store.remove(tx, image)
-    await quotas.charge(tx, image.project_id, image_count_total=-1, image_size_total=-image.charged_mib)
+    await quotas.drop(tx, image)
     tx.wake("image-files")
     if image.task_id is not None:
         tx.wake("image-tasks", image.task_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 
 from moln.image.model.images import DIGITS, HASH_ALGORITHM, Image, ImageStatus
 from moln.image.model.tasks import Task, TaskStatus, TaskType
-from moln.image.ops import data, fetching, images, tasks
+from moln.image.ops import data, fetching, images, quotas, tasks
 from moln.image.ops.access import get_for, get_for_service, get_visible, require
 from moln.image.store import images as store
 from moln.image.store import tasks as task_store
@@ -18,7 +19,8 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 
-DIRECT, WEB, COPY = "glance-direct", "web-download", "copy-image"
+DIRECT, WEB, COPY, GLANCE = "glance-direct", "web-download", "copy-image", "glance-download"
+UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class ImportRequest(Struct, frozen=True):
@@ -75,18 +77,38 @@ async def start_in(tx: Transaction, ctx: RequestContext, image_id: str, asked: I
     require(ctx, "copy_image" if asked.method == COPY else "modify_image", image, member)
     if asked.method == WEB:
         fetching.check_address(ctx, asked.uri, "uri")
+    source_id = await find_source(tx, ctx, asked.body["method"]) if asked.method == GLANCE else None
     if image.task_id is not None:
         raise Conflict(f"New operation on image '{image_id}' is not permitted as prior operation is still in progress")
     stores = stores_for(ctx, image, asked)
     if not stores:
         return None
     shown = {"image_id": image_id, "import_req": asked.body, "backend": stores}
-    task = await tasks.add_in(tx, ctx, TaskType.API_IMAGE_IMPORT, image_id, shown)
-    if asked.method == WEB:
+    task = await tasks.add_in(tx, ctx, TaskType.API_IMAGE_IMPORT, image_id, shown, source_id)
+    if asked.method in (WEB, GLANCE):
         image = await data.arrive_in(tx, ctx, image, ImageStatus.IMPORTING, ctx.new_id())
     status = image.status if asked.method == COPY else ImageStatus.IMPORTING
-    await store.save(tx, image, status=status, task_id=task.id, importing_to=",".join(stores), failed_import="", updated_at=ctx.now_us)
+    await quotas.save(tx, image, status=status, task_id=task.id, importing_to=",".join(stores), failed_import="", updated_at=ctx.now_us)
     return task
+
+
+async def find_source(tx: Transaction, ctx: RequestContext, method: dict[str, Any]) -> str | None:
+    """The image of another Glance that is asked for. There is one region: None, when it is another's, or not the caller's to read.
+
+    Raises: Invalid.
+    """
+    for name in ("glance_region", "glance_image_id"):
+        if not isinstance(method.get(name), str):
+            raise Invalid(f"'{name}' needs to be set for {GLANCE} import method", field=name)
+    if not UUID.fullmatch(method["glance_image_id"]):
+        raise Invalid(f"Remote image id does not look like a UUID: {method['glance_image_id'][:64]}", field="glance_image_id")
+    if method["glance_region"] != ctx.settings.region:
+        return None
+    try:
+        source = await get_for(tx, ctx, method["glance_image_id"], "download_image")
+    except (NotFound, Forbidden):
+        return None
+    return source.id if source.status is ImageStatus.ACTIVE and source.data_id else None
 
 
 def check_state(image: Image, method: str) -> None:
@@ -96,7 +118,7 @@ def check_state(image: Image, method: str) -> None:
         raise Conflict("Only images with status active can be targeted for copying")
     if method != COPY and status is ImageStatus.ACTIVE:
         raise Conflict("Image with status active cannot be target for import")
-    if method == WEB and status is not ImageStatus.QUEUED:
+    if method in (WEB, GLANCE) and status is not ImageStatus.QUEUED:
         raise Conflict(f"Image needs to be in 'queued' state to use '{method}' method")
     if method == DIRECT and (status is not ImageStatus.UPLOADING or image.staged is None):
         raise Conflict(f"Image needs to be staged before '{method}' method can be used")
@@ -142,7 +164,7 @@ async def fetch_in(tx: Transaction, ctx: RequestContext, image: Image, kind: Tas
     """The image's data will be fetched from the address that the task names."""
     task = await tasks.add_in(tx, ctx, kind, image.id, asked)
     image = await data.arrive_in(tx, ctx, image, ImageStatus.IMPORTING, ctx.new_id())
-    await store.save(tx, image, task_id=task.id, importing_to=data.store_of(ctx.cloud).default, failed_import="")
+    await quotas.save(tx, image, task_id=task.id, importing_to=data.store_of(ctx.cloud).default, failed_import="")
     return task
 
 
@@ -169,7 +191,7 @@ def check_validation(validation: dict[str, Any]) -> None:
     if not validation:
         return
     algorithm, digest = validation.get("os_hash_algo"), validation.get("os_hash_value")
-    if algorithm not in DIGITS:
+    if not isinstance(algorithm, str) or algorithm not in DIGITS:
         raise Invalid(f"os_hash_algo must be one of {', '.join(DIGITS)}.", field="os_hash_algo")
     wanted = DIGITS[algorithm]
     if not isinstance(digest, str) or len(digest) != wanted or set(digest) - set("0123456789abcdef"):
@@ -199,7 +221,7 @@ async def drop_from_store_in(tx: Transaction, ctx: RequestContext, image_id: str
     rest = [store_id for store_id in image.stores if store_id != name]
     if not rest:
         raise Forbidden("Cannot delete image data from the only store containing it. Consider deleting the image instead.")
-    await store.save(tx, image, stores=rest, updated_at=ctx.now_us)
+    await quotas.save(tx, image, stores=rest, updated_at=ctx.now_us)
     tx.wake("image-files")
 
 
@@ -211,7 +233,7 @@ async def fail_in(tx: Transaction, task: Task, reason: str, now_us: int) -> None
         return
     ended = {"task_id": None, "failed_import": ",".join(filter(None, [image.failed_import, image.importing_to])), "importing_to": ""}
     if image.status is not ImageStatus.IMPORTING:
-        await store.save(tx, image, **ended)
+        await quotas.save(tx, image, **ended)
         return
     image = await data.queue_again(tx, image, now_us, **ended)
     if task.type is TaskType.IMPORT:

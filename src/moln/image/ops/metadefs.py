@@ -111,6 +111,16 @@ async def create_in(tx: Transaction, ctx: RequestContext, spec: NamespaceSpec) -
     return Held(made, items)
 
 
+async def bootstrap_in(tx: Transaction, ctx: RequestContext, specs: Sequence[NamespaceSpec], types: Sequence[str]) -> None:
+    """The catalogue that a cloud begins with; once there are resource types it is its operators' to change."""
+    if await store.resource_types(tx):
+        return
+    for name in types:
+        await store.add_type(tx, ResourceType(name, ctx.now_us, ctx.now_us))
+    for spec in specs:
+        await create_in(tx, ctx, spec)
+
+
 async def update(ctx: RequestContext, name: str, spec: NamespaceSpec) -> Held:
     """Raises: NotFound, Forbidden, Conflict."""
     return Held(await ctx.db.write(update_in, ctx, name, spec), {})

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from moln.image.model.images import Image
+from typing import Any
+
+from msgspec.structs import replace
+
+from moln.image.model.images import ARRIVING, Image, ImageStatus
+from moln.image.store import images as store
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import OverQuota
 from moln.kernel.quota import Quota
 
 MIB = 1 << 20
-QUOTA = Quota("image", {"image_count_total": -1, "image_size_total": -1})
-WORDS = {"image_count_total": "images", "image_size_total": "MiB of image data"}
+QUOTA = Quota("image", {"image_count_total": -1, "image_size_total": -1, "image_stage_total": -1, "image_count_uploading": -1})
+WORDS = {
+    "image_count_total": "images", "image_size_total": "MiB of image data", "image_stage_total": "MiB of staged image data",
+    "image_count_uploading": "images being uploaded or imported",
+}  # fmt: skip
 
 
 def mib(size: int) -> int:
@@ -20,7 +28,7 @@ def mib(size: int) -> int:
 
 async def charge(tx: Transaction, project_id: str | None, **amounts: int) -> None:
     """Take more; negative amounts give back. Raises: OverQuota."""
-    if project_id is None:
+    if project_id is None or not amounts:
         return
     try:
         await QUOTA.charge(tx, project_id, **amounts)
@@ -30,10 +38,36 @@ async def charge(tx: Transaction, project_id: str | None, **amounts: int) -> Non
         raise OverQuota(f"The project may store no more: it is bound to {which}.", resources=over.resources) from None
 
 
-async def move(tx: Transaction, image: Image, project_id: str | None) -> None:
-    """The image is another project's from here on. Raises: OverQuota."""
-    await charge(tx, project_id, image_count_total=1, image_size_total=image.charged_mib)
-    await charge(tx, image.project_id, image_count_total=-1, image_size_total=-image.charged_mib)
+def taken(image: Image) -> dict[str, int]:
+    """What an image counts for. What is staged counts as stored, too: it lies on the same disk. What a node brings is no upload."""
+    arriving = image.status in ARRIVING and not image.from_node
+    staged = arriving and (image.status is ImageStatus.UPLOADING or image.staged is not None)
+    return {
+        "image_count_total": 1, "image_size_total": image.charged_mib, "image_stage_total": image.charged_mib if staged else 0,
+        "image_count_uploading": int(arriving),
+    }  # fmt: skip
+
+
+async def add(tx: Transaction, image: Image) -> None:
+    """Charge for a new image. Raises: OverQuota."""
+    await charge(tx, image.project_id, **{name: n for name, n in taken(image).items() if n})
+
+
+async def drop(tx: Transaction, image: Image) -> None:
+    """Give back what an image counted for."""
+    await charge(tx, image.project_id, **{name: -n for name, n in taken(image).items() if n})
+
+
+async def save(tx: Transaction, image: Image, **changes: Any) -> Image:
+    """store.save, and charge for what the image counts for from here on. Raises: OverQuota, Conflict."""
+    after = replace(image, **changes)
+    if after.project_id != image.project_id:
+        await add(tx, after)
+        await drop(tx, image)
+    else:
+        old = taken(image)
+        await charge(tx, image.project_id, **{name: n - old[name] for name, n in taken(after).items() if n != old[name]})
+    return await store.save(tx, image, **changes)
 
 
 async def usage(ctx: RequestContext) -> dict[str, dict[str, int]]:

@@ -21,10 +21,15 @@ def require(ctx: RequestContext, *rules: str) -> None:
             raise Forbidden(f"You are not authorized to complete {rule} action.")
 
 
-async def add_in(tx: Transaction, ctx: RequestContext, kind: TaskType, image_id: str | None, asked: dict[str, Any]) -> Task:
+async def add_in(
+    tx: Transaction, ctx: RequestContext, kind: TaskType, image_id: str | None, asked: dict[str, Any], source_id: str | None = None
+) -> Task:
     """Record work that work/tasks.py does; whoever calls has authorised it."""
     now = ctx.now_us
-    task = Task(ctx.new_id(), kind, TaskStatus.PENDING, ctx.project_id, ctx.user_id, ctx.request_id, image_id, asked, None, "", now, now)
+    task = Task(
+        ctx.new_id(), kind, TaskStatus.PENDING, ctx.project_id, ctx.user_id, ctx.request_id, image_id, asked, None, "", now, now,
+        source_id=source_id,
+    )  # fmt: skip
     await store.add(tx, task)
     return task
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from msgspec import Struct
 from msgspec.structs import replace
 
 from moln.image.model.images import ARRIVING, MOVES, Image, labels
@@ -47,24 +46,7 @@ TOUCH = Statement(
 )
 
 
-class Use(Struct, frozen=True):
-    """What a project stores."""
-
-    project_id: str
-    count: int
-    mib: int
-
-
-USE = Query(
-    sa.select(
-        images.c.project_id,
-        sa.func.count().label("count"),
-        sa.func.coalesce(sa.func.sum(images.c.charged_mib), 0).label("mib"),
-    )
-    .where(images.c.project_id.is_not(None))
-    .group_by(images.c.project_id),
-    Use,
-)
+COUNTED = Query(sa.select(*COLUMNS).where(images.c.project_id.is_not(None)), Image)
 
 
 def labelled(param: str) -> Any:

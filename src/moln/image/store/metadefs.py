@@ -87,8 +87,13 @@ async def find_item(db: Reader, namespace: str, what: What, name: str) -> Defini
 async def add_item(tx: Transaction, item: Definition) -> bool:
     """False: there is one of this kind and name. A resource type is known from here on."""
     if item.what is What.RESOURCE_TYPE:
-        await tx.insert(metadef_resource_types, ResourceType(item.name, item.created_at, item.updated_at), if_absent=True)
+        await add_type(tx, ResourceType(item.name, item.created_at, item.updated_at))
     return await tx.insert(metadef_definitions, item, if_absent=True)
+
+
+async def add_type(tx: Transaction, resource_type: ResourceType) -> None:
+    """It is known from here on, if it was not."""
+    await tx.insert(metadef_resource_types, resource_type, if_absent=True)
 
 
 async def save_item(tx: Transaction, old: str, item: Definition) -> None:

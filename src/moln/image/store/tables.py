@@ -74,6 +74,7 @@ image_tasks = table(
     column("created_at", INT),
     column("updated_at", INT),
     column("expires_at", INT, null=True, index=True),
+    column("source_id", null=True),
 )
 
 metadef_namespaces = table(

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from moln.image.model.images import UPLOAD_LOST_S, Image
 from moln.image.ops.data import give_up_in, store_of
+from moln.image.ops.quotas import taken
 from moln.image.store import images as store
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader
@@ -101,9 +102,9 @@ FILES_MATCH_ROWS = Invariant("image files match image rows", check_files)
 async def check_quota(cloud: Cloud) -> list[Violation]:
     """What the counters say is what the rows count."""
     counted: dict[tuple[str, str], int] = {}
-    for use in await cloud.db.all(store.USE):
-        counted[use.project_id, "image_count_total"] = use.count
-        counted[use.project_id, "image_size_total"] = use.mib
+    for image in await cloud.db.all(store.COUNTED):
+        for name, n in taken(image).items():
+            counted[image.project_id or "", name] = counted.get((image.project_id or "", name), 0) + n
     used = {(r["project_id"], r["resource"]): r["used"] for r in await cloud.db.all(ALL_USAGES, service="image")}
     return [
         Violation(f"Project {p} is charged for {used.get((p, r), 0)} {r} and has {counted.get((p, r), 0)}.", "Report this as a bug.")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+from msgspec.structs import replace
+
 from moln.image.model.images import HASH_ALGORITHM, Image, ImageStatus
 from moln.image.model.tasks import Task, TaskType
-from moln.image.ops import data, fetching, imports, signatures
+from moln.image.ops import data, fetching, imports, protections, signatures
 from moln.image.store import images as image_store
 from moln.image.store import tasks as store
 from moln.kernel.context import RequestContext
@@ -18,6 +20,7 @@ from moln.kernel.work import Periodic, Reconciler, Work
 AT_MOST_S = 6 * 3600.0  # a download may take so long
 SAID_EVERY = 64 << 20  # bytes between two words about how far it came
 MIB = 1 << 20
+TAKEN = ("hw_", "trait:", "os_distro", "os_secure_boot", "os_type")  # Glance's `extra_properties` of its download
 
 
 async def find(db: Reader, now_us: int) -> list[Task]:
@@ -66,12 +69,29 @@ async def bring(ctx: RequestContext, task: Task, image: Image) -> None:
         await signatures.verify(ctx.cloud, here, image, stored)
         await ctx.db.write(data.finish_in, ctx, image.id, image.data_id or "", stored, data.Wish(first))
         return
+    await data.store_of(ctx.cloud).remove(image.data_id or "")  # what an earlier try left
+    if task.input.get("import_req", {}).get("method", {}).get("name") == imports.GLANCE:
+        await take_over(ctx, task, image, first)
+        return
     validation = task.input.get("validation_data") or {}
     wish = data.Wish(first, validation.get("os_hash_algo", HASH_ALGORITHM), validation.get("os_hash_value"))
-    await data.store_of(ctx.cloud).remove(image.data_id or "")  # what an earlier try left
     fetched = await fetching.web_of(ctx.cloud).open(address(task))
     async with aclosing(fetched.pieces()) as pieces:
         await data.receive(ctx, image, telling(ctx, task, pieces, fetched.length), wish)
+
+
+async def take_over(ctx: RequestContext, task: Task, image: Image, stores: list[str]) -> None:
+    """The data of another image, with its formats and those of its properties that say how it boots. Raises: BackendRefused."""
+    source = await image_store.find(ctx.db, task.source_id or "")
+    if source is None or source.data_id is None or source.size is None or source.status is not ImageStatus.ACTIVE:
+        raise BackendRefused("That region has no such image that may be read.")
+    rules = protections.of(ctx)
+    kept = {k: v for k, v in source.properties.items() if k.startswith(TAKEN) and (not rules or rules.allows(k, "create", frozenset()))}
+    changes = {"disk_format": source.disk_format, "container_format": source.container_format, "properties": kept}
+    async with aclosing(data.read(ctx, source, 0, source.size)) as pieces:
+        pieces = telling(ctx, task, pieces, source.size)
+        after = replace(image, **changes | {"properties": image.properties | kept})
+        await data.receive(ctx, after, pieces, data.Wish(stores, changes=changes))
 
 
 def address(task: Task) -> str:

@@ -13,11 +13,13 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from moln.app import App, compose, load_settings
+from moln.gate import openers
 from moln.kernel import log
 from moln.kernel.errors import Failure
 from moln.kernel.http.serve import http_server, spare_collecting
@@ -68,6 +70,8 @@ async def serve(app: App, listener: socket.socket, *, nodes: int = 0) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    if app.remote:
+        await app.remote.open_gate(partial(openers, cloud))
     await app.start()
     await cloud.links.start()
     if settings.simulate:

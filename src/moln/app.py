@@ -147,7 +147,7 @@ class App(Struct):
                 await area.close(self.cloud)
         await self.cloud.links.close()
         if self.remote:
-            self.remote.close()
+            await self.remote.close()
         await self.cloud.db.close()
         if self.cloud.audit:
             self.cloud.audit.close()

@@ -13,11 +13,13 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from moln.app import App, compose, load_settings
+from moln.gate import openers
 from moln.kernel import log
 from moln.kernel.errors import Failure
 from moln.kernel.http.serve import http_server, spare_collecting
@@ -68,6 +70,8 @@ async def serve(app: App, listener: socket.socket, *, nodes: int = 0) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    if app.remote:
+        await app.remote.open_gate(partial(openers, cloud))
     await app.start()
     await cloud.links.start()
     if settings.simulate:
@@ -105,6 +109,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tls", action="store_true", default=None)
     parser.add_argument("--simulate", action="store_true", default=None)
     parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--nats", action="append", help="instead of link.nats")
+    parser.add_argument("--name", default="", help="with --nats: instead of link.controller")
     args = parser.parse_args(argv)
     os.umask(0o077)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -112,7 +118,8 @@ def main(argv: list[str] | None = None) -> int:
     args.home.mkdir(parents=True, exist_ok=True)
     (args.home / "run").mkdir(exist_ok=True)
     try:
-        settings = load_settings(args.home, listen=args.listen, port=args.port, simulate=args.simulate, tls=args.tls)
+        link = {"nats": args.nats, "controller": args.name} if args.nats else None
+        settings = load_settings(args.home, listen=args.listen, port=args.port, simulate=args.simulate, tls=args.tls, link=link)
         log.configure(settings.log_level)
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         with sole_owner(args.home), bind(settings.listen, settings.port) as listener:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from pathlib import Path
 
 import pytest
 
+from moln.cli.commands import controller as command
 from moln.host import engines, libvirt, ovn, provider, roles, setup, tunnels
 from moln.host.ovs import Ovs
 from moln.host.places import Places
+from moln.host.processes import Choices, options
 from moln.host.provider import check_card
 from moln.host.roles import ALONE, ENGINES, Machine, Part, Provider, Role, Tls
 from moln.host.run import HostError
@@ -35,9 +38,9 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
 @pytest.mark.parametrize(("machine", "userspace", "wanted"), [
     (ALONE, True, WHOLE),
     (ALONE, False, WHOLE),
-    (CONTROLLER, False, WHOLE),
-    (CONTROLLER, True, (*WHOLE[:4], "Tunnels", WHOLE[4])),
-    (Machine(Role.CONTROLLER, "c1", "192.0.2.1", guests=False, tls=TLS), True, (*WHOLE[:3], WHOLE[4])),
+    (CONTROLLER, False, (*WHOLE[:2], "Certificates", *WHOLE[2:])),
+    (CONTROLLER, True, (*WHOLE[:2], "Certificates", *WHOLE[2:4], "Tunnels", WHOLE[4])),
+    (Machine(Role.CONTROLLER, "c1", "192.0.2.1", guests=False, tls=TLS), True, (*WHOLE[:2], "Certificates", WHOLE[2], WHOLE[4])),
     (NODE, False, WHOLE),
     (Machine(Role.NODE, "n1", "192.0.2.2", controllers=("192.0.2.1",), tls=TLS), True, (*WHOLE[:3], "Tunnels", WHOLE[4])),
     (Machine(Role.NODE, "n1", "192.0.2.2", "eth1", guests=False, tls=TLS), False, (*WHOLE[:2], *WHOLE[3:])),
@@ -48,7 +51,7 @@ def test_each_role_has_its_steps(machine: Machine, userspace: bool, wanted: tupl
 
 
 def planned(places: Places, machine: Machine) -> dict[str, Engine]:
-    more = [e for e in MOLNS_OWN if e.name in roles.engines(machine)]
+    more = [e for e in [*([Engine("nats-server", ["/bin/true"])] if machine.runs_nats else []), *MOLNS_OWN] if e.name in roles.engines(machine)]
     plan = engines.plan(places, HostSettings(), Ovs("netdev", places.home), more, machine)
     return {e.name: e for e in plan.engines}
 
@@ -105,6 +108,42 @@ def test_a_node_without_a_card_reaches_no_provider_network(places: Places) -> No
     words = shlex.join(planned(places, machine)["ovsdb-vswitch"].after[1])
     assert "moln-ex" not in words and 'ovn-bridge-mappings=""' in words
     assert 'ovn-remote="ssl:[fd00::1]:6642"' in words
+
+
+def test_a_controller_has_its_own_nats_or_the_one_it_was_given() -> None:
+    assert CONTROLLER.nats_urls == ("tls://192.0.2.1:4222",) and "nats-server" in roles.engines(CONTROLLER)
+    given = Machine(Role.CONTROLLER, "c1", "192.0.2.1", nats=("tls://n1:4222", "tls://n2:4222"), tls=TLS)
+    assert given.nats_urls == given.nats and "nats-server" not in roles.engines(given)
+    assert options(Choices(), given) == ["--nats", "tls://n1:4222", "--nats", "tls://n2:4222", "--name", "c1"]
+    for other in (ALONE, NODE, Machine(Role.CONTROLLER)):
+        assert other.nats_urls == () and options(Choices(), other) == []
+
+
+def arguments(home: Path, **changed: object) -> argparse.Namespace:
+    given = {"home": home, "listen": "192.0.2.1", "name": "c1", "provider_interface": "eth1", "guests": True, "nats": []}
+    return argparse.Namespace(**{**given, **changed})
+
+
+def test_a_controller_is_what_its_command_says_and_nothing_else_afterwards(tmp_path: Path) -> None:
+    said = command.controller(arguments(tmp_path))
+    assert said.nats_urls == ("tls://192.0.2.1:4222",) and said.tls is not None and said.tls.key.endswith("tls/controller.pem")
+    for address in ("127.0.0.1", "0.0.0.0", "eth0", "::"):
+        with pytest.raises(HostError, match="address"):
+            command.controller(arguments(tmp_path, listen=address))
+    places = Places(tmp_path)
+    command.begin(places, said)
+    command.begin(places, said)
+    with pytest.raises(HostError, match="is controller c1 at 192.0.2.1 already"):
+        command.begin(places, command.controller(arguments(tmp_path, listen="192.0.2.7")))
+
+
+def test_a_cloud_of_one_machine_is_not_made_another_by_accident(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.host.mkdir()
+    places.choices.write_text("{}")
+    with pytest.raises(HostError, match="cannot grow yet"):
+        command.begin(places, CONTROLLER)
+    assert not places.machine.exists()
 
 
 def test_what_a_machine_is_outlives_the_command_that_said_it(tmp_path: Path) -> None:

@@ -80,25 +80,14 @@ class OneMachine:
                            *arguments, check=check).strip()  # fmt: skip
 
 
-class Machines:
-    """A controller `one` and nodes `two`, `three`… on a management network, a provider network, and a host `world` of that."""
+class Wires:
+    """Namespaces and cables between them. TAG-mgmt, TAG-prov: switches of the two networks; TAG-world: a host of the provider network."""
 
-    def __init__(self, count: int = 2) -> None:
+    def __init__(self) -> None:
         self.tag = f"mn{os.getpid() % 10000}"
-        self.home = Path(tempfile.mkdtemp(prefix="moln-m-", dir="/var/tmp"))
-        self.home.chmod(0o755)
         self._namespaces: list[str] = []
-        self.machines: list[OneMachine] = []
-        with made.shared() as record:  # what the machine's clouds share stays, whatever this test purges
-            record.homes.append(str(self.home))
-        users.ensure_users()
-        try:
-            self._build(count)
-        except BaseException:
-            self.close()
-            raise
 
-    def _build(self, count: int) -> None:
+    def fabric(self) -> None:
         self.management, self.provider, self.world = (self.netns(n) for n in ("mgmt", "prov", "world"))
         for ns in (self.management, self.provider):
             run("ip", "-n", ns, "link", "add", "br0", "type", "bridge")
@@ -106,18 +95,14 @@ class Machines:
         self.wire(self.world, "eth0", self.provider, "w")
         run("ip", "-n", self.world, "addr", "add", "203.0.113.1/24", "dev", "eth0")
         run("ip", "-n", self.world, "addr", "add", "198.51.100.1/32", "dev", "lo")
-        names = ("one", "two", "three", "four")[:count]
-        proofs = authority(self.home, names)
-        for number, name in enumerate(names, 1):
-            address, first = f"192.0.2.{number}", number == 1
-            ns = self.netns(name)
-            self.wire(ns, MANAGEMENT_CARD, self.management, f"m{number}")
-            self.wire(ns, PROVIDER_CARD, self.provider, f"p{number}")
-            run("ip", "-n", ns, "addr", "add", f"{address}/24", "dev", MANAGEMENT_CARD)
-            machine = Machine(Role.CONTROLLER if first else Role.NODE, name, address, PROVIDER_CARD, guests=False,
-                              controllers=() if first else ("192.0.2.1",), tls=proofs[name])  # fmt: skip
-            self.machines.append(OneMachine(self.home / name, ns, machine))
-            self.machines[-1].up()
+
+    def machine(self, name: str, number: int) -> str:
+        """A machine's namespace, at 192.0.2.NUMBER on the management network, with a card without an address on the other."""
+        ns = self.netns(name)
+        self.wire(ns, MANAGEMENT_CARD, self.management, f"m{number}")
+        self.wire(ns, PROVIDER_CARD, self.provider, f"p{number}")
+        run("ip", "-n", ns, "addr", "add", f"192.0.2.{number}/24", "dev", MANAGEMENT_CARD)
+        return ns
 
     def netns(self, name: str) -> str:
         """A new one, from which nothing leads out."""
@@ -145,6 +130,47 @@ class Machines:
         for ns, cable in ((self.management, "m"), (self.provider, "p")):
             run("ip", "-n", ns, "link", "set", self.end(f"{cable}{number}"), how)
 
+    def until(self, good: Callable[[], object], timeout_s: float = 60) -> bool:
+        ends = time.monotonic() + timeout_s
+        while not good():
+            if time.monotonic() > ends:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def unwire(self) -> None:
+        for name in reversed(self._namespaces):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=20, check=False)
+
+
+class Machines(Wires):
+    """A controller `one` and nodes `two`, `three`… on a management network, a provider network, and a host `world` of that."""
+
+    def __init__(self, count: int = 2) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp(prefix="moln-m-", dir="/var/tmp"))
+        self.home.chmod(0o755)
+        self.machines: list[OneMachine] = []
+        with made.shared() as record:  # what the machine's clouds share stays, whatever this test purges
+            record.homes.append(str(self.home))
+        users.ensure_users()
+        try:
+            self._build(count)
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self, count: int) -> None:
+        self.fabric()
+        names = ("one", "two", "three", "four")[:count]
+        proofs = authority(self.home, names)
+        for number, name in enumerate(names, 1):
+            address, first = f"192.0.2.{number}", number == 1
+            machine = Machine(Role.CONTROLLER if first else Role.NODE, name, address, PROVIDER_CARD, guests=False,
+                              controllers=() if first else ("192.0.2.1",), tls=proofs[name])  # fmt: skip
+            self.machines.append(OneMachine(self.home / name, self.machine(name, number), machine))
+            self.machines[-1].up()
+
     def guest(self, at: OneMachine, name: str, port_id: str, mac: str, address: str = "") -> str:
         """A namespace plugged into a port. Its name."""
         guest, tap = self.netns(name), f"{self.tag}t{name}"[:15]
@@ -165,14 +191,6 @@ class Machines:
         """Whether a ping is answered within some seconds: tunnels' BFD and ARP take the first."""
         return any(", 1 received" in self.inside(ns, "ping", "-c1", "-W1", *options, address, check=False) for _ in range(20))
 
-    def until(self, good: Callable[[], object], timeout_s: float = 60) -> bool:
-        ends = time.monotonic() + timeout_s
-        while not good():
-            if time.monotonic() > ends:
-                return False
-            time.sleep(0.05)
-        return True
-
     def cable_of(self, mac: str) -> str:
         """Behind which cable the provider network's switch saw an address last: `p1` is machine one's."""
         seen = self.inside(self.provider, "bridge", "fdb", "show", "br", "br0").splitlines()
@@ -186,8 +204,7 @@ class Machines:
     def close(self) -> None:
         for machine in reversed(self.machines):
             machine.engines("purge")
-        for name in reversed(self._namespaces):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=20, check=False)
+        self.unwire()
         with made.shared() as record:
             record.homes = [h for h in record.homes if h != str(self.home)]
         shutil.rmtree(self.home)

@@ -80,7 +80,7 @@ class Machines:
         return done.stdout.strip()
 
     def join(self, name: str, token: str, url: str = "") -> subprocess.CompletedProcess[str]:
-        return self.moln("node", "join", url or self.url, "--token", token, "--name", name, "--address", f"127.0.0.1:{free_port()}",
+        return self.moln("node", "join", url or self.url, "--token", token, "--join-only", "--name", name, "--address", f"127.0.0.1:{free_port()}",
                          home=self.folder / name)  # fmt: skip
 
     def start_node(self, name: str) -> None:

@@ -12,8 +12,9 @@ import sys
 from moln.cli import credentials, expected
 from moln.cli.commands.up import Settings, plan_simulated, remembered, wait_for_node
 from moln.cli.progress import Progress
-from moln.host import control, engines, processes
+from moln.host import control, engines, processes, roles
 from moln.host.places import Places, default_home
+from moln.host.roles import Part
 from moln.host.setup import prepare as set_up
 from moln.kernel import config
 
@@ -27,13 +28,18 @@ def prepare(places: Places) -> None:
     if choices.simulate:
         plan = plan_simulated(places, choices, settings)
     else:
-        plan = engines.plan(places, settings.host, set_up(places, settings.host, Progress()), processes.real(places, choices))
+        machine = roles.read(places)
+        chosen = set_up(places, settings.host, Progress(), machine)
+        plan = engines.plan(places, settings.host, chosen, processes.real(places, choices, machine), machine)
     control.write_plan(places, plan)
 
 
 def finish(places: Places) -> None:
     """Raises: HostError."""
-    answer = wait_for_node(places)
+    machine = roles.read(places)
+    if Part.CENTRAL not in machine.parts:
+        return
+    answer = wait_for_node(places, least=1 if Part.GUESTS in machine.parts else 0)
     credentials.write(places, answer["public_url"], answer["cacert"])
 
 

@@ -31,26 +31,26 @@ def tell(client: Client, home: Path, provider: IPv4Network, step: Step) -> str:
     with step("demo: build the guest image"):
         image_file = build_guest_image(folder / "guest.qcow2")
     with step("demo: upload it"):
-        image = _image(client, image_file)
+        image = ensure_image(client, image_file)
     with step("demo: network, router, security group, key, flavor"):
-        public = _public_network(client, provider)
-        network = _private_network(client, public)
-        group = _security_group(client)
-        key = _key(client, folder)
-        flavor = _flavor(client)
+        public = ensure_public_network(client, provider)
+        network = ensure_private_network(client, public)
+        group = ensure_security_group(client)
+        key = ensure_key(client, folder)
+        flavor = ensure_flavor(client)
     with step("demo: volume"):
         volume = client.ensure("volume", f"{VOLUME}/volumes/detail", "demo-data", {"size": 1})
         client.wait(f"{VOLUME}/volumes/{volume['id']}", "volume", lambda v: v["status"] in ("available", "in-use"), 60)
     with step("demo: boot the server"):
         server = _server(client, folder, image=image, flavor=flavor, network=network, group=group)
     with step("demo: floating IP and volume"):
-        address = _floating_ip(client, server["id"], public)
+        address = ensure_floating_ip(client, server["id"], public)
         _attach(client, server["id"], volume["id"])
     with step(f"demo: ssh {GUEST_LOGIN}@{address}"):
         return _ssh(key, address, "hostname; uptime; cat /etc/nonce", wanted=(folder / "nonce").read_text().strip())
 
 
-def _image(client: Client, file: Path) -> dict[str, Any]:
+def ensure_image(client: Client, file: Path) -> dict[str, Any]:
     image = client.ensure_plain("/image/v2/images?name=moln-guest", "moln-guest",
                                 {"disk_format": "qcow2", "container_format": "bare", "visibility": "public"})  # fmt: skip
     if image["status"] == "queued":
@@ -58,7 +58,7 @@ def _image(client: Client, file: Path) -> dict[str, Any]:
     return client.wait(f"/image/v2/images/{image['id']}", "image", lambda i: i["status"] == "active", 120)
 
 
-def _public_network(client: Client, provider: IPv4Network) -> dict[str, Any]:
+def ensure_public_network(client: Client, provider: IPv4Network) -> dict[str, Any]:
     network = client.ensure("network", f"{NETWORK}/networks?name=public", "public", {
         "router:external": True, "provider:network_type": "flat", "provider:physical_network": "public"})  # fmt: skip
     client.ensure("subnet", f"{NETWORK}/subnets?name=public", "public", {
@@ -67,7 +67,7 @@ def _public_network(client: Client, provider: IPv4Network) -> dict[str, Any]:
     return network
 
 
-def _private_network(client: Client, public: dict[str, Any]) -> dict[str, Any]:
+def ensure_private_network(client: Client, public: dict[str, Any]) -> dict[str, Any]:
     network = client.ensure("network", f"{NETWORK}/networks?name=demo", "demo", {})
     subnet = client.ensure("subnet", f"{NETWORK}/subnets?name=demo", "demo", {
         "network_id": network["id"], "ip_version": 4, "cidr": "10.20.0.0/24"})  # fmt: skip
@@ -77,7 +77,7 @@ def _private_network(client: Client, public: dict[str, Any]) -> dict[str, Any]:
     return network
 
 
-def _security_group(client: Client) -> dict[str, Any]:
+def ensure_security_group(client: Client) -> dict[str, Any]:
     group = client.ensure("security_group", f"{NETWORK}/security-groups?name=demo", "demo", {"description": "ssh and ping"})
     held = {r["protocol"] for r in client.call("GET", f"{NETWORK}/security-group-rules?security_group_id={group['id']}")["security_group_rules"]}
     for rule in ({"protocol": "tcp", "port_range_min": 22, "port_range_max": 22}, {"protocol": "icmp"}):
@@ -87,7 +87,7 @@ def _security_group(client: Client) -> dict[str, Any]:
     return group
 
 
-def _key(client: Client, folder: Path) -> Path:
+def ensure_key(client: Client, folder: Path) -> Path:
     path = folder / "id_ed25519"
     if not path.exists():
         private = Ed25519PrivateKey.generate()
@@ -102,7 +102,7 @@ def _key(client: Client, folder: Path) -> Path:
     return path
 
 
-def _flavor(client: Client) -> dict[str, Any]:
+def ensure_flavor(client: Client) -> dict[str, Any]:
     return client.ensure("flavor", f"{COMPUTE}/flavors", "demo", {"vcpus": 1, "ram": 256, "disk": 1})
 
 
@@ -118,7 +118,7 @@ def _server(client: Client, folder: Path, *, image: dict[str, Any], flavor: dict
     return client.wait(f"{COMPUTE}/servers/{server['id']}", "server", lambda s: s["status"] == "ACTIVE", 180)
 
 
-def _floating_ip(client: Client, server_id: str, public: dict[str, Any]) -> str:
+def ensure_floating_ip(client: Client, server_id: str, public: dict[str, Any]) -> str:
     port = client.call("GET", f"{NETWORK}/ports?device_id={server_id}")["ports"][0]
     for held in client.call("GET", f"{NETWORK}/floatingips?port_id={port['id']}")["floatingips"]:
         return str(held["floating_ip_address"])

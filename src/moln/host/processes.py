@@ -13,7 +13,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from moln.host import proofs, roles
+from moln.host.packages import have
 from moln.host.places import PACKAGE_ROOT, USER, Places
+from moln.host.roles import ALONE, Machine
 from moln.host.run import SYSTEM_PATH, HostError
 from moln.host.supervise.plan import Engine
 
@@ -69,7 +72,7 @@ def descendants(places: Places) -> list[int]:
     return found
 
 
-def options(choices: Choices) -> list[str]:
+def options(choices: Choices, machine: Machine = ALONE) -> list[str]:
     """The controller's arguments: only what was chosen, so that moln.toml rules the rest."""
     chosen = []
     if choices.listen:
@@ -78,21 +81,29 @@ def options(choices: Choices) -> list[str]:
         chosen += ["--port", str(choices.port)]
     if choices.tls:
         chosen += ["--tls"]
-    return chosen
+    for url in machine.nats_urls:
+        chosen += ["--nats", url]
+    return [*chosen, "--name", machine.called] if machine.nats_urls else chosen
 
 
-def real(places: Places, choices: Choices) -> list[Engine]:
-    """controller, node, and metadata where it is a process of its own. Raises: HostError, when USER cannot run them."""
+def real(places: Places, choices: Choices, machine: Machine = ALONE) -> list[Engine]:
+    """controller, node, and metadata where it is a process of its own: those of them that run here, with the server of NATS.
+
+    Raises: HostError, when USER cannot run them.
+    """
     for path in (Path(sys.prefix), Path(sys.base_prefix), PACKAGE_ROOT):
         if not open_to_all(path):
             raise HostError(f"{path} cannot be read by user {USER}; start with ./moln, which installs a copy that can")
     engines = [
-        module(places, "controller", *options(choices), user=USER, needs=["ovsdb-nb", "ovsdb-sb", "ovn-northd"]),
+        module(places, "controller", *options(choices, machine), user=USER, needs=["ovsdb-nb", "ovsdb-sb", "ovn-northd"]),
         module(places, "node", user=None, needs=["controller", "libvirtd", "ovn-controller"]),
     ]
     if importlib.util.find_spec("moln.metadata"):
         engines.append(module(places, "metadata", user=None, needs=["controller", "ovn-controller"]))
-    return engines
+    here = roles.engines(machine)
+    if machine.runs_nats:
+        engines.insert(0, proofs.engine(places, have(proofs.NATS) or f"/usr/sbin/{proofs.NATS}"))
+    return [e for e in engines if e.name in here]
 
 
 def simulated(places: Places, choices: Choices) -> list[Engine]:

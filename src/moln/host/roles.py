@@ -51,13 +51,15 @@ class Tls(Struct, frozen=True):
 
 
 SOUTHBOUND_PORT = 6642  # IANA's for OVN's southbound database
+NATS_PORT = 4222
 
 
 class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     """One machine. name: of its node and its chassis; empty: the host's. address: on the management network; empty: it is alone.
 
     provider_interface: the card of the provider network. guests: whether it runs guests; without, it may still carry routers' gateways.
-    controllers: a node's way to OVN's southbound databases, addresses. tls: None, where it talks to nobody.
+    controllers: a node's way to OVN's southbound databases, addresses. nats: URLs of servers that a controller was given; none: it runs one.
+    tls: None, where it talks to nobody.
     """
 
     role: Role = Role.ALL
@@ -66,6 +68,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     provider_interface: str = ""
     guests: bool = True
     controllers: tuple[str, ...] = ()
+    nats: tuple[str, ...] = ()
     tls: Tls | None = None
 
     @property
@@ -92,6 +95,20 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
         return Provider.NONE if self.role == Role.NODE or Part.SWITCH not in self.parts else Provider.GATEWAY
 
     @property
+    def serves_nodes(self) -> bool:
+        """Whether it is a controller of nodes on other machines."""
+        return self.role == Role.CONTROLLER and bool(self.address)
+
+    @property
+    def runs_nats(self) -> bool:
+        return self.serves_nodes and not self.nats
+
+    @property
+    def nats_urls(self) -> tuple[str, ...]:
+        """Where this controller and its nodes meet; none: nowhere."""
+        return self.nats or ((f"tls://{bracketed(self.address)}:{NATS_PORT}",) if self.runs_nats else ())
+
+    @property
     def serves_southbound(self) -> bool:
         """Whether chassis of other machines come to its databases."""
         return Part.CENTRAL in self.parts and bool(self.address) and self.tls is not None
@@ -108,6 +125,7 @@ EVERY = frozenset(Part)
 STEPS: tuple[tuple[str, frozenset[Part]], ...] = (
     ("Packages", EVERY),
     ("Users and directories", EVERY),
+    ("Certificates", frozenset({Part.CENTRAL})),
     ("Storage pool", frozenset({Part.CENTRAL, Part.GUESTS})),  # images are the controller's
     ("Provider network", frozenset({Part.SWITCH})),
     ("Tunnels", frozenset({Part.SWITCH})),
@@ -116,7 +134,7 @@ STEPS: tuple[tuple[str, frozenset[Part]], ...] = (
 """Titles of set-up's steps in their order, and the parts that need each."""
 
 ENGINES: dict[Part, tuple[str, ...]] = {
-    Part.CENTRAL: ("ovsdb-nb", "ovsdb-sb", "ovn-northd", "controller"),
+    Part.CENTRAL: ("ovsdb-nb", "ovsdb-sb", "ovn-northd", "nats-server", "controller"),
     Part.SWITCH: ("ovsdb-vswitch", "ovs-vswitchd", "ovn-controller"),
     Part.GUESTS: ("virtlogd", "libvirtd", "node", "metadata"),
 }
@@ -126,7 +144,7 @@ ENGINES: dict[Part, tuple[str, ...]] = {
 def steps(machine: Machine, *, userspace: bool) -> tuple[str, ...]:
     """The titles of this machine's steps. userspace: Open vSwitch forwards in user space here; only then tunnels need any set-up, and only
     where there are other machines."""
-    left_out = set()
+    left_out = set() if machine.serves_nodes else {"Certificates"}
     if not (userspace and machine.address):
         left_out.add("Tunnels")
     if machine.provider == Provider.NONE:
@@ -136,7 +154,8 @@ def steps(machine: Machine, *, userspace: bool) -> tuple[str, ...]:
 
 def engines(machine: Machine) -> frozenset[str]:
     """Names of the engines that run here."""
-    return frozenset(name for part in machine.parts for name in ENGINES[part])
+    found = frozenset(name for part in machine.parts for name in ENGINES[part])
+    return found if machine.runs_nats else found - {"nats-server"}
 
 
 def unneeded(machine: Machine) -> frozenset[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -11,11 +14,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from moln.host import libvirt, made, ovn, ovs, packages, pool, provider, roles, tunnels, users
+from moln.host import libvirt, made, ovn, ovs, packages, pool, proofs, provider, roles, tunnels, users
 from moln.host.checks import kvm_usable
 from moln.host.control import NotRunning, status
 from moln.host.places import GUEST_USER, USER, Places
-from moln.host.roles import ALONE, Machine, Part, Provider
+from moln.host.roles import ALONE, Machine, Part, Provider, Role
 from moln.host.run import HostError, run
 from moln.host.settings import HostSettings
 from moln.host.steps import Steps
@@ -50,7 +53,10 @@ def prepare(places: Places, settings: HostSettings, steps: Steps, machine: Machi
 
 
 def _packages(at: SetUp) -> None:
-    at.chosen = install_packages(packages.here(), at.places, at.steps, roles.unneeded(at.machine))
+    engines = ("nats",) if at.machine.runs_nats else ()
+    at.chosen = install_packages(packages.here(), at.places, at.steps, roles.unneeded(at.machine), engines)
+    if at.machine.serves_nodes or at.machine.role == Role.NODE:
+        ensure_extra("scale", at.places, at.steps)
 
 
 def _users(at: SetUp) -> None:
@@ -59,6 +65,10 @@ def _users(at: SetUp) -> None:
     give_directories(at.places)
     if Part.GUESTS in at.machine.parts:
         ensure_binding(at.places)
+
+
+def _certificates(at: SetUp) -> None:
+    proofs.ensure(at.places, at.machine)
 
 
 def _pool(at: SetUp) -> None:
@@ -94,6 +104,7 @@ def _configuration(at: SetUp) -> None:
 STEPS: dict[str, Callable[[SetUp], None]] = {
     "Packages": _packages,
     "Users and directories": _users,
+    "Certificates": _certificates,
     "Storage pool": _pool,
     "Provider network": _provider,
     "Tunnels": _tunnels,
@@ -101,11 +112,12 @@ STEPS: dict[str, Callable[[SetUp], None]] = {
 }
 
 
-def install_packages(row: packages.Distribution, places: Places, steps: Steps, but: frozenset[str] = frozenset()) -> ovs.Ovs:
-    """The distribution's, then newer OVS where the kernel has none. The log is log/setup.log. but: groups that are not needed."""
+def install_packages(row: packages.Distribution, places: Places, steps: Steps, but: frozenset[str] = frozenset(),
+                     engines: tuple[str, ...] = ()) -> ovs.Ovs:  # fmt: skip
+    """The distribution's, then newer OVS where the kernel has none. The log is log/setup.log. but, engines: see packages.wanted."""
     log = places.log / "setup.log"
     chosen = choose_ovs(row, places)
-    absent = packages.missing(row, packages.wanted(row, own_ovs=chosen.root == Path("/"), but=but))
+    absent = packages.missing(row, packages.wanted(row, own_ovs=chosen.root == Path("/"), but=but, engines=engines))
     if absent:
         steps.note(f"installing {' '.join(absent)}")
         packages.install(row, absent, log)
@@ -179,6 +191,22 @@ def ensure_binding(places: Places) -> None:
     version = run("/usr/sbin/libvirtd", "--version").split()[-1]
     run(sys.executable, "-m", "pip", "install", "-q", f"libvirt-python=={version}", timeout_s=600,
         log=places.log / "setup.log")
+
+
+def ensure_extra(extra: str, places: Places, steps: Steps) -> None:
+    """Packages of one of Moln's own extras in this environment. Raises: HostError."""
+    wanted = [r.partition(";")[0].strip() for r in importlib.metadata.requires("moln") or [] if f'extra == "{extra}"' in r.replace("'", '"')]
+    absent = [r for r in wanted if not _installed(r)]
+    if absent:
+        steps.note(f"installing {' '.join(absent)}")
+        run(sys.executable, "-m", "pip", "install", "-q", *absent, timeout_s=600, log=places.log / "setup.log")
+
+
+def _installed(requirement: str) -> bool:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version(re.split(r"[\[<>=!~ ]", requirement)[0])
+        return True
+    return False
 
 
 def running(places: Places) -> bool:

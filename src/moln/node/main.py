@@ -97,7 +97,9 @@ class Node:
         streams = streams_of(self.compute, fences, self.clock.now_us)
         self.remote = self.find_remote(board)
         if self.remote is not None:
-            self.end = self.remote.link(self.hello, self.verbs(fences, self.remote.drivers))
+            await self.remote.start(self.places)
+            more = {**self.remote.drivers, "compute": (ComputeDriver, self.remote.with_images(self.compute))}
+            self.end = self.remote.link(self.hello, self.verbs(fences, more))
             self.streams = self.remote.serving(streams)
         else:
             self.end = SocketEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences))
@@ -119,6 +121,8 @@ class Node:
         finally:
             await self.streams.stop()
             await self.metadata.stop()
+            if self.remote is not None:
+                await self.remote.stop()
             await self.compute.stop()
             await self.volumes.stop()
             fences.close()
@@ -153,7 +157,6 @@ class Node:
         """What the controller may ask for, by area."""
         return Verbs(
             {
-                **(more or {}),
                 "compute": (ComputeDriver, self.compute),
                 "compute-snapshots": (Snapshots, self.compute),
                 "compute-suspension": (Suspension, self.compute),
@@ -162,6 +165,7 @@ class Node:
                 "compute-disks": (DiskCopies, self.compute),
                 "network": (NodeNetworkDriver, self.metadata),
                 "volume": (VolumeDriver, self.volumes),
+                **(more or {}),
             },
             fences,
             self.clock.now_us,

@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from moln.compute.drivers.base import ComputeDriver
+from moln.host.places import USER, Places
+from moln.kernel.clock import Clock
 from moln.kernel.errors import Failure
 from moln.kernel.link import Streams, Verbs
 from moln.kernel.link.streams import OPEN_S
+from moln.kernel.nodes.gate import GateClient, address_of
 from moln.kernel.nodes.joining import FOLDER, Joined, Member
 from moln.kernel.nodes.membership import Certified
 from moln.kernel.nodes.passport import Passport, peer_of
 from moln.kernel.nodes.renewing import Renewing
+from moln.node.bases import Bases, WithBases
+from moln.node.remote_metadata import RemoteMetadata
 from moln.node.streams import Serving
 
 log = logging.getLogger("moln.node")
@@ -67,6 +76,27 @@ class Remote:
         self.drivers: dict[str, tuple[type, Any]] = {"node": (Certified, self.renewing)}
         self.badge = Badge(joined.name, tuple(joined.nats), self.passport.client, member.nats_key, member.claims)
         self.make_end = NatsEnd
+        where = urlsplit(joined.controller)
+        self.gate = GateClient(*address_of(where.hostname or "", where.port or 443), member.passport, Clock().now_us)
+        self.bases: Bases | None = None
+        self.metadata: RemoteMetadata | None = None
+
+    async def start(self, places: Places) -> None:
+        """What guests here need of the controller: images, and answers to their metadata requests."""
+        self.bases = Bases(places.pool / "images", self.gate)
+        await asyncio.to_thread(self.bases.prepare)
+        self.metadata = RemoteMetadata(places.run / "metadata.sock", self.gate, proxy_uid())
+        await self.metadata.start()
+
+    async def stop(self) -> None:
+        if self.metadata is not None:
+            await self.metadata.stop()
+        if self.bases is not None:
+            await self.bases.stop()
+
+    def with_images(self, driver: ComputeDriver) -> Any:
+        """The driver, with each image there before a disk begins as it."""
+        return WithBases(driver, self.bases) if self.bases is not None else driver
 
     def link(self, facts: Callable[[], dict[str, Any]], verbs: Verbs) -> Any:
         self.end = self.make_end(self.badge, facts, verbs)
@@ -80,6 +110,14 @@ class Remote:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.end.run())
             group.create_task(self.renewing.run(self.end.connected))
+
+
+def proxy_uid() -> int | None:
+    """Of the metadata proxy's user, where set-up made one and we may give it a socket."""
+    try:
+        return pwd.getpwnam(USER).pw_uid if os.geteuid() == 0 else None
+    except KeyError:
+        return None
 
 
 def joined(folder: Path) -> Remote | None:

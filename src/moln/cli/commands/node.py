@@ -7,10 +7,19 @@ import os
 import re
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from moln.cli import admin
+from moln.cli.commands import up
+from moln.host import roles
 from moln.host.places import Places
+from moln.host.roles import Machine, Role, Tls
 from moln.host.run import HostError
+from moln.host.setup import make_directories
+
+if TYPE_CHECKING:
+    from moln.kernel.nodes.joining import Joined, Member
 
 HELP = "have other machines join as nodes, list them, remove them"
 UNITS = {"m": 60, "h": 3600, "d": 24 * 3600}
@@ -26,6 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     join.add_argument("--name", default=socket.gethostname(), help="what the cloud calls this machine (default: %(default)s)")
     join.add_argument("--address", metavar="ADDRESS[:PORT]", default="",
                       help="where controllers reach this machine for streams (default: the address that reaches them, port 5010)")
+    join.add_argument("--provider-interface", metavar="CARD", default="", help="a card without an address, on the provider network")
+    join.add_argument("--join-only", action="store_true", help="do not set up the machine: no hypervisor, no networks, nothing is started")
+    join.add_argument("--detach", action="store_true", help="return once the node runs")
     remove = doing.add_parser("remove", help="refuse a node from now on")
     remove.add_argument("name")
     remove.add_argument("--force", action="store_true", help="even with servers on it: they go on running there, out of reach")
@@ -46,12 +58,33 @@ def token(args: argparse.Namespace) -> int:
 def join(args: argparse.Namespace) -> int:
     from moln.kernel.nodes import joining  # its library costs time that no other command should take
 
-    os.umask(0o077)
     places = Places(args.home)
     folder = places.host / "node" / joining.FOLDER
+    if not args.join_only:
+        if os.geteuid() != 0:
+            raise HostError("Only root can set up a node.")
+        make_directories(places)
+    before = os.umask(0o077)
     joined = joining.join(args.url, args.token, folder, name=args.name, streams=args.address)
+    os.umask(before)
     print(f"This machine is node {joined.name} of {joined.controller}; its certificate and settings are in {folder}.")
-    return 0
+    if args.join_only:
+        return 0
+    roles.write(places, machine(joining.Member(folder), joined, args.provider_interface))
+    asked = {"listen": None, "port": None, "tls": None, "demo": False, "simulate": None, "nodes": None, "detach": args.detach}
+    return up.run(argparse.Namespace(home=args.home, **asked))
+
+
+def machine(member: Member, joined: Joined, provider_interface: str) -> Machine:
+    """What a machine that joined is: its tunnels begin where controllers reach it. Raises: HostError."""
+    host = urlsplit(joined.controller).hostname or ""
+    try:
+        controller = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError as error:
+        raise HostError(f"{host} has no address ({error.strerror})") from None
+    address = joined.streams.rpartition(":")[0].strip("[]")
+    proof = str(member.certificate)
+    return Machine(Role.NODE, joined.name, address, provider_interface, controllers=(str(controller),), tls=Tls(proof, proof, str(member.ca)))
 
 
 def remove(args: argparse.Namespace) -> int:

@@ -6,8 +6,9 @@ import argparse
 import json
 
 from moln.cli import admin
-from moln.host import control
+from moln.host import control, roles
 from moln.host.places import Places
+from moln.host.roles import Part
 
 HELP = "show what runs"
 
@@ -20,10 +21,14 @@ def run(args: argparse.Namespace) -> int:
     """Status 0: everything is ready."""
     places = Places(args.home)
     state = control.status(places)
-    try:
-        state |= admin.ask(places, "status", timeout_s=5)
-    except (control.NotRunning, OSError) as error:
-        state["controller"] = str(error)
+    machine = roles.read(places)
+    if Part.CENTRAL in machine.parts:
+        try:
+            state |= admin.ask(places, "status", timeout_s=5)
+        except (control.NotRunning, OSError) as error:
+            state["controller"] = str(error)
+    else:
+        state["controller"] = f"node {machine.called} of the cloud at {', '.join(machine.controllers)}"
     if args.json:
         print(json.dumps(state))
     else:

@@ -15,10 +15,11 @@ from moln.cli import admin, credentials
 from moln.cli.progress import Progress
 from moln.console.build import BuildError, ensure
 from moln.console.library import installed
-from moln.host import engines, packages, processes, unit
+from moln.host import engines, packages, processes, roles, unit
 from moln.host.control import NotRunning
 from moln.host.places import Places, default_home
 from moln.host.processes import Choices
+from moln.host.roles import Machine, Part
 from moln.host.run import HostError
 from moln.host.settings import HostSettings
 from moln.host.supervise.plan import Plan
@@ -50,23 +51,33 @@ def run(args: argparse.Namespace) -> int:
     places, steps = Places(args.home), Progress()
     settings: Settings = config.load(places.settings, Settings)
     choices = remembered(places, args, settings)
+    machine = roles.read(places)
     if kept_by_systemd := unit.serves(places):
         unit.install(places)      # as this copy of Moln writes it
         remember(places, choices)  # the unit reads them
-    changed = up_simulated(places, choices, settings, steps) if choices.simulate else up_real(places, choices, settings,
-                                                                                            steps)
+    if choices.simulate:
+        changed = up_simulated(places, choices, settings, steps)
+    else:
+        changed = up_real(places, choices, settings, steps, machine)
     remember(places, choices)
+    if Part.CENTRAL not in machine.parts:
+        return stay(places, steps, kept_by_systemd, args.detach, f"\n{machine.called} is a node of the cloud at {', '.join(machine.controllers)}.")
     ensure_consoles(places, steps)
-    with steps("First node"):
-        answer = wait_for_node(places)
+    with steps("First node" if Part.GUESTS in machine.parts else "Controller"):
+        answer = wait_for_node(places, least=1 if Part.GUESTS in machine.parts else 0)
     credentials.write(places, answer["public_url"], answer["cacert"])
     if args.demo:
         tell_demo(places, answer["public_url"], answer["cacert"], settings, steps)
-    print(welcome(places, answer, changed), flush=True)
+    return stay(places, steps, kept_by_systemd, args.detach, welcome(places, answer, changed))
+
+
+def stay(places: Places, steps: Progress, kept_by_systemd: bool, detach: bool, welcoming: str) -> int:
+    """Say that it runs. Without --detach and systemd it runs as long as this command."""
+    print(welcoming, flush=True)
     if kept_by_systemd and unit.active():
         unit.wait_started()
         print(f"systemd keeps it: systemctl status {unit.NAME}", flush=True)
-    elif not args.detach:
+    elif not detach:
         print("Ctrl-C stops it.", flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
@@ -96,11 +107,11 @@ def remember(places: Places, choices: Choices) -> None:
         places.choices.write_bytes(text)
 
 
-def up_real(places: Places, choices: Choices, settings: Settings, steps: Progress) -> bool:
+def up_real(places: Places, choices: Choices, settings: Settings, steps: Progress, machine: Machine) -> bool:
     """Returns whether anything had to be started. Raises: HostError."""
     if os.geteuid() != 0:
         raise HostError("Only root can start guests; for a cloud without any, run: moln up --simulate")
-    return engines.up(places, settings.host, steps, processes.real(places, choices))
+    return engines.up(places, settings.host, steps, processes.real(places, choices, machine), machine)
 
 
 def up_simulated(places: Places, choices: Choices, settings: Settings, steps: Progress) -> bool:
@@ -128,13 +139,13 @@ def ensure_consoles(places: Places, steps: Progress) -> None:
             steps.note(f"no consoles in the browser ({error}): have npm and its registry reachable, then run `moln up` again")
 
 
-def wait_for_node(places: Places, timeout_s: float = FIRST_NODE_S) -> dict[str, Any]:
-    """The controller's status once a node has joined. Raises: HostError."""
+def wait_for_node(places: Places, timeout_s: float = FIRST_NODE_S, least: int = 1) -> dict[str, Any]:
+    """The controller's status once so many nodes have joined. Raises: HostError."""
     ends, reason = time.monotonic() + timeout_s, "no node has joined; see: moln logs node"
     while time.monotonic() < ends:
         try:
             answer: dict[str, Any] = admin.ask(places, "status", timeout_s=10)
-            if answer["nodes"]:
+            if len(answer["nodes"]) >= least:
                 return answer
         except NotRunning as error:
             reason = str(error)

@@ -41,10 +41,11 @@ PLAIN, JSON = "text/plain; charset=UTF-8", "application/json"
 MISSING: Answer = (404, b"Not found.", PLAIN)
 
 
-async def answer(cloud: Cloud, network_id: str, address: str, path: str, posted: bytes | None = None) -> Answer:
+async def answer(cloud: Cloud, network_id: str, address: str, path: str, posted: bytes | None = None, *, host: str | None = None) -> Answer:
     """(status code, body, media type) for a guest that asks from `address` on a network. Only its own server is told (SEC-26).
 
-    posted: what it says rather than asks: its password (openstack/…/password), once.
+    posted: what it says rather than asks: its password (openstack/…/password), once. host: the node that asks for it; of others' servers it is
+    told nothing.
     """
     try:
         canonical = str(ipaddress.ip_address(address))
@@ -54,7 +55,7 @@ async def answer(cloud: Cloud, network_id: str, address: str, path: str, posted:
     if port is None or not port.device_owner.startswith("compute:"):
         return MISSING
     server = await store.find(cloud.db, port.device_id)
-    if server is None or server.nic(port.id) is None:
+    if server is None or server.nic(port.id) is None or host not in (None, server.host):
         return MISSING
     if posted is not None:
         return await _say(cloud, server, path, posted)

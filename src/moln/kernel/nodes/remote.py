@@ -19,6 +19,7 @@ from moln.kernel.link.nats_authority import UPDATE
 from moln.kernel.link.nats_keys import USER, NatsKey
 from moln.kernel.link.nats_wire import TROUBLE, Badge, connect
 from moln.kernel.nodes.enrolment import AuthorityResource, EnrolmentResource
+from moln.kernel.nodes.gate import Gate, Openers, address_of
 from moln.kernel.nodes.membership import Certified, Membership
 from moln.kernel.nodes.passport import Passport
 from moln.kernel.nodes.renewing import RENEWAL
@@ -48,6 +49,7 @@ class RemoteNodes:
             self._badge, DatabaseLeases(cloud.db), clock.now_us, before=self.tell_nats, admits=self.membership.admits
         )
         self.links.on_report(RENEWAL, self._renew)
+        self.gate: Gate | None = None
         self._unsubscribe: Callable[[], None] = cloud.db.feed.subscribe("nodes.members", self._changed)
         self._loading: asyncio.Task[None] | None = None
 
@@ -67,6 +69,16 @@ class RemoteNodes:
 
     async def start(self) -> None:
         await self.membership.load()
+
+    async def open_gate(self, openers: Openers) -> None:
+        """Nodes may ask from now on. Raises: Unavailable, when its port cannot be had."""
+        settings = self._cloud.settings
+        host, port = address_of(settings.listen, settings.port)
+        self.gate = Gate(host, port, self._passport, openers, self.membership.admits, self._cloud.clock.now_us)
+        try:
+            await self.gate.start()
+        except OSError as error:
+            raise Unavailable(f"{host} port {port}, where nodes ask, cannot be had ({error.strerror}).") from None
 
     async def remove(self, node: str) -> bool:
         """Refuse a node from now on. False: NATS cannot be told now; it is when it is back. Raises: NotFound."""
@@ -118,7 +130,9 @@ class RemoteNodes:
         given = await self.membership.renew(node, _csr.decode(raw))
         await self.links.driver(node, "node", Certified, deadline_s=10).admit(given.certificate, given.claims)
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        if self.gate:
+            await self.gate.close()
         self._unsubscribe()
         if self._loading:
             self._loading.cancel()

@@ -1,0 +1,57 @@
+"""What nodes on other machines may ask of a controller (kernel/nodes/gate.py): the images that their servers begin as, and their guests' metadata."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from moln.compute.ops import metadata, needed_images
+from moln.kernel.cloud import Cloud
+from moln.kernel.errors import NotFound
+from moln.kernel.link.streams import Opener, Stream
+from moln.kernel.nodes import sparse
+from moln.kernel.nodes.gate import of_bytes, written
+
+BASE, METADATA = "image.base", "metadata.answer"
+
+
+def openers(cloud: Cloud, node: str) -> dict[str, tuple[Opener, Any]]:
+    """By verb, for one node."""
+    return {
+        BASE: (partial(_base, cloud, node), tuple[str]),
+        METADATA: (partial(_metadata, cloud, node), tuple[str, str, str, bytes | None]),
+    }
+
+
+async def _base(cloud: Cloud, node: str, name: str) -> Stream:
+    """The raw disk that a server of this node begins as. Raises: NotFound, also for one that no server there begins as."""
+    if not await needed_images.on_host(cloud, node, name):
+        raise NotFound(f"No server on {node} begins as {name}.")
+    folder = cloud.home / cloud.settings.image.folder / "base"  # type: ignore[attr-defined]
+    try:
+        file = await asyncio.to_thread(os.open, folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        raise NotFound(f"Image {name} is not here.") from None
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        try:
+            await sparse.send(file, writer)
+        finally:
+            os.close(file)
+
+    try:
+        return await written(write)
+    except BaseException:
+        os.close(file)
+        raise
+
+
+async def _metadata(cloud: Cloud, node: str, network_id: str, address: str, path: str, posted: bytes | None) -> Stream:
+    """Of a server of this node, and no other's."""
+    if posted is not None:
+        posted = posted[: metadata.MOST_POSTED + 1]
+    return await of_bytes(msgspec.msgpack.encode(await metadata.answer(cloud, network_id, address, path, posted, host=node)))

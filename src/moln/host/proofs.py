@@ -1,0 +1,70 @@
+"""What a controller proves itself with to nodes on other machines, and what its NATS server is started with.
+
+python -m moln.host.proofs --home DIR --name NAME [--nats ADDRESS:PORT --as NAME…]: made by the user that the controller runs as, for the
+folders are that user's, and root writes nothing where others may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from moln.host.places import PACKAGE_ROOT, USER, Places
+from moln.host.roles import NATS_PORT, Machine, Tls, bracketed
+from moln.host.run import run
+from moln.host.supervise.plan import Engine
+
+NATS = "nats-server"
+
+
+def certificate(places: Places) -> Path:
+    """Key and certificate of the controller as a member of its cloud."""
+    return places.home / "tls/controller.pem"
+
+
+def tls(places: Places) -> Tls:
+    file = str(certificate(places))
+    return Tls(key=file, certificate=file, ca=str(places.home / "tls/ca.crt"))
+
+
+def ensure(places: Places, machine: Machine) -> None:
+    """Have them there and good for long. Raises: HostError."""
+    nats = ["--nats", f"{bracketed(machine.address)}:{NATS_PORT}", "--as", machine.address, machine.called] if machine.runs_nats else []
+    run("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", sys.executable, "-P", "-m", "moln.host.proofs", "--home",
+        places.home, "--name", machine.called, *nats, env={"PYTHONPATH": str(PACKAGE_ROOT), "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
+
+
+def engine(places: Places, program: str) -> Engine:
+    """nats-server. It is ready when controllers and nodes find it to be: they wait for it."""
+    configuration = places.home / NATS / "nats.conf"
+    return Engine(NATS, [program, "-c", str(configuration)], env=places.environment(), user=USER)
+
+
+def main() -> int:
+    from moln.kernel.errors import Failure
+    from moln.kernel.http.certificates import Authority
+    from moln.kernel.nodes import nats_server
+
+    parser = argparse.ArgumentParser(prog="python -m moln.host.proofs")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--nats", default="")
+    parser.add_argument("--as", dest="names", nargs="*", default=[])
+    args = parser.parse_args()
+    os.umask(0o077)
+    now = datetime.now(UTC)
+    try:
+        Authority(args.home / "tls", now).ensure_member(certificate(Places(args.home)), "controller", args.name, now)
+        if args.nats:
+            nats_server.ensure(args.home, listen=args.nats, names=frozenset(args.names), now=now)
+    except Failure as failure:
+        print(failure.message, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Where nodes on other machines ask controllers: connections of their own, each for one question, by mutual TLS.
+
+The other way round from streams (link/streams.py), in the same frames: a Call and its Answer, then bytes. Who asks is what the
+certificate says; what is asked is answered for that node alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.link.frames import Answer, Call, pack, receive, send
+from moln.kernel.link.streams import CHUNK, OPEN_S, Opener, Stream, Streams
+from moln.kernel.link.verbs import MemoryFences
+from moln.kernel.nodes.passport import Passport, peer_of
+
+PORT_AFTER = 11  # the gate's port is so many after the APIs'
+AT_ONCE = 256  # connections
+_log = logging.getLogger("moln.nodes")
+
+Openers = Callable[[str], dict[str, tuple[Opener, Any]]]
+
+
+class Gate:
+    """The controller's end. openers: what a node may open, by its name. admits: see Membership."""
+
+    def __init__(self, host: str, port: int, passport: Passport, openers: Openers, admits: Callable[[str, int], bool], now_us: Callable[[], int]):
+        self._host, self._port = host, port
+        self._passport = passport
+        self._openers, self._admits, self._now_us = openers, admits, now_us
+        self._server: asyncio.Server | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Raises: OSError, when the port cannot be had."""
+        self._server = await asyncio.start_server(
+            self._serve, self._host, self._port, ssl=self._passport.server(), ssl_handshake_timeout=OPEN_S, limit=CHUNK
+        )
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        shown = writer.get_extra_info("peercert") or {}
+        who = peer_of(shown)
+        if who is None or who[0] != "node" or not self._admits(who[1], int(shown.get("serialNumber", "0"), 16)) or len(self._running) >= AT_ONCE:
+            _log.warning("%s may not ask", who)
+            writer.close()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            await Streams(self._openers(who[1]), MemoryFences(), self._now_us).serve(reader, writer)
+        finally:
+            self._running.discard(task)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+class GateClient:
+    """A node's end."""
+
+    def __init__(self, host: str, port: int, passport: Passport, now_us: Callable[[], int]):
+        self._host, self._port = host, port
+        self._passport, self._now_us = passport, now_us
+
+    async def open(self, verb: str, *args: object, deadline_s: float = 15.0) -> Stream:
+        """Raises: BackendUnreachable, BackendRefused."""
+        stream = None
+        try:
+            async with asyncio.timeout(deadline_s):
+                context = self._passport.client()
+                context.check_hostname = False  # any controller of the cloud will do, wherever it is
+                stream = Stream(*await asyncio.open_connection(self._host, self._port, ssl=context, limit=CHUNK))
+                if (peer_of(stream.writer.get_extra_info("peercert")) or ("",))[0] != "controller":
+                    raise BackendUnreachable(f"{self._host} port {self._port} is no controller.")
+                send(stream.writer, Call(1, verb, pack(args), self._now_us() + int(deadline_s * 1e6)))
+                answer = await receive(stream.reader)
+            if not isinstance(answer, Answer) or answer.kind == "unreachable":
+                raise BackendUnreachable(getattr(answer, "message", "") or f"The controller did not open {verb}.")
+            if answer.kind != "ok":
+                raise BackendRefused(answer.message)
+            return stream
+        except BaseException as error:
+            if stream is not None:
+                stream.close()
+            if isinstance(error, OSError | asyncio.IncompleteReadError):  # TimeoutError is an OSError
+                raise BackendUnreachable(f"The controller at {self._host} does not answer.", detail=repr(error)) from None
+            raise
+
+    async def read(self, verb: str, *args: object, most: int) -> bytes:
+        """All that comes, at most so many bytes. Raises: BackendUnreachable, BackendRefused."""
+        stream = await self.open(verb, *args)
+        try:
+            async with asyncio.timeout(OPEN_S * 2):
+                parts, size = [], 0
+                while data := await stream.reader.read(CHUNK):
+                    parts.append(data)
+                    size += len(data)
+                    if size > most:
+                        raise BackendRefused(f"The answer to {verb} is too long.")
+                return b"".join(parts)
+        except OSError as error:
+            raise BackendUnreachable(f"The answer to {verb} did not end.", detail=repr(error)) from None
+        finally:
+            stream.close()
+
+
+def address_of(url_host: str, url_port: int) -> tuple[str, int]:
+    """Where the gate of the controller at an API's URL is."""
+    return url_host, url_port + PORT_AFTER
+
+
+async def of_bytes(data: bytes) -> Stream:
+    """A stream that says this and ends."""
+    return await written(lambda writer: _say(writer, data))
+
+
+async def _say(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    await writer.drain()
+
+
+async def written(write: Callable[[asyncio.StreamWriter], Any]) -> Stream:
+    """A stream of what a coroutine writes, as it is taken; it ends with the coroutine."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+    _, writer = await asyncio.open_connection(sock=ours, limit=CHUNK)
+    stream = Stream(*await asyncio.open_connection(sock=theirs, limit=CHUNK))
+
+    async def run() -> None:
+        try:
+            await write(writer)
+        except OSError:
+            _log.info("who asked has gone")
+        finally:
+            with contextlib.suppress(OSError, RuntimeError):
+                writer.close()
+
+    task = asyncio.create_task(run(), name="gate-answer")
+    _answers.add(task)
+    task.add_done_callback(_answers.discard)
+    return stream
+
+
+_answers: set[asyncio.Task[None]] = set()
+
+__all__ = ["Gate", "GateClient", "address_of", "of_bytes", "written"]

@@ -1,0 +1,80 @@
+"""A file on its way to another machine: its data without its holes, and at the end its size and a hash of all that was sent.
+
+Each piece is its offset and length (8 bytes, big-endian, each), then its bytes; one of length 0 has the file's size for an offset and the
+SHA-256 of everything before it follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+
+from moln.kernel.errors import BackendUnreachable
+
+PIECE = 256 << 10  # bytes
+HEAD = struct.Struct(">QQ")
+STUCK_S = 30.0  # seconds that the other side may say or take nothing
+
+
+def extents(file: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of what is no hole. Blocks, little."""
+    size, at = os.fstat(file).st_size, 0
+    while at < size:
+        try:
+            start = os.lseek(file, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        at = os.lseek(file, start, os.SEEK_HOLE)
+        yield start, at - start
+
+
+async def send(file: int, writer: asyncio.StreamWriter) -> None:
+    """All of an open file. Raises: OSError, TimeoutError."""
+    digest = hashlib.sha256()
+
+    async def put(data: bytes) -> None:
+        digest.update(data)
+        writer.write(data)
+        async with asyncio.timeout(STUCK_S):
+            await writer.drain()
+
+    for start, length in extents(file):
+        for at in range(start, start + length, PIECE):
+            data = await asyncio.to_thread(os.pread, file, min(PIECE, start + length - at), at)
+            await put(HEAD.pack(at, len(data)) + data)
+    await put(HEAD.pack(os.fstat(file).st_size, 0))
+    writer.write(digest.digest())
+    await writer.drain()
+
+
+async def take(reader: asyncio.StreamReader, file: int) -> int:
+    """Write what comes into an empty file; its size. Raises: BackendUnreachable, when it is not whole or not what was sent; OSError."""
+    digest = hashlib.sha256()
+
+    async def get(count: int) -> bytes:
+        async with asyncio.timeout(STUCK_S):
+            return await reader.readexactly(count)
+
+    try:
+        while True:
+            head = await get(HEAD.size)
+            digest.update(head)
+            at, length = HEAD.unpack(head)
+            if not length:
+                if await get(digest.digest_size) != digest.digest():
+                    raise BackendUnreachable("What came is not what was sent.")
+                os.ftruncate(file, at)
+                return int(at)
+            if length > PIECE:
+                raise BackendUnreachable("A piece is too long.")
+            data = await get(length)
+            digest.update(data)
+            await asyncio.to_thread(os.pwrite, file, data, at)
+    except (TimeoutError, asyncio.IncompleteReadError) as error:
+        raise BackendUnreachable("It did not come whole.", detail=repr(error)) from None

@@ -1,0 +1,94 @@
+"""Images on a node of another machine's cloud: fetched when a disk is to begin as one, kept, and dropped when nobody has used them for long."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from moln.compute.drivers.base import ComputeDriver, DiskFile
+from moln.compute.drivers.disks import known
+from moln.kernel import files
+from moln.kernel.errors import BackendUnreachable
+from moln.kernel.nodes import sparse
+from moln.kernel.nodes.gate import GateClient
+
+VERB = "image.base"
+KEPT_S = 7 * 24 * 3600.0  # seconds that one is kept unused
+log = logging.getLogger("moln.node")
+
+
+class Bases:
+    """In `images/base`, as on the controller."""
+
+    def __init__(self, images: Path, gate: GateClient) -> None:
+        self.folder = images / "base"
+        self.gate = gate
+        self.coming: dict[str, asyncio.Task[None]] = {}
+
+    def prepare(self) -> None:
+        """Nothing half fetched is left; nor what nobody has used for KEPT_S. Blocks."""
+        for folder in (self.folder, self.folder.with_name("incoming")):
+            folder.mkdir(parents=True, exist_ok=True)
+        files.sweep(self.folder)
+        for path in self.folder.iterdir():
+            if path.stat().st_mtime < time.time() - KEPT_S:
+                files.vanish(path)
+
+    async def ensure(self, name: str) -> None:
+        """It is here. A call that is given up meanwhile leaves it coming; the next one waits for the same.
+
+        Raises: BackendUnreachable, BackendRefused.
+        """
+        path = self.folder / known(name)
+        if path.exists():
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(os.utime, path)
+            return
+        task = self.coming.get(name)
+        if task is None:
+            task = self.coming[name] = asyncio.create_task(self.fetch(path), name=f"image {name}")
+            task.add_done_callback(lambda done: self.came(name, done))
+        await asyncio.shield(task)
+
+    def came(self, name: str, task: asyncio.Task[None]) -> None:
+        self.coming.pop(name, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("image %s did not come: %s", name, error)
+
+    async def fetch(self, path: Path) -> None:
+        began = time.monotonic()
+        stream = await self.gate.open(VERB, path.name)
+        try:
+            with files.appearing(path, mode=0o644) as file:
+                size = await sparse.take(stream.reader, file)
+        except OSError as error:
+            raise BackendUnreachable("This host cannot keep the image.", detail=f"{path}: {error}") from error
+        finally:
+            stream.close()
+        log.info("image %s came: %d MiB in %.1f s", path.name, size >> 20, time.monotonic() - began)
+
+    async def stop(self) -> None:
+        for task in list(self.coming.values()):
+            task.cancel()
+        await asyncio.gather(*self.coming.values(), return_exceptions=True)
+
+
+class WithBases:
+    """A ComputeDriver that has each image there before a disk begins as it."""
+
+    def __init__(self, driver: ComputeDriver, bases: Bases) -> None:
+        self._driver = driver
+        self._bases = bases
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    async def ensure_disk(self, disk_id: str, size_gib: int, image_id: str | None = None) -> DiskFile:
+        if image_id is not None:
+            await self._bases.ensure(image_id)
+        return await self._driver.ensure_disk(disk_id, size_gib, image_id)

@@ -1,0 +1,57 @@
+"""What a node of another machine is told of images and metadata: of its own servers, and no other's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from moln.compute.ops import needed_images
+from moln.compute.store import servers as store
+from moln.gate import BASE, METADATA, openers
+from moln.kernel.errors import NotFound
+from moln.kernel.nodes import sparse
+
+
+async def boot(api) -> tuple[str, str]:
+    """A server of alice's on sim-1: its network, its address."""
+    image = (await api.member.post("/image/v2/images", json={"name": "i", "disk_format": "raw", "container_format": "bare"})).json()
+    await api.member.put(f"/image/v2/images/{image['id']}/file", content=os.urandom(9000), headers={"Content-Type": "application/octet-stream"})
+    flavor = (await api.admin.post("/compute/v2.1/flavors", json={"flavor": {"name": "f", "ram": 64, "vcpus": 1, "disk": 1}})).json()["flavor"]
+    network = (await api.member.post("/network/v2.0/networks", json={"network": {"name": "n"}})).json()["network"]
+    subnet = {"network_id": network["id"], "ip_version": 4, "cidr": "10.9.0.0/24"}
+    await api.member.post("/network/v2.0/subnets", json={"subnet": subnet})
+    wanted = {"name": "s", "imageRef": image["id"], "flavorRef": flavor["id"], "networks": [{"uuid": network["id"]}]}
+    made = (await api.member.post("/compute/v2.1/servers", json={"server": wanted})).json()["server"]
+    await api.settle()
+    server = (await api.member.get(f"/compute/v2.1/servers/{made['id']}")).json()["server"]
+    assert server["status"] == "ACTIVE", server
+    return network["id"], server["addresses"]["n"][0]["addr"]
+
+
+async def test_a_node_is_told_of_its_own_servers_alone(api, tmp_path: Path) -> None:
+    network, address = await boot(api)
+    [server] = await store.on_host(api.cloud.db, "sim-1")
+    [base] = {disk.image for disk in server.disks if disk.image}
+    own, other = openers(api.cloud, "sim-1"), openers(api.cloud, "thief")
+
+    async def said(of, path: str) -> int:
+        stream = await of[METADATA][0](network, address, path, None)
+        status, body, _ = msgspec.msgpack.decode(await stream.reader.read(), type=tuple[int, bytes, str])
+        stream.close()
+        assert (server.id.encode() in body) == (status == 200)
+        return status
+
+    path = "/openstack/latest/meta_data.json"
+    assert await said(own, path) == 200 and await said(other, path) == 404
+    stream = await own[BASE][0](base)
+    with (tmp_path / "copy").open("wb") as file:
+        await sparse.take(stream.reader, file.fileno())
+    stream.close()
+    assert (tmp_path / "copy").read_bytes() == (api.cloud.home / api.cloud.settings.image.folder / "base" / base).read_bytes()
+    for of, name in ((other, base), (own, "aaaaaaaa-0000-4000-8000-000000000001"), (own, "../../cloud.db")):
+        with pytest.raises(NotFound):
+            await of[BASE][0](name)
+    assert not await needed_images.on_host(api.cloud, "thief", base)

@@ -1,0 +1,165 @@
+"""What nodes on other machines ask of a controller: images and metadata, each node what is its own servers' alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from moln.kernel.clock import Clock
+from moln.kernel.errors import BackendRefused, BackendUnreachable, NotFound
+from moln.kernel.http.certificates import Authority
+from moln.kernel.link.streams import Stream
+from moln.kernel.nodes import sparse
+from moln.kernel.nodes.gate import Gate, GateClient, of_bytes, written
+from moln.kernel.nodes.passport import Passport
+from moln.node.bases import KEPT_S, Bases
+
+NAME = "aaaaaaaa-0000-4000-8000-000000000001"
+NOW = datetime.now(UTC)
+
+
+class Cloud:
+    """A gate, and what it has; `refused` may not speak any more."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = Authority(folder / "tls", NOW)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.refused: set[str] = set()
+        self.base = folder / "base"
+        self.asked: list[tuple[str, str]] = []
+        self.broken = False
+        self.gate = Gate("127.0.0.1", self.port, self.passport("controller", "c1"), self.openers, lambda name, _: name not in self.refused,
+                         Clock().now_us)  # fmt: skip
+
+    def passport(self, role: str, name: str, authority: Authority | None = None) -> Passport:
+        by = authority or self.authority
+        file = by.ensure_member(self.folder / f"{role}-{name}-{id(by)}.pem", role, name, NOW)
+        return Passport(file, self.authority.public)
+
+    def client(self, role: str = "node", name: str = "n1", authority: Authority | None = None) -> GateClient:
+        return GateClient("127.0.0.1", self.port, self.passport(role, name, authority), Clock().now_us)
+
+    def openers(self, node: str):
+        async def base(name: str) -> Stream:
+            self.asked.append((node, name))
+            if not self.base.exists():
+                raise NotFound("There is no such image.")
+            file = os.open(self.base, os.O_RDONLY)
+
+            async def write(writer: asyncio.StreamWriter) -> None:
+                if self.broken:
+                    writer.write(sparse.HEAD.pack(0, 4096) + b"half")
+                else:
+                    await sparse.send(file, writer)
+                os.close(file)
+
+            return await written(write)
+
+        async def who() -> Stream:
+            return await of_bytes(node.encode())
+
+        return {"image.base": (base, tuple[str]), "who": (who, tuple[()])}
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
+    made = Cloud(tmp_path)
+    await made.gate.start()
+    yield made
+    await made.gate.close()
+
+
+async def test_a_node_is_who_its_certificate_says(cloud: Cloud) -> None:
+    assert await cloud.client().read("who", most=100) == b"n1"
+    assert await cloud.client(name="n2").read("who", most=100) == b"n2"
+    with pytest.raises(BackendRefused, match="too long"):
+        await cloud.client().read("who", most=1)
+    with pytest.raises(BackendRefused, match="has no nonsense"):
+        await cloud.client().open("nonsense")
+
+
+async def test_whoever_is_no_node_of_the_cloud_is_told_nothing(cloud: Cloud) -> None:
+    stranger = Authority(cloud.folder / "other", NOW)
+    cloud.refused.add("gone")
+    for client in (cloud.client("controller", "c2"), cloud.client(name="gone"), cloud.client(authority=stranger)):
+        with pytest.raises(BackendUnreachable):
+            await client.read("who", most=100)
+
+
+async def test_a_node_tells_nothing_to_who_is_no_controller(cloud: Cloud) -> None:
+    await cloud.gate.close()
+    false = Gate("127.0.0.1", cloud.port, cloud.passport("node", "thief"), cloud.openers, lambda *_: True, Clock().now_us)
+    await false.start()
+    with pytest.raises(BackendUnreachable, match="is no controller"):
+        await cloud.client().read("who", most=100)
+    await false.close()
+
+
+async def test_an_image_comes_once_whole_and_with_its_holes(cloud: Cloud, tmp_path: Path) -> None:
+    with cloud.base.open("wb") as file:
+        file.write(os.urandom(700_000))
+        file.seek(30 << 20)
+        file.write(b"end")
+        file.truncate(64 << 20)
+    bases = Bases(tmp_path / "images", cloud.client())
+    bases.prepare()
+    await asyncio.gather(*(bases.ensure(NAME) for _ in range(5)))
+    await bases.ensure(NAME)
+    assert cloud.asked == [("n1", NAME)]
+    there = tmp_path / "images/base" / NAME
+    assert there.read_bytes() == cloud.base.read_bytes()
+    assert there.stat().st_blocks < (8 << 20) // 512
+
+
+async def test_an_image_that_breaks_off_is_not_there_and_comes_the_next_time(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.base.write_bytes(b"x" * 5000)
+    bases = Bases(tmp_path / "images", cloud.client())
+    bases.prepare()
+    cloud.broken = True
+    with pytest.raises(BackendUnreachable, match="whole"):
+        await bases.ensure(NAME)
+    assert list((tmp_path / "images/base").iterdir()) == []
+    cloud.broken = False
+    await bases.ensure(NAME)
+    assert (tmp_path / "images/base" / NAME).read_bytes() == b"x" * 5000
+
+
+async def test_a_call_that_is_given_up_leaves_its_image_coming(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.base.write_bytes(b"x" * 5000)
+    bases = Bases(tmp_path / "images", cloud.client())
+    bases.prepare()
+    first = asyncio.create_task(bases.ensure(NAME))
+    await asyncio.sleep(0)
+    first.cancel()
+    await bases.ensure(NAME)
+    assert cloud.asked == [("n1", NAME)]
+
+
+async def test_an_image_that_is_refused_says_so(cloud: Cloud, tmp_path: Path) -> None:
+    bases = Bases(tmp_path / "images", cloud.client())
+    bases.prepare()
+    with pytest.raises(BackendRefused, match="no such image"):
+        await bases.ensure(NAME)
+    with pytest.raises(BackendRefused, match="not an id"):
+        await bases.ensure("../../etc/shadow")
+    assert cloud.asked == [("n1", NAME)]
+
+
+async def test_what_nobody_used_for_long_is_dropped(cloud: Cloud, tmp_path: Path) -> None:
+    bases = Bases(tmp_path / "images", cloud.client())
+    bases.prepare()
+    old, new = bases.folder / "old", bases.folder / "new"
+    for path in (old, new):
+        path.write_bytes(b"")
+    os.utime(old, (0, old.stat().st_mtime - KEPT_S - 1))
+    bases.prepare()
+    assert [p.name for p in bases.folder.iterdir()] == ["new"]

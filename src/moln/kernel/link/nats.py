@@ -84,6 +84,11 @@ class NatsLinks(PeerLinks[_NatsPeer]):
             peer.doubted = True
             self._end_calls(peer, self._away())
 
+    @property
+    def trouble(self) -> str:
+        """Why NATS cannot be reached; empty: it can."""
+        return "" if self._wire.connected else self._wire.why
+
     def _away(self) -> str:
         return f"NATS cannot be reached: {self._wire.why}."
 

@@ -139,6 +139,10 @@ class NatsWire:
             self._queued -= len(data)
             await client.publish(subject, data, reply=reply)
 
+    @property
+    def connected(self) -> bool:
+        return self._client is not None
+
     def send(self, subject: str, data: bytes, reply: str = "") -> None:
         """Queue a message. Raises: ConnectionError, with the reason; ValueError, for one that the server would not take."""
         client = self._client

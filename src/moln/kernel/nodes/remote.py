@@ -18,6 +18,9 @@ from moln.kernel.link.nats import NatsLinks
 from moln.kernel.link.nats_authority import UPDATE
 from moln.kernel.link.nats_keys import USER, NatsKey
 from moln.kernel.link.nats_wire import TROUBLE, Badge, connect
+from moln.kernel.metrics import Family
+from moln.kernel.module import Invariant
+from moln.kernel.nodes import checks
 from moln.kernel.nodes.enrolment import AuthorityResource, EnrolmentResource
 from moln.kernel.nodes.membership import Certified, Membership
 from moln.kernel.nodes.passport import Passport
@@ -50,6 +53,13 @@ class RemoteNodes:
         self.links.on_report(RENEWAL, self._renew)
         self._unsubscribe: Callable[[], None] = cloud.db.feed.subscribe("nodes.members", self._changed)
         self._loading: asyncio.Task[None] | None = None
+
+    @property
+    def invariants(self) -> list[Invariant]:
+        return checks.invariants(self.links, self.membership)
+
+    async def measure(self, _: Cloud) -> list[Family]:
+        return checks.families(self.links, self.membership)
 
     @property
     def periodic(self) -> Periodic:

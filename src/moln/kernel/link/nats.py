@@ -155,6 +155,8 @@ class NatsLinks(PeerLinks[_NatsPeer]):
                         await self._left(node, peer, f"Node {node} gave no sign of life.")
             except Failure as failure:
                 _log.warning("leases of nodes cannot be kept: %s", failure.message)
+            except Exception:
+                _log.exception("leases of nodes")
 
     # What is sent.
 

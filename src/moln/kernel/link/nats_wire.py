@@ -130,7 +130,8 @@ class NatsWire:
                 self._lost()
             if client is not None:
                 with contextlib.suppress(*TROUBLE):
-                    await client.close()
+                    async with asyncio.timeout(CONNECT_S):  # a server that takes nothing must not keep us
+                        await client.close()
 
     async def _carry(self, client: Client, queue: asyncio.Queue[tuple[str, bytes, str] | None]) -> None:
         """Send what is queued until the connection is closed."""

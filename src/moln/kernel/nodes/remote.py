@@ -53,6 +53,7 @@ class RemoteNodes:
         self.links.on_report(RENEWAL, self._renew)
         self._unsubscribe: Callable[[], None] = cloud.db.feed.subscribe("nodes.members", self._changed)
         self._loading: asyncio.Task[None] | None = None
+        self._changes = 0
 
     @property
     def invariants(self) -> list[Invariant]:
@@ -86,11 +87,13 @@ class RemoteNodes:
 
     async def tell_if_stale(self) -> bool:
         """Whether NATS knows whom to refuse."""
-        if self.membership.stale:
+        for url in self._badge.urls:  # servers of one cluster tell each other
+            if not self.membership.stale:
+                break
             try:
-                await self.tell_nats(self._badge.urls[0])
+                await self.tell_nats(url)
             except (*TROUBLE, Failure) as error:
-                _log.warning("NATS cannot be told who was removed: %r", error)
+                _log.warning("NATS at %s cannot be told who was removed: %r", url, error)
         return not self.membership.stale
 
     async def tell_nats(self, url: str) -> None:
@@ -120,8 +123,20 @@ class RemoteNodes:
         self.membership.authority.ensure_member(self._passport.certificate, "controller", self.name, now)
 
     def _changed(self, _: list[str]) -> None:
+        self._changes += 1
         if self._loading is None or self._loading.done():
-            self._loading = asyncio.create_task(self.membership.load(), name="members")
+            self._loading = asyncio.create_task(self._load(), name="members")
+
+    async def _load(self) -> None:
+        """Until nothing has changed meanwhile. What fails is read again within a minute."""
+        seen = -1
+        while seen != self._changes:
+            seen = self._changes
+            try:
+                await self.membership.load()
+            except Failure as failure:
+                _log.warning("it cannot be read which nodes belong to the cloud: %s", failure.message)
+        await self.tell_if_stale()
 
     async def _renew(self, node: str, raw: bytes) -> None:
         """A node asks for another certificate; its link proves who it is."""

@@ -204,7 +204,7 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     asgi = build_app(cloud, all_routes(areas))
     serve_consoles(asgi, cloud)
     watch(asgi, cloud, {area.name: area.ready for area in areas if area.ready})
-    metrics = Metrics(cloud, [_own(workers), *(area.measure for area in areas if area.measure)])
+    metrics = Metrics(cloud, [_own(workers), *(part.measure for part in (remote, *areas) if part and part.measure)])
     asgi.add_route("/openapi.json", OpenApi(lambda: render_description(areas, settings.public_url)))
     if remote:
         remote.serve(asgi)

@@ -14,15 +14,18 @@ import falcon.asgi
 import httpx
 import msgspec
 import pytest
+import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from tests import databases
 
 from moln.kernel.clock import Clock
-from moln.kernel.db.sqlite import SqliteDatabase
+from moln.kernel.db import Query
 from moln.kernel.errors import BackendRefused, Conflict, Forbidden, Invalid, NotFound
 from moln.kernel.http.certificates import member_of
+from moln.kernel.link.leases import DatabaseLeases
 from moln.kernel.link.nats_keys import ACCOUNT, USER, NatsKey, is_name, name_of, verified
-from moln.kernel.nodes import joining
+from moln.kernel.nodes import joining, tables
 from moln.kernel.nodes.enrolment import BURST, AuthorityResource, EnrolmentResource
 from moln.kernel.nodes.joining import Joined, Member
 from moln.kernel.nodes.membership import BAD_TOKEN, Membership
@@ -64,66 +67,78 @@ async def clock() -> Late:
     return Late()
 
 
+async def opened(home: Path, clock: Late) -> Membership:
+    made = Membership(home, await databases.opened(home, clock), clock, ("tls://192.0.2.1:4222",))
+    await made.load()
+    return made
+
+
 @pytest.fixture
 async def members(tmp_path: Path, clock: Late) -> AsyncIterator[Membership]:
-    db = SqliteDatabase(tmp_path / "cloud.db")
-    made = Membership(tmp_path, db, clock, ("tls://192.0.2.1:4222",))
-    await made.load()
+    made = await opened(tmp_path, clock)
     yield made
-    await db.close()
+    await made._db.close()
 
 
-async def test_a_machine_with_a_token_becomes_a_node(members: Membership) -> None:
-    machine, token = Machine("n1"), await members.make_token()
-    assert token.endswith("." + members.authority.fingerprint)
-    admission = await members.enrol(machine.asks(token), NOBODY)
+@pytest.fixture
+async def stored(tmp_path: Path, clock: Late, database: str) -> AsyncIterator[Membership]:
+    """The same on each database."""
+    made = await opened(tmp_path, clock)
+    yield made
+    await made._db.close()
+
+
+async def test_a_machine_with_a_token_becomes_a_node(stored: Membership) -> None:
+    machine, token = Machine("n1"), await stored.make_token()
+    assert token.endswith("." + stored.authority.fingerprint)
+    admission = await stored.enrol(machine.asks(token), NOBODY)
     given = x509.load_pem_x509_certificate(admission.certificate.encode())
-    given.verify_directly_issued_by(members.authority.certificate)
+    given.verify_directly_issued_by(stored.authority.certificate)
     assert member_of(given) == ("node", "n1") and given.public_key() == machine.key.public_key()
     assert admission.nats == ["tls://192.0.2.1:4222"]
-    assert members.admits("n1", given.serial_number) and not members.admits("n2", 0)
+    assert stored.admits("n1", given.serial_number) and not stored.admits("n2", 0)
     claims = json.loads(base64.urlsafe_b64decode(admission.claims.split(".")[1] + "=="))
     assert (claims["sub"], claims["exp"]) == (machine.nats_key.name, int(given.not_valid_after_utc.timestamp()))
     assert claims["nats"]["sub"]["allow"] == ["moln.call.n1", "moln.who"]
 
 
-async def test_a_token_is_for_one_machine(members: Membership) -> None:
-    token = await members.make_token()
-    await members.enrol(Machine("n1").asks(token), NOBODY)
+async def test_a_token_is_for_one_machine(stored: Membership) -> None:
+    token = await stored.make_token()
+    await stored.enrol(Machine("n1").asks(token), NOBODY)
     with pytest.raises(Forbidden):
-        await members.enrol(Machine("n2").asks(token), NOBODY)
+        await stored.enrol(Machine("n2").asks(token), NOBODY)
 
 
-async def test_of_two_at_once_with_one_token_one_joins(members: Membership) -> None:
-    token = await members.make_token()
-    done = await asyncio.gather(*(members.enrol(Machine(f"n{i}").asks(token), NOBODY) for i in range(5)), return_exceptions=True)
+async def test_of_two_at_once_with_one_token_one_joins(stored: Membership) -> None:
+    token = await stored.make_token()
+    done = await asyncio.gather(*(stored.enrol(Machine(f"n{i}").asks(token), NOBODY) for i in range(5)), return_exceptions=True)
     assert sum(isinstance(one, Forbidden) for one in done) == 4
-    assert len(members.members) == 1
+    assert len(stored.members) == 1
 
 
-async def test_an_answer_that_was_lost_is_given_again_to_the_same_machine(members: Membership) -> None:
-    machine, token = Machine("n1"), await members.make_token()
-    await members.enrol(machine.asks(token), NOBODY)
-    await members.enrol(machine.asks(token), NOBODY)
+async def test_an_answer_that_was_lost_is_given_again_to_the_same_machine(stored: Membership) -> None:
+    machine, token = Machine("n1"), await stored.make_token()
+    await stored.enrol(machine.asks(token), NOBODY)
+    await stored.enrol(machine.asks(token), NOBODY)
     thief = Machine("n1")
     with pytest.raises(Forbidden):
-        await members.enrol(thief.asks(token), NOBODY)
+        await stored.enrol(thief.asks(token), NOBODY)
 
 
-async def test_every_bad_token_is_refused_in_the_same_words(members: Membership, clock: Late) -> None:
-    used, old = await members.make_token(), await members.make_token(60)
-    await members.enrol(Machine("n1").asks(used), NOBODY)
+async def test_every_bad_token_is_refused_in_the_same_words(stored: Membership, clock: Late) -> None:
+    used, old = await stored.make_token(), await stored.make_token(60)
+    await stored.enrol(Machine("n1").asks(used), NOBODY)
     clock.late_s = 61
     for token in (used, old, "nonsense", "", used[1:], "x" * 5000):
         with pytest.raises(Forbidden) as refused:
-            await members.enrol(Machine("n2").asks(token), NOBODY)
+            await stored.enrol(Machine("n2").asks(token), NOBODY)
         assert refused.value.message == BAD_TOKEN
 
 
-async def test_no_token_is_kept(members: Membership, tmp_path: Path) -> None:
-    token = await members.make_token()
-    kept = b"".join(file.read_bytes() for file in tmp_path.glob("cloud.db*"))
-    assert token.partition(".")[0].encode() not in kept
+async def test_no_token_is_kept(stored: Membership) -> None:
+    token = await stored.make_token()
+    kept = await stored._db.all(Query(sa.select(tables.tokens), dict))
+    assert len(kept) == 1 and token.partition(".")[0] not in str(kept)
 
 
 @pytest.mark.parametrize("seconds", [0, 59, -1, 31 * 24 * 3600])
@@ -132,14 +147,14 @@ async def test_a_token_has_a_bounded_life(members: Membership, seconds: int) -> 
         await members.make_token(seconds)
 
 
-async def test_a_name_that_is_taken_leaves_the_token_as_it_was(members: Membership) -> None:
-    await members.enrol(Machine("n1").asks(await members.make_token()), NOBODY)
-    token = await members.make_token()
+async def test_a_name_that_is_taken_leaves_the_token_as_it_was(stored: Membership) -> None:
+    await stored.enrol(Machine("n1").asks(await stored.make_token()), NOBODY)
+    token = await stored.make_token()
     with pytest.raises(Conflict, match="moln node remove n1"):
-        await members.enrol(Machine("n1").asks(token), NOBODY)
+        await stored.enrol(Machine("n1").asks(token), NOBODY)
     with pytest.raises(Conflict):
-        await members.enrol(Machine("own").asks(token), frozenset({"own"}))  # the controller's own machine
-    await members.enrol(Machine("n2").asks(token), NOBODY)
+        await stored.enrol(Machine("own").asks(token), frozenset({"own"}))  # the controller's own machine
+    await stored.enrol(Machine("n2").asks(token), NOBODY)
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "a b", "a" * 65, "å", "a\n", "*", ".", "a:b"])
@@ -175,36 +190,47 @@ async def test_what_proves_nothing_is_refused_and_leaves_the_token_good(members:
     await members.enrol(machine.asks(token), NOBODY)
 
 
-async def test_a_removed_node_is_refused_whatever_it_shows(members: Membership) -> None:
+async def test_a_removed_node_is_refused_whatever_it_shows(stored: Membership) -> None:
     machine = Machine("n1")
-    given = x509.load_pem_x509_certificate((await members.enrol(machine.asks(await members.make_token()), NOBODY)).certificate.encode())
-    members.stale = False
-    await members.remove("n1")
-    assert members.stale and not members.admits("n1", given.serial_number) and not members.admits("n1", 0)
-    assert list(members.revoked()) == [machine.nats_key.name]
+    given = x509.load_pem_x509_certificate((await stored.enrol(machine.asks(await stored.make_token()), NOBODY)).certificate.encode())
+    stored.stale = False
+    await stored.remove("n1")
+    assert stored.stale and not stored.admits("n1", given.serial_number) and not stored.admits("n1", 0)
+    assert list(stored.revoked()) == [machine.nats_key.name]
     with pytest.raises(NotFound):
-        await members.renew("n1", joining.request(machine.key, "n1"))
+        await stored.renew("n1", joining.request(machine.key, "n1"))
     with pytest.raises(NotFound):
-        await members.remove("n1")
-    await members.enrol(Machine("n1").asks(await members.make_token()), NOBODY)
-    assert members.admits("n1", 0) and not members.admits("n1", given.serial_number)
+        await stored.remove("n1")
+    await stored.enrol(Machine("n1").asks(await stored.make_token()), NOBODY)
+    assert stored.admits("n1", 0) and not stored.admits("n1", given.serial_number)
 
 
-async def test_who_is_removed_stays_so_for_another_controller_and_after_a_start(members: Membership, tmp_path: Path, clock: Late) -> None:
-    await members.enrol(Machine("n1").asks(await members.make_token()), NOBODY)
-    await members.remove("n1")
-    other = Membership(tmp_path, members._db, clock, ())
+async def test_who_is_removed_stays_so_for_another_controller_and_after_a_start(stored: Membership, tmp_path: Path, clock: Late) -> None:
+    await stored.enrol(Machine("n1").asks(await stored.make_token()), NOBODY)
+    await stored.remove("n1")
+    other = Membership(tmp_path, stored._db, clock, ())
     await other.load()
-    assert not other.admits("n1", 0) and other.revoked() == members.revoked()
-    assert other.authority.fingerprint == members.authority.fingerprint
+    assert not other.admits("n1", 0) and other.revoked() == stored.revoked()
+    assert other.authority.fingerprint == stored.authority.fingerprint
 
 
-async def test_what_has_expired_is_forgotten(members: Membership, clock: Late) -> None:
-    await members.enrol(Machine("n1").asks(await members.make_token()), NOBODY)
-    await members.remove("n1")
+async def test_what_has_expired_is_forgotten(stored: Membership, clock: Late) -> None:
+    await stored.enrol(Machine("n1").asks(await stored.make_token()), NOBODY)
+    await stored.remove("n1")
     clock.late_s = 100 * 24 * 3600
-    await members.forget()
-    assert members.revoked() == {} and members.members == []
+    await stored.forget()
+    assert stored.revoked() == {} and stored.members == []
+
+
+async def test_a_lease_is_only_ever_prolonged_until_it_is_ended(stored: Membership) -> None:
+    leases = DatabaseLeases(stored._db)
+    assert await leases.ends_us("n1") == 0
+    await leases.renew({"n1", "n2"}, 2_000)
+    await leases.renew({"n1", "n3"}, 1_000)  # another controller's, late
+    assert [await leases.ends_us(node) for node in ("n1", "n2", "n3")] == [2_000, 2_000, 1_000]
+    await leases.renew({"n1"}, 3_000)
+    await leases.end("n2")
+    assert [await leases.ends_us(node) for node in ("n1", "n2")] == [3_000, 0]
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import signal
+import ssl
 import stat
 import subprocess
 import sys
@@ -14,12 +16,16 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.kernel.nats_server import NatsServer, free_port
+from websockets.asyncio.client import connect
 
+from moln.cli import admin
 from moln.demo.client import Client
+from moln.host.places import Places
 from moln.kernel.http import certificates
 
 pytestmark = pytest.mark.engines
@@ -109,6 +115,10 @@ class Machines:
     def until(self, **states: str) -> None:
         eventually(lambda: states.items() <= self.states().items(), f"{states}, not {self.states()}")
 
+    def found(self, invariant: str) -> list[str]:
+        """What `moln doctor` has against the cloud."""
+        return [v["message"] for v in admin.ask(Places(self.home), "doctor")["violations"] if v["invariant"] == invariant]
+
     def boot(self, name: str, host: str) -> dict[str, Any]:
         client = self.client
         image = client.ensure_plain("/image/v2/images?name=tiny", "tiny", {"disk_format": "raw", "container_format": "bare"})
@@ -154,6 +164,19 @@ def test_a_node_with_servers_is_not_removed_by_mistake(machines: Machines) -> No
     assert done.returncode == 1 and "has 1 servers" in done.stderr and "--force" in done.stderr, done
     assert machines.moln("node", "remove", "nobody").returncode == 1
     machines.until(**{"node-a": "up"})
+
+
+async def test_a_console_of_a_server_on_another_machine(machines: Machines) -> None:
+    server = machines.client.call("GET", "/compute/v2.1/servers/detail?name=on-node-b.example")["servers"][0]
+    asked = {"remote_console": {"protocol": "serial", "type": "serial"}}
+    url = machines.client.call("POST", f"/compute/v2.1/servers/{server['id']}/remote-consoles", asked)["remote_console"]["url"]
+    path = parse_qs(urlsplit(url).query)["path"][0]
+    trusting = ssl.create_default_context(cafile=machines.home / "tls/ca.crt")
+    async with connect(f"wss://127.0.0.1:{machines.port}/{path}", ssl=trusting, subprotocols=["binary"], proxy=None) as console:
+        heard = b""
+        async with asyncio.timeout(30):
+            while b"login: " not in heard:
+                heard += await console.recv(decode=False)
 
 
 def test_what_a_node_holds_is_its_own(machines: Machines) -> None:
@@ -202,7 +225,9 @@ def test_a_controller_that_died_finds_its_nodes_again(machines: Machines) -> Non
 
 
 def test_servers_asked_for_while_nats_is_gone_are_made_when_it_is_back(machines: Machines) -> None:
+    assert machines.found("nats-is-there") == []
     machines.nats.stop()
+    assert "NATS cannot be reached" in eventually(lambda: machines.found("nats-is-there"), "doctor says so")[0]
     client = machines.client
     seen = client.call("GET", "/compute/v2.1/servers/detail?name=on-node-a")["servers"][0]
     assert seen["status"] == "ACTIVE"  # no state is lost

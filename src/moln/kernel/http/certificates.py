@@ -80,7 +80,7 @@ class Authority:
         """
         subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, f"Moln {role}"), _said(name)])
         uri = x509.UniformResourceIdentifier(f"moln:{role}:{quote(name, safe='')}")
-        listed = x509.SubjectAlternativeName([uri, x509.DNSName(member_host(role, name))])
+        listed = x509.SubjectAlternativeName([uri, x509.DNSName(member_host(role, name)), x509.DNSName(member_host(role))])
         both = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         return self._signed(key, subject, listed, both, now, MEMBER_DAYS)
 
@@ -102,9 +102,12 @@ class Authority:
         return made.sign(self._key, hashes.SHA256())
 
 
-def member_host(role: str, name: str) -> str:
-    """The host name in a member's certificate, of no real host: TLS looks whether it is the one that it wants to speak to."""
-    return f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.{role}.moln.internal"
+def member_host(role: str, name: str = "") -> str:
+    """The host name in a member's certificate, of no real host: TLS looks whether it is the one that it wants to speak to.
+
+    Without a name: anyone of that role.
+    """
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.{role}.moln.internal" if name else f"{role}.moln.internal"
 
 
 def member_of(certificate: x509.Certificate) -> tuple[str, str] | None:

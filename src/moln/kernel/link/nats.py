@@ -84,6 +84,11 @@ class NatsLinks(PeerLinks[_NatsPeer]):
             peer.doubted = True
             self._end_calls(peer, self._away())
 
+    @property
+    def trouble(self) -> str:
+        """Why NATS cannot be reached; empty: it can."""
+        return "" if self._wire.connected else self._wire.why
+
     def _away(self) -> str:
         return f"NATS cannot be reached: {self._wire.why}."
 
@@ -150,6 +155,8 @@ class NatsLinks(PeerLinks[_NatsPeer]):
                         await self._left(node, peer, f"Node {node} gave no sign of life.")
             except Failure as failure:
                 _log.warning("leases of nodes cannot be kept: %s", failure.message)
+            except Exception:
+                _log.exception("leases of nodes")
 
     # What is sent.
 

@@ -130,7 +130,8 @@ class NatsWire:
                 self._lost()
             if client is not None:
                 with contextlib.suppress(*TROUBLE):
-                    await client.close()
+                    async with asyncio.timeout(CONNECT_S):  # a server that takes nothing must not keep us
+                        await client.close()
 
     async def _carry(self, client: Client, queue: asyncio.Queue[tuple[str, bytes, str] | None]) -> None:
         """Send what is queued until the connection is closed."""
@@ -138,6 +139,10 @@ class NatsWire:
             subject, data, reply = item
             self._queued -= len(data)
             await client.publish(subject, data, reply=reply)
+
+    @property
+    def connected(self) -> bool:
+        return self._client is not None
 
     def send(self, subject: str, data: bytes, reply: str = "") -> None:
         """Queue a message. Raises: ConnectionError, with the reason; ValueError, for one that the server would not take."""

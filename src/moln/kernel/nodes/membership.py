@@ -54,11 +54,12 @@ class Membership:
 
     async def load(self) -> None:
         """Read again who belongs to us."""
+        before = self.revoked()
         self._given = await self._db.all(tables.CERTIFICATES)
+        self.stale |= before != self.revoked()
         now = self._clock.now_us()
         self._members = frozenset(c.node for c in self._given if c.refused_at is None and c.expires_at > now)
         self._refused = frozenset(c.serial for c in self._given if c.refused_at is not None)
-        self.stale = True
 
     @property
     def members(self) -> list[Certificate]:

@@ -18,6 +18,9 @@ from moln.kernel.link.nats import NatsLinks
 from moln.kernel.link.nats_authority import UPDATE
 from moln.kernel.link.nats_keys import USER, NatsKey
 from moln.kernel.link.nats_wire import TROUBLE, Badge, connect
+from moln.kernel.metrics import Family
+from moln.kernel.module import Invariant
+from moln.kernel.nodes import checks
 from moln.kernel.nodes.enrolment import AuthorityResource, EnrolmentResource
 from moln.kernel.nodes.gate import Gate, Openers, address_of
 from moln.kernel.nodes.membership import Certified, Membership
@@ -52,6 +55,14 @@ class RemoteNodes:
         self.gate: Gate | None = None
         self._unsubscribe: Callable[[], None] = cloud.db.feed.subscribe("nodes.members", self._changed)
         self._loading: asyncio.Task[None] | None = None
+        self._changes = 0
+
+    @property
+    def invariants(self) -> list[Invariant]:
+        return checks.invariants(self.links, self.membership)
+
+    async def measure(self, _: Cloud) -> list[Family]:
+        return checks.families(self.links, self.membership)
 
     @property
     def periodic(self) -> Periodic:
@@ -88,11 +99,13 @@ class RemoteNodes:
 
     async def tell_if_stale(self) -> bool:
         """Whether NATS knows whom to refuse."""
-        if self.membership.stale:
+        for url in self._badge.urls:  # servers of one cluster tell each other
+            if not self.membership.stale:
+                break
             try:
-                await self.tell_nats(self._badge.urls[0])
+                await self.tell_nats(url)
             except (*TROUBLE, Failure) as error:
-                _log.warning("NATS cannot be told who was removed: %r", error)
+                _log.warning("NATS at %s cannot be told who was removed: %r", url, error)
         return not self.membership.stale
 
     async def tell_nats(self, url: str) -> None:
@@ -122,8 +135,20 @@ class RemoteNodes:
         self.membership.authority.ensure_member(self._passport.certificate, "controller", self.name, now)
 
     def _changed(self, _: list[str]) -> None:
+        self._changes += 1
         if self._loading is None or self._loading.done():
-            self._loading = asyncio.create_task(self.membership.load(), name="members")
+            self._loading = asyncio.create_task(self._load(), name="members")
+
+    async def _load(self) -> None:
+        """Until nothing has changed meanwhile. What fails is read again within a minute."""
+        seen = -1
+        while seen != self._changes:
+            seen = self._changes
+            try:
+                await self.membership.load()
+            except Failure as failure:
+                _log.warning("it cannot be read which nodes belong to the cloud: %s", failure.message)
+        await self.tell_if_stale()
 
     async def _renew(self, node: str, raw: bytes) -> None:
         """A node asks for another certificate; its link proves who it is."""

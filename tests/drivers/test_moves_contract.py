@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from xml.etree.ElementTree import fromstring
 
 import pytest
 from msgspec.structs import replace
@@ -207,3 +208,47 @@ async def test_a_destination_that_is_lost_leaves_the_server_where_it_was(pair: P
     assert sending.state == "failed" and sending.reason
     assert (await pair.source.find_server(server.id)).power == "running"
     assert await pair.source.keep_server(server.id) is True
+
+
+async def test_its_description_there_names_its_own_devices_only(pair: Pair, server: ServerSpec) -> None:
+    """SEC-16 (OSSA-2020-006): what it would be started from again is what it runs with."""
+    target = await begin(pair, server)
+    assert (await end(pair, server, target)).state == "done"
+    made = await pair.dest.ensure_disk(server.disks[0].id, 1)
+    if isinstance(pair.dest, FakeCompute):
+        assert [d.path for d in pair.dest.spec_of(server.id).disks] == [made.path]
+        return
+    running, kept = await pair.dest.link.call(descriptions, server.id)
+    assert running == kept == [made.path]
+
+
+def descriptions(connection: Any, server_id: str) -> tuple[list[str], list[str]]:
+    """The files that a running server has open as disks, and those that its definition names."""
+    import libvirt
+
+    domain = connection.lookupByUUIDString(server_id)
+    found = [fromstring(domain.XMLDesc(flags)).iterfind("devices/disk/source") for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE)]
+    running, kept = ([source.get("file", "") for source in sources] for sources in found)
+    return running, kept
+
+
+async def test_each_disk_arrives_as_itself(pair: Pair, server: ServerSpec) -> None:
+    """SEC-18 (OSSA-2014-003): two disks of other content, and not a byte of the one in the other."""
+    second = await pair.source.ensure_disk(str(uuid4()), 1)
+    path = Path(second.path)
+    if path.exists():
+        with path.open("r+b") as file:
+            file.write(b"second" * 1000)
+    server = replace(server, generation=2, disks=(*server.disks, Disk(second.id, second.path, "vdb")))
+    await pair.source.reboot_server(server)
+    target = await begin(pair, server)
+    assert (await end(pair, server, target)).state == "done"
+    await pair.dest.ensure_server(replace(await there(pair, server), generation=4), "stopped")
+    for disk in server.disks:
+        arrived = await pair.dest.ensure_disk(disk.id, 1)
+        if isinstance(pair.dest, FakeCompute):
+            assert pair.dest.kept.origins.get(disk.id) == pair.source.kept.origins.get(disk.id)
+        elif disk.id == second.id:
+            assert Path(arrived.path).read_bytes() == path.read_bytes()
+        else:
+            assert Path(arrived.path).read_bytes()[:512] == Path(disk.path).read_bytes()[:512]

@@ -54,6 +54,7 @@ class Host:
         self.places = Places(home)
         self.netns = netns
         self.guest_image = CACHE / "guest.qcow2"
+        self.sockets: Path | None = None  # where this host and others reach one another
 
     @property
     def inside(self) -> tuple[str, ...]:
@@ -109,6 +110,7 @@ class Host:
 
     def driver(self) -> LibvirtDriver:
         from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
+        from moln.compute.drivers.libvirt_moves import Reach
 
         settings = LibvirtSettings(
             uri=self.places.libvirt_uri,
@@ -118,6 +120,7 @@ class Host:
             virt_type="qemu",
             cache="unsafe",
             offloads=False,
+            reach=Reach(self.places.peer_uri, self.sockets) if self.sockets else None,
         )
         return LibvirtDriver(settings, InsideSwitch(self, Switch(Ovsdb(self.places.ovs_socket), INTEGRATION_BRIDGE)))
 

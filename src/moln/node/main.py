@@ -18,6 +18,8 @@ from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.guests import Guests
 from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
 from moln.compute.drivers.libvirt_guests import LibvirtGuests
+from moln.compute.drivers.libvirt_moves import Reach
+from moln.compute.drivers.moves import Moves
 from moln.compute.model.facts import HostFacts
 from moln.host.clock import off_ms
 from moln.host.places import INTEGRATION_BRIDGE, USER, Places
@@ -140,6 +142,7 @@ class Node:
             virt_type=chosen.virt_type,
             cache=chosen.disk_cache,
             offloads=not board.userspace,
+            reach=Reach(self.places.peer_uri, Path(chosen.migration_sockets)) if chosen.migration_sockets else None,
         )
 
     def find_remote(self, board: Switchboard) -> Any:
@@ -163,6 +166,7 @@ class Node:
                 "compute-crash-dumps": (CrashDumps, self.compute),
                 "compute-guests": (Guests, LibvirtGuests(self.compute.link, "kvm" if self.compute.kvm else "qemu")),
                 "compute-disks": (DiskCopies, self.compute),
+                "compute-moves": (Moves, self.compute),
                 "network": (NodeNetworkDriver, self.metadata),
                 "volume": (VolumeDriver, self.volumes),
                 **(more or {}),

@@ -20,21 +20,13 @@ from msgspec import Struct
 
 from moln.compute.drivers import console, host, strays
 from moln.compute.drivers import libvirt_domains as domains
-from moln.compute.drivers.base import (
-    Card,
-    ConsoleKind,
-    Disk,
-    Inventory,
-    Plugger,
-    ServerSpec,
-    ServerState,
-    WantedPower,
-)
+from moln.compute.drivers.base import Card, ConsoleKind, Disk, Inventory, Plugger, ServerSpec, ServerState, WantedPower
 from moln.compute.drivers.disks import FULL, DiskFolder, known
 from moln.compute.drivers.domain_xml import CONSOLE_LOG, NAME_PREFIX, Look, card_element, disk_element, domain_xml
 from moln.compute.drivers.libvirt_disks import LibvirtDisks
 from moln.compute.drivers.libvirt_link import LibvirtLink
 from moln.compute.drivers.libvirt_memory import MEMORY_S, LibvirtMemory
+from moln.compute.drivers.libvirt_moves import LibvirtMoves, Reach, Sent
 from moln.compute.model.facts import HostFacts
 from moln.compute.model.iso9660 import iso_image
 from moln.kernel.errors import BackendRefused, BackendUnreachable
@@ -52,7 +44,7 @@ UNPLUG_WAIT_S = 5.0
 class LibvirtSettings(Struct, frozen=True):
     """uri: of libvirtd. home: this driver's folder. pool: where `disks` lie. images: the image cache.
 
-    virt_type: `auto` takes kvm where it works.
+    virt_type: `auto` takes kvm where it works. reach: how other hosts reach this one; None, where no server moves.
     cache: QEMU's disk cache mode (`unsafe` only for tests). offloads: False on OVS's userspace datapath.
     """
 
@@ -65,9 +57,10 @@ class LibvirtSettings(Struct, frozen=True):
     cache: str = "none"
     offloads: bool = True
     emulator: str = "/usr/bin/qemu-system-x86_64"
+    reach: Reach | None = None
 
 
-class LibvirtDriver(LibvirtMemory, LibvirtDisks):
+class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
     """ComputeDriver, Snapshots, Consoles and what its bases add. Verbs on one server take turns; its power is not told while one is at work."""
 
     def __init__(self, settings: LibvirtSettings, plugger: Plugger) -> None:
@@ -84,6 +77,7 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks):
         self.listeners: list[Callable[[ServerState], None]] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self.serials: dict[str, Stream] = {}
+        self.sent: dict[str, Sent] = {}
 
     async def start(self) -> None:
         def prepare() -> None:
@@ -170,6 +164,7 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks):
                 await self.plugger.ensure_unplugged(port_id)
             await self.blocking(shutil.rmtree, self.folder(server_id), True)
             self.serials.pop(server_id, None)
+            self.sent.pop(server_id, None)
 
     async def define(self, spec: ServerSpec) -> None:
         folder = await self.blocking(self.ensure_folder, spec.id)

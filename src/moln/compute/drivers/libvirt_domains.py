@@ -71,6 +71,8 @@ def list_states(connection: libvirt.virConnect) -> list[ServerState]:
 def _state_of(domain: libvirt.virDomain) -> ServerState:
     state, reason = domain.state()
     power = POWERS.get(state, "crashed")
+    if state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION:
+        power = "stopped"  # a guest on its way to here does not run here yet
     if state == libvirt.VIR_DOMAIN_SHUTOFF and reason in FELL:
         power = "crashed"
     return ServerState(domain.UUIDString(), power, read_domain(domain.XMLDesc(INACTIVE)).generation)

@@ -159,7 +159,8 @@ async def connect(ctx: RequestContext, volume: Volume, node: str) -> Connection:
     """
     if volume.host is None:
         raise BackendRefused(f"Volume {volume.id} is on no node yet.")
-    asked = node if pools.reaches(ctx.cloud, node, volume.host) else volume.host  # who opens it knows best; its holder may be lost
+    lost = volume.host not in ctx.cloud.links.nodes
+    asked = node if lost and pools.reaches(ctx.cloud, node, volume.host) else volume.host
     found = await ctx.cloud.links.driver(asked, "volume", VolumeDriver).find_connection(volume.id)
     if found is None:
         raise BackendRefused(f"The pool of node {asked} has no volume {volume.id}.")

@@ -1,4 +1,4 @@
-"""SEC-16, -18, -19, -34: ways in that this cloud does not have. When one of these fails, something was added, and its row in
+"""SEC-19, -34: ways in that this cloud does not have. When one of these fails, something was added, and its row in
 docs/security.md needs the test that it asks for.
 """
 
@@ -7,14 +7,6 @@ from __future__ import annotations
 from tests.compute.world import World, world  # noqa: F401 (a fixture)
 
 PROVIDER = {"provider": "luks", "cipher": "aes-xts-plain64", "key_size": 256, "control_location": "front-end"}
-
-
-async def test_sec_16_18_no_server_is_migrated_alive(world: World) -> None:  # noqa: F811
-    """OSSA-2020-006, OSSA-2014-003: where nothing moves, no XML is stale and no disk is copied onto another's."""
-    assert not [route for route in world.api.app.routes if route.action == "os-migrateLive"]
-    server = await world.boot()
-    answer = await world.act(server, {"os-migrateLive": {"host": None, "block_migration": True}}, 400, admin=True)
-    assert "os-migrateLive" in answer["badRequest"]["message"]
 
 
 async def test_sec_19_what_should_be_encrypted_is_never_kept_in_the_clear(world: World) -> None:  # noqa: F811

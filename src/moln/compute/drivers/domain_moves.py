@@ -1,0 +1,49 @@
+"""A running domain's XML as another host is to have it: the same machine to the last slot, other paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree.ElementTree import Element, fromstring, tostring
+
+from moln.compute.drivers.base import ServerSpec
+from moln.compute.drivers.domain_xml import CONSOLE_LOG, NAMESPACE, SERIAL_SOCKET, disk_alias
+
+CONFIG = "config"
+
+
+def moved_domain(xml: str, spec: ServerSpec, folder: Path, drive: str | None) -> str:
+    """xml: from libvirt, of the source. spec: as the destination sees the server. folder: the server's there; drive: its config drive there."""
+    root = fromstring(xml)
+    server = root.find(f"metadata/{{{NAMESPACE}}}server")
+    if server is not None:
+        server.set("generation", str(spec.generation))
+    paths = {disk.id: disk.path for disk in spec.disks} | ({CONFIG: drive} if drive else {})
+    for disk in root.iterfind("devices/disk"):
+        source, path = disk.find("source"), paths.get(_id(disk))
+        if source is not None and path is not None:
+            source.set("dev" if disk.get("type") == "block" else "file", path)
+            for inner in list(source):
+                source.remove(inner)  # what libvirt found out about the file here
+    for name in ("serial", "console"):
+        for port in root.iterfind(f"devices/{name}"):
+            for tag, attribute, file in (("source", "path", SERIAL_SOCKET), ("log", "file", CONSOLE_LOG)):
+                element = port.find(tag)
+                if element is not None and element.get(attribute):
+                    element.set(attribute, str(folder / file))
+    return tostring(root, encoding="unicode")
+
+
+def targets_of(xml: str, disk_ids: Iterable[str]) -> list[str]:
+    """The names (`vda`) by which libvirt knows these disks."""
+    wanted, found = set(disk_ids), []
+    for disk in fromstring(xml).iterfind("devices/disk"):
+        target = disk.find("target")
+        if target is not None and _id(disk) in wanted:
+            found.append(target.get("dev", ""))
+    return found
+
+
+def _id(disk: Element) -> str:
+    alias = disk.find("alias")
+    return (alias.get("name", "") if alias is not None else "").removeprefix(disk_alias(""))

@@ -15,7 +15,8 @@ SAMPLE = 32  # hosts looked at, while enough of them fit
 class Wanted(Struct, frozen=True):
     """What a server needs of its host. disk_gib: on the host itself, volumes not counted. host: only this one.
 
-    arch, hypervisor: as the image asks, in our words. required, forbidden: traits. exclude: hosts not to use.
+    arch, hypervisor: as the image asks, in our words. required, forbidden: traits. exclude: hosts not to use;
+    cut_off: those that do not reach its networks.
     more: amounts of further resource classes.
     group: the servers of its group. same_as: hosts of the servers to be beside. The caller resolves the hints same_host and (to exclude) different_host.
     """
@@ -31,6 +32,7 @@ class Wanted(Struct, frozen=True):
     required: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
+    cut_off: frozenset[str] = frozenset()
     same_as: frozenset[str] = frozenset()
     group: Companions | None = None
 
@@ -104,7 +106,7 @@ def _hosts(n: int) -> str:
 def _plural(kind: str, n: int) -> str:
     if n == 1:
         return kind
-    for one, many in (("is ", "are "), ("lacks ", "lack "), ("was ", "were "), ("has ", "have "), ("runs ", "run ")):
+    for one, many in (("is ", "are "), ("lacks ", "lack "), ("was ", "were "), ("has ", "have "), ("runs ", "run "), ("does ", "do ")):
         if kind.startswith(one):
             return many + kind[len(one):]
     return kind
@@ -125,7 +127,7 @@ def _has_room(host: Host, wanted: Wanted) -> bool:
 
 def _special(wanted: Wanted) -> bool:
     w = wanted
-    return bool(w.arch or w.hypervisor or w.required or w.forbidden or w.exclude or w.same_as or w.host or w.more or w.group)
+    return bool(w.arch or w.hypervisor or w.required or w.forbidden or w.exclude or w.cut_off or w.same_as or w.host or w.more or w.group)
 
 
 def _suits(host: Host, wanted: Wanted) -> bool:
@@ -138,6 +140,8 @@ def why_not_suited(host: Host, wanted: Wanted) -> Refusal | None:
         return Refusal("is not the host asked for", "")
     if host.name in wanted.exclude:
         return Refusal("was tried already or is excluded", "")
+    if host.name in wanted.cut_off:
+        return Refusal("does not reach a network asked for", "")
     if wanted.same_as and host.name not in wanted.same_as:
         return Refusal("does not run the server to be beside", "")
     if wanted.group is not None and (apart := wanted.group.why_not(host.name)) is not None:

@@ -15,7 +15,7 @@ _name = re.compile(NAME)
 
 def wanted(*, vcpus: int, ram_mib: int, disk_gib: int, extra_specs: dict[str, str] | None = None,
            image_properties: dict[str, str] | None = None, availability_zone: str | None = None, host: str | None = None,
-           exclude: frozenset[str] = frozenset(), same_as: frozenset[str] = frozenset()) -> Wanted:  # fmt: skip
+           exclude: frozenset[str] = frozenset(), cut_off: frozenset[str] = frozenset(), same_as: frozenset[str] = frozenset()) -> Wanted:  # fmt: skip
     """What a server needs of its host.
 
     Heeded: `resources:CLASS` (in place of the flavor's own amounts, too), `trait:NAME` (required, forbidden), of flavor and image, and the
@@ -31,7 +31,7 @@ def wanted(*, vcpus: int, ram_mib: int, disk_gib: int, extra_specs: dict[str, st
         amounts.pop(VCPU), amounts.pop(MEMORY_MB), amounts.pop(DISK_GB), availability_zone=availability_zone, host=host,
         arch=ARCHITECTURES.get(arch, arch) or None, hypervisor=HYPERVISORS.get(hypervisor, hypervisor) or None,
         more={name: n for name, n in amounts.items() if n}, required=required | more_required, forbidden=forbidden | more_forbidden,
-        exclude=exclude, same_as=same_as,
+        exclude=exclude, cut_off=cut_off, same_as=same_as,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from moln.compute.store import servers as store
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Forbidden, Invalid, NotFound, OverQuota
+from moln.network.ops import reach
 
 PATIENCE_S = 900
 MOST_AT_ONCE = 1000  # servers of one request
@@ -105,7 +106,7 @@ async def prepare(ctx: RequestContext, request: ServerRequest) -> Plan:
     wanted = wishes.wanted(
         vcpus=flavor.vcpus, ram_mib=flavor.ram_mib, disk_gib=disks.local_gib, extra_specs=flavor.extra_specs,
         image_properties=disks.image_properties, availability_zone=request.zone, host=only_host(request, disks), exclude=avoid,
-        same_as=beside,
+        cut_off=await reach.cut_off(ctx.db, [card.network for card in networks.cards]), same_as=beside,
     )  # fmt: skip
     ids = tuple(ctx.new_id() for _ in range(await count_at_most(ctx, request, flavor)))
     choices = tuple(scheduling.pick(ctx.cloud, wanted) for _ in ids) if group is None else ()

@@ -13,6 +13,7 @@ from moln.compute.store import server_groups
 from moln.compute.store import servers as store
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import Conflict
+from moln.network.ops import reach
 
 
 async def server(cloud: Cloud, id_or_name: str) -> dict[str, Any]:
@@ -31,6 +32,7 @@ async def server(cloud: Cloud, id_or_name: str) -> dict[str, Any]:
     avoid, beside = await scheduling.beside(cloud.db, found.scheduler_hints)
     wanted = wishes.wanted(
         vcpus=found.flavor.vcpus, ram_mib=found.flavor.ram, disk_gib=local_gib(found), exclude=avoid, same_as=beside,
+        cut_off=await reach.cut_off_from(cloud.db, {nic.network_id for nic in found.nics}),
         extra_specs=found.flavor.extra_specs, image_properties=found.image_properties, availability_zone=found.pinned_az,
     )  # fmt: skip
     group = await server_groups.of_server(cloud.db, found.id)

@@ -22,6 +22,7 @@ from moln.image.ops import images
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+from moln.network.ops import reach
 from moln.volume.ops import for_compute
 
 _log = logging.getLogger("moln.compute")
@@ -115,6 +116,7 @@ async def wish(db: Reader, ctx: RequestContext, server: Server, zone: str | None
         vcpus=server.flavor.vcpus, ram_mib=server.flavor.ram, disk_gib=sum(d.size_gib for d in server.disks),
         extra_specs=server.flavor.extra_specs, image_properties=server.image_properties, availability_zone=zone,
         host=next(iter(only)) if len(only) == 1 else scheduling.NOWHERE if only else None, exclude=avoid, same_as=beside,
+        cut_off=await reach.cut_off_from(db, {nic.network_id for nic in server.nics}),
     )  # fmt: skip
 
 

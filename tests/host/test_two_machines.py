@@ -20,6 +20,7 @@ from tests.node.turns import guests_alone
 from moln.host import made, roles
 from moln.host.places import PACKAGE_ROOT, Places
 from moln.host.roles import Role
+from moln.host.supervise.processes import Identity
 
 pytestmark = [pytest.mark.engines, pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
 MOLN = "import sys; from moln.cli import main; sys.exit(main())"
@@ -124,8 +125,6 @@ def test_a_node_is_not_made_a_controller_by_accident(cloud: Cloud) -> None:
 
 
 def test_a_node_that_was_killed_is_back_by_itself(cloud: Cloud) -> None:
-    from moln.host.supervise.processes import Identity
-
     def pid() -> int:
         found = Identity.read(cloud.home / "n1/host/run/node.pid")
         return found.pid if found and found.alive() and found.ready else 0
@@ -134,6 +133,39 @@ def test_a_node_that_was_killed_is_back_by_itself(cloud: Cloud) -> None:
     os.kill(before, signal.SIGKILL)
     assert cloud.until(lambda: pid() not in (0, before))
     assert cloud.until(lambda: "n1\tup" in cloud.moln("c1", "node", "list"))
+
+
+def alive(cloud: Cloud) -> dict[str, object]:
+    """What the cloud says of the node."""
+    services = {s["host"]: s["state"] for s in cloud.ask("/compute/v2.1/os-services?binary=nova-compute")["services"]}
+    return {"compute": services.get("n1"), "listed": "n1\tup" in cloud.moln("c1", "node", "list")}
+
+
+def test_a_node_that_is_cut_off_is_down_and_comes_back_by_itself(cloud: Cloud) -> None:
+    cloud.cut(2, "down")
+    assert cloud.until(lambda: alive(cloud) == {"compute": "down", "listed": False})
+    cloud.cut(2, "up")
+    assert cloud.until(lambda: alive(cloud) == {"compute": "up", "listed": True})
+
+
+@pytest.mark.parametrize("engine", ["controller", "nats-server", "ovsdb-sb"])
+def test_the_node_is_there_again_after_kill_9_of_what_it_talks_to(cloud: Cloud, engine: str) -> None:
+    def pid() -> int:
+        found = Identity.read(cloud.home / f"c1/host/run/{engine}.pid")
+        return found.pid if found and found.alive() and found.ready else 0
+
+    before = pid()
+    os.kill(before, signal.SIGKILL)
+    assert cloud.until(lambda: pid() not in (0, before))
+    assert cloud.until(lambda: answered(cloud) == {"compute": "up", "listed": True})
+
+
+def answered(cloud: Cloud) -> dict[str, object]:
+    """The same while the APIs may be away."""
+    try:
+        return dict(alive(cloud))
+    except AssertionError:
+        return {}
 
 
 def test_purge_leaves_the_card_and_nothing_else(cloud: Cloud) -> None:

@@ -150,6 +150,7 @@ def test_a_chassis_writes_its_own_rows_and_no_others(cloud: Cloud) -> None:
 def test_a_switch_that_was_killed_comes_back_with_its_tunnels(cloud: Cloud) -> None:
     two = cloud.lab.machines[1]
     before = two.pid("ovs-vswitchd")
+    assert before > 1
     os.kill(before, signal.SIGKILL)
     assert cloud.lab.until(lambda: two.pid("ovs-vswitchd") not in (0, before))
     assert cloud.lab.reaches(cloud.one, "10.1.0.12")

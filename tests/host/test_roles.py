@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from moln.cli import unit
 from moln.cli.commands import controller as command
+from moln.cli.commands import node as node_command
 from moln.host import engines, libvirt, ovn, provider, roles, setup, tunnels
 from moln.host.ovs import Ovs
 from moln.host.places import Places
@@ -190,3 +192,27 @@ def test_tunnels_begin_at_the_card_that_has_the_address() -> None:
         tunnels.card_of("192.0.2.2", links)
     text = tunnels.rules("192.0.2.1")
     assert text.index("delete table ip moln-tun") < text.index("udp dport 6081")
+
+
+def test_a_machine_becomes_a_node_only_when_nothing_else_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_command.os, "geteuid", lambda: 0)
+    places = Places(tmp_path)
+    places.host.mkdir()
+    node_command.check_machine(places, "")
+    roles.write(places, NODE)
+    node_command.check_machine(places, "")
+    roles.write(places, CONTROLLER)
+    with pytest.raises(HostError, match="a cloud of its own"):
+        node_command.check_machine(places, "")
+    places.machine.unlink()
+    places.choices.write_text("{}")
+    with pytest.raises(HostError, match="a cloud of its own"):
+        node_command.check_machine(places, "")
+
+
+def test_a_nodes_unit_waits_for_no_controller(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.host.mkdir()
+    roles.write(places, NODE)
+    unit.finish(places)
+    assert not (tmp_path / "clouds.yaml").exists()

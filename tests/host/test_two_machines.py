@@ -113,6 +113,7 @@ def test_the_same_commands_again_change_nothing(cloud: Cloud) -> None:
     before = cloud.moln("c1", "status")
     cloud.moln("c1", "controller", "init", "--listen", "192.0.2.1", "--provider-interface", "eth1", "--no-guests", "--name", "c1", "--detach")
     cloud.moln("n1", "up", "--detach")
+    cloud.moln("n1", "node", "join", URL, "--token", "used-long-ago.0", "--provider-interface", "eth1", "--name", "n1", "--detach")
     after = cloud.moln("c1", "status")
     assert [line for line in after.splitlines() if " ready " in line] == [line for line in before.splitlines() if " ready " in line]
 
@@ -121,6 +122,8 @@ def test_a_node_is_not_made_a_controller_by_accident(cloud: Cloud) -> None:
     said = cloud.inside("n1", sys.executable, "-P", "-c", MOLN, "controller", "init", "--listen", "192.0.2.2", "--home", str(cloud.home / "n1"),
                         check=False)  # fmt: skip
     assert said == ""
+    said = cloud.inside("c1", sys.executable, "-P", "-c", MOLN, "node", "join", URL, "--token", "x.y", "--home", str(cloud.home / "c1"), check=False)
+    assert said == "" and roles.read(Places(cloud.home / "c1")).role == Role.CONTROLLER
     assert roles.read(Places(cloud.home / "n1")).role == Role.NODE
 
 

@@ -66,7 +66,7 @@ def ensure_interface(places: Places, card: str, *, userspace: bool) -> None:
 
     userspace: of the datapath, for which the kernel must not join packets. Raises: HostError, when it is no card or somebody uses it.
     """
-    check_card(card, json.loads(run("ip", "-j", "-d", "address")))
+    check_card(card)
     record = made.read(places)
     note_links(record)
     record.quiet.setdefault(card, _ipv6(card).read_text().strip())
@@ -77,8 +77,9 @@ def ensure_interface(places: Places, card: str, *, userspace: bool) -> None:
     run("ip", "link", "set", card, "up")
 
 
-def check_card(card: str, links: list[dict[str, Any]]) -> None:
-    """links: of `ip -j -d address`. Raises: HostError, which tells which cards there are or who uses this one."""
+def check_card(card: str, links: list[dict[str, Any]] | None = None) -> None:
+    """links: of `ip -j -d address`, here and now unless given. Raises: HostError, which tells which cards there are or who uses this one."""
+    links = json.loads(run("ip", "-j", "-d", "address")) if links is None else links
     found = next((link for link in links if link["ifname"] == card), None)
     if found is None:
         free = [link["ifname"] for link in links if link.get("link_type") == "ether" and not _used(link)]

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from moln.cli.commands import up
-from moln.host import proofs, roles
+from moln.host import proofs, provider, roles
 from moln.host.places import Places
 from moln.host.roles import ALONE, Machine, Role
 from moln.host.run import HostError
@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise HostError("Only root can set up a controller.")
     places = Places(args.home)
+    if args.provider_interface:
+        provider.check_card(args.provider_interface)
     begin(places, controller(args))
     wanted = {"listen": args.listen, "port": args.port, "tls": True, "detach": args.detach, "demo": False, "simulate": None, "nodes": None}
     return up.run(argparse.Namespace(home=args.home, **wanted))

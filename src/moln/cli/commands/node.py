@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from moln.cli import admin
 from moln.cli.commands import up
-from moln.host import roles
+from moln.host import provider, roles
 from moln.host.places import Places
-from moln.host.roles import Machine, Role, Tls
+from moln.host.roles import ALONE, Machine, Role, Tls
 from moln.host.run import HostError
 from moln.host.setup import make_directories
 
@@ -60,19 +60,32 @@ def join(args: argparse.Namespace) -> int:
 
     places = Places(args.home)
     folder = places.host / "node" / joining.FOLDER
+    joined = None
     if not args.join_only:
-        if os.geteuid() != 0:
-            raise HostError("Only root can set up a node.")
+        check_machine(places, args.provider_interface)
         make_directories(places)
-    before = os.umask(0o077)
-    joined = joining.join(args.url, args.token, folder, name=args.name, streams=args.address)
-    os.umask(before)
+        joined = joining.Member(folder).joined()
+    if joined is None or (joined.name, joined.controller) != (args.name, args.url):
+        before = os.umask(0o077)
+        joined = joining.join(args.url, args.token, folder, name=args.name, streams=args.address)
+        os.umask(before)
     print(f"This machine is node {joined.name} of {joined.controller}; its certificate and settings are in {folder}.")
     if args.join_only:
         return 0
     roles.write(places, machine(joining.Member(folder), joined, args.provider_interface))
     asked = {"listen": None, "port": None, "tls": None, "demo": False, "simulate": None, "nodes": None, "detach": args.detach}
     return up.run(argparse.Namespace(home=args.home, **asked))
+
+
+def check_machine(places: Places, provider_interface: str) -> None:
+    """Before the token is used: whether the machine can become a node. Raises: HostError."""
+    if os.geteuid() != 0:
+        raise HostError("Only root can set up a node.")
+    there = roles.read(places)
+    if there.role == Role.CONTROLLER or (there == ALONE and places.choices.exists()):
+        raise HostError(f"{places.home} holds a cloud of its own; choose another --home, or: moln down --purge")
+    if provider_interface:
+        provider.check_card(provider_interface)
 
 
 def machine(member: Member, joined: Joined, provider_interface: str) -> Machine:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import time
 from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,29 @@ async def test_a_download_that_fails_leaves_the_image_queued_and_nothing_else(cl
         assert (await shown(alice, image))["status"] == "active"
     await cloud.settle()
     assert (await cloud.cloud.areas["image"].inventory()).arriving == []
+
+
+async def test_a_server_that_holds_a_download_up_is_left(cloud: AreaApi, alice: Client, site: WebSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def stuck(asked: BaseHTTPRequestHandler) -> None:
+        reply(asked, b"x" * 100, length=5000)
+        over.wait(60)
+
+    site.pages["/stuck"] = stuck
+    for constants, path, said in (
+        ({"STALL_S": 0.2}, "/stuck", "in time"), ({"GRACE_S": -1.0, "SLOWEST": 1 << 60}, "/large", "too slowly")
+    ):  # fmt: skip
+        site.put("/large", DATA * 300)
+        image = await made(alice)
+        await brought(alice, image, "web-download", uri=site.url + path)
+        with monkeypatch.context() as patch:
+            for name, value in constants.items():
+                patch.setattr(f"moln.image.drivers.web.{name}", value)
+            await cloud.settle()
+        assert said in (await task_of(alice, image))["message"]
+        assert (await shown(alice, image))["status"] == "queued"
+    over.set()
 
 
 async def test_an_image_deleted_while_it_is_imported_is_gone_and_leaves_nothing(cloud: AreaApi, alice: Client, site: WebSite) -> None:

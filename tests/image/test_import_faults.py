@@ -228,6 +228,19 @@ async def test_an_import_whose_process_died_is_done_by_the_next(cloud: AreaApi, 
             raise AssertionError("there are more points than were tried")
 
 
+async def test_imported_images_bear_what_the_operator_says(tmp_path: Path) -> None:
+    settings = Settings(simulate=True, image=ImageSettings(import_properties={"checked": "yes", "os_distro": "ours"}))
+    async with areas(tmp_path, settings, [image_module.module(settings)]) as api:
+        for token, expected in (("red/member", {"checked": "yes", "os_distro": "ours"}), ("admin/admin", {"os_distro": "debian"})):
+            client = api.client(token, "/image")
+            image = await made(client, container_format="ova", os_distro="debian")
+            assert (await client.put(f"{image['self']}/stage", content=DATA, headers=OCTETS)).status_code == 204
+            await brought(client, image, "glance-direct")
+            await api.settle()
+            after = await shown(client, image)
+            assert {name: after[name] for name in ("checked", "os_distro") if name in after} == expected and after["status"] == "active"
+
+
 async def test_a_method_that_is_not_offered_is_not_there(tmp_path: Path) -> None:
     settings = Settings(simulate=True, image=ImageSettings(import_methods=["web-download", "copy-image"]))
     async with areas(tmp_path, settings, [image_module.module(settings)]) as api:

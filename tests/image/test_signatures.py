@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 from cryptography.x509.oid import NameOID
 from tests.image.conftest import Settings
-from tests.image.test_imports import DATA, OCTETS, made, shown, task_of
+from tests.image.importing import DATA, OCTETS, made, shown, task_of
 from tests.wire.areas import AreaApi, areas
 
 import moln.image.module as image_module

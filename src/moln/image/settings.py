@@ -13,6 +13,7 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     page: images per page unless asked; conversions: children that look into images at a time.
     quota_images, quota_size_mib, quota_staged_mib: what a project may store, or have waiting for an import, unless an operator says
     otherwise; quota_uploading: images that may be on their way in at once; -1: no bound.
+    import_properties: what every imported image has besides; import_properties_except: the roles whose imports have not.
     import_methods: of glance-direct, web-download, copy-image and glance-download. import_allow: from where images may be fetched besides the public
     internet at the ports 80 and 443: hosts by name, addresses (both with `:port` or without) and networks. stores: the folders of
     further stores by name, beside `pool`. default_store: where data lies that names no store. certificates: the folder with what signed
@@ -31,6 +32,8 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     quota_uploading: int = -1
     import_methods: list[str] = field(default_factory=lambda: ["glance-direct", "web-download", "copy-image", "glance-download"])
     import_allow: list[str] = []
+    import_properties: dict[str, str] = {}
+    import_properties_except: list[str] = field(default_factory=lambda: ["admin"])
     stores: dict[str, str] = {}
     default_store: str = "pool"
     certificates: str = "certificates"

@@ -11,6 +11,7 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,6 +27,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 PORTS = {"http": 80, "https": 443}
 HOPS = 5
 STALL_S = 60.0  # nothing for so long: the other side is lost
+GRACE_S = 60.0  # after so long a download must have been faster
+SLOWEST = 16 << 10  # than so many bytes in a second: nobody holds a place among the downloads for ever
 PIECE = 1 << 20
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -115,15 +118,29 @@ class Fetched:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body. Raises: BackendRefused, when it breaks off or stalls."""
-        received = 0
+        received, began = 0, time.monotonic()
         try:
-            while piece := await self.web.run(self.response.read, PIECE):
+            while piece := await self.web.run(self._read):
                 received += len(piece)
                 yield piece
+                if (so_far := time.monotonic() - began) > GRACE_S and received < SLOWEST * so_far:
+                    raise BackendRefused("The server sends too slowly.", detail=f"{received} bytes in {so_far:.0f} s")
             if self.length is not None and received < self.length:
                 raise BackendRefused("The download broke off before its end.")
         finally:
             self.close()
+
+    def _read(self) -> bytes:
+        """The next bytes: a piece, or what came in STALL_S; none at the end. Blocks."""
+        parts: list[bytes] = []
+        left, ends = PIECE, time.monotonic() + STALL_S
+        while left and time.monotonic() < ends:
+            got = self.response.read1(left)
+            if not got:
+                break
+            parts.append(got)
+            left -= len(got)
+        return b"".join(parts)
 
     def close(self) -> None:
         """Waits for nobody: a thread that still reads is woken, and the rest is closed in a thread."""

@@ -88,8 +88,17 @@ async def start_in(tx: Transaction, ctx: RequestContext, image_id: str, asked: I
     if asked.method in (WEB, GLANCE):
         image = await data.arrive_in(tx, ctx, image, ImageStatus.IMPORTING, ctx.new_id())
     status = image.status if asked.method == COPY else ImageStatus.IMPORTING
-    await quotas.save(tx, image, status=status, task_id=task.id, importing_to=",".join(stores), failed_import="", updated_at=ctx.now_us)
+    properties = image.properties if asked.method == COPY else image.properties | injected(ctx)
+    await quotas.save(
+        tx, image, status=status, task_id=task.id, importing_to=",".join(stores), failed_import="", updated_at=ctx.now_us, properties=properties
+    )  # fmt: skip
     return task
+
+
+def injected(ctx: RequestContext) -> dict[str, str]:
+    """What an operator has every import bear (Glance's inject_image_metadata)."""
+    settings = ctx.settings.image
+    return {} if ctx.roles & {role.lower() for role in settings.import_properties_except} else dict(settings.import_properties)
 
 
 async def find_source(tx: Transaction, ctx: RequestContext, method: dict[str, Any]) -> str | None:

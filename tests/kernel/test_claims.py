@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests import databases
+from tests.kernel.boxes import BOXES, EVERY, Box, add
 from tests.postgres import binaries
 
-from moln.kernel.db import Database
+from moln.kernel.clock import Clock
+from moln.kernel.cloud import Cloud
+from moln.kernel.config import Settings
+from moln.kernel.db import Database, Reader, Transaction
+from moln.kernel.link import InProcessLinks
+from moln.kernel.policy import Policy
+from moln.kernel.work import Reconciler, Work, Workers
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="no PostgreSQL here: Debian's package is `postgresql`")
 Begin = Callable[..., Awaitable[Any]]
@@ -136,3 +145,49 @@ async def test_what_one_hears_of_another_ones_is_passed_on(begin: Begin) -> None
         while not heard["two"]:
             await asyncio.sleep(0.01)
     assert heard == {"one": [], "two": ["a"]}
+
+
+async def grown(tx: Transaction, id: str) -> None:
+    await tx.update(BOXES, {"size": 1}, id=id)
+
+
+async def test_no_resource_is_settled_by_two_controllers_at_once_nor_twice(begin: Begin, tmp_path: Path) -> None:
+    """Work found by both, as every wake reaches both."""
+    at_work: set[str] = set()
+    overlaps: list[str] = []
+    settled: collections.Counter[str] = collections.Counter()
+
+    async def find(db: Reader, now_us: int) -> list[Box]:
+        return [box for box in await db.all(EVERY) if not box.size]
+
+    async def settle(work: Work, box: Box) -> None:
+        overlaps.extend({box.id} & at_work)
+        at_work.add(box.id)
+        await asyncio.sleep(0.02)  # long enough for the other to find the same
+        await work.write(grown, box.id)
+        at_work.discard(box.id)
+        settled[box.id] += 1
+
+    async def fail(work: Work, box: Box, reason: str) -> None:
+        raise AssertionError(reason)
+
+    async def fill(tx: Transaction) -> None:
+        for number in range(40):
+            await add(tx, f"{number:02}", 0)
+        tx.wake("boxes")
+
+    workers = []
+    for claims in (await begin(), await begin()):
+        links = InProcessLinks(Clock().now_us)
+        cloud = Cloud(settings=Settings(), db=claims._db, policy=Policy.load(), links=links, home=tmp_path)
+        cloud.claims = claims
+        workers.append(Workers(cloud, [Reconciler("boxes", find=find, settle=settle, fail=fail, at_once=4, every_s=600)]))
+    for one in workers:
+        one.start()
+    await workers[0]._cloud.db.write(fill)
+    async with asyncio.timeout(60):
+        while len(settled) < 40 or at_work:
+            await asyncio.sleep(0.01)
+    for one in workers:
+        await one.stop()
+    assert overlaps == [] and set(settled.values()) == {1}

@@ -216,12 +216,19 @@ class PostgresDatabase:
                 await _roll_back(conn)
 
     async def plainly(self, fn: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `fn(connection)`, each statement by itself: for what the database's own machinery keeps. Raises: Unavailable."""
+        """Run `fn(connection)`, each statement by itself, again where another came first: for what the database's machinery keeps.
+
+        Raises: Unavailable.
+        """
         async with self._connection() as conn:
-            try:
-                return await fn(conn)
-            except Exception as error:
-                raise (unavailable(error) if is_lost(error) else error) from error
+            for _ in range(TRIES):
+                try:
+                    return await fn(conn)
+                except AGAIN:
+                    await asyncio.sleep(random.uniform(0, 0.01))
+                except Exception as error:
+                    raise (unavailable(error) if is_lost(error) else error) from error
+        raise Unavailable("Too many others write the same. Try again soon.")
 
     async def tell_others(self, changes: list[tuple[str, str]]) -> None:
         """Publish on the change feeds of all other processes. Raises: Unavailable."""

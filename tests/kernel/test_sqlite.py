@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -55,6 +56,27 @@ async def test_another_process_that_holds_the_file_makes_writes_unavailable_then
     other.execute("ROLLBACK")
     other.close()
     assert await db.write(add, "a") == "a"
+
+
+async def test_without_a_thread_writes_happen_in_a_turn_of_the_loop_and_in_groups_too(tmp_path: Path) -> None:
+    threads, commits = threading.active_count(), []
+
+    def hook(kind: str, text: str) -> None:
+        if (kind, text) == ("sql", "COMMIT"):
+            commits.append(threading.current_thread())
+
+    db = SqliteDatabase(tmp_path / "cloud.db", hook=hook, threaded=False)
+    assert await asyncio.gather(*(db.write(add, str(i)) for i in range(5))) == list("01234")
+    assert commits == [threading.main_thread()] and threading.active_count() == threads
+    with pytest.raises(ZeroDivisionError):
+        await db.write(fails)
+    assert await db.write(add, "a") == "a"
+    await db.close()
+
+
+async def fails(tx: Transaction) -> None:
+    await add(tx, "b")  # type: ignore[arg-type]
+    raise ZeroDivisionError
 
 
 async def test_an_error_at_commit_is_told_to_every_writer_and_the_next_write_works(tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
+import itertools
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from moln.kernel.clock import Clock
 
 BEGINNING_US = 1_767_225_600_000_000  # 2026-01-01; the loop's time is 0 then
-TICK_S = 1e-6
 
 
 class Machine:
@@ -40,59 +42,64 @@ class Stuck(Exception):
     """Nothing can run, and nothing ever will."""
 
 
-class _Jumps:
-    """In a selector's place: there are no files, so waiting is a jump in time."""
-
-    def __init__(self, loop: VirtualLoop):
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
-            raise Stuck("Nothing can run, and nothing ever will.")
-        self._loop.now_s += timeout
-        return []
-
-
 class VirtualLoop(asyncio.BaseEventLoop):
-    """Work for threads is done in turns of the loop. errors: what nobody caught."""
+    """Work for threads is done in turns of the loop. errors: what nobody caught. graves: the machines that died, with what they left."""
 
-    _ready: Any  # the loop's own: what runs next, and its timers
-    _scheduled: list[asyncio.TimerHandle]
+    _ready: deque[asyncio.Handle]  # what runs next; asyncio's own name, as its futures come here by call_soon alone
 
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
         self.errors: list[str] = []
         self.graves: list[Machine] = []
-        self._selector = _Jumps(self)
-        self._clock_resolution = TICK_S
+        self._ready = deque()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbers = itertools.count()
         self.set_exception_handler(lambda loop, told: self.errors.append(f"{told['message']}: {told.get('exception')!r}"))
 
     def time(self) -> float:
         return self.now_s
 
-    def _process_events(self, events: list[Any]) -> None:
-        """There are none."""
-
-    def _write_to_self(self) -> None:
-        """Nobody waits in a selector."""
-
-    def _call_soon(self, callback: Callable[..., Any], args: Any, context: contextvars.Context | None) -> asyncio.Handle:
-        handle: asyncio.Handle = super()._call_soon(callback, args, context)  # type: ignore[misc]
-        self._bury(handle)
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
         return handle
+
+    call_soon_threadsafe = call_soon
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None) -> asyncio.TimerHandle:
-        handle = super().call_at(when, callback, *args, context=context)
-        self._bury(handle)
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), handle))
         return handle
 
-    def _bury(self, handle: asyncio.Handle) -> None:
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It is passed over when its time comes."""
+
+    def _run_once(self) -> None:
+        """What is ready, in its order; when nothing is, the next timer, at once."""
+        ready, timers = self._ready, self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        if not ready:
+            if not timers:
+                raise Stuck("Nothing can run, and nothing ever will.")
+            self.now_s = max(self.now_s, timers[0][0])
+        while timers and timers[0][0] <= self.now_s:
+            handle = heapq.heappop(timers)[2]
+            if not handle.cancelled():
+                ready.append(handle)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                self._run(handle)
+
+    def _run(self, handle: Any) -> None:
         """What a dead machine wanted to do is not done, and not forgotten either: forgetting a coroutine runs its `finally`."""
-        whose = handle._context.get(_machine)  # type: ignore[attr-defined]
+        whose = handle._context.get(_machine)
         if whose is not None and not whose.alive:
-            whose.dead.append((handle._callback, handle._args))  # type: ignore[attr-defined]
-            handle.cancel()
+            whose.dead.append(handle)
+        else:
+            handle._run()
 
     def create_task(self, coro: Any, *, name: str | None = None, context: contextvars.Context | None = None) -> asyncio.Task[Any]:
         task = super().create_task(coro, name=name, context=context)
@@ -119,9 +126,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """From now on it runs nothing."""
         whose.alive = False
         self.graves.append(whose)
-        for handle in [*self._ready, *self._scheduled]:
-            if not handle.cancelled():
-                self._bury(handle)
 
 
 class VirtualClock(Clock):

@@ -88,8 +88,30 @@ async def test_how_far_it_is(two: Hosts) -> None:
     assert await two.host_of(server) == dest
 
 
+async def bound(two: Hosts, server: dict[str, Any]) -> list[tuple[str, str]]:
+    """The hosts of the server's card, and whether they have it or wait for it."""
+    port = (await two.api.admin.get(f"/network/v2.0/ports?device_id={server['id']}")).json()["ports"][0]["id"]
+    found = (await two.api.admin.get(f"/network/v2.0/ports/{port}/bindings")).json()["bindings"]
+    return [(b["host"], b["status"]) for b in found]
+
+
+async def test_an_abort_that_comes_too_late_changes_nothing(two: Hosts) -> None:
+    server, source, dest = await sending(two)
+    (migration,) = await under_way(two, server)
+    two.node(source).busy.clear()
+    await two.node(source).follow_server(server["id"], migration["uuid"])  # it arrives, and nobody hears of it
+    await two.call("DELETE", f"/servers/{server['id']}/migrations/{migration['id']}", 202, admin=True)
+    await two.settle()
+    assert await two.host_of(server) == dest
+    assert (await two.records())[0][1] == "completed"
+    assert ("live_migration_cancel", "Error") in await two.actions(server)
+    assert await bound(two, server) == [(dest, "ACTIVE")]
+    assert await two.sound()
+
+
 async def test_it_is_aborted(two: Hosts) -> None:
     server, source, dest = await sending(two)
+    assert await bound(two, server) == [(source, "ACTIVE"), (dest, "INACTIVE")]
     (migration,) = await under_way(two, server)
     path = f"/servers/{server['id']}/migrations/{migration['id']}"
     await two.call("DELETE", path, 403)
@@ -98,6 +120,7 @@ async def test_it_is_aborted(two: Hosts) -> None:
     seen = await two.show(server, admin=True)
     assert (seen["status"], seen["OS-EXT-SRV-ATTR:host"], seen["OS-EXT-STS:task_state"]) == ("ACTIVE", source, None)
     assert await two.records() == [("live-migration", "cancelled", source, dest)]
+    assert await bound(two, server) == [(source, "ACTIVE")]
     assert (two.has(source, server), two.has(dest, server), two.node(dest).kept.disks) == (True, False, {})
     assert (await two.holds(server["id"]), await two.holds(migration["uuid"])) == ({source: SMALL}, {})
     assert sorted(await two.actions(server))[-2:] == [("live-migration", "Error"), ("live_migration_cancel", None)]

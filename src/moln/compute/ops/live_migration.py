@@ -8,7 +8,7 @@ from moln.compute.model import server_states
 from moln.compute.model.migrations import Migration, MigrationStatus, MigrationType
 from moln.compute.model.moves import Move, MoveKind, Stage
 from moln.compute.model.servers import Server, TaskState
-from moln.compute.ops import hosts, moves
+from moln.compute.ops import hosts, moves, server_networks
 from moln.compute.ops.servers import get_for, may_override, target
 from moln.compute.store import instance_actions, migrations
 from moln.compute.store import servers as store
@@ -68,6 +68,7 @@ async def migrate_in(tx: Transaction, ctx: RequestContext, server_id: str, reque
         dest = await moves.claim_elsewhere_in(tx, ctx, server, server, migration_id, host=request.host, forced=request.forced)
     except Invalid as nowhere:
         raise _Unfit(nowhere.message) from None
+    await server_networks.expect_in(tx, server, dest.name, comes=True)
     await _record(tx, ctx, server, migration_id, MigrationStatus.QUEUED, dest.name)
     move = Move(migration_id, MoveKind.LIVE, server.host or "", dest.name)
     await store.save(

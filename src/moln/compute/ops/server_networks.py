@@ -13,7 +13,7 @@ from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from moln.network.model.networks import Network
 from moln.network.model.ports import Port
-from moln.network.ops import auto_topologies, floating_ips, networks, ports, security_groups, subnets
+from moln.network.ops import auto_topologies, bindings, floating_ips, networks, ports, security_groups, subnets
 
 OWNER = "compute:"
 
@@ -189,6 +189,14 @@ async def move_in(tx: Transaction, ctx: RequestContext, server: Server, *, host:
         if port is not None and port.device_id == server.id and port.host_id != host:
             await ports.bind_in(tx, system, port.id, device_id=server.id, device_owner=OWNER + zone, host_id=host)
     return await fresh_nics(tx, server.id, server.nics)
+
+
+async def expect_in(tx: Transaction, server: Server, host: str, *, comes: bool) -> None:
+    """Have another host make ready for the server's cards, which stay where they are until it comes; or tell it that it does not come."""
+    for nic in server.nics:
+        port = await ports.find(tx, nic.port_id)
+        if port is not None and port.device_id == server.id:
+            await (bindings.expect_in if comes else bindings.expect_no_more_in)(tx, nic.port_id, host)
 
 
 async def group_names(db: Reader, of: Sequence[Port]) -> dict[str, str]:

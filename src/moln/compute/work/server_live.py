@@ -13,6 +13,7 @@ from moln.compute.model.migrations import MigrationStatus
 from moln.compute.model.moves import Move, MoveKind, Stage
 from moln.compute.model.servers import PowerState, Server, VmState
 from moln.compute.ops import moves as ops
+from moln.compute.ops import server_networks
 from moln.compute.store import instance_actions, migrations
 from moln.compute.store import servers as store
 from moln.compute.work.server_leftovers import remove_from
@@ -135,6 +136,7 @@ async def _undo(work: Work, server: Server, move: Move) -> None:
 async def undone_in(tx: Transaction, ctx: RequestContext, server: Server, move: Move) -> None:
     now, cancelled = ctx.now_us, move.outcome == "cancelled"
     after = await store.save(tx, server, now, task_state=None, move=None, other_host=None, deadline=None)
+    await server_networks.expect_in(tx, after, move.dest, comes=False)
     await ops.give_back_in(tx, ctx, after, move.migration_id)
     await ops.leave_in(tx, ctx, after, move.dest, server.disk_ids)
     await migrations.move(tx, move.migration_id, MigrationStatus.CANCELLED if cancelled else MigrationStatus.FAILED, now)

@@ -64,6 +64,20 @@ def _told(tx: Transaction, port: Port) -> None:
     changed(tx, port)
 
 
+async def expect_in(tx: Transaction, port_id: str, host: str) -> None:
+    """Compute's own: a node makes ready for a port whose server moves there. Nothing, where it does already, or the port is nowhere."""
+    port = await rows.ports.find(tx, port_id)
+    if port is not None and port.host_id not in ("", host) and await store.add(tx, Binding(port_id=port_id, host=host)):
+        _told(tx, port)
+
+
+async def expect_no_more_in(tx: Transaction, port_id: str, host: str) -> None:
+    """The server does not come after all."""
+    port = await rows.ports.find(tx, port_id)
+    if port is not None and await store.forget(tx, port_id, host):
+        _told(tx, port)
+
+
 async def update_in(tx: Transaction, ctx: RequestContext, port_id: str, host: str, fields: dict[str, Any]) -> Bound:
     """Change a binding's VNIC type or profile. Raises: NotFound, Forbidden."""
     port, binding, active = await get_one(tx, ctx, port_id, host)

@@ -49,8 +49,8 @@ class WireItem(pytest.Item):
     def runtest(self) -> None:
         if self.database == "postgresql" and binaries() is None:
             pytest.skip("no PostgreSQL here: Debian's package is `postgresql`")
-        steps = yaml.safe_load(self.path.read_text())["tests"]
-        asyncio.run(self._run(steps))
+        story = yaml.safe_load(self.path.read_text())
+        asyncio.run(self._run(story["tests"], story.get("nodes", 1)))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         return str(excinfo.value) if isinstance(excinfo.value, Mismatch) else super().repr_failure(excinfo, style)
@@ -58,7 +58,7 @@ class WireItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, f"wire: {self.path.name}"
 
-    async def _run(self, steps: list[dict[str, Any]]) -> None:
+    async def _run(self, steps: list[dict[str, Any]], nodes: int) -> None:
         from tests.conftest import Api
 
         from moln.app import compose, load_settings
@@ -69,7 +69,7 @@ class WireItem(pytest.Item):
             databases.chosen.kind = self.database
             app = compose(home, load_settings(home, simulate=True, database_url=await databases.url(home)), simulated_links)
             await app.set_up()
-            await start_nodes(app.cloud, 1)
+            await start_nodes(app.cloud, nodes)
             api = Api(app, home)
             await api.sign_in()
             api.member = await api.add_user("alice", project="demo")

@@ -175,11 +175,13 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from tests.kernel.nats_server import NatsServer
 
     server = NatsServer(tmp_path_factory.mktemp("nats"))
-    server.start()
-    with ThreadPoolExecutor() as threads:  # the loop of this thread runs already
-        threads.submit(asyncio.run, server.tell_account()).result()
-    yield server
-    server.stop()
+    try:
+        server.start()
+        with ThreadPoolExecutor() as threads:  # the loop of this thread runs already
+            threads.submit(asyncio.run, server.tell_account()).result()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -28,10 +28,12 @@ BOUND = 1 << 20
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     made = NatsServer(tmp_path)
-    made.start()
-    await made.tell_account()
-    yield made
-    made.stop()
+    try:
+        made.start()
+        await made.tell_account()
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture

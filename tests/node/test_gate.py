@@ -18,7 +18,7 @@ from moln.kernel.link.streams import Stream
 from moln.kernel.nodes import sparse
 from moln.kernel.nodes.gate import Gate, GateClient, of_bytes, written
 from moln.kernel.nodes.passport import Passport
-from moln.node.bases import KEPT_S, Bases
+from moln.node.bases import KEPT_S, Bases, WithBases
 
 NAME = "aaaaaaaa-0000-4000-8000-000000000001"
 NOW = datetime.now(UTC)
@@ -118,6 +118,45 @@ async def test_an_image_comes_once_whole_and_with_its_holes(cloud: Cloud, tmp_pa
     there = tmp_path / "images/base" / NAME
     assert there.read_bytes() == cloud.base.read_bytes()
     assert there.stat().st_blocks < (8 << 20) // 512
+
+
+class Pool:
+    """Notes what it was asked, and which bases were there by then."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.asked: list[tuple[object, ...]] = []
+
+    def note(self, *asked: object) -> None:
+        self.asked.append((*asked, sorted(file.name for file in self.folder.iterdir())))
+
+    async def ensure_volume(self, volume_id: str, size_gib: int, source: str = "blank", source_id: str = "") -> None:
+        self.note(volume_id, source)
+
+    async def reimage_volume(self, volume_id: str, image_id: str) -> None:
+        self.note(volume_id, image_id)
+
+    async def remove_volume(self, volume_id: str) -> None:
+        self.note(volume_id)
+
+
+async def test_a_volume_begins_as_an_image_that_came_first(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.base.write_bytes(b"x")
+    bases = Bases(tmp_path / "images", cloud.client())
+    bases.prepare()
+    pool = Pool(tmp_path / "images/base")
+    driver = WithBases(pool, bases)
+    await driver.ensure_volume("v1", 1)
+    await driver.ensure_volume("v2", 1, "volume", "v1")
+    assert cloud.asked == []
+    await driver.ensure_volume("v3", 1, "image", NAME)
+    await driver.reimage_volume("v1", NAME)
+    await driver.remove_volume("v1")
+    assert pool.asked == [("v1", "blank", []), ("v2", "volume", []), ("v3", "image", [NAME]), ("v1", NAME, [NAME]), ("v1", [NAME])]
+    cloud.base.unlink()
+    with pytest.raises(BackendRefused):
+        await driver.ensure_volume("v4", 1, "image", "00000000-0000-4000-8000-000000000009")
+    assert len(pool.asked) == 5
 
 
 async def test_an_image_that_breaks_off_is_not_there_and_comes_the_next_time(cloud: Cloud, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from moln.kernel.link.frames import send
 
 SOURCE = Path(__file__).parents[2] / "src/moln"
 OFF = re.compile(
-    r"CERT_NONE|_create_unverified|create_unverified|CERT_OPTIONAL|--insecure|--no-check-certificate|-k\b['\"]|StrictHostKeyChecking=no"
+    r"CERT_NONE|_create_unverified|create_unverified|CERT_OPTIONAL|--insecure|--no-check-certificate|['\"]-k['\"]|StrictHostKeyChecking=no"
     r"|NODE_TLS_REJECT_UNAUTHORIZED|PYTHONHTTPSVERIFY|GIT_SSL_NO_VERIFY|strict-ssl|--allow-unauthenticated|AllowUnauthenticated\W+true|trusted-host"
 )
 FALSE = {("verify", False), ("check_hostname", False), ("verify_ssl", False), ("insecure", True), ("ssl_verify", False), ("gpgcheck", 0)}

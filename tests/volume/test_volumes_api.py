@@ -9,10 +9,11 @@ import httpx
 import pytest
 from tests.wire.areas import AreaApi, authenticate
 
+from moln.image.ops import images
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.volume.drivers.base import Pool
-from moln.volume.ops import for_compute
+from moln.volume.ops import for_compute, needed_images
 from moln.volume.ops.pools import pools_of
 
 Client = httpx.AsyncClient
@@ -318,6 +319,10 @@ async def test_a_volume_of_an_image_boots_and_becomes_an_image_again(cinder: Are
     assert (await alice.post("/volumes", json={"volume": {"imageRef": image["id"]}})).status_code == 400, "size is needed"
     volume = await make(cinder, alice, size=2, imageRef="os")
     assert (volume["status"], volume["bootable"]) == ("available", "true")
+    stored = await images.find(cinder.cloud.db, image["id"])
+    assert stored is not None and stored.data_id
+    assert [await needed_images.on_host(cinder.cloud, host, stored.data_id) for host in ("node-1", "node-2")] == [True, False]
+    assert not await needed_images.on_host(cinder.cloud, "node-1", image["id"]), "its data, not its id"
     metadata = volume["volume_image_metadata"]
     assert (metadata["image_id"], metadata["hw_disk_bus"], metadata["min_disk"]) == (image["id"], "virtio", "2")
     await act(alice, volume["id"], "os-volume_upload_image", {"image_name": "copy", "disk_format": "qcow2"}, 400)

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from moln.compute.drivers.base import ComputeDriver, DiskFile
 from moln.compute.drivers.disks import known
 from moln.kernel import files
 from moln.kernel.errors import BackendUnreachable
@@ -79,16 +78,25 @@ class Bases:
 
 
 class WithBases:
-    """A ComputeDriver that has each image there before a disk begins as it."""
+    """A ComputeDriver or a VolumeDriver that has each image there before a disk or a volume begins as it."""
 
-    def __init__(self, driver: ComputeDriver, bases: Bases) -> None:
+    def __init__(self, driver: Any, bases: Bases) -> None:
         self._driver = driver
         self._bases = bases
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._driver, name)
 
-    async def ensure_disk(self, disk_id: str, size_gib: int, image_id: str | None = None) -> DiskFile:
+    async def ensure_disk(self, disk_id: str, size_gib: int, image_id: str | None = None) -> Any:
         if image_id is not None:
             await self._bases.ensure(image_id)
         return await self._driver.ensure_disk(disk_id, size_gib, image_id)
+
+    async def ensure_volume(self, volume_id: str, size_gib: int, source: str = "blank", source_id: str = "") -> None:
+        if source == "image":
+            await self._bases.ensure(source_id)
+        await self._driver.ensure_volume(volume_id, size_gib, source, source_id)
+
+    async def reimage_volume(self, volume_id: str, image_id: str) -> None:
+        await self._bases.ensure(image_id)
+        await self._driver.reimage_volume(volume_id, image_id)

@@ -100,7 +100,8 @@ class Node:
         self.remote = self.find_remote(board)
         if self.remote is not None:
             await self.remote.start(self.places)
-            more = {**self.remote.drivers, "compute": (ComputeDriver, self.remote.with_images(self.compute))}
+            compute, volumes = self.remote.with_images(self.compute), self.remote.with_images(self.volumes)
+            more = {**self.remote.drivers, "compute": (ComputeDriver, compute), "volume": (VolumeDriver, volumes)}
             self.end = self.remote.link(self.hello, self.verbs(fences, more))
             self.streams = self.remote.serving(streams)
         else:

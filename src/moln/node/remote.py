@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from moln.compute.drivers.base import ComputeDriver
 from moln.host.places import USER, Places
 from moln.kernel.clock import Clock
 from moln.kernel.errors import Failure
@@ -94,8 +93,8 @@ class Remote:
         if self.bases is not None:
             await self.bases.stop()
 
-    def with_images(self, driver: ComputeDriver) -> Any:
-        """The driver, with each image there before a disk begins as it."""
+    def with_images(self, driver: Any) -> Any:
+        """The driver, with each image there before a disk or a volume begins as it."""
         return WithBases(driver, self.bases) if self.bases is not None else driver
 
     def link(self, facts: Callable[[], dict[str, Any]], verbs: Verbs) -> Any:

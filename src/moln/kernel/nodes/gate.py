@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.http.certificates import member_host
 from moln.kernel.link.frames import Answer, Call, pack, receive, send
 from moln.kernel.link.streams import CHUNK, OPEN_S, Opener, Stream, Streams
 from moln.kernel.link.verbs import MemoryFences
@@ -77,11 +79,10 @@ class GateClient:
         stream = None
         try:
             async with asyncio.timeout(deadline_s):
-                context = self._passport.client()
-                context.check_hostname = False  # any controller of the cloud will do, wherever it is
-                stream = Stream(*await asyncio.open_connection(self._host, self._port, ssl=context, limit=CHUNK))
-                if (peer_of(stream.writer.get_extra_info("peercert")) or ("",))[0] != "controller":
-                    raise BackendUnreachable(f"{self._host} port {self._port} is no controller.")
+                host = member_host("controller")  # any controller of the cloud will do, wherever it is
+                stream = Stream(*await asyncio.open_connection(
+                    self._host, self._port, ssl=self._passport.client(), server_hostname=host, limit=CHUNK
+                ))  # fmt: skip
                 send(stream.writer, Call(1, verb, pack(args), self._now_us() + int(deadline_s * 1e6)))
                 answer = await receive(stream.reader)
             if not isinstance(answer, Answer) or answer.kind == "unreachable":
@@ -92,6 +93,8 @@ class GateClient:
         except BaseException as error:
             if stream is not None:
                 stream.close()
+            if isinstance(error, ssl.SSLCertVerificationError):
+                raise BackendUnreachable(f"{self._host} port {self._port} is no controller.", detail=repr(error)) from None
             if isinstance(error, OSError | asyncio.IncompleteReadError):  # TimeoutError is an OSError
                 raise BackendUnreachable(f"The controller at {self._host} does not answer.", detail=repr(error)) from None
             raise

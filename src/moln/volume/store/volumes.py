@@ -22,6 +22,9 @@ BY_IDS = Query(sa.select(*COLUMNS).where(in_list(volumes.c.id, "ids")), Volume)
 UNSETTLED = Query(sa.select(*COLUMNS).where(in_list(volumes.c.status, "statuses")).order_by(volumes.c.rowid).limit(PAGE), Volume)
 OF_GROUP = Query(sa.select(*COLUMNS).where(volumes.c.group_id == sa.bindparam("group_id")).order_by(volumes.c.rowid), Volume)
 ON_HOSTS = Query(sa.select(*COLUMNS).where(volumes.c.host.is_not(None)), Volume)
+MADE_FROM = Query(
+    sa.select(volumes.c.id).where(volumes.c.host == sa.bindparam("of"), volumes.c.image_data_id == sa.bindparam("base")).limit(1), str
+)
 OF_TYPE = Query(sa.select(volumes.c.id).where(volumes.c.volume_type_id == sa.bindparam("id")).limit(1), str)
 LISTING = Listing(sa.select(*COLUMNS), Volume, volumes, extra={"label": labelled(volumes.c.id)})
 

@@ -43,7 +43,7 @@ def test_what_is_lent_and_kept(running: Running) -> None:
     me = openstack("token", "issue")["user_id"]
     project = openstack("project", "show", "admin")["id"]
     trust = openstack("trust", "create", "--project", project, "--role", "member", me, user["id"])
-    assert [t["ID"] for t in openstack("trust", "list")] == [trust["id"]] and openstack("trust", "show", trust["id"])["impersonation"] is False
+    assert [t["ID"] for t in openstack("trust", "list")] == [trust["id"]] and openstack("trust", "show", trust["id"])["trustee_user_id"] == user["id"]
     openstack("trust", "delete", trust["id"])
     rules = json.dumps([{"service": "compute", "method": "GET", "path": "/v2.1/servers"}])
     program = openstack("application", "credential", "create", "cli-ci", "--access-rules", rules)

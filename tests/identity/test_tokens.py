@@ -140,7 +140,7 @@ async def test_a_project_by_name_needs_its_domain(keystone: Keystone) -> None:
 
 
 async def test_a_method_we_do_not_have_is_refused(keystone: Keystone) -> None:
-    answer = await keystone.ask({"auth": {"identity": {"methods": ["totp"], "totp": {}}}})
+    answer = await keystone.ask({"auth": {"identity": {"methods": ["kerberos"], "kerberos": {}}}})
     assert answer.status_code == 401
     assert answer.json()["error"]["message"] == "Attempted to authenticate with an unsupported method."
 

@@ -56,7 +56,7 @@ async def _receipt(ctx: RequestContext, more: MoreNeeded) -> Reply:
 @routes.get("/v3/auth/tokens")
 async def validate_token(ctx: RequestContext, query: Params, request: falcon.asgi.Request) -> Reply:
     token = request.get_header("X-Subject-Token")
-    opened = await tokens.subject(ctx, token, "identity:validate_token", flag(query, "allow_expired"))
+    opened = await tokens.subject(ctx, token, "identity:validate_token", bool(query) and flag(query, "allow_expired"))
     if opened.access_rules is not None and request.get_header(ACCESS_RULES) is None:
         raise NotFound("Failed to validate token")
     return Reply(await view(ctx, opened, "nocatalog" not in query), headers=headers(token or ""))

@@ -21,9 +21,11 @@ MAX_RESTS = 2  # of `**` in a rule: more would take long to compare
 _PART = re.compile(r"(\{[^}]*\})|(\*\*)|(\*)|([^{}*]+)|([{}])")
 
 
-def bearer(authorization: bytes) -> bytes | None:
+def bearer(headers: dict[bytes, bytes]) -> bytes | None:
     """The token of `Authorization: Bearer …` (RFC 6750), as clients of OAuth 2.0 send it."""
-    scheme, _, token = authorization.partition(b" ")
+    if b"authorization" not in headers:
+        return None
+    scheme, _, token = headers[b"authorization"].partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else None
 
 

@@ -76,9 +76,7 @@ class Endpoint:
                 headers = req._asgi_headers  # Falcon's own look-up costs as much as the rest of this
                 version = versions.asked(headers)
                 who = None
-                token = headers.get(b"x-auth-token")
-                if token is None and b"authorization" in headers:
-                    token = bearer(headers[b"authorization"])
+                token = headers.get(b"x-auth-token") or bearer(headers)
                 if token:
                     try:
                         who = await cloud.authenticate(cloud, token.decode("latin-1"))
@@ -86,8 +84,9 @@ class Endpoint:
                         who = await authenticate_late(cloud, token, headers.get(b"x-service-token"))
                         if who is None and not public:
                             raise
-                    if who is not None and who.access_rules is not None:
-                        await check_access(cloud, self.service, who, req)
+                    else:
+                        if who.access_rules is not None:
+                            await check_access(cloud, self.service, who, req)
                 elif not public:
                     raise errors.Unauthorized("The request you have made requires authentication.")
                 ctx = RequestContext(cloud, request_id, who, version, began + REQUEST_S)

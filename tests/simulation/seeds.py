@@ -204,7 +204,9 @@ async def _loss(world: World, workload: Workload, rng: Random) -> None:
     while not world.nodes[disk.name].machine.alive:
         await asyncio.sleep(1)
     world.kill_node(disk.name, power=True)
-    await _insist(workload, fenced(disk.name, down=True))
+    if not await _insist(workload, fenced(disk.name, down=True)):  # it never came to the controller, which does not know it
+        world.start_node(disk)
+        return
     assert world.controller is not None
     for server in await world.controller.cloud.db.all(servers.ALL):
         if server.host == disk.name and rng.random() < 0.8:
@@ -214,9 +216,13 @@ async def _loss(world: World, workload: Workload, rng: Random) -> None:
     await _insist(workload, fenced(disk.name, down=False))
 
 
-async def _insist(workload: Workload, op: Op) -> None:
-    while not await workload.ask(op):
+async def _insist(workload: Workload, op: Op) -> bool:
+    """Ask until it is done; for some minutes, in which a controller that died is there again."""
+    for _ in range(100):
+        if await workload.ask(op):
+            return True
         await asyncio.sleep(2)
+    return False
 
 
 async def _guest_stops(world: World, rng: Random) -> None:

@@ -67,7 +67,7 @@ class Remote:
             from moln.kernel.link.nats import NatsEnd
             from moln.kernel.link.nats_wire import Badge
         except ModuleNotFoundError as error:
-            raise Failure(f"A node of another machine's cloud needs the package {error.name}: pip install 'moln[scale]'") from None
+            raise Failure("A node of another machine's cloud needs more packages: pip install 'moln[scale]'", detail=str(error)) from None
         self.name = joined.name
         self.address = joined.streams
         self.passport = member.passport

@@ -170,7 +170,7 @@ class Web:
         try:
             return await asyncio.get_running_loop().run_in_executor(self.threads, work, *args)
         except ssl.SSLError as error:
-            raise BackendRefused(f"The server's certificate or its TLS is not good: {error.reason or error}."[:200], detail=str(error)) from error
+            raise BackendRefused("The server's certificate or its TLS is not good.", detail=str(error)) from error
         except TimeoutError as error:
             raise BackendRefused("The server did not answer in time.", detail=str(error)) from error
         except (OSError, http.client.HTTPException, ValueError) as error:

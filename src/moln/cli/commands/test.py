@@ -28,7 +28,8 @@ HELP = "run the tests"
 ABREAST = ["-n", str(os.cpu_count() or 1)]
 FAST = ["-m", "not engines and not slow and not systemd and not postgresql", "--ignore=tests/e2e", *ABREAST]
 SECOND = ["-m", "postgresql and not engines and not slow and not systemd", *ABREAST]
-HEAVY = ["-m", "(engines or slow) and not systemd and not postgresql"]
+LONG = ["-m", "slow and not engines and not systemd and not postgresql", *ABREAST]
+HEAVY = ["-m", "engines and not systemd and not postgresql"]
 SLOW = ["-m", "systemd"]
 SLOW_PACKAGES = ["mmdebstrap", "e2fsprogs", "qemu-system-x86"]
 NOTHING_COLLECTED = 5
@@ -102,7 +103,7 @@ def pytest(checkout: Path, args: argparse.Namespace) -> int:
     env = {**os.environ, "PYTHONPATH": str(PACKAGE_ROOT)}
     chosen = [a for a in args.pytest if a != "--"]
     failed = 0
-    for part in [FAST] if args.fast else [FAST, SECOND, HEAVY, *([SLOW] if args.slow else [])]:
+    for part in [FAST] if args.fast else [FAST, SECOND, LONG, HEAVY, *([SLOW] if args.slow else [])]:
         command = [sys.executable, "-m", "pytest", *part, *chosen]
         status = subprocess.run(command, cwd=checkout, env=env, check=False).returncode
         failed |= status not in (0, NOTHING_COLLECTED if chosen else 0)

@@ -50,6 +50,13 @@ async def finish(tx: Transaction, server: Server, action: str, now_us: int, *, e
             return
 
 
+async def finish_beyond(tx: Transaction, server: Server, action: str, now_us: int, *, still: int, error: str) -> None:
+    """No more than `still` such actions go on: the older ones ended with `error`, for what they are about is gone."""
+    going_on = [a for a in await _going_on(tx, server.id) if a.action == action]
+    for found in going_on[: max(len(going_on) - still, 0)]:
+        await _end(tx, server, found, now_us, error)
+
+
 async def overtake(tx: Transaction, server: Server, now_us: int, by: str) -> None:
     """Nothing comes any more of what was going on, but for what is plugged in and pulled out. by: the action that came between."""
     for found in await _going_on(tx, server.id):

@@ -110,6 +110,10 @@ async def card_detached_in(tx: Transaction, ctx: RequestContext, server: Server,
     await server_networks.release_in(tx, ctx, [nic], server.id)
     server = await store.save(tx, server, ctx.now_us, nics=tuple(n for n in server.nics if n.port_id != nic.port_id))
     await instance_actions.finish(tx, server, "detach_interface", ctx.now_us)
+    still = sum(n.state == "attaching" for n in server.nics)  # a card leaves before it was in when its port is deleted
+    await instance_actions.finish_beyond(
+        tx, server, "attach_interface", ctx.now_us, still=still, error=f"Port {nic.port_id} was deleted before it was in."
+    )
     return server
 
 

@@ -86,7 +86,7 @@ def _wanted(server: Server, power: PowerState) -> tuple[VmState, TaskState | Non
             return VmState.STOPPED, None
         case VmState.STOPPED if not down:
             return VmState.STOPPED, TaskState.POWERING_OFF
-        case VmState.PAUSED if power is PowerState.RUNNING:
+        case VmState.PAUSED | VmState.SUSPENDED if power is PowerState.RUNNING:
             return VmState.ACTIVE, None
     return None
 

@@ -170,8 +170,8 @@ async def tell_in(tx: Transaction, work: Work, volume: Volume, reason: str) -> N
 
 
 def deadline(volume: Volume) -> int:
-    """When trying ends, µs UTC: nothing is stuck for ever. What is to go may wait longest, for a node that is away."""
-    return volume.updated_at + (GONE_S if volume.status is S.DELETING else DONE_S) * 1_000_000
+    """When trying ends, µs UTC: nothing is stuck for ever. What is to go, or may have grown, waits longest for a node that is away."""
+    return volume.updated_at + (GONE_S if volume.status in (S.DELETING, S.EXTENDING) else DONE_S) * 1_000_000
 
 
 VOLUMES = Reconciler("volumes", find=store.unsettled, settle=settle, fail=fail, every_s=30, at_once=8, deadline=deadline)

@@ -94,9 +94,13 @@ async def _card(work: Work, server: Server, nic: Nic) -> Server:
     if nic.state == "attaching":
         await driver_of(work, server).attach_card(server.id, card(nic))
         return await work.write(card_attached_in, work.ctx, server, nic)
-    if server.host is not None:
-        await driver_of(work, server).detach_card(server.id, nic.port_id)
+    for host in _hosts(server):  # what a resize left at the source has the server's cards, too
+        await driver_of(work, structs.replace(server, host=host)).detach_card(server.id, nic.port_id)
     return await work.write(card_detached_in, work.ctx, server, nic)
+
+
+def _hosts(server: Server) -> list[str]:
+    return [host for host in (server.host, server.other_host) if host is not None]
 
 
 async def card_attached_in(tx: Transaction, ctx: RequestContext, server: Server, nic: Nic) -> Server:

@@ -135,10 +135,17 @@ async def give_up_card_in(tx: Transaction, ctx: RequestContext, server: Server, 
 
 
 async def give_up_in(tx: Transaction, ctx: RequestContext, server: Server, reason: str) -> None:
-    """The deadline of everything that is still attaching or detaching has passed."""
+    """The deadline of everything that is still attaching or detaching has passed. What leaves a host that is away does so when that is back:
+
+    nobody knows whether it is in there, so that no row may say that it is.
+    """
+    away = not ctx.cloud.links.nodes.issuperset(_hosts(server))
+    ending = ("attaching",) if away else ("attaching", "detaching")
     for attached in server.volumes:
-        if attached.state != "attached":
+        if attached.state in ending:
             server = await give_up_volume_in(tx, ctx, server, attached, reason)
     for nic in server.nics:
-        if nic.state != "attached":
+        if nic.state in ending:
             server = await give_up_card_in(tx, ctx, server, nic, reason)
+    if away:
+        await store.save(tx, server, None, deadline=_until(ctx))

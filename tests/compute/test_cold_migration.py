@@ -244,3 +244,15 @@ async def test_a_volume_that_only_its_host_reaches_keeps_the_server_there(two: H
     assert answer["badRequest"]["message"].startswith(f"No valid host was found. Volume {volume} lies in the pool of host {held}")
     answer = await two.live(server, 400, "2.30")
     assert f"Volume {volume} lies in the pool" in answer["badRequest"]["message"]
+
+
+async def test_a_card_that_goes_meanwhile_leaves_the_former_host_too(two: Hosts) -> None:
+    server = await two.boot()
+    source = await two.host_of(server)
+    await two.move(server, "migrate")
+    await two.settle()
+    (card,) = (await two.call("GET", f"/servers/{server['id']}/os-interface"))["interfaceAttachments"]
+    await two.api.admin.delete(f"/network/v2.0/ports/{card['port_id']}")
+    await two.settle()
+    assert two.node(source).kept.servers[server["id"]].spec.cards == ()
+    assert await two.sound()

@@ -125,3 +125,9 @@ async def test_an_nmi_reaches_the_guest_and_changes_no_state(world: World) -> No
     await world.settle()
     said = await world.act(server, {"trigger_crash_dump": None}, 409)
     assert said["conflictingRequest"]["message"].endswith("while it is in vm_state stopped")
+
+
+async def test_a_guest_that_runs_after_all_is_active(world: World) -> None:
+    server = await suspended(world, networks="none")
+    await world.guest_goes(server["id"], "running")
+    assert (await world.show(server))["status"] == "ACTIVE"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from tests.tempest import run
 
-pytestmark = pytest.mark.slow
 AT_MOST_S = 600  # the suite itself, on two cores
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(AT_MOST_S + 600), pytest.mark.xdist_group("tempest")]  # all look at one run
 THREE = ("tempest.api.compute.", "tempest.api.network.", "tempest.api.volume.")
 
 
@@ -28,7 +28,6 @@ def ran(tests: list[dict[str, Any]]) -> Counter[str]:
     return Counter(test["status"] for test in tests if test["status"] != "skip")
 
 
-@pytest.mark.timeout(AT_MOST_S + 600)
 def test_nothing_fails_but_what_is_known_to(tests: list[dict[str, Any]]) -> None:
     failed = run.unknown_failures(tests)
     assert not failed, "\n\n".join(f"{test['name']}\n{test['reason'][-1500:]}" for test in failed)

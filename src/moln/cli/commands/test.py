@@ -28,7 +28,7 @@ HELP = "run the tests"
 ABREAST = ["-n", str(os.cpu_count() or 1)]
 FAST = ["-m", "not engines and not slow and not systemd and not postgresql", "--ignore=tests/e2e", *ABREAST]
 SECOND = ["-m", "postgresql and not engines and not slow and not systemd", *ABREAST]
-LONG = ["-m", "slow and not engines and not systemd and not postgresql", *ABREAST]
+LONG = ["-m", "slow and not engines and not systemd and not postgresql", *ABREAST, "--dist", "loadgroup"]
 HEAVY = ["-m", "engines and not systemd and not postgresql"]
 SLOW = ["-m", "systemd"]
 SLOW_PACKAGES = ["mmdebstrap", "e2fsprogs", "qemu-system-x86"]

@@ -71,7 +71,7 @@ class RemoteNodes:
             await self.membership.forget()
             await self.tell_if_stale()
 
-        return Periodic("nodes", look, every_s=LOOK_S)
+        return Periodic("nodes", look, every_s=LOOK_S, everywhere=True)
 
     def serve(self, asgi: Any) -> None:
         """What machines that join ask, on the APIs' port."""

@@ -24,7 +24,7 @@ STEPS, STEP_PAUSE_S = 8, 0.25  # settlings of one resource in a second, at most;
 
 
 class Periodic(Struct, frozen=True):
-    """A job run every `every_s` seconds, first at start. everywhere: by every controller, as it is about the machine; else by one of them."""
+    """A job run every `every_s` seconds, first at start. everywhere: by every controller, as it is about its machine or its memory; else by one."""
 
     name: str
     run: Callable[[Work], Awaitable[None]]
@@ -92,17 +92,16 @@ class Workers:
 
     async def _repeat(self, periodic: Periodic) -> None:
         while True:
+            pause_s = periodic.every_s
             try:
                 if periodic.everywhere or await self._is_ours(periodic):
                     await periodic.run(self._work)
             except Unavailable as lost:
                 _log.warning("periodic job %s: %s", periodic.name, lost.message)
-                await asyncio.sleep(min(periodic.every_s, LONGEST_PAUSE_S))
-                continue
+                pause_s = min(pause_s, LONGEST_PAUSE_S)
             except Exception:
                 _log.exception("periodic job %s", periodic.name)
-            await asyncio.sleep(periodic.every_s)
-
+            await asyncio.sleep(pause_s)
 
     async def _is_ours(self, periodic: Periodic) -> bool:
         claims = self._cloud.claims

@@ -37,7 +37,7 @@ async def look_at(cloud: Cloud, node: str) -> None:
         _log.info("the pool of %s does not answer: %s", node, lost.message)
 
 
-POOLS = Periodic("volume-pools", look, EVERY_S)
+POOLS = Periodic("volume-pools", look, EVERY_S, everywhere=True)  # what it finds is kept in memory
 
 
 async def check_files(cloud: Cloud) -> list[Violation]:

@@ -19,7 +19,6 @@ from pathlib import Path
 import uvloop
 
 from moln.app import App, compose, load_settings
-from moln.gate import openers
 from moln.kernel import log
 from moln.kernel.errors import Failure
 from moln.kernel.http.serve import http_server, spare_collecting
@@ -71,6 +70,8 @@ async def serve(app: App, listener: socket.socket, *, nodes: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     if app.remote:
+        from moln.gate import openers  # its library of certificates costs memory and time at the start
+
         await app.remote.open_gate(partial(openers, cloud))
     await app.start()
     await cloud.links.start()

@@ -6,7 +6,10 @@ from tests.compute.moves import Hosts, three, two, world
 
 from moln.compute.drivers.base import ServerState
 from moln.compute.drivers.fake import Fault
+from moln.compute.model.moves import Leftover
+from moln.compute.store import leftovers as store
 from moln.compute.work import server_sync
+from moln.kernel.db import Transaction
 from moln.kernel.work import Work
 
 __all__ = ["three", "two", "world"]
@@ -48,6 +51,19 @@ async def test_what_an_evacuation_overtakes_ends(two: Hosts) -> None:
     assert (await two.show(server))["status"] == "ACTIVE"
     assert (await two.actions(server))[:2] == [("evacuate", None), ("createImage", "Error")]
     assert await two.sound()
+
+
+async def test_a_host_that_is_away_keeps_no_other_hosts_leftovers_waiting(two: Hosts) -> None:
+    async def leave_in(tx: Transaction) -> None:
+        for number in range(2 * store.OF_EACH_HOST):
+            await store.add(tx, Leftover(f"away-{number}", f"server-{number}", "away", 1, "", (), 1))
+        await store.add(tx, Leftover("here", two.cloud.ids.uuid(), "sim-1", 1, "", (), 1))
+
+    await two.cloud.db.write(leave_in)
+    found = await store.unsettled(two.cloud.db, 0)
+    assert len(found) == store.OF_EACH_HOST + 1 and found[-1].id == "here"
+    await two.settle()
+    assert {left.host for left in await store.everywhere(two.cloud.db)} == {"away"}
 
 
 async def test_a_host_that_returns_gives_up_what_is_no_longer_its_own(two: Hosts) -> None:

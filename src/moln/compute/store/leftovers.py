@@ -10,7 +10,12 @@ from moln.kernel.db import Query, Reader, Transaction
 
 _select = sa.select(*[server_leftovers.c[f] for f in Leftover.__struct_fields__]).order_by(server_leftovers.c.rowid)
 ALL = Query(_select, Leftover)
-FIRST = Query(_select.limit(256), Leftover)
+OF_EACH_HOST = 64  # at a time: those that wait for a host that is away keep no other host's waiting
+_place = sa.func.row_number().over(partition_by=server_leftovers.c.host, order_by=server_leftovers.c.rowid).label("place")
+_ranked = sa.select(server_leftovers, _place).subquery()
+FIRST = Query(
+    sa.select(*[_ranked.c[f] for f in Leftover.__struct_fields__]).where(_ranked.c.place <= OF_EACH_HOST).order_by(_ranked.c.rowid), Leftover
+)
 OF_SERVER = Query(_select.where(server_leftovers.c.server_id == sa.bindparam("server_id")), Leftover)
 ON_HOST = Query(_select.where(server_leftovers.c.host == sa.bindparam("host")), Leftover)
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from moln.identity.model.oauth1 import Consumer
 from moln.identity.ops.access import missing, require
+from moln.identity.ops.rows import change_in
 from moln.identity.ops.state import of, people_changed
 from moln.identity.store import oauth1 as store
 from moln.identity.store.oauth1 import ACCESS_TOKENS, CONSUMERS, REQUEST_TOKENS
@@ -47,13 +48,8 @@ async def update(ctx: RequestContext, consumer_id: str, values: dict[str, Any]) 
         raise Invalid("A consumer's secret cannot be changed.", field="secret")
     if "extra" in values:
         values = values | {"extra": old.extra | values["extra"]}
-    await ctx.db.write(_update_in, consumer_id, values)
+    await ctx.db.write(change_in, CONSUMERS, "consumer", values, id=consumer_id)
     return replace(old, **values)
-
-
-async def _update_in(tx: Transaction, consumer_id: str, values: dict[str, Any]) -> None:
-    if values and not await tx.update(CONSUMERS, values, id=consumer_id):
-        raise missing("consumer", consumer_id)
 
 
 async def delete(ctx: RequestContext, consumer_id: str) -> None:

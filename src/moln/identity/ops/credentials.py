@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from moln.identity.model.credentials import EC2, MAX_BLOB, Credential
 from moln.identity.ops.access import missing, refuse_delegated, refuse_lent, require
+from moln.identity.ops.rows import change_in, remove_in
 from moln.identity.ops.state import of
 from moln.identity.store import credentials as store
 from moln.identity.store import projects as project_store
@@ -129,7 +130,7 @@ async def update(ctx: RequestContext, credential_id: str, values: dict[str, Any]
         values["sealed"] = seal(ctx, text)
     if "extra" in values:
         values["extra"] = old.extra | values["extra"]
-    await ctx.db.write(_update_in, credential_id, values)
+    await ctx.db.write(change_in, CREDENTIALS, "credential", values, id=credential_id)
     return replace(old, **values)
 
 
@@ -142,21 +143,11 @@ def _same_key(ctx: RequestContext, old: Credential, text: str) -> str:
     return json.dumps(new | {name: kept[name] for name in LENT if name in kept}) if any(name in kept for name in LENT) else text
 
 
-async def _update_in(tx: Transaction, credential_id: str, values: dict[str, Any]) -> None:
-    if values and not await tx.update(CREDENTIALS, values, id=credential_id):
-        raise missing("credential", credential_id)
-
-
 async def delete(ctx: RequestContext, credential_id: str, rule: str = "identity:delete_credential") -> None:
     """Raises: Forbidden, NotFound."""
     refuse_lent(ctx)
     await get(ctx, credential_id, rule)
-    await ctx.db.write(_delete_in, credential_id)
-
-
-async def _delete_in(tx: Transaction, credential_id: str) -> None:
-    if not await tx.delete(CREDENTIALS, id=credential_id):
-        raise missing("credential", credential_id)
+    await ctx.db.write(remove_in, CREDENTIALS, "credential", id=credential_id)
 
 
 async def create_ec2(ctx: RequestContext, user_id: str, project_id: str) -> Credential:
@@ -199,4 +190,4 @@ async def delete_ec2(ctx: RequestContext, user_id: str, access: str) -> None:
     """Raises: Forbidden, NotFound."""
     refuse_lent(ctx)
     found = await get_ec2(ctx, user_id, access, "identity:ec2_delete_credential")
-    await ctx.db.write(_delete_in, found.id)
+    await ctx.db.write(remove_in, CREDENTIALS, "credential", id=found.id)

@@ -10,6 +10,7 @@ from moln.identity.model.catalog import Endpoint
 from moln.identity.model.endpoint_groups import EndpointGroup, filter_fault
 from moln.identity.model.projects import Project
 from moln.identity.ops.access import missing, require
+from moln.identity.ops.rows import change_in
 from moln.identity.ops.state import catalog_changed
 from moln.identity.store import catalog as catalog_store
 from moln.identity.store import endpoint_groups as store
@@ -61,8 +62,7 @@ async def update(ctx: RequestContext, group_id: str, values: dict[str, Any]) -> 
 
 
 async def _update_in(tx: Transaction, group_id: str, values: dict[str, Any]) -> None:
-    if values and not await tx.update(GROUPS, values, id=group_id):
-        raise missing("endpoint group", group_id)
+    await change_in(tx, GROUPS, "endpoint group", values, id=group_id)
     catalog_changed(tx)
 
 

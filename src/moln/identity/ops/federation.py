@@ -12,6 +12,7 @@ from moln.identity.model.federation import IdentityProvider, Mapping, Protocol, 
 from moln.identity.model.projects import Project
 from moln.identity.ops import domains
 from moln.identity.ops.access import missing, require
+from moln.identity.ops.rows import change_in, remove_in
 from moln.identity.ops.state import people_changed
 from moln.identity.store import federation as store
 from moln.identity.store import projects as project_store
@@ -25,16 +26,6 @@ from moln.kernel.errors import Conflict, Invalid
 
 def _twin(kind: str, id_: str) -> Conflict:
     return Conflict(f"Conflict occurred attempting to store {kind} - Duplicate ID, {id_}.")
-
-
-async def _set_in(tx: Transaction, table: sa.Table, values: dict[str, Any], by: dict[str, str], kind: str) -> None:
-    if values and not await tx.update(table, values, **by):
-        raise missing(kind, by["id"])
-
-
-async def _remove_in(tx: Transaction, table: sa.Table, by: dict[str, str], kind: str) -> None:
-    if not await tx.delete(table, **by):
-        raise missing(kind, by["id"])
 
 
 async def get_provider(ctx: RequestContext, id_: str, verb: str = "get") -> IdentityProvider:
@@ -91,7 +82,7 @@ async def update_provider(ctx: RequestContext, id_: str, values: dict[str, Any])
 
 
 async def _update_provider_in(tx: Transaction, new: IdentityProvider, values: dict[str, Any]) -> None:
-    await _set_in(tx, PROVIDERS, values, {"id": new.id}, "identity provider")
+    await change_in(tx, PROVIDERS, "identity provider", values, id=new.id)
     await _name_in(tx, new)
     people_changed(tx)
 
@@ -105,7 +96,7 @@ async def delete_provider(ctx: RequestContext, id_: str) -> None:
 async def _delete_provider_in(tx: Transaction, id_: str) -> None:
     await tx.delete(PROTOCOLS, idp_id=id_)
     await tx.delete(REMOTE_IDS, idp_id=id_)
-    await _remove_in(tx, PROVIDERS, {"id": id_}, "identity provider")
+    await remove_in(tx, PROVIDERS, "identity provider", id=id_)
     people_changed(tx)
 
 
@@ -159,7 +150,7 @@ async def update_protocol(ctx: RequestContext, idp_id: str, id_: str, values: di
 async def _update_protocol_in(tx: Transaction, idp_id: str, id_: str, values: dict[str, Any]) -> None:
     if "mapping_id" in values:
         await _check_mapping(tx, values["mapping_id"])
-    await _set_in(tx, PROTOCOLS, values, {"idp_id": idp_id, "id": id_}, "federated protocol")
+    await change_in(tx, PROTOCOLS, "federated protocol", values, idp_id=idp_id, id=id_)
 
 
 async def delete_protocol(ctx: RequestContext, idp_id: str, id_: str) -> None:
@@ -169,7 +160,7 @@ async def delete_protocol(ctx: RequestContext, idp_id: str, id_: str) -> None:
 
 
 async def _delete_protocol_in(tx: Transaction, idp_id: str, id_: str) -> None:
-    await _remove_in(tx, PROTOCOLS, {"idp_id": idp_id, "id": id_}, "federated protocol")
+    await remove_in(tx, PROTOCOLS, "federated protocol", idp_id=idp_id, id=id_)
     people_changed(tx)
 
 
@@ -210,14 +201,14 @@ async def _create_in(tx: Transaction, table: sa.Table, made: Mapping | ServicePr
 async def update_mapping(ctx: RequestContext, id_: str, values: dict[str, Any]) -> Mapping:
     """Raises: Forbidden, NotFound, Invalid."""
     old = await get_mapping(ctx, id_, "update")
-    await ctx.db.write(_set_in, MAPPINGS, _sound(values), {"id": id_}, "mapping")
+    await ctx.db.write(change_in, MAPPINGS, "mapping", _sound(values), id=id_)
     return replace(old, **values)
 
 
 async def delete_mapping(ctx: RequestContext, id_: str) -> None:
     """Raises: Forbidden, NotFound."""
     await get_mapping(ctx, id_, "delete")
-    await ctx.db.write(_remove_in, MAPPINGS, {"id": id_}, "mapping")
+    await ctx.db.write(remove_in, MAPPINGS, "mapping", id=id_)
 
 
 async def get_service_provider(ctx: RequestContext, id_: str, verb: str = "get") -> ServiceProvider:
@@ -240,11 +231,11 @@ async def create_service_provider(ctx: RequestContext, id_: str, values: dict[st
 async def update_service_provider(ctx: RequestContext, id_: str, values: dict[str, Any]) -> ServiceProvider:
     """Raises: Forbidden, NotFound."""
     old = await get_service_provider(ctx, id_, "update")
-    await ctx.db.write(_set_in, SERVICE_PROVIDERS, values, {"id": id_}, "service provider")
+    await ctx.db.write(change_in, SERVICE_PROVIDERS, "service provider", values, id=id_)
     return replace(old, **values)
 
 
 async def delete_service_provider(ctx: RequestContext, id_: str) -> None:
     """Raises: Forbidden, NotFound."""
     await get_service_provider(ctx, id_, "delete")
-    await ctx.db.write(_remove_in, SERVICE_PROVIDERS, {"id": id_}, "service provider")
+    await ctx.db.write(remove_in, SERVICE_PROVIDERS, "service provider", id=id_)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from moln.identity.model.credentials import MAX_BLOB, Policy
 from moln.identity.ops.access import missing, require
+from moln.identity.ops.rows import change_in, remove_in
 from moln.identity.store import credentials as store
 from moln.identity.store import endpoint_policies
 from moln.identity.store.credentials import POLICIES
@@ -49,13 +50,8 @@ async def update(ctx: RequestContext, policy_id: str, values: dict[str, Any]) ->
     values = _bounded(values)
     if "extra" in values:
         values = values | {"extra": old.extra | values["extra"]}
-    await ctx.db.write(_update_in, policy_id, values)
+    await ctx.db.write(change_in, POLICIES, "policy", values, id=policy_id)
     return replace(old, **values)
-
-
-async def _update_in(tx: Transaction, policy_id: str, values: dict[str, Any]) -> None:
-    if values and not await tx.update(POLICIES, values, id=policy_id):
-        raise missing("policy", policy_id)
 
 
 async def delete(ctx: RequestContext, policy_id: str) -> None:
@@ -66,5 +62,4 @@ async def delete(ctx: RequestContext, policy_id: str) -> None:
 
 async def _delete_in(tx: Transaction, policy_id: str) -> None:
     await endpoint_policies.forget(tx, policy_id=policy_id)
-    if not await tx.delete(POLICIES, id=policy_id):
-        raise missing("policy", policy_id)
+    await remove_in(tx, POLICIES, "policy", id=policy_id)

@@ -13,7 +13,7 @@ from falcon import http_status_to_code
 
 from moln.kernel import errors, log, metrics
 from moln.kernel.cloud import Cloud
-from moln.kernel.context import RequestContext, Version
+from moln.kernel.context import Identity, RequestContext, Version
 from moln.kernel.errors import Failure
 from moln.kernel.fairness import Place
 from moln.kernel.http.access import authenticate_late, bearer, check_access
@@ -75,20 +75,7 @@ class Endpoint:
                     raise errors.NotFound("The resource could not be found.")
                 headers = req._asgi_headers  # Falcon's own look-up costs as much as the rest of this
                 version = versions.asked(headers)
-                who = None
-                token = headers.get(b"x-auth-token") or bearer(headers)
-                if token:
-                    try:
-                        who = await cloud.authenticate(cloud, token.decode("latin-1"))
-                    except errors.Unauthorized:
-                        who = await authenticate_late(cloud, token, headers.get(b"x-service-token"))
-                        if who is None and not public:
-                            raise
-                    else:
-                        if who.access_rules is not None:
-                            await check_access(cloud, self.service, who, req)
-                elif not public:
-                    raise errors.Unauthorized("The request you have made requires authentication.")
+                who = await self._who(req, headers, public)
                 ctx = RequestContext(cloud, request_id, who, version, began + REQUEST_S)
                 waited = began - req.scope.get(ARRIVED, began)
                 if who is None:
@@ -122,6 +109,24 @@ class Endpoint:
                 )  # fmt: skip
 
         return respond if cloud.tracer is None else self._traced(cloud.tracer, method, template, respond)
+
+    async def _who(self, req: falcon.asgi.Request, headers: dict[bytes, bytes], public: bool) -> Identity | None:
+        """Who a request's token proves; None: nobody, where that is enough. Raises: Unauthorized."""
+        token = headers.get(b"x-auth-token") or bearer(headers)
+        if not token:
+            if public:
+                return None
+            raise errors.Unauthorized("The request you have made requires authentication.")
+        try:
+            who = await self.cloud.authenticate(self.cloud, token.decode("latin-1"))
+        except errors.Unauthorized:
+            late = await authenticate_late(self.cloud, token, headers.get(b"x-service-token"))
+            if late is None and not public:
+                raise
+            return late
+        if who.access_rules is not None:
+            await check_access(self.cloud, self.service, who, req)
+        return who
 
     def _traced(self, tracer: Tracer, method: str, template: str, respond: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         """The responder within a span; without a tracer there is none of this to pay for."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.image.asking import PATCH
 from tests.image.conftest import Settings
-from tests.image.test_images_api import PATCH
 from tests.wire.areas import areas
 
 import moln.image.module as image_module

@@ -86,8 +86,8 @@ def discovery(cloud: Cloud) -> dict[str, str]:
     }  # fmt: skip
 
 
-def complete(path: Path, cloud: Cloud, routes: Routes, image: Path, workspace: Path, web: str) -> None:
-    """Add to tempest.conf what the tool leaves out. No ssh into guests: simulated ones run nothing. web: where the image is, a raw one beside it."""
+def left_out(cloud: Cloud, routes: Routes, image: Path, workspace: Path, web: str) -> dict[str, dict[str, object]]:
+    """What discover-tempest-config says nothing of, by section. No ssh into guests: simulated ones run nothing."""
     servers = "/compute/v2.1/servers/{server_id}/action"
 
     def has(method: str, path: str, action: str = "") -> str:
@@ -99,10 +99,9 @@ def complete(path: Path, cloud: Cloud, routes: Routes, image: Path, workspace: P
     hypervisors = cloud.call("GET", "/compute/v2.1/os-hypervisors/detail")["hypervisors"]
     pool = cloud.call("GET", "/volume/v3/scheduler-stats/get_pools?detail=True")["pools"][0]["capabilities"]
     network = {e["alias"] for e in cloud.call("GET", "/network/v2.0/extensions")["extensions"]}
-
     stores = cloud.call("GET", "/image/v2/info/stores")["stores"]
 
-    sections: dict[str, dict[str, object]] = {
+    return {
         "DEFAULT": {"debug": False, "log_dir": workspace / "logs", "log_file": "tempest.log"},
         "oslo_concurrency": {"lock_path": workspace / "tempest_lock"},
         "auth": {"use_dynamic_credentials": True},
@@ -145,9 +144,13 @@ def complete(path: Path, cloud: Cloud, routes: Routes, image: Path, workspace: P
         "validation": {"run_validation": False},
         "scenario": {"img_file": image, "img_disk_format": "qcow2"},
     }  # fmt: skip
+
+
+def complete(path: Path, cloud: Cloud, routes: Routes, image: Path, workspace: Path, web: str) -> None:
+    """Add to tempest.conf what the tool leaves out. web: where the image is, a raw one beside it."""
     conf = configparser.ConfigParser(interpolation=None)
     conf.read(path)
-    for name, values in sections.items():
+    for name, values in left_out(cloud, routes, image, workspace, web).items():
         if name != "DEFAULT" and not conf.has_section(name):
             conf.add_section(name)
         for key, value in values.items():

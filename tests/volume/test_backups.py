@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 import httpx
-from tests.volume.test_volumes_api import get, make, post
+from tests.volume.asking import get, make, post
 from tests.wire.areas import AreaApi
 
 from moln.kernel.errors import BackendRefused

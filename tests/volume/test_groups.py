@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-from tests.volume.test_volumes_api import get, post
+from tests.volume.asking import get, post
 from tests.wire.areas import AreaApi
 
 from moln.kernel.errors import BackendRefused

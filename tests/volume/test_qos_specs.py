@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import httpx
-from tests.volume.test_volumes_api import act, get, make, post
+from tests.volume.asking import act, get, make, post
 from tests.wire.areas import AreaApi
 
 Client = httpx.AsyncClient

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md, docs/operations.md and docs/compatibility.md from the code: `python -m tests.architecture.reference`."""
+"""Writes docs/settings.md, docs/api.md and docs/compatibility.md from the code: `python -m tests.architecture.reference`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def operations_page() -> str:
     from moln.app import Settings, all_routes, modules
     from moln.kernel.http.bodies import ANY_VERSION, NEWEST
 
-    lines = ["# Operations", "", "Everything that answers; what is not here is 404. `moln routes` prints the same as a table.", AGAIN]
+    lines = ["# The APIs' operations", "", "Everything that answers; what is not here is 404. `moln routes` prints the same as a table.", AGAIN]
     services: dict[str, set[tuple[str, str, str, str]]] = {}
     for route in all_routes(modules(Settings(simulate=True))):
         first = "" if route.since == ANY_VERSION else "from {}.{}".format(*route.since)
@@ -77,7 +77,7 @@ def compatibility_page() -> str:
     return compatibility.page(AGAIN)
 
 
-PAGES = {"settings.md": settings_page, "operations.md": operations_page, "compatibility.md": compatibility_page}
+PAGES = {"settings.md": settings_page, "api.md": operations_page, "compatibility.md": compatibility_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

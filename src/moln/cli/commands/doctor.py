@@ -59,7 +59,7 @@ def certificate(places: Places) -> list[Finding]:
     at = urlsplit(answer["public_url"])
     if at.scheme != "https":
         return []
-    mend = "renew tls_certificate, or correct tls_ca or public_url in moln.toml; see docs/operating.md"
+    mend = "renew tls_certificate, or correct tls_ca or public_url in moln.toml; see docs/operations.md"
     try:
         context = ssl.create_default_context(cafile=answer["cacert"] or None)
         with socket.create_connection((at.hostname, at.port or 443), timeout=10) as plain:

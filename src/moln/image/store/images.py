@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from msgspec.structs import replace
 
 from moln.image.model.images import ARRIVING, MOVES, Image, labels
 from moln.image.store.tables import image_labels, image_members, images
-from moln.kernel.db import Listing, Query, Reader, Statement, Transaction, history_of, in_list
+from moln.kernel.db import Listing, Query, Reader, Statement, Transaction, generations, history_of, in_list
 from moln.kernel.errors import Conflict
 
 COLUMNS = [images.c[f] for f in Image.__struct_fields__]
@@ -100,12 +99,10 @@ async def add(tx: Transaction, image: Image) -> None:
 
 async def save(tx: Transaction, before: Image, **changes: Any) -> Image:
     """Write what changed. Raises: Conflict, when another writer came first or MOVES forbids the status."""
-    after = replace(before, **changes, generation=before.generation + 1)
-    if after.status is not before.status and after.status not in MOVES[before.status]:
-        raise Conflict(f"Image status transition from {before.status} to {after.status} is not allowed")
-    values = {f: getattr(after, f) for f in changes} | {"generation": after.generation}
-    if not await tx.update(images, values, id=before.id, generation=before.generation):
-        raise Conflict(f"Image {before.id} changed meanwhile.")
+    status = changes.get("status", before.status)
+    if status is not before.status and status not in MOVES[before.status]:
+        raise Conflict(f"Image status transition from {before.status} to {status} is not allowed")
+    after = await generations.save(tx, images, "Image", before, changes)
     if "tags" in changes or "properties" in changes:
         await relabel(tx, after, labels(before))
     tx.changed("images", before.id)
@@ -124,8 +121,7 @@ async def remove(tx: Transaction, image: Image) -> None:
     """The row goes to its history, its labels and members go. Raises: Conflict, when another writer came first."""
     await tx.delete(image_labels, image_id=image.id)
     await tx.delete(image_members, image_id=image.id)
-    if not await tx.delete(images, id=image.id, generation=image.generation):
-        raise Conflict(f"Image {image.id} changed meanwhile.")
+    await generations.remove(tx, images, "Image", image)
     tx.changed("images", image.id)
 
 

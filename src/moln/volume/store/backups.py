@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from msgspec.structs import replace
 
-from moln.kernel.db import INT, TEXT, Listing, Query, Reader, Transaction, column, in_list, table
-from moln.kernel.errors import Conflict
+from moln.kernel.db import INT, TEXT, Listing, Query, Reader, Transaction, column, generations, in_list, table
 from moln.volume.model.backups import AT_WORK, Backup
 from moln.volume.store.volumes import PAGE, Use
 
@@ -95,14 +93,9 @@ async def add(tx: Transaction, backup: Backup) -> None:
 
 async def save(tx: Transaction, before: Backup, **changes: Any) -> Backup:
     """Raises: Conflict, when another writer came first."""
-    after = replace(before, **changes, generation=before.generation + 1)
-    values = {f: getattr(after, f) for f in changes} | {"generation": after.generation}
-    if not await tx.update(backups, values, id=before.id, generation=before.generation):
-        raise Conflict(f"Backup {before.id} changed meanwhile.")
-    return after
+    return await generations.save(tx, backups, "Backup", before, changes)
 
 
 async def remove(tx: Transaction, backup: Backup) -> None:
     """The row goes to its history. Raises: Conflict, when another writer came first."""
-    if not await tx.delete(backups, id=backup.id, generation=backup.generation):
-        raise Conflict(f"Backup {backup.id} changed meanwhile.")
+    await generations.remove(tx, backups, "Backup", backup)

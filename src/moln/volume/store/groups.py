@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from msgspec.structs import replace
 
-from moln.kernel.db import INT, TEXT, Listing, Query, Reader, Transaction, column, table
-from moln.kernel.errors import Conflict
+from moln.kernel.db import INT, TEXT, Listing, Query, Reader, Transaction, column, generations, table
 from moln.volume.model.groups import Group, GroupSnapshot
 from moln.volume.store.volumes import PAGE
 
@@ -91,17 +89,12 @@ async def add(tx: Transaction, made: Group | GroupSnapshot) -> None:
 
 async def save(tx: Transaction, before: G, **changes: Any) -> G:
     """Write what changed. Raises: Conflict, when another writer came first."""
-    after = replace(before, **changes, generation=before.generation + 1)
-    values = {f: getattr(after, f) for f in changes} | {"generation": after.generation}
-    if not await tx.update(_table(before), values, id=before.id, generation=before.generation):
-        raise Conflict(f"Group {before.id} changed meanwhile.")
-    return after
+    return await generations.save(tx, _table(before), "Group", before, changes)
 
 
 async def remove(tx: Transaction, gone: Group | GroupSnapshot) -> None:
     """Raises: Conflict, when another writer came first."""
-    if not await tx.delete(_table(gone), id=gone.id, generation=gone.generation):
-        raise Conflict(f"Group {gone.id} changed meanwhile.")
+    await generations.remove(tx, _table(gone), "Group", gone)
 
 
 def _table(of: Group | GroupSnapshot) -> sa.Table:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from msgspec.structs import replace
 
-from moln.kernel.db import Listing, Query, Reader, Transaction
+from moln.kernel.db import Listing, Query, Reader, Transaction, generations
 from moln.kernel.errors import Conflict
 from moln.volume.model.snapshots import MOVES, Snapshot
 from moln.volume.store.labels import labelled, relabel
@@ -63,12 +62,10 @@ async def add(tx: Transaction, snapshot: Snapshot) -> None:
 
 async def save(tx: Transaction, before: Snapshot, *, forced: bool = False, **changes: Any) -> Snapshot:
     """Write what changed. Raises: Conflict, when another writer came first or MOVES forbids the status."""
-    after = replace(before, **changes, generation=before.generation + 1)
-    if after.status is not before.status and not forced and after.status not in MOVES[before.status]:
-        raise Conflict(f"Snapshot {before.id} is {before.status} and cannot become {after.status}.")
-    values = {f: getattr(after, f) for f in changes} | {"generation": after.generation}
-    if not await tx.update(snapshots, values, id=before.id, generation=before.generation):
-        raise Conflict(f"Snapshot {before.id} changed meanwhile.")
+    status = changes.get("status", before.status)
+    if status is not before.status and not forced and status not in MOVES[before.status]:
+        raise Conflict(f"Snapshot {before.id} is {before.status} and cannot become {status}.")
+    after = await generations.save(tx, snapshots, "Snapshot", before, changes)
     if "metadata" in changes:
         await relabel(tx, before.id, before.metadata, after.metadata)
     tx.changed("snapshots", before.id)
@@ -78,6 +75,5 @@ async def save(tx: Transaction, before: Snapshot, *, forced: bool = False, **cha
 async def remove(tx: Transaction, snapshot: Snapshot) -> None:
     """The row goes to its history. Raises: Conflict, when another writer came first."""
     await relabel(tx, snapshot.id, snapshot.metadata, {})
-    if not await tx.delete(snapshots, id=snapshot.id, generation=snapshot.generation):
-        raise Conflict(f"Snapshot {snapshot.id} changed meanwhile.")
+    await generations.remove(tx, snapshots, "Snapshot", snapshot)
     tx.changed("snapshots", snapshot.id)

@@ -6,9 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from msgspec import Struct
-from msgspec.structs import replace
 
-from moln.kernel.db import Listing, Query, Reader, Transaction, in_list
+from moln.kernel.db import Listing, Query, Reader, Transaction, generations, in_list
 from moln.kernel.errors import Conflict
 from moln.volume.model.volumes import AT_WORK, MOVES, Volume
 from moln.volume.store.labels import labelled, relabel
@@ -76,12 +75,10 @@ async def save(tx: Transaction, before: Volume, *, forced: bool = False, **chang
 
     Raises: Conflict, when another writer came first or MOVES forbids the status.
     """
-    after = replace(before, **changes, generation=before.generation + 1)
-    if after.status is not before.status and not forced and after.status not in MOVES[before.status]:
-        raise Conflict(f"Volume {before.id} is {before.status} and cannot become {after.status}.")
-    values = {f: getattr(after, f) for f in changes} | {"generation": after.generation}
-    if not await tx.update(volumes, values, id=before.id, generation=before.generation):
-        raise Conflict(f"Volume {before.id} changed meanwhile.")
+    status = changes.get("status", before.status)
+    if status is not before.status and not forced and status not in MOVES[before.status]:
+        raise Conflict(f"Volume {before.id} is {before.status} and cannot become {status}.")
+    after = await generations.save(tx, volumes, "Volume", before, changes)
     if "metadata" in changes:
         await relabel(tx, before.id, before.metadata, after.metadata)
     tx.changed("volumes", before.id)
@@ -91,6 +88,5 @@ async def save(tx: Transaction, before: Volume, *, forced: bool = False, **chang
 async def remove(tx: Transaction, volume: Volume) -> None:
     """The row goes to its history. Raises: Conflict, when another writer came first."""
     await relabel(tx, volume.id, volume.metadata, {})
-    if not await tx.delete(volumes, id=volume.id, generation=volume.generation):
-        raise Conflict(f"Volume {volume.id} changed meanwhile.")
+    await generations.remove(tx, volumes, "Volume", volume)
     tx.changed("volumes", volume.id)

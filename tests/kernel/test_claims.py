@@ -20,7 +20,7 @@ from moln.kernel.config import Settings
 from moln.kernel.db import Database, Reader, Transaction
 from moln.kernel.link import InProcessLinks
 from moln.kernel.policy import Policy
-from moln.kernel.work import Reconciler, Work, Workers
+from moln.kernel.work import Periodic, Reconciler, Work, Workers
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="no PostgreSQL here: Debian's package is `postgresql`")
 Begin = Callable[..., Awaitable[Any]]
@@ -151,6 +151,12 @@ async def grown(tx: Transaction, id: str) -> None:
     await tx.update(BOXES, {"size": 1}, id=id)
 
 
+def cloud_of(claims: Any, home: Path) -> Cloud:
+    cloud = Cloud(settings=Settings(), db=claims._db, policy=Policy.load(), links=InProcessLinks(Clock().now_us), home=home)
+    cloud.claims = claims
+    return cloud
+
+
 async def test_no_resource_is_settled_by_two_controllers_at_once_nor_twice(begin: Begin, tmp_path: Path) -> None:
     """Work found by both, as every wake reaches both."""
     at_work: set[str] = set()
@@ -178,10 +184,7 @@ async def test_no_resource_is_settled_by_two_controllers_at_once_nor_twice(begin
 
     workers = []
     for claims in (await begin(), await begin()):
-        links = InProcessLinks(Clock().now_us)
-        cloud = Cloud(settings=Settings(), db=claims._db, policy=Policy.load(), links=links, home=tmp_path)
-        cloud.claims = claims
-        workers.append(Workers(cloud, [Reconciler("boxes", find=find, settle=settle, fail=fail, at_once=4, every_s=600)]))
+        workers.append(Workers(cloud_of(claims, tmp_path), [Reconciler("boxes", find=find, settle=settle, fail=fail, at_once=4, every_s=600)]))
     for one in workers:
         one.start()
     await workers[0]._cloud.db.write(fill)
@@ -191,3 +194,29 @@ async def test_no_resource_is_settled_by_two_controllers_at_once_nor_twice(begin
     for one in workers:
         await one.stop()
     assert overlaps == [] and set(settled.values()) == {1}
+
+
+async def test_a_periodic_job_is_run_by_one_controller_or_by_every_one_that_keeps_what_it_finds(begin: Begin, tmp_path: Path) -> None:
+    once: list[Cloud] = []
+    each: list[Cloud] = []
+    enough = asyncio.Event()
+
+    async def by_one(work: Work) -> None:
+        once.append(work.cloud)
+
+    async def by_all(work: Work) -> None:
+        each.append(work.cloud)
+        if each.count(work.cloud) >= 3 and len(set(map(id, each))) == 2:
+            enough.set()
+
+    jobs = [Periodic("one", by_one, every_s=0.01), Periodic("all", by_all, every_s=0.01, everywhere=True)]
+    workers = [Workers(cloud_of(await begin(), tmp_path), [], jobs) for _ in range(2)]
+    for one in workers:
+        one.start()
+    async with asyncio.timeout(60):
+        await enough.wait()
+        while not once:
+            await asyncio.sleep(0.01)
+    for one in workers:
+        await one.stop()
+    assert len(set(map(id, once))) == 1

@@ -1,8 +1,10 @@
-"""examples/two-machines, as it stands: a controller and a node by the documented commands, a guest on each, all of it gone afterwards."""
+"""examples/two-machines, as it stands: a controller and a node by the documented commands, a guest on each, one of which moves
+to the other machine and notices nothing; all of it gone afterwards."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -26,5 +28,7 @@ def test_it_does_what_it_says_and_cleans_up() -> None:
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert "on-controller hears SSH-2.0" in said and "on-compute hears SSH-2.0" in said, said
+    assert re.search(r"compute: ACTIVE after [\d.]+ s; the longest time without an answer was [\d.]+ s", said), said
+    assert re.search(r"the guest has been up for [\d.]+ s, boot id [0-9a-f-]{36} as before", said), said
     assert {name for name in os.listdir("/var/tmp") if name.startswith("moln-two-")} <= before
     assert "-controller" not in subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout

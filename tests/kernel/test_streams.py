@@ -23,8 +23,8 @@ from moln.kernel.link.nats_keys import USER, NatsKey
 from moln.kernel.link.nats_wire import Badge
 from moln.kernel.link.streams import of_socket
 from moln.kernel.nodes.passport import Passport
-from moln.node.remote import TlsStreamServer
 from moln.node.streams import StreamServer
+from moln.node.tls_streams import TlsStreamServer
 
 
 class Guest:

@@ -110,7 +110,7 @@ class Host:
 
     def driver(self) -> LibvirtDriver:
         from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
-        from moln.compute.drivers.libvirt_moves import Reach
+        from moln.compute.drivers.reach import SharedFolder
 
         settings = LibvirtSettings(
             uri=self.places.libvirt_uri,
@@ -120,7 +120,7 @@ class Host:
             virt_type="qemu",
             cache="unsafe",
             offloads=False,
-            reach=Reach(self.places.peer_uri, self.sockets) if self.sockets else None,
+            reach=SharedFolder(self.places.peer_uri, self.sockets) if self.sockets else None,
         )
         return LibvirtDriver(settings, InsideSwitch(self, Switch(Ovsdb(self.places.ovs_socket), INTEGRATION_BRIDGE)))
 

@@ -18,9 +18,10 @@ from moln.compute.drivers.consoles import streams_of
 from moln.compute.drivers.guests import Guests
 from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
 from moln.compute.drivers.libvirt_guests import LibvirtGuests
-from moln.compute.drivers.libvirt_moves import Reach
 from moln.compute.drivers.moves import Moves
+from moln.compute.drivers.reach import Reach, SharedFolder
 from moln.compute.model.facts import HostFacts
+from moln.host import roles
 from moln.host.clock import off_ms
 from moln.host.places import INTEGRATION_BRIDGE, USER, Places
 from moln.kernel.clock import Clock
@@ -89,21 +90,24 @@ class Node:
         board = await find_switchboard(ovsdb)
         switch = Switch(ovsdb, INTEGRATION_BRIDGE)
         self.tracer = tracer_of(node_settings.load_tracing(self.places.settings), "moln-node", board.node)
-        self.compute = LibvirtDriver(self.libvirt_settings(board), switch)
+        self.remote = self.find_remote(board)
+        moves = self.find_moves()
+        self.compute = LibvirtDriver(self.libvirt_settings(board, moves and moves.between), switch)
         self.compute.link.tracer = self.tracer
         self.volumes = PoolDriver(self.places.pool, self.places.pool / "images")
         self.metadata = MetadataService(
             switch, self.folder / "metadata.json", self.places.run / "metadata.sock", proxy_user()
         )
         fences = DiskFences(self.folder / "fences.db", self.clock.now_us)
-        streams = streams_of(self.compute, fences, self.clock.now_us)
-        self.remote = self.find_remote(board)
+        streams = streams_of(self.compute, fences, self.clock.now_us, moves and moves.between.openers)
+        if moves is not None:
+            await asyncio.to_thread(moves.between.prepare)
         if self.remote is not None:
             await self.remote.start(self.places)
             compute, volumes = self.remote.with_images(self.compute), self.remote.with_images(self.volumes)
             more = {**self.remote.drivers, "compute": (ComputeDriver, compute), "volume": (VolumeDriver, volumes)}
             self.end = self.remote.link(self.hello, self.verbs(fences, more))
-            self.streams = self.remote.serving(streams)
+            self.streams = self.remote.serving(streams, moves.streams if moves else None)
         else:
             self.end = SocketEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences))
             self.streams = StreamServer(self.folder / "streams.sock", streams, proxy_user())
@@ -115,6 +119,8 @@ class Node:
             self.facts = await self.find_facts()
             await self.start_metadata()
             await self.streams.start()
+            if moves is not None and moves.server is not None:
+                await moves.server.start()
             self.ready.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task((self.remote or self.end).run())
@@ -123,6 +129,8 @@ class Node:
                 group.create_task(self.watch())
         finally:
             await self.streams.stop()
+            if moves is not None and moves.server is not None:
+                await moves.server.stop()
             await self.metadata.stop()
             if self.remote is not None:
                 await self.remote.stop()
@@ -132,8 +140,9 @@ class Node:
             if self.tracer:
                 await asyncio.to_thread(self.tracer.close)
 
-    def libvirt_settings(self, board: Switchboard) -> LibvirtSettings:
+    def libvirt_settings(self, board: Switchboard, between: Reach | None) -> LibvirtSettings:
         chosen = node_settings.load(self.places.settings)
+        shared = chosen.migration_sockets
         return LibvirtSettings(
             uri=self.places.libvirt_uri,
             home=self.folder,
@@ -143,7 +152,7 @@ class Node:
             virt_type=chosen.virt_type,
             cache=chosen.disk_cache,
             offloads=not board.userspace,
-            reach=Reach(self.places.peer_uri, Path(chosen.migration_sockets)) if chosen.migration_sockets else None,
+            reach=SharedFolder(self.places.peer_uri, Path(shared)) if shared else between,
         )
 
     def find_remote(self, board: Switchboard) -> Any:
@@ -156,6 +165,14 @@ class Node:
         if found is not None and found.name != board.node:
             raise Failure(f"This machine joined as node {found.name}, but Open vSwitch calls it {board.node} (system-id).")
         return found
+
+    def find_moves(self) -> Any:
+        """How servers move from and to other machines (moves.py); None: this one is alone."""
+        if self.remote is None and not roles.read(self.places).serves_nodes:
+            return None
+        from moln.node.moves import moves_of
+
+        return moves_of(self.places, self.remote, self.clock.now_us)
 
     def verbs(self, fences: DiskFences, more: dict[str, tuple[type, Any]] | None = None) -> Verbs:
         """What the controller may ask for, by area."""

@@ -6,7 +6,6 @@ Imported only there: what it needs costs memory that the node of a single machin
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import pwd
 from collections.abc import Callable
@@ -18,45 +17,13 @@ from moln.host.places import USER, Places
 from moln.kernel.clock import Clock
 from moln.kernel.errors import Failure
 from moln.kernel.link import Streams, Verbs
-from moln.kernel.link.streams import OPEN_S
 from moln.kernel.nodes.gate import GateClient, address_of
 from moln.kernel.nodes.joining import FOLDER, Joined, Member
 from moln.kernel.nodes.membership import Certified
-from moln.kernel.nodes.passport import Passport, peer_of
 from moln.kernel.nodes.renewing import Renewing
 from moln.node.bases import Bases, WithBases
 from moln.node.remote_metadata import RemoteMetadata
-from moln.node.streams import Serving
-
-log = logging.getLogger("moln.node")
-
-
-class TlsStreamServer(Serving):
-    """At address:port of this machine, for controllers that prove themselves."""
-
-    def __init__(self, address: str, streams: Streams, passport: Passport) -> None:
-        super().__init__(streams)
-        self.host, _, port = address.rpartition(":")
-        self.port = int(port)
-        self.passport = passport
-
-    @property
-    def address(self) -> str:
-        return f"{self.host}:{self.port}"
-
-    def admits(self, writer: asyncio.StreamWriter) -> bool:
-        who = peer_of(writer.get_extra_info("peercert"))
-        if who is not None and who[0] == "controller":
-            return True
-        log.warning("%s may not open streams", who)
-        return False
-
-    async def start(self) -> None:
-        """Raises: OSError, when the address cannot be had."""
-        self.server = await asyncio.start_server(
-            self.serve, self.host.strip("[]"), self.port, ssl=self.passport.server(), ssl_handshake_timeout=OPEN_S
-        )
-        self.port = self.server.sockets[0].getsockname()[1]
+from moln.node.tls_streams import TlsStreamServer
 
 
 class Remote:
@@ -101,8 +68,9 @@ class Remote:
         self.end = self.make_end(self.badge, facts, verbs)
         return self.end
 
-    def serving(self, streams: Streams) -> TlsStreamServer:
-        return TlsStreamServer(self.address, streams, self.passport)
+    def serving(self, streams: Streams, others: Streams | None = None) -> TlsStreamServer:
+        """others: what other nodes may open here."""
+        return TlsStreamServer(self.address, streams, self.passport, others)
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -23,22 +23,23 @@ class Serving:
         """What a controller connects to."""
         raise NotImplementedError
 
-    def admits(self, writer: asyncio.StreamWriter) -> bool:
-        """Whether who connected may open streams."""
-        return True
+    def streams_for(self, writer: asyncio.StreamWriter) -> Streams | None:
+        """What who connected may open; None: nothing."""
+        return self.streams
 
     async def start(self) -> None:
         raise NotImplementedError
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self.admits(writer):
+        streams = self.streams_for(writer)
+        if streams is None:
             writer.close()
             return
         task = asyncio.current_task()
         assert task is not None
         self.running.add(task)
         try:
-            await self.streams.serve(reader, writer)
+            await streams.serve(reader, writer)
         except asyncio.CancelledError:
             pass  # the node ends; nobody waits for this task
         finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from moln.compute.drivers.base import DiskFile
 from moln.kernel import files
-from moln.kernel.errors import BackendRefused
+from moln.kernel.errors import BackendRefused, BackendUnreachable
 
 GIB = 1 << 30
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -119,3 +119,12 @@ def known(id: str) -> str:
     if not ID.fullmatch(id):
         raise BackendRefused("That is not an id.", detail=repr(id)[:100])
     return id
+
+
+def said(error: OSError) -> BackendRefused | BackendUnreachable:
+    """A file system's failure in the protocol's two words."""
+    if isinstance(error, FileNotFoundError):
+        return BackendRefused("The host has no such disk or image.", detail=str(error))
+    if error.errno in FULL:
+        return BackendRefused("The host's disk is full.", detail=str(error))
+    return BackendUnreachable("The host's file system failed.", detail=str(error))

@@ -21,12 +21,13 @@ from msgspec import Struct
 from moln.compute.drivers import console, host, strays
 from moln.compute.drivers import libvirt_domains as domains
 from moln.compute.drivers.base import Card, ConsoleKind, Disk, Inventory, Plugger, ServerSpec, ServerState, WantedPower
-from moln.compute.drivers.disks import FULL, DiskFolder, known
+from moln.compute.drivers.disks import DiskFolder, known, said
 from moln.compute.drivers.domain_xml import CONSOLE_LOG, NAME_PREFIX, Look, card_element, disk_element, domain_xml
 from moln.compute.drivers.libvirt_disks import LibvirtDisks
 from moln.compute.drivers.libvirt_link import LibvirtLink
 from moln.compute.drivers.libvirt_memory import MEMORY_S, LibvirtMemory
-from moln.compute.drivers.libvirt_moves import LibvirtMoves, Reach, Sent
+from moln.compute.drivers.libvirt_moves import LibvirtMoves, Sent
+from moln.compute.drivers.reach import Reach
 from moln.compute.model.facts import HostFacts
 from moln.compute.model.iso9660 import iso_image
 from moln.kernel.errors import BackendRefused, BackendUnreachable
@@ -165,6 +166,7 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
             await self.blocking(shutil.rmtree, self.folder(server_id), True)
             self.serials.pop(server_id, None)
             self.sent.pop(server_id, None)
+            self.expect_no_more(server_id)
 
     async def define(self, spec: ServerSpec) -> None:
         folder = await self.blocking(self.ensure_folder, spec.id)
@@ -307,6 +309,8 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
         with contextlib.suppress(BackendUnreachable, BackendRefused):
             state = await self.find_server(server_id)
             if state is not None and server_id not in self.users:
+                if state.power != "stopped":
+                    self.expect_no_more(server_id)  # it has arrived
                 for listener in self.listeners:
                     listener(state)
 
@@ -384,12 +388,3 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
             return await asyncio.to_thread(work, *args)
         except OSError as error:
             raise said(error) from error
-
-
-def said(error: OSError) -> BackendRefused | BackendUnreachable:
-    """A file system's failure in the protocol's two words."""
-    if isinstance(error, FileNotFoundError):
-        return BackendRefused("The host has no such disk or image.", detail=str(error))
-    if error.errno in FULL:
-        return BackendRefused("The host's disk is full.", detail=str(error))
-    return BackendUnreachable("The host's file system failed.", detail=str(error))

@@ -1,7 +1,7 @@
-"""Servers moved between libvirt hosts: disks of stopped ones over NBD, running ones from libvirtd to libvirtd (peer to peer), disks included.
+"""Servers moved between libvirt hosts: disks of stopped ones, running ones from libvirtd to libvirtd (peer to peer), disks included.
 
-The hosts of one machine reach one another by sockets in a folder that they share. What the node forgets when it dies, libvirt knows: whether
-a server is being sent, and whether it is still here.
+How the hosts reach one another is the affair of a Reach (reach.py). What the node forgets when it dies, libvirt knows: whether a server is
+being sent, and whether it is still here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -21,9 +20,10 @@ from msgspec import Struct
 
 from moln.compute.drivers import libvirt_domains as domains
 from moln.compute.drivers.base import ServerSpec
-from moln.compute.drivers.disks import known
+from moln.compute.drivers.disks import known, said
 from moln.compute.drivers.domain_moves import moved_domain, targets_of
 from moln.compute.drivers.moves import DiskOffer, Sending, Target
+from moln.compute.drivers.reach import Reach, Way
 from moln.compute.model.migrations import Progress
 from moln.kernel import files
 from moln.kernel.errors import BackendRefused, BackendUnreachable
@@ -40,18 +40,11 @@ FLAGS = (
 )  # fmt: skip
 
 
-class Reach(Struct, frozen=True):
-    """How other hosts reach this one. uri: of its libvirtd, for theirs. sockets: the folder that they share, QEMU's user may write there."""
-
-    uri: str
-    sockets: Path
-
-
 class Arrival(Struct, frozen=True):
-    """What a source must know of its destination. folder: of the server there; drive: its config drive's path there."""
+    """What a source must know of its destination. reach: the way there, in words of its Reach. folder: of the server there; drive: its config
+    drive's path there."""
 
-    uri: str
-    sockets: str
+    reach: str
     folder: str
     drive: str | None
 
@@ -76,29 +69,22 @@ class LibvirtMoves:
         async with self.turn(disk_id):
             path = self.files.path(disk_id)
             size = (await self.blocking(path.stat)).st_size
-            socket = reach.sockets / f"{disk_id}-o"
-            if await self.blocking(_server_of, socket) is None:
-                await _run(
-                    "qemu-nbd", "--fork", "--read-only", "--format=raw", "--persistent", "--shared=4", f"--pid-file={socket}.pid",
-                    f"--socket={socket}", str(path),
-                )  # fmt: skip
-            return DiskOffer(disk_id, size, str(socket))
+            return DiskOffer(disk_id, size, await reach.offer(disk_id, path))
 
     async def withdraw_disk(self: LibvirtDriver, disk_id: str) -> None:  # type: ignore[misc]
         async with self.turn(disk_id):
             if self.settings.reach is not None:
-                await self.blocking(_end_server, self.settings.reach.sockets / f"{disk_id}-o")
+                await self.settings.reach.withdraw(disk_id)
 
     async def fetch_disk(self: LibvirtDriver, offer: DiskOffer) -> None:  # type: ignore[misc]
         reach, path = self._reach(), self.files.path(offer.id)
-        socket = Path(offer.address)
-        if socket.parent != reach.sockets:
-            raise BackendRefused("The other host's disks cannot be reached from here.")
         async with self.turn(offer.id):
             hidden = path.with_name(f"{files.TEMP_PREFIX}{path.name}-fetched")
             try:
-                await _run("qemu-img", "convert", "-f", "raw", "-O", "raw", f"nbd+unix:///?socket={socket}", str(hidden))
+                await reach.fetch(offer.id, offer.address, offer.size_bytes, hidden)
                 await self.blocking(_settle, hidden, path, offer.size_bytes)
+            except OSError as error:
+                raise said(error) from error
             finally:
                 hidden.unlink(missing_ok=True)
 
@@ -112,19 +98,25 @@ class LibvirtMoves:
                 await self.blocking(self.remember_card, spec.id, card.port_id)
                 await self.plugger.ensure_plugged(card.port_id, card.mtu)
             drive = str(self.config_path(spec.id)) if spec.config_drive else None
-            return msgspec.json.encode(Arrival(reach.uri, str(reach.sockets), str(folder), drive)).decode()
+            return msgspec.json.encode(Arrival(await reach.expect(spec.id), str(folder), drive)).decode()
 
     async def send_server(self: LibvirtDriver, spec: ServerSpec, target: Target) -> None:  # type: ignore[misc]
-        arrival = msgspec.json.decode(target.address, type=Arrival)
+        reach, arrival = self._reach(), msgspec.json.decode(target.address, type=Arrival)
         async with self.turn(spec.id):
             had = self.sent.get(spec.id)
             if had is not None and had.id == target.id:
                 return
-            domain, parameters, flags = await self.link.call(_plan, spec, target, arrival)
-            if domain is None:  # it was begun before this node was
+            way = await reach.way(spec.id, arrival.reach)
+            try:
+                plan = await self.link.call(_plan, spec, target, arrival, way)
+            except BaseException:
+                way.close()
+                raise
+            if plan is None:  # it was begun before this node was
+                way.close()
                 return
             sent = self.sent[spec.id] = Sent(target.id, asyncio.Event())
-            _send(asyncio.get_running_loop(), sent, domain, arrival.uri, parameters, flags)
+            _send(asyncio.get_running_loop(), sent, plan, way)
 
     async def follow_server(self: LibvirtDriver, server_id: str, target_id: str) -> Sending:  # type: ignore[misc]
         sent = self.sent.get(known(server_id))
@@ -152,22 +144,35 @@ class LibvirtMoves:
             raise BackendUnreachable("The hypervisor does not end the move.")
         return bool(there)
 
+    def expect_no_more(self: LibvirtDriver, server_id: str) -> None:  # type: ignore[misc]
+        """Nobody may send this server here."""
+        if self.settings.reach is not None:
+            self.settings.reach.expect_no_more(server_id)
+
     def _reach(self: LibvirtDriver) -> Reach:  # type: ignore[misc]
         if self.settings.reach is None:
             raise BackendRefused("This host was not told how other hosts reach it: servers cannot move from or to it.")
         return self.settings.reach
 
 
-def _plan(connection: libvirt.virConnect, spec: ServerSpec, target: Target, arrival: Arrival) -> tuple[Any, dict[str, Any], int]:
-    """(domain, parameters, flags) for libvirt's call; no domain where it is being sent already. Raises: BackendRefused, when it does not run."""
+class Plan(Struct, frozen=True):
+    """What libvirt's call takes."""
+
+    domain: Any
+    parameters: dict[str, Any]
+    flags: int
+
+
+def _plan(connection: libvirt.virConnect, spec: ServerSpec, target: Target, arrival: Arrival, way: Way) -> Plan | None:
+    """None where it is being sent already. Raises: BackendRefused, when it does not run."""
     domain = domains.get(connection, spec.id)
     if not domain.isActive():
         raise BackendRefused("The server does not run.")
     if _job(domain) is not None:
-        return None, {}, 0
+        return None
     now = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
     later = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
-    folder, sockets = Path(arrival.folder), arrival.sockets
+    folder, sockets = Path(arrival.folder), way.sockets
     parameters: dict[str, Any] = {
         libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{sockets}/{spec.id}-m",
         libvirt.VIR_MIGRATE_PARAM_DEST_XML: moved_domain(now, spec, folder, arrival.drive),
@@ -178,20 +183,21 @@ def _plan(connection: libvirt.virConnect, spec: ServerSpec, target: Target, arri
         parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = copied
         parameters[libvirt.VIR_MIGRATE_PARAM_DISKS_URI] = f"unix://{sockets}/{spec.id}-d"
         flags |= libvirt.VIR_MIGRATE_NON_SHARED_DISK
-    return domain, parameters, flags
+    return Plan(domain, parameters, flags)
 
 
-def _send(loop: asyncio.AbstractEventLoop, sent: Sent, domain: Any, uri: str, parameters: dict[str, Any], flags: int) -> None:
+def _send(loop: asyncio.AbstractEventLoop, sent: Sent, plan: Plan, way: Way) -> None:
     """libvirt's call takes as long as the move: in a thread of its own, which a node that ends does not wait for."""
 
     def ended(error: str) -> None:
         sent.error = error
         sent.done.set()
+        way.close()
 
     def turn() -> None:
         error = ""
         try:
-            domain.migrateToURI3(uri, parameters, flags)
+            plan.domain.migrateToURI3(way.uri, plan.parameters, plan.flags)
         except libvirt.libvirtError as failed:
             log.warning("a server was not sent: %s", failed)  # its text may name the host's paths
             error = f"The hypervisor did not send the server (libvirt's error {failed.get_error_code()})."
@@ -237,25 +243,6 @@ def _cancel(connection: libvirt.virConnect, server_id: str) -> None:
             domain.abortJob()
 
 
-def _server_of(socket: Path) -> int | None:
-    """The qemu-nbd that serves a socket."""
-    try:
-        pid = int(Path(f"{socket}.pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (OSError, ValueError):
-        return None
-    return pid if str(socket).encode() in command and socket.exists() else None
-
-
-def _end_server(socket: Path) -> None:
-    pid = _server_of(socket)
-    if pid is not None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    for path in (socket, Path(f"{socket}.pid")):
-        path.unlink(missing_ok=True)
-
-
 def _settle(hidden: Path, path: Path, size_bytes: int) -> None:
     """The fetched bytes become the disk, durably and at once. Raises: BackendRefused, when they are not as many as was said."""
     fd = os.open(hidden, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -268,19 +255,3 @@ def _settle(hidden: Path, path: Path, size_bytes: int) -> None:
         os.close(fd)
     os.rename(hidden, path)
     files.sync_folder(path.parent)
-
-
-async def _run(*command: str) -> None:
-    """Raises: BackendRefused, with nothing of what it said; that is in the log."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        _, said = await process.communicate()
-    except BaseException:
-        with suppress(ProcessLookupError):
-            process.kill()
-        raise
-    if process.returncode:
-        log.warning("%s: %s", command[0], said[-500:].decode(errors="replace"))
-        raise BackendRefused("The disk could not be sent between the hosts.")

@@ -23,6 +23,7 @@ from moln.kernel.nodes.passport import Passport, peer_of
 
 PORT_AFTER = 11  # the gate's port is so many after the APIs'
 AT_ONCE = 256  # connections
+ANY_CONTROLLER = member_host("controller")
 _log = logging.getLogger("moln.nodes")
 
 Openers = Callable[[str], dict[str, tuple[Opener, Any]]]
@@ -68,25 +69,24 @@ class Gate:
 
 
 class GateClient:
-    """A node's end."""
+    """A node's end. peer: who it must be that is asked, as its certificate says (member_host): any controller, wherever it is, unless told."""
 
-    def __init__(self, host: str, port: int, passport: Passport, now_us: Callable[[], int]):
+    def __init__(self, host: str, port: int, passport: Passport, now_us: Callable[[], int], peer: str = ANY_CONTROLLER):
         self._host, self._port = host, port
-        self._passport, self._now_us = passport, now_us
+        self._passport, self._now_us, self._peer = passport, now_us, peer
 
     async def open(self, verb: str, *args: object, deadline_s: float = 15.0) -> Stream:
         """Raises: BackendUnreachable, BackendRefused."""
         stream = None
         try:
             async with asyncio.timeout(deadline_s):
-                host = member_host("controller")  # any controller of the cloud will do, wherever it is
                 stream = Stream(*await asyncio.open_connection(
-                    self._host, self._port, ssl=self._passport.client(), server_hostname=host, limit=CHUNK
+                    self._host, self._port, ssl=self._passport.client(), server_hostname=self._peer, limit=CHUNK
                 ))  # fmt: skip
                 send(stream.writer, Call(1, verb, pack(args), self._now_us() + int(deadline_s * 1e6)))
                 answer = await receive(stream.reader)
             if not isinstance(answer, Answer) or answer.kind == "unreachable":
-                raise BackendUnreachable(getattr(answer, "message", "") or f"The controller did not open {verb}.")
+                raise BackendUnreachable(getattr(answer, "message", "") or f"{self._host} did not open {verb}.")
             if answer.kind != "ok":
                 raise BackendRefused(answer.message)
             return stream
@@ -94,9 +94,10 @@ class GateClient:
             if stream is not None:
                 stream.close()
             if isinstance(error, ssl.SSLCertVerificationError):
-                raise BackendUnreachable(f"{self._host} port {self._port} is no controller.", detail=repr(error)) from None
+                raise BackendUnreachable(f"{self._host} port {self._port} is no controller." if self._peer == ANY_CONTROLLER
+                                         else f"{self._host} port {self._port} is another than it should be.", detail=repr(error)) from None
             if isinstance(error, OSError | asyncio.IncompleteReadError):  # TimeoutError is an OSError
-                raise BackendUnreachable(f"The controller at {self._host} does not answer.", detail=repr(error)) from None
+                raise BackendUnreachable(f"{self._host} port {self._port} does not answer.", detail=repr(error)) from None
             raise
 
     async def read(self, verb: str, *args: object, most: int) -> bytes:

@@ -16,6 +16,7 @@ class Passport:
         self.certificate = certificate
         self.ca = ca
         self._server: ssl.SSLContext | None = None
+        self._seen: tuple[int, int] | None = None
 
     def client(self) -> ssl.SSLContext:
         """For one connection to come; what was renewed is read again. Raises: OSError."""
@@ -31,11 +32,25 @@ class Passport:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(self.ca)
         context.load_cert_chain(self.certificate)
-        self._server = context
+        context.sni_callback = self._look  # members always name whom they want to speak to
+        self._server, self._seen = context, self._stamp()
         return context
+
+    def _look(self, _: ssl.SSLSocket | ssl.SSLObject, __: str | None, ___: ssl.SSLContext) -> None:
+        """Another process may have renewed it: the handshake after this one uses what is there now."""
+        if self._stamp() != self._seen:
+            self.renewed()
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = self.certificate.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
 
     def renewed(self) -> None:
         """There is another certificate: handshakes to come use it."""
+        self._seen = self._stamp()
         if self._server is not None:
             self._server.load_cert_chain(self.certificate)
 

@@ -17,6 +17,7 @@ from moln.kernel.errors import BackendUnreachable
 
 PIECE = 256 << 10  # bytes
 HEAD = struct.Struct(">QQ")
+MOST = 1 << 62
 STUCK_S = 30.0  # seconds that the other side may say or take nothing
 
 
@@ -53,8 +54,11 @@ async def send(file: int, writer: asyncio.StreamWriter) -> None:
     await writer.drain()
 
 
-async def take(reader: asyncio.StreamReader, file: int) -> int:
-    """Write what comes into an empty file; its size. Raises: BackendUnreachable, when it is not whole or not what was sent; OSError."""
+async def take(reader: asyncio.StreamReader, file: int, most: int = MOST) -> int:
+    """Write what comes into an empty file; its size. most: bytes that it may have.
+
+    Raises: BackendUnreachable, when it is not whole, not what was sent, or too long; OSError.
+    """
     digest = hashlib.sha256()
 
     async def get(count: int) -> bytes:
@@ -66,6 +70,8 @@ async def take(reader: asyncio.StreamReader, file: int) -> int:
             head = await get(HEAD.size)
             digest.update(head)
             at, length = HEAD.unpack(head)
+            if at + length > most:
+                raise BackendUnreachable("It is longer than it may be.")
             if not length:
                 if await get(digest.digest_size) != digest.digest():
                     raise BackendUnreachable("What came is not what was sent.")

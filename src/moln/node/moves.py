@@ -1,0 +1,52 @@
+"""Servers' moves from and to other machines, for a node of either role: what it goes by, and where others find it.
+
+Imported only there: certificates and TLS cost memory that the node of a single machine spares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from moln.host import roles
+from moln.host.places import Places
+from moln.host.roles import bracketed
+from moln.kernel.http.certificates import member_host
+from moln.kernel.link import Streams
+from moln.kernel.nodes.joining import STREAMS_PORT
+from moln.kernel.nodes.passport import Passport
+from moln.node.between import Between
+from moln.node.tls_streams import TlsStreamServer
+
+
+class NoFences:
+    """What other nodes open is fenced by secrets: a call that names a resource is none of theirs."""
+
+    def admit(self, resource: str, generation: int) -> bool:
+        return False
+
+
+class Moves(Struct):
+    """streams: what other nodes may open here. server: where, on a controller, whose own streams have a unix socket."""
+
+    between: Between
+    streams: Streams
+    server: TlsStreamServer | None
+
+
+def moves_of(places: Places, remote: Any, now_us: Callable[[], int]) -> Moves | None:
+    """remote: of a node that joined; None: this is the node of a controller. None where such a machine cannot prove who it is."""
+    if remote is not None:
+        passport, address, host = remote.passport, remote.address, member_host("node", remote.name)
+    else:
+        machine = roles.read(places)
+        if machine.tls is None:
+            return None
+        passport, host = Passport(Path(machine.tls.certificate), Path(machine.tls.ca)), member_host("controller", machine.called)
+        address = f"{bracketed(machine.address)}:{STREAMS_PORT}"
+    between = Between(places, passport, address, host, now_us)
+    streams = Streams(between.openers, NoFences(), now_us)
+    return Moves(between, streams, None if remote is not None else TlsStreamServer(address, streams, passport, streams))

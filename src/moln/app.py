@@ -50,6 +50,7 @@ from moln.placement.settings import PlacementSettings
 from moln.volume.settings import VolumeSettings
 
 if TYPE_CHECKING:
+    from moln.kernel.etcd.shared import SharedEtcd
     from moln.kernel.nodes.remote import RemoteNodes
 
 Hook = Callable[[str, str], None]
@@ -107,7 +108,7 @@ def load_policy(home: Path) -> Policy:
 class App(Struct):
     """A cloud put together: its areas, its work and its HTTP application. start() before serving, stop() at the end.
 
-    remote: nodes on other machines; None, where settings name no way to them.
+    remote: nodes on other machines; None, where settings name no way to them. etcd: None, where settings name none.
     """
 
     cloud: Cloud
@@ -117,6 +118,7 @@ class App(Struct):
     metrics: Metrics
     tls: Tls | None = None
     remote: RemoteNodes | None = None
+    etcd: SharedEtcd | None = None
 
     @property
     def routes(self) -> list[Route]:
@@ -136,10 +138,14 @@ class App(Struct):
         await self.set_up()
         if self.cloud.claims is not None:
             await self.cloud.claims.start()
+        if self.cloud.leaders is not None:
+            await self.cloud.leaders.start()
         self.workers.start()
 
     async def stop(self) -> None:
         await self.workers.stop()
+        if self.cloud.leaders is not None:
+            await self.cloud.leaders.stop()
         if self.cloud.claims is not None:
             await self.cloud.claims.stop()
         for area in reversed(self.areas):
@@ -197,23 +203,35 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     if settings.audit_mib > 0:
         cloud.audit = Audit(home / "log/audit", clock, cloud.ids, settings.audit_mib << 20)
     tls = Tls(home, settings, clock) if settings.serves_tls else None
-    remote = _remote(cloud)
+    etcd = _etcd(cloud)
+    remote = _remote(cloud, etcd)
     cloud.links.tracer = tracer
     periodics = [HOUSEKEEPING, *(own.periodic for own in (tls, remote) if own), *(p for a in areas for p in a.periodics)]
     workers = Workers(cloud, [r for a in areas for r in a.reconcilers], periodics)
     asgi = build_app(cloud, all_routes(areas))
     serve_consoles(asgi, cloud)
     watch(asgi, cloud, {area.name: area.ready for area in areas if area.ready})
-    metrics = Metrics(cloud, [_own(workers), *(part.measure for part in (remote, *areas) if part and part.measure)])
+    metrics = Metrics(cloud, [_own(workers), *(part.measure for part in (remote, etcd, *areas) if part and part.measure)])
     asgi.add_route("/openapi.json", OpenApi(lambda: render_description(areas, settings.public_url)))
     if remote:
         remote.serve(asgi)
     if settings.metrics:
         asgi.add_route("/metrics", metrics)
-    return App(cloud, areas, workers, without_json(legacy_root(asgi, "/compute/v2", "/compute/v2.1"), "/network/v2.0/"), metrics, tls, remote)
+    return App(cloud, areas, workers, without_json(legacy_root(asgi, "/compute/v2", "/compute/v2.1"), "/network/v2.0/"), metrics, tls, remote, etcd)
 
 
-def _remote(cloud: Cloud) -> RemoteNodes | None:
+def _etcd(cloud: Cloud) -> SharedEtcd | None:
+    """What controllers share there. Raises: Failure."""
+    if not cloud.settings.link.etcd:
+        return None
+    from moln.kernel.etcd.shared import SharedEtcd  # its library of certificates costs memory and time at the start
+
+    shared = SharedEtcd(cloud, cloud.settings.link.controller or socket.gethostname())
+    cloud.leaders = shared.leaders
+    return shared
+
+
+def _remote(cloud: Cloud, etcd: SharedEtcd | None = None) -> RemoteNodes | None:
     """Nodes on other machines, beside those of this one. Raises: Failure, when what they need is not there."""
     if not cloud.settings.link.nats:
         return None
@@ -223,7 +241,7 @@ def _remote(cloud: Cloud) -> RemoteNodes | None:
         from moln.kernel.nodes.remote import RemoteNodes
     except ModuleNotFoundError as error:
         raise Failure(f"Nodes on other machines need the package {error.name}: pip install 'moln[scale]'") from None
-    remote = RemoteNodes(cloud)
+    remote = RemoteNodes(cloud, etcd.leases if etcd else None)
     cloud.links = SeveralLinks([cloud.links, remote.links], cloud.clock.now_us)
     return remote
 

@@ -111,7 +111,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--simulate", action="store_true", default=None)
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--nats", action="append", help="instead of link.nats")
-    parser.add_argument("--name", default="", help="with --nats: instead of link.controller")
+    parser.add_argument("--etcd", action="append", help="instead of link.etcd")
+    parser.add_argument("--name", help="instead of link.controller")
     args = parser.parse_args(argv)
     os.umask(0o077)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -119,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     args.home.mkdir(parents=True, exist_ok=True)
     (args.home / "run").mkdir(exist_ok=True)
     try:
-        link = {"nats": args.nats, "controller": args.name} if args.nats else None
+        link = {name: given for name, given in (("nats", args.nats), ("etcd", args.etcd), ("controller", args.name)) if given} or None
         settings = load_settings(args.home, listen=args.listen, port=args.port, simulate=args.simulate, tls=args.tls, link=link)
         log.configure(settings.log_level)
         logging.getLogger("uvicorn").setLevel(logging.WARNING)

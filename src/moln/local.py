@@ -45,7 +45,7 @@ class _Doctor:
         self._app = app
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        parts = [*self._app.areas, *([self._app.remote] if self._app.remote else [])]
+        parts = [*self._app.areas, *(part for part in (self._app.remote, self._app.etcd) if part)]
         invariants = [i for part in parts for i in part.invariants]
         violations = await diagnose(self._app.cloud, invariants)
         resp.data = msgspec.json.encode({"checked": [i.name for i in invariants], "violations": violations})

@@ -105,7 +105,7 @@ class Pair:
     async def begin(self) -> None:
         self.url = await self.server.empty()
         homes = [self.folder / "one", self.folder / "two"]
-        homes[0].mkdir()
+        homes[0].mkdir(exist_ok=True)
         self.controllers.append(Controller(homes[0], self.url))
         await self.controllers[0].ready()
         shutil.copytree(homes[0], homes[1], ignore=shutil.ignore_patterns("run", "log", "pool"))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from moln.kernel.policy import Policy
     from moln.kernel.tracing import Tracer
     from moln.kernel.work.claims import Claims
+    from moln.kernel.work.leaders import Leaders
 
 Authenticate = Callable[["Cloud", str], Awaitable[Identity]]
 AuthenticateLate = Callable[["Cloud", str, str], Awaitable[Identity]]
@@ -41,6 +42,7 @@ class Cloud:
     service whose own token comes with it. requests: how many were answered, how, and how fast.
     audit: where requests that may change something are written down; None: nowhere. fairness: who may be served.
     tracer: makes spans; None, when nothing is traced. claims: who works on what; None, where there is one controller.
+    leaders: who does what only one may do; None: whoever claims it.
     """
 
     def __init__(self, *, settings: Settings, db: Database, policy: Policy, links: NodeLinks, home: Path,
@@ -59,6 +61,7 @@ class Cloud:
         self.audit: Audit | None = None
         self.tracer = tracer
         self.claims: Claims | None = None
+        self.leaders: Leaders | None = None
         self.fairness = Fairness(settings.project_requests_per_s)
 
     def system_context(self, request_id: str = "") -> RequestContext:

@@ -23,7 +23,9 @@ def load(path: Path, shape: type[Any], **overrides: Any) -> Any:
             data = tomllib.loads(path.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{path} is not valid TOML: {error}") from None
-    data |= {k: v for k, v in overrides.items() if v is not None}
+    for key, value in overrides.items():
+        if value is not None:  # of a table, only what is said
+            data[key] = data[key] | value if isinstance(value, dict) and isinstance(data.get(key), dict) else value
     try:
         return msgspec.convert(data, shape)
     except msgspec.ValidationError as error:
@@ -35,10 +37,16 @@ class LinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     nats: URLs of NATS servers (`tls://ADDRESS:4222`), as controllers and nodes reach them; none: there are no such nodes.
     controller: the name of this controller among several; empty: the host's.
+    etcd: URLs of servers of one etcd (`https://ADDRESS:2379`), where controllers share who leads and which nodes live; none: the database does.
+    etcd_certificate: a file with key and certificate by which etcd knows us; empty: the controller's own. etcd_ca: the authority of etcd's
+    certificate; empty: the cloud's.
     """
 
     nats: list[str] = []
     controller: str = ""
+    etcd: list[str] = []
+    etcd_certificate: str = ""
+    etcd_ca: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -50,12 +50,13 @@ class Authority:
         """SHA-256 of the authority's certificate, in hex."""
         return self.certificate.fingerprint(hashes.SHA256()).hex()
 
-    def ensure_server(self, file: Path, names: frozenset[str], now: datetime) -> Path:
-        """A server's key and certificate in a file (0600), renewed where need be. Raises: Failure."""
+    def ensure_server(self, file: Path, names: frozenset[str], now: datetime, *, asks: bool = False) -> Path:
+        """A server's key and certificate in a file (0600), renewed where need be. asks: it is also a client of its like. Raises: Failure."""
         try:
             if not _serves(file, names, self.certificate, now):
                 listed = x509.SubjectAlternativeName([_general(name) for name in sorted(names)])
-                _put(file, self._made(x509.Name([_said("Moln API")]), listed, [ExtendedKeyUsageOID.SERVER_AUTH], now, DAYS), 0o600)
+                usages = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if asks else [])]
+                _put(file, self._made(x509.Name([_said("Moln API")]), listed, usages, now, DAYS), 0o600)
         except OSError as error:
             raise Failure(f"{file} cannot be written ({error.strerror}).") from None
         return file

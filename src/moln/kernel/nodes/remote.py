@@ -13,7 +13,7 @@ import msgspec
 
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import Failure, Unavailable
-from moln.kernel.link.leases import DatabaseLeases
+from moln.kernel.link.leases import DatabaseLeases, Leases
 from moln.kernel.link.nats import NatsLinks
 from moln.kernel.link.nats_authority import UPDATE
 from moln.kernel.link.nats_keys import USER, NatsKey
@@ -38,8 +38,8 @@ _csr = msgspec.msgpack.Decoder(str)
 class RemoteNodes:
     """Made by app.py where settings name NATS."""
 
-    def __init__(self, cloud: Cloud):
-        """Raises: Failure, when keys or certificates cannot be used."""
+    def __init__(self, cloud: Cloud, leases: Leases | None = None):
+        """leases: instead of those in the database. Raises: Failure, when keys or certificates cannot be used."""
         self._cloud = cloud
         clock, settings = cloud.clock, cloud.settings.link
         self.name = settings.controller or socket.gethostname()
@@ -49,7 +49,7 @@ class RemoteNodes:
         key = NatsKey(USER)
         self._badge = Badge(self.name, tuple(settings.nats), self._passport.client, key, lambda: self._claims(key.name))
         self.links = NatsLinks(
-            self._badge, DatabaseLeases(cloud.db), clock.now_us, before=self.tell_nats, admits=self.membership.admits
+            self._badge, leases or DatabaseLeases(cloud.db), clock.now_us, before=self.tell_nats, admits=self.membership.admits
         )
         self.links.on_report(RENEWAL, self._renew)
         self.gate: Gate | None = None

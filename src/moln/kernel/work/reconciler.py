@@ -54,7 +54,7 @@ class Reconciler(Generic[T]):
     and to die at any line. fail: end it in error with a reason its owner can read.
 
     key: what makes two findings the same. every_s: the period. at_once: settled together, at most.
-    at_most_s: how long one settling may run. keeps: the controller that settled one goes on to be the one that does. deadline: µs UTC by which a waiting, unreachable or failing resource is given up,
+    at_most_s: how long one settling may run. keeps: the controller that settled one goes on to be the one that does: its leader, where leaders are elected. deadline: µs UTC by which a waiting, unreachable or failing resource is given up,
     None: never. Default: after `patience_s` of failures.
     """
 

@@ -15,6 +15,7 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.errors import Conflict, Failure, NotFound, Unavailable
 from moln.kernel.metrics import Family
 from moln.kernel.work.claims import Claims
+from moln.kernel.work.leaders import Deposed, Leaders, LedWork
 from moln.kernel.work.reconciler import Later, Reconciler, Work
 
 _log = logging.getLogger("moln.work")
@@ -54,6 +55,8 @@ class Workers:
     def start(self) -> None:
         if (claims := self._cloud.claims) is not None:
             claims.on_change(self._others_changed)
+        if (leaders := self._cloud.leaders) is not None:
+            leaders.on_change(self._leaders_changed)
         self._tasks = [asyncio.create_task(loop.run(), name=loop.reconciler.name) for loop in self._loops]
         self._tasks += [asyncio.create_task(self._repeat(p), name=p.name) for p in self._periodics]
 
@@ -61,6 +64,11 @@ class Workers:
         """Look at once at what another controller left, or anew at everything, when its own claims are lost."""
         for loop in self._loops:
             loop.look_again(anew=lost)
+
+    def _leaders_changed(self) -> None:
+        for loop in self._loops:
+            if loop.reconciler.keeps:
+                loop.look_again()
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -94,8 +102,12 @@ class Workers:
         while True:
             pause_s = periodic.every_s
             try:
-                if periodic.everywhere or await self._is_ours(periodic):
-                    await periodic.run(self._work)
+                if (work := self._work if periodic.everywhere else await self._ours(periodic)) is not None:
+                    await periodic.run(work)
+            except Deposed as deposed:
+                _log.warning("periodic job %s: %s", periodic.name, deposed.message)
+                if self._cloud.leaders is not None:
+                    self._cloud.leaders.resign(f"periodic/{periodic.name}")
             except Unavailable as lost:
                 _log.warning("periodic job %s: %s", periodic.name, lost.message)
                 pause_s = min(pause_s, LONGEST_PAUSE_S)
@@ -103,9 +115,13 @@ class Workers:
                 _log.exception("periodic job %s", periodic.name)
             await asyncio.sleep(pause_s)
 
-    async def _is_ours(self, periodic: Periodic) -> bool:
+    async def _ours(self, periodic: Periodic) -> Work | None:
+        """What the job is run with; None: another controller runs it."""
+        if (leaders := self._cloud.leaders) is not None:
+            token = await leaders.lead(name := f"periodic/{periodic.name}")
+            return None if token is None else LedWork(self._cloud, name, token)
         claims = self._cloud.claims
-        return claims is None or periodic.name in await claims.take("periodic", [periodic.name], 1)
+        return self._work if claims is None or periodic.name in await claims.take("periodic", [periodic.name], 1) else None
 
 
 class _Loop:
@@ -196,7 +212,9 @@ class _Loop:
             trouble = self._trouble.get(key)
             if key not in self._running and not (trouble and trouble.again > now):
                 due.append(resource)
-        if self._work.cloud.claims is not None:
+        if r.keeps and self._work.cloud.leaders is not None:
+            due = await self._led(self._work.cloud.leaders, due, heard & keys)
+        elif self._work.cloud.claims is not None:
             due = await self._claimed(self._work.cloud.claims, due, heard & keys)
         for resource in due:
             key = r.key(resource)
@@ -204,6 +222,14 @@ class _Loop:
                 continue
             task = asyncio.create_task(self._one(key, resource), name=f"{r.name}:{key}")
             self._running[key] = task
+
+    async def _led(self, leaders: Leaders, due: list[Any], heard: set[str]) -> list[Any]:
+        """All of them, if this controller leads. Else the one that does is told what was heard here."""
+        if not due or await leaders.lead(self.reconciler.name) is not None:
+            return due
+        if heard and (claims := self._work.cloud.claims) is not None:
+            await claims.pass_on(self.reconciler.name, sorted(heard))
+        return []
 
     async def _claimed(self, claims: Claims, due: list[Any], heard: set[str]) -> list[Any]:
         """Those that are this controller's to settle. Whoever holds one of which something was heard here is told."""

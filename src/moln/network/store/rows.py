@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from moln.kernel.db import INT, Query, Reader, Statement, Transaction, in_list
 from moln.kernel.errors import Conflict
+from moln.kernel.work.leaders import Deposed
 from moln.network.model.networks import Network
 from moln.network.model.ports import FixedIp, Port
 from moln.network.model.routers import FloatingIp, Router
@@ -273,3 +274,14 @@ async def next_epoch(tx: Transaction, least: int) -> int:
     if not await tx.run(RAISE, writer="ovn", old=old, new=new):
         raise Conflict("Another controller takes over the network at this moment.")
     return new
+
+
+async def take_epoch(tx: Transaction, token: int) -> int:
+    """A leader's epoch is its token. Raises: Deposed, when a higher one was here."""
+    await tx.insert(t.writers, {"name": "ovn", "epoch": 0}, if_absent=True)
+    old = await tx.one(EPOCH, name="ovn") or 0
+    if old > token:
+        raise Deposed("Another controller writes the network engine by now.", detail=f"epoch {old}, not {token}")
+    if old < token:
+        await tx.run(RAISE, writer="ovn", old=old, new=token)
+    return token

@@ -14,7 +14,8 @@ from msgspec import Struct
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader
 from moln.kernel.errors import BackendUnreachable
-from moln.kernel.work import Reconciler, Work
+from moln.kernel.work import Later, Reconciler, Work
+from moln.kernel.work.leaders import Deposed
 from moln.network.drivers.base import ChassisChanged, Event, Fenced, NetworkDriver, PortUp
 from moln.network.model.ports import OWN_OWNERS, PortStatus
 from moln.network.model.topology import Change, Desired, Topology
@@ -47,6 +48,7 @@ class Engine:
         self.period_s = recompute_s  # longer where comparing takes long: it may take a hundredth of a core
         self.asked_at = float("-inf")  # monotonic seconds
         self.connected = False
+        self.token: int | None = None  # a leader's, with which it connected
         self.passive = False  # a newer writer has taken over
         self._cloud: Cloud | None = None
         self._stops: list[Callable[[], None]] = []
@@ -124,19 +126,26 @@ class Engine:
             if self._asks():
                 self.asked_at = work.cloud.clock.monotonic()
                 await driver.ask_chassis()
-        except Fenced as fenced:
+        except (Fenced, Deposed) as fenced:
             log.warning("another writer of the network has taken over: %s", fenced.message)
             self.whole, self.connected = True, False
-            self.passive = work.cloud.claims is None  # with claims, it may become the writer again
+            self.passive = work.cloud.claims is None and work.cloud.leaders is None  # with them, it may become the writer again
+            if work.cloud.leaders is not None:
+                work.cloud.leaders.resign(ENGINE)
         except BackendUnreachable:
             self.whole, self.connected = True, False
             raise
 
     async def _connect(self, work: Work, driver: NetworkDriver) -> None:
-        if not self.connected:
-            epoch = await work.write(rows.next_epoch, work.now_us // 1_000_000)
+        """As the writer with a new epoch: a leader's is its term's token."""
+        leaders = work.cloud.leaders
+        token = leaders.token(ENGINE) if leaders is not None else None
+        if leaders is not None and token is None:
+            raise Later("Another controller writes the network engine.")
+        if not self.connected or token != self.token:
+            epoch = await (work.write(rows.next_epoch, work.now_us // 1_000_000) if token is None else work.write(rows.take_epoch, token))
             await driver.start(epoch)
-            self.connected, self.whole = True, True
+            self.connected, self.whole, self.token = True, True, token
 
     async def _everything(self, work: Work, driver: NetworkDriver) -> None:
         self.changed.clear()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct, field
 
 import moln
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from moln.kernel.nodes.remote import RemoteNodes
 
 Hook = Callable[[str, str], None]
+MARK = "grown.json"  # in the home of a cloud that grew, until moln.toml says where its database is
 declare_tables()
 
 
@@ -70,9 +72,18 @@ class Settings(config.Settings, frozen=True, forbid_unknown_fields=True):
     node: NodeSettings = field(default_factory=NodeSettings)
 
 
+class Grown(Struct, frozen=True):
+    """The decision of `moln grow`: the cloud is on this database, whatever became of the command."""
+
+    database_url: str
+
+
 def load_settings(home: Path, **overrides: Any) -> Settings:
     """`moln.toml` of a home, what the command line says on top. Raises: Invalid."""
     settings: Settings = config.load(home / "moln.toml", Settings, **overrides)
+    if not settings.database_url and (home / MARK).exists():
+        grown = msgspec.json.decode((home / MARK).read_bytes(), type=Grown)
+        settings = msgspec.structs.replace(settings, database_url=grown.database_url)
     return settings
 
 
@@ -108,7 +119,7 @@ def load_policy(home: Path) -> Policy:
 class App(Struct):
     """A cloud put together: its areas, its work and its HTTP application. start() before serving, stop() at the end.
 
-    remote: nodes on other machines; None, where settings name no way to them. etcd: None, where settings name none.
+    again: the same cloud put together anew, by other settings. remote: nodes on other machines; etcd; None, where settings name no way to them.
     """
 
     cloud: Cloud
@@ -116,6 +127,7 @@ class App(Struct):
     workers: Workers
     asgi: ASGI
     metrics: Metrics
+    again: Callable[[Settings], App]
     tls: Tls | None = None
     remote: RemoteNodes | None = None
     etcd: SharedEtcd | None = None
@@ -148,12 +160,23 @@ class App(Struct):
             await self.cloud.leaders.stop()
         if self.cloud.claims is not None:
             await self.cloud.claims.stop()
-        for area in reversed(self.areas):
-            if area.close:
-                await area.close(self.cloud)
+        await self._close_areas()
         await self.cloud.links.close()
         if self.remote:
             await self.remote.close()
+        await self._let_go()
+
+    async def retire(self) -> None:
+        """The end of one that another took the place of: it neither works nor reaches nodes any more."""
+        await self._close_areas()
+        await self._let_go()
+
+    async def _close_areas(self) -> None:
+        for area in reversed(self.areas):
+            if area.close:
+                await area.close(self.cloud)
+
+    async def _let_go(self) -> None:
         await self.cloud.db.close()
         if self.cloud.audit:
             self.cloud.audit.close()
@@ -217,7 +240,9 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
         remote.serve(asgi)
     if settings.metrics:
         asgi.add_route("/metrics", metrics)
-    return App(cloud, areas, workers, without_json(legacy_root(asgi, "/compute/v2", "/compute/v2.1"), "/network/v2.0/"), metrics, tls, remote, etcd)
+    again = functools.partial(compose, home, links=links, clock=clock, ids=ids, hook=hook)
+    served = without_json(legacy_root(asgi, "/compute/v2", "/compute/v2.1"), "/network/v2.0/")
+    return App(cloud, areas, workers, served, metrics, again, tls, remote, etcd)
 
 
 def _etcd(cloud: Cloud) -> SharedEtcd | None:

@@ -6,19 +6,24 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import uvloop
 
 from moln.app import App, compose, load_settings
+from moln.growing import Growth
 from moln.kernel import log
 from moln.kernel.errors import Failure
 from moln.kernel.http.serve import http_server, spare_collecting
@@ -27,6 +32,8 @@ from moln.local import admin_app, metadata_app
 from moln.simulation import simulated_links, start_nodes
 
 _log = logging.getLogger("moln.controller")
+LOCAL = ("admin.sock", "metadata.sock")
+RETIRE_S, RETIRE_LOOK_S = 30.0, 0.1  # how long an app that was replaced may take for its last answers, and how often that is looked at
 OPEN_FILES = 16384  # connections, each with a file that it may send
 
 
@@ -62,44 +69,100 @@ def bind(address: str, port: int) -> socket.socket:
     return bound
 
 
-async def serve(app: App, listener: socket.socket, *, nodes: int = 0) -> None:
-    """Run until SIGTERM or SIGINT. nodes: simulated ones to start."""
-    cloud, settings = app.cloud, app.cloud.settings
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+async def begin(app: App, nodes: int, before_links: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Everything but the servers. nodes: simulated ones to start. before_links: done when all is there but the way to nodes."""
+    cloud = app.cloud
     if app.remote:
         from moln.gate import openers  # its library of certificates costs memory and time at the start
 
         await app.remote.open_gate(partial(openers, cloud))
     await app.start()
+    if before_links:
+        await before_links()
     await cloud.links.start()
-    if settings.simulate:
+    if cloud.settings.simulate:
         await start_nodes(cloud, nodes)
-    run = cloud.home / "run"
-    api = http_server(app.asgi, websockets=True, tls=app.tls.context if app.tls else None)
-    servers = [
-        api,
-        http_server(admin_app(app), uds=str(run / "admin.sock")),
-        http_server(metadata_app(app), uds=str(run / "metadata.sock")),
-    ]
-    serving = [asyncio.create_task(s.serve(sockets=[listener] if s is api else None)) for s in servers]
+
+
+class Serving:
+    """The app that answers, and its servers: another may take its place while they serve. hook: sees the steps of that (fault tests)."""
+
+    def __init__(self, app: App, nodes: int, hook: Callable[[str, str], None] | None = None):
+        self.app = app
+        self.growth = Growth(app, self.succeed, hook)
+        self.stopping = asyncio.Event()
+        self._nodes = nodes
+        self._retiring: asyncio.Task[None] | None = None
+        run = app.cloud.home / "run"
+        api, *local = self._apps(app)
+        self.servers = [http_server(api, websockets=True, tls=app.tls.context if app.tls else None)]
+        self.servers += [http_server(app, uds=str(run / name)) for app, name in zip(local, LOCAL, strict=True)]
+
+    def _apps(self, app: App) -> list[Any]:
+        return [app.asgi, admin_app(app, self.growth), metadata_app(app)]
+
+    async def succeed(self, url: str) -> asyncio.Task[None]:
+        """Go on over this database. The old app answers until the new one can. Raises: Failure, when this process has to end."""
+        old = self.app
+        try:
+            new = old.again(msgspec.structs.replace(old.cloud.settings, database_url=url))
+            if new.tls and old.tls:
+                new.tls.context = old.tls.context  # what the server has; what is loaded into it later holds
+            await old.workers.stop()
+            if old.remote:
+                await old.remote.close()
+            await begin(new, self._nodes, old.cloud.links.close)
+        except Exception as error:
+            _log.exception("the controller cannot go on over the other database, and starts anew")
+            self.stopping.set()
+            raise Failure(f"The cloud is on PostgreSQL now, but the controller could not go on by itself ({error}) and starts anew.") from error
+        for server, app in zip(self.servers, self._apps(new), strict=True):
+            server.config.loaded_app = app
+        self.app = self.growth.app = new
+        self._retiring = asyncio.create_task(self._retire(old), name="retire")
+        return self._retiring
+
+    async def _retire(self, old: App) -> None:
+        """Let the old app answer what it was asked."""
+        ends = time.monotonic() + RETIRE_S
+        await asyncio.sleep(RETIRE_LOOK_S)
+        while old.cloud.requests.running and time.monotonic() < ends:
+            await asyncio.sleep(RETIRE_LOOK_S)
+        await old.retire()
+        gc.unfreeze()
+        spare_collecting()
+
+    async def stop(self) -> None:
+        if self._retiring:
+            await self._retiring
+        await self.app.stop()
+
+
+async def serve(app: App, listener: socket.socket, *, nodes: int = 0, hook: Callable[[str, str], None] | None = None) -> None:
+    """Run until SIGTERM or SIGINT. nodes: simulated ones to start. hook: see Serving."""
+    settings, run = app.cloud.settings, app.cloud.home / "run"
+    loop = asyncio.get_running_loop()
+    serving_app = Serving(app, nodes, hook)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, serving_app.stopping.set)
+    await begin(app, nodes)
+    servers = serving_app.servers
+    serving = [asyncio.create_task(s.serve(sockets=[listener] if s is servers[0] else None)) for s in servers]
     while not all(server.started for server in servers) and not any(task.done() for task in serving):
         await asyncio.wait(serving, timeout=0.01)
     if all(server.started for server in servers):
-        for name in ("admin.sock", "metadata.sock"):
+        for name in LOCAL:
             os.chmod(run / name, 0o600)
         _log.info("listening on %s port %s", settings.listen, settings.port)
         spare_collecting()
         _tell_ready()
-        waiting = asyncio.create_task(stopping.wait())
+        waiting = asyncio.create_task(serving_app.stopping.wait())
         await asyncio.wait([*serving, waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving)
-    await app.stop()
+    await serving_app.stop()
 
 
 def main(argv: list[str] | None = None) -> int:

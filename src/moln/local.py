@@ -129,6 +129,19 @@ def _remote(app: Any) -> Any:
     return app.remote
 
 
+class _Grow:
+    """`?to=URL` (POST) begins it, or tells of what is under way; GET tells how far it is."""
+
+    def __init__(self, growth: Any):
+        self._growth = growth
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        resp.data = msgspec.json.encode(self._growth.progress)
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        resp.data = msgspec.json.encode(self._growth.begin(req.get_param("to", required=True)))
+
+
 class _Metadata:
     """`/{network}/{address}/…path`, exactly as the proxy saw it; a POST's body is no longer than the proxy lets it be."""
 
@@ -154,8 +167,8 @@ def _faults(app: falcon.asgi.App[Any, Any]) -> falcon.asgi.App[Any, Any]:
     return app
 
 
-def admin_app(app: Any) -> falcon.asgi.App[Any, Any]:
-    """The operator's questions."""
+def admin_app(app: Any, growth: Any = None) -> falcon.asgi.App[Any, Any]:
+    """The operator's questions. growth: what moves the cloud to another database, where the process can."""
     made: falcon.asgi.App[Any, Any] = falcon.asgi.App()
     made.add_route("/doctor", _Doctor(app))
     made.add_route("/explain/{server}", _Explain(app))
@@ -164,6 +177,8 @@ def admin_app(app: Any) -> falcon.asgi.App[Any, Any]:
     made.add_route("/metrics", app.metrics)
     made.add_route("/nodes", _Nodes(app))
     made.add_route("/nodes/{name}", _Node(app))
+    if growth is not None:
+        made.add_route("/grow", _Grow(growth))
     return _faults(made)
 
 

@@ -93,6 +93,12 @@ class Unavailable(Failure):
     """An engine is lost; trying again later may work (503)."""
 
 
+class Paused(Unavailable):
+    """Nothing can be changed for some seconds, on purpose (503). retry_after_s: seconds."""
+
+    retry_after_s = 2
+
+
 class BackendUnreachable(Unavailable):
     """A driver got no answer: the outcome is unknown. Observe, then repeat."""
 

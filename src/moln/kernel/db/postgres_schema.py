@@ -14,6 +14,8 @@ from moln.kernel.db.schema import metadata
 from moln.kernel.errors import Failure
 
 LOCK = 0x6D6F6C6E  # "moln": of whoever makes the schema
+BEGUN = "moln_grow"  # the table of a database that a cloud is moved to, until a controller uses it
+GROWING = "growing"  # its stamp before it is whole
 OWN = (  # at: the database's time; xid: orders changes by the transactions that made them
     "CREATE TABLE moln_schema (stamp TEXT NOT NULL)",
     """CREATE TABLE changes (
@@ -67,11 +69,14 @@ async def ensure(conn: Connection) -> bool:
         await conn.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
         if await conn.fetchval("SELECT to_regclass('moln_schema') IS NOT NULL"):
             found = await conn.fetchval("SELECT stamp FROM moln_schema")
+            if found == GROWING:
+                raise Failure("The database holds the beginning of a cloud's move, not a cloud: run `moln grow` again, or give Moln an empty one.")
             if found != stamp():
                 raise Failure(
                     f"The database was made by another version of Moln (schema {found}, this one has {stamp()}). "
                     "Run that version, or give this one an empty database."
                 )
+            await conn.execute(f"DROP TABLE IF EXISTS {BEGUN}")  # in use from now on
             return False
         if await conn.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()"):
             raise Failure("The database holds tables that are not Moln's. Give Moln an empty one.")

@@ -21,9 +21,10 @@ import sqlalchemy as sa
 
 from moln.kernel.db.database import Duplicate, Feed
 from moln.kernel.db.schema import metadata
+from moln.kernel.db.sqlite_errors import is_lost, unavailable
 from moln.kernel.db.sqlite_schema import connect, create_schema
 from moln.kernel.db.statement import PLAIN, Query, Statement, encode, encoder, inserting, updating
-from moln.kernel.errors import Conflict, Invalid, Unavailable
+from moln.kernel.errors import Conflict, Invalid, Paused, Unavailable
 from moln.kernel.metrics import GROUPS, Family, Spread
 
 T = TypeVar("T")
@@ -34,20 +35,6 @@ QUEUE = 4096  # writes waiting, at most
 TIDY_ROWS = 2000  # rows written between two checkpoints of the log (WAL)
 LONG_LOG = 8192  # pages (4 KiB) of log, beyond which reads hold no view until it begins anew
 _log = logging.getLogger("moln.db")
-# What ends a whole group: the file, the disk or the memory is at fault, not one write (sqlite.org/rescode.html).
-_LOST = {
-    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PROTOCOL,
-}  # fmt: skip
-
-
-def is_lost(error: BaseException) -> bool:
-    """Whether the database itself failed, rather than one statement."""
-    return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _LOST
-
-
-def _unavailable(error: BaseException) -> Unavailable:
-    return Unavailable("The database cannot be used now. Try again soon.", detail=repr(error))
 
 
 def _drive(coroutine: Awaitable[T]) -> T:
@@ -59,6 +46,10 @@ def _drive(coroutine: Awaitable[T]) -> T:
         return stop.value  # type: ignore[no-any-return]
     iterator.close()
     raise RuntimeError("a write may await only its transaction")
+
+
+async def _nothing(tx: Any) -> None:
+    pass
 
 
 class _Reads:
@@ -157,6 +148,10 @@ class SqliteTransaction(_Reads):
             self._text(moving, params | {"_now": self._now_us()})
         return self._text(deleting, params)
 
+    def plain(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
+        """A statement of the database's own machinery; its rows."""
+        return self._conn.execute(text, values).fetchall()
+
     def _text(self, text: str, params: dict[str, Any]) -> int:
         if self._hook:
             self._hook("sql", text)
@@ -205,7 +200,7 @@ class SqliteDatabase:
         self._readers = ThreadPoolExecutor(2, "db-read")
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE)
-        self._closed = False
+        self._closed = self._paused = False
         self._commits, self._groups = Spread(), Spread(GROUPS)
         self._thread = threading.Thread(target=self._serve, name="db-write", daemon=True) if threaded else None
         if self._thread:
@@ -220,7 +215,7 @@ class SqliteDatabase:
         try:
             return self._reads.first(query, params)
         except sqlite3.OperationalError as error:
-            raise (_unavailable(error) if is_lost(error) else error) from None
+            raise (unavailable(error) if is_lost(error) else error) from None
 
     async def all(self, query: Query[T], **params: Any) -> list[T]:
         if not self._held and not self._log_is_long:
@@ -228,7 +223,7 @@ class SqliteDatabase:
         try:
             return self._reads.every(query, params)
         except sqlite3.OperationalError as error:
-            raise (_unavailable(error) if is_lost(error) else error) from None
+            raise (unavailable(error) if is_lost(error) else error) from None
 
     def _hold(self) -> None:
         """Keep one view for the reads up to the next commit: taking and leaving SQLite's lock costs as much as a small read."""
@@ -245,7 +240,7 @@ class SqliteDatabase:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn, args, kwargs)
         except sqlite3.OperationalError as error:
-            raise (_unavailable(error) if is_lost(error) else error) from None
+            raise (unavailable(error) if is_lost(error) else error) from None
 
     def _read(self, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         try:
@@ -261,6 +256,23 @@ class SqliteDatabase:
 
     async def write(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """A caller that is cancelled meanwhile leaves the write to happen: it is all or nothing, never half."""
+        if self._paused:
+            raise Paused("The cloud's database moves to another server. Try again in some seconds.")
+        return await asyncio.shield(self._accept(fn, args, kwargs))
+
+    async def pause(self) -> None:
+        """Refuse writes from now on; those that were taken are done when this returns."""
+        self._paused = True
+        await self.write_paused(_nothing)
+
+    def resume(self) -> None:
+        self._paused = False
+
+    async def write_paused(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A write of whoever made the pause."""
+        return await asyncio.shield(self._accept(fn, args, kwargs))
+
+    def _accept(self, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if self._closed:
             raise Unavailable("The database is closed.")
@@ -270,7 +282,7 @@ class SqliteDatabase:
             raise Unavailable("The database has too many writes waiting. Try again soon.") from None
         if self._thread is None and self._jobs.qsize() == 1:
             asyncio.get_running_loop().call_soon(self._serve_now)
-        return await asyncio.shield(future)
+        return future
 
     def families(self) -> list[Family]:
         return [
@@ -327,7 +339,7 @@ class SqliteDatabase:
             with contextlib.suppress(sqlite3.Error):
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
-            answers = [(job.future, None, _unavailable(error)) for job in group]
+            answers = [(job.future, None, unavailable(error)) for job in group]
             changes = []
         self._commits.add(time.monotonic() - began)
         self._groups.add(len(group))

@@ -16,7 +16,7 @@ class TracedDatabase:
     """Everything but `write` is the real one's own method. A write that no trace led to is not told."""
 
     def __init__(self, db: Database, tracer: Tracer):
-        self._db = db
+        self.real = db
         self._tracer = tracer
         self.feed = db.feed
         self.one, self.all, self.read = db.one, db.all, db.read
@@ -25,8 +25,8 @@ class TracedDatabase:
     async def write(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """From the queue to the commit."""
         if not self._tracer.inside:
-            return await self._db.write(fn, *args, **kwargs)
+            return await self.real.write(fn, *args, **kwargs)
         name = f"{getattr(fn, '__module__', '').removeprefix('moln.')}.{getattr(fn, '__qualname__', 'write')}"
         with self._tracer.span(f"write {name}", {"code.function.name": name}):
-            result: T = await self._db.write(noting(self._tracer, fn), *args, **kwargs)
+            result: T = await self.real.write(noting(self._tracer, fn), *args, **kwargs)
             return result

@@ -156,7 +156,7 @@ class Endpoint:
         resp.status = str(status) if status not in STATUS_LINES else STATUS_LINES[status]
         if status == 401:
             resp.set_header("WWW-Authenticate", f'Keystone uri="{self.cloud.settings.public_url}/identity"')
-        if isinstance(failure, errors.TooManyRequests):
+        if isinstance(failure, errors.TooManyRequests | errors.Paused):
             resp.set_header("Retry-After", str(failure.retry_after_s))
         if isinstance(failure, errors.MethodNotAllowed) and failure.allowed:
             resp.set_header("Allow", ", ".join(failure.allowed))

@@ -126,7 +126,7 @@ class Serving:
         """Let the old app answer what it was asked."""
         ends = time.monotonic() + RETIRE_S
         await asyncio.sleep(RETIRE_LOOK_S)
-        while old.cloud.requests.running and time.monotonic() < ends:
+        while old.cloud.requests.running and time.monotonic() < ends:  # noqa: ASYNC110
             await asyncio.sleep(RETIRE_LOOK_S)
         await old.retire()
         gc.unfreeze()

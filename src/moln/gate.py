@@ -10,19 +10,22 @@ from typing import Any
 import msgspec
 
 from moln.compute.ops import metadata, needed_images
+from moln.image.ops import data
+from moln.kernel import files
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import NotFound
 from moln.kernel.link.streams import Opener, Stream
 from moln.kernel.nodes import sparse
-from moln.kernel.nodes.gate import of_bytes, written
+from moln.kernel.nodes.gate import of_bytes, spoken, written
 
-BASE, METADATA = "image.base", "metadata.answer"
+BASE, BRING, METADATA = "image.base", "image.bring", "metadata.answer"
 
 
 def openers(cloud: Cloud, node: str) -> dict[str, tuple[Opener, Any]]:
     """By verb, for one node."""
     return {
         BASE: (partial(_base, cloud, node), tuple[str]),
+        BRING: (partial(_bring, cloud, node), tuple[str]),
         METADATA: (partial(_metadata, cloud, node), tuple[str, str, str, bytes | None]),
     }
 
@@ -48,6 +51,22 @@ async def _base(cloud: Cloud, node: str, name: str) -> Stream:
     except BaseException:
         os.close(file)
         raise
+
+
+async def _bring(cloud: Cloud, node: str, name: str) -> Stream:
+    """Takes data that an image waits for, and says its size once it is safe. Raises: NotFound, when none of this node's waits for it."""
+    if not await needed_images.from_host(cloud, node, name):
+        raise NotFound(f"No image of a server or a volume on {node} waits for {name}.")
+    path, most = cloud.home / cloud.settings.image.folder / "incoming" / name, cloud.settings.image.max_size_gib * data.GIB  # type: ignore[attr-defined]
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with files.appearing(path) as file:
+            size = await sparse.take(reader, file, most)
+            await asyncio.to_thread(os.fsync, file)
+        writer.write(sparse.SIZE.pack(size))
+        await writer.drain()
+
+    return await spoken(take)
 
 
 async def _metadata(cloud: Cloud, node: str, network_id: str, address: str, path: str, posted: bytes | None) -> Stream:

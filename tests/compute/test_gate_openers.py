@@ -10,7 +10,8 @@ import pytest
 
 from moln.compute.ops import needed_images
 from moln.compute.store import servers as store
-from moln.gate import BASE, METADATA, openers
+from moln.gate import BASE, BRING, METADATA, openers
+from moln.image.ops import images
 from moln.kernel.errors import NotFound
 from moln.kernel.nodes import sparse
 
@@ -55,3 +56,25 @@ async def test_a_node_is_told_of_its_own_servers_alone(api, tmp_path: Path) -> N
         with pytest.raises(NotFound):
             await of[BASE][0](name)
     assert not await needed_images.on_host(api.cloud, "thief", base)
+
+
+async def test_a_node_brings_what_an_image_of_its_own_servers_waits_for(api, tmp_path: Path) -> None:
+    await boot(api)
+    [server] = await store.on_host(api.cloud.db, "sim-1")
+    asked = await api.member.post(f"/compute/v2.1/servers/{server.id}/action", json={"createImage": {"name": "snap"}})
+    image = await images.find(api.cloud.db, asked.headers["location"].rpartition("/")[2])
+    assert image is not None and image.data_id
+    for of, name in (("thief", image.data_id), ("sim-1", "aaaaaaaa-0000-4000-8000-000000000001"), ("sim-1", "../../cloud.db")):
+        with pytest.raises(NotFound):
+            await openers(api.cloud, of)[BRING][0](name)
+    (tmp_path / "disk").write_bytes(b"from afar".ljust(4096, b"\0"))
+    stream = await openers(api.cloud, "sim-1")[BRING][0](image.data_id)
+    with (tmp_path / "disk").open("rb") as file:
+        await sparse.send(file.fileno(), stream.writer)
+    assert sparse.SIZE.unpack(await stream.reader.read()) == (4096,)
+    stream.close()
+    await api.settle()
+    made = (await api.member.get(f"/image/v2/images/{image.id}/file")).content
+    assert made.startswith(b"from afar") and len(made) == 4096
+    with pytest.raises(NotFound):
+        await openers(api.cloud, "sim-1")[BRING][0](image.data_id)

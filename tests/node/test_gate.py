@@ -16,7 +16,7 @@ from moln.kernel.errors import BackendRefused, BackendUnreachable, NotFound
 from moln.kernel.http.certificates import Authority
 from moln.kernel.link.streams import Stream
 from moln.kernel.nodes import sparse
-from moln.kernel.nodes.gate import Gate, GateClient, of_bytes, written
+from moln.kernel.nodes.gate import Gate, GateClient, of_bytes, spoken, written
 from moln.kernel.nodes.passport import Passport
 from moln.node.bases import KEPT_S, Bases, WithBases
 
@@ -37,6 +37,7 @@ class Cloud:
         self.base = folder / "base"
         self.asked: list[tuple[str, str]] = []
         self.broken = False
+        self.most = 1 << 30
         self.gate = Gate("127.0.0.1", self.port, self.passport("controller", "c1"), self.openers, lambda name, _: name not in self.refused,
                          Clock().now_us)  # fmt: skip
 
@@ -67,7 +68,16 @@ class Cloud:
         async def who() -> Stream:
             return await of_bytes(node.encode())
 
-        return {"image.base": (base, tuple[str]), "who": (who, tuple[()])}
+        async def bring(name: str) -> Stream:
+            async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                with self.base.open("wb") as file:
+                    size = await sparse.take(reader, file.fileno(), self.most)
+                writer.write(sparse.SIZE.pack(size))
+                await writer.drain()
+
+            return await spoken(take)
+
+        return {"image.base": (base, tuple[str]), "image.bring": (bring, tuple[str]), "who": (who, tuple[()])}
 
 
 @pytest.fixture
@@ -139,6 +149,12 @@ class Pool:
     async def remove_volume(self, volume_id: str) -> None:
         self.note(volume_id)
 
+    async def ensure_image_data(self, image_id: str, volume_id: str) -> None:
+        self.note(image_id, volume_id)
+        with (self.folder.with_name("incoming") / image_id).open("wb") as file:
+            file.write(b"data")
+            file.truncate(8 << 20)
+
 
 async def test_a_volume_begins_as_an_image_that_came_first(cloud: Cloud, tmp_path: Path) -> None:
     cloud.base.write_bytes(b"x")
@@ -157,6 +173,30 @@ async def test_a_volume_begins_as_an_image_that_came_first(cloud: Cloud, tmp_pat
     with pytest.raises(BackendRefused):
         await driver.ensure_volume("v4", 1, "image", "00000000-0000-4000-8000-000000000009")
     assert len(pool.asked) == 5
+
+
+async def test_what_becomes_an_image_is_brought_and_leaves_nothing(cloud: Cloud, tmp_path: Path) -> None:
+    bases = Bases(tmp_path / "images", cloud.client())
+    bases.prepare()
+    pool = Pool(tmp_path / "images/base")
+    await WithBases(pool, bases).ensure_image_data(NAME, "v1")
+    assert pool.asked == [(NAME, "v1", [])]
+    assert cloud.base.read_bytes() == b"data".ljust(8 << 20, b"\0")
+    assert cloud.base.stat().st_blocks < (1 << 20) // 512
+    assert list((tmp_path / "images/incoming").iterdir()) == []
+
+
+async def test_what_a_controller_does_not_take_stays_for_another_time(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.most = 1 << 20
+    bases = Bases(tmp_path / "images", cloud.client())
+    bases.prepare()
+    driver = WithBases(Pool(tmp_path / "images/base"), bases)
+    with pytest.raises(BackendUnreachable, match="not taken"):
+        await driver.ensure_image_data(NAME, "v1")
+    assert [file.name for file in (tmp_path / "images/incoming").iterdir()] == [NAME]
+    cloud.most = 8 << 20
+    await driver.ensure_image_data(NAME, "v1")
+    assert cloud.base.stat().st_size == 8 << 20
 
 
 async def test_an_image_that_breaks_off_is_not_there_and_comes_the_next_time(cloud: Cloud, tmp_path: Path) -> None:

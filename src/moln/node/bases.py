@@ -1,4 +1,5 @@
-"""Images on a node of another machine's cloud: fetched when a disk is to begin as one, kept, and dropped when nobody has used them for long."""
+"""Images on a node of another machine's cloud: fetched when a disk is to begin as one, kept, and dropped when nobody has used them for long.
+And the other way round: what a node copies for the image store is brought to a controller."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from moln.kernel.errors import BackendUnreachable
 from moln.kernel.nodes import sparse
 from moln.kernel.nodes.gate import GateClient
 
-VERB = "image.base"
+VERB, BRING = "image.base", "image.bring"
+SAFE_S = 120.0  # seconds that a controller may take to have all of it on its disk
 KEPT_S = 7 * 24 * 3600.0  # seconds that one is kept unused
 log = logging.getLogger("moln.node")
 
@@ -71,14 +73,38 @@ class Bases:
             stream.close()
         log.info("image %s came: %d MiB in %.1f s", path.name, size >> 20, time.monotonic() - began)
 
+    async def bring(self, name: str) -> None:
+        """A controller has what the driver left under this name; nothing of it is left here. Raises: BackendUnreachable, BackendRefused."""
+        path, began = self.folder.with_name("incoming") / known(name), time.monotonic()
+        stream = await self.gate.open(BRING, name)
+        try:
+            with open(path, "rb", opener=unfollowed) as file:  # noqa: ASYNC230
+                size = os.fstat(file.fileno()).st_size
+                await sparse.send(file.fileno(), stream.writer)
+            async with asyncio.timeout(SAFE_S):
+                answer = sparse.SIZE.unpack(await stream.reader.readexactly(sparse.SIZE.size))
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise BackendUnreachable("The image was not taken.", detail=f"{path}: {error!r}") from error
+        finally:
+            stream.close()
+        if answer != (size,):
+            raise BackendUnreachable("The image was not taken whole.")
+        await asyncio.to_thread(files.vanish, path)
+        log.info("image %s was brought: %d MiB in %.1f s", name, size >> 20, time.monotonic() - began)
+
     async def stop(self) -> None:
         for task in list(self.coming.values()):
             task.cancel()
         await asyncio.gather(*self.coming.values(), return_exceptions=True)
 
 
+def unfollowed(path: str, flags: int) -> int:
+    """An opener that follows no link."""
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
 class WithBases:
-    """A ComputeDriver or a VolumeDriver that has each image there before a disk or a volume begins as it."""
+    """A compute driver or a VolumeDriver that has each image there before a disk or a volume begins as it, and brings what becomes one."""
 
     def __init__(self, driver: Any, bases: Bases) -> None:
         self._driver = driver
@@ -100,3 +126,8 @@ class WithBases:
     async def reimage_volume(self, volume_id: str, image_id: str) -> None:
         await self._bases.ensure(image_id)
         await self._driver.reimage_volume(volume_id, image_id)
+
+    async def ensure_image_data(self, image_id: str, *of: str) -> Any:
+        made = await self._driver.ensure_image_data(image_id, *of)
+        await self._bases.bring(image_id)
+        return made

@@ -105,7 +105,8 @@ class Node:
         if self.remote is not None:
             await self.remote.start(self.places)
             compute, volumes = self.remote.with_images(self.compute), self.remote.with_images(self.volumes)
-            more = {**self.remote.drivers, "compute": (ComputeDriver, compute), "volume": (VolumeDriver, volumes)}
+            more = {**self.remote.drivers, "compute": (ComputeDriver, compute), "compute-snapshots": (Snapshots, compute),
+                    "volume": (VolumeDriver, volumes)}  # fmt: skip
             self.end = self.remote.link(self.hello, self.verbs(fences, more))
             self.streams = self.remote.serving(streams, moves.streams if moves else None)
         else:

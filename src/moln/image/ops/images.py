@@ -270,6 +270,12 @@ async def find(db: Reader, image_id: str) -> Image | None:
     return await store.find(db, image_id)
 
 
+async def awaits(db: Reader, image_id: str, data_id: str) -> bool:
+    """Whether the image is one that a node brings the data of, by this name, and it has not come."""
+    image = await store.find(db, image_id)
+    return image is not None and image.from_node and image.status is ImageStatus.SAVING and image.data_id == data_id
+
+
 async def find_for(db: Reader, ctx: RequestContext, image_id: str) -> Image:
     """The image, if the caller may know of it. Raises: NotFound."""
     return await get_for(db, ctx, image_id, "get_image")

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.errors import BackendRefused, BackendUnreachable, Failure
 from moln.kernel.http.certificates import member_host
 from moln.kernel.link.frames import Answer, Call, pack, receive, send
 from moln.kernel.link.streams import CHUNK, OPEN_S, Opener, Stream, Streams
@@ -135,17 +135,22 @@ async def _say(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 async def written(write: Callable[[asyncio.StreamWriter], Any]) -> Stream:
     """A stream of what a coroutine writes, as it is taken; it ends with the coroutine."""
+    return await spoken(lambda _, writer: write(writer))
+
+
+async def spoken(speak: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> Stream:
+    """The same for one that listens, too."""
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
         end.setblocking(False)
-    _, writer = await asyncio.open_connection(sock=ours, limit=CHUNK)
+    reader, writer = await asyncio.open_connection(sock=ours, limit=CHUNK)
     stream = Stream(*await asyncio.open_connection(sock=theirs, limit=CHUNK))
 
     async def run() -> None:
         try:
-            await write(writer)
-        except OSError:
-            _log.info("who asked has gone")
+            await speak(reader, writer)
+        except (OSError, Failure) as lost:
+            _log.info("who asked has gone: %r", lost)
         finally:
             with contextlib.suppress(OSError, RuntimeError):
                 writer.close()
@@ -158,4 +163,4 @@ async def written(write: Callable[[asyncio.StreamWriter], Any]) -> Stream:
 
 _answers: set[asyncio.Task[None]] = set()
 
-__all__ = ["Gate", "GateClient", "address_of", "of_bytes", "written"]
+__all__ = ["Gate", "GateClient", "address_of", "of_bytes", "spoken", "written"]

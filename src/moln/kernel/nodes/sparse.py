@@ -17,6 +17,7 @@ from moln.kernel.errors import BackendUnreachable
 
 PIECE = 256 << 10  # bytes
 HEAD = struct.Struct(">QQ")
+SIZE = struct.Struct(">Q")  # what who took a file may answer
 MOST = 1 << 62
 STUCK_S = 30.0  # seconds that the other side may say or take nothing
 

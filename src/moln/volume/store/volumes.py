@@ -24,6 +24,7 @@ ON_HOSTS = Query(sa.select(*COLUMNS).where(volumes.c.host.is_not(None)), Volume)
 MADE_FROM = Query(
     sa.select(volumes.c.id).where(volumes.c.host == sa.bindparam("of"), volumes.c.image_data_id == sa.bindparam("base")).limit(1), str
 )
+AT_HOST_IN = Query(sa.select(*COLUMNS).where(volumes.c.host == sa.bindparam("of"), volumes.c.status == sa.bindparam("status")), Volume)
 OF_TYPE = Query(sa.select(volumes.c.id).where(volumes.c.volume_type_id == sa.bindparam("id")).limit(1), str)
 LISTING = Listing(sa.select(*COLUMNS), Volume, volumes, extra={"label": labelled(volumes.c.id)})
 

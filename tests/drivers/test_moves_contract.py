@@ -6,6 +6,8 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,8 +20,16 @@ from tests.node import bench
 from moln.compute.drivers.base import Card, Disk, ServerSpec
 from moln.compute.drivers.fake import FakeCompute
 from moln.compute.drivers.moves import DiskOffer, Sending, Target
+from moln.compute.drivers.reach import SharedFolder
 from moln.host.places import GUEST_USER
+from moln.kernel.clock import Clock
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.http.certificates import Authority, member_host
+from moln.kernel.link import Streams
+from moln.kernel.nodes.passport import Passport
+from moln.node.between import Between
+from moln.node.moves import NoFences
+from moln.node.tls_streams import TlsStreamServer
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
 MOVE_S = 120
@@ -55,24 +65,58 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def two_hosts() -> Iterator[tuple[bench.Host, bench.Host]]:
-    """Two hosts on one machine, each with its own libvirtd and switch, and a folder for the sockets of both."""
+    """Two hosts on one machine, each with its own libvirtd and switch."""
     if not bench.available():
         pytest.skip("needs root and engines")
     with bench.guests_alone(), bench.real_host("moln-src") as source, bench.real_host("moln-dst") as dest:
-        sockets = Path(tempfile.mkdtemp(prefix="moln-", dir="/var/tmp"))
-        shutil.chown(sockets, GUEST_USER, GUEST_USER)
         for host in (source, dest):
-            host.sockets = sockets
             host.add_image(IMAGE)
         yield source, dest
-        shutil.rmtree(sockets)
 
 
-@pytest.fixture(params=["fake", pytest.param("libvirt", marks=pytest.mark.engines)])
+@contextmanager
+def by_a_folder(hosts: tuple[bench.Host, bench.Host]) -> Iterator[None]:
+    """As hosts of one machine do."""
+    sockets = Path(tempfile.mkdtemp(prefix="moln-", dir="/var/tmp"))
+    shutil.chown(sockets, GUEST_USER, GUEST_USER)
+    for host in hosts:
+        host.reach = SharedFolder(host.places.peer_uri, sockets)
+    yield
+    shutil.rmtree(sockets)
+
+
+@asynccontextmanager
+async def as_members(hosts: tuple[bench.Host, bench.Host], folder: Path) -> AsyncIterator[None]:
+    """As hosts of several machines do: they see no file of each other's."""
+    now = datetime.now(UTC)
+    authority = Authority(folder / "tls", now)
+    async with AsyncExitStack() as stack:
+        for host in hosts:
+            name = host.netns
+            passport = Passport(authority.ensure_member(folder / f"{name}.pem", "node", name, now), authority.public)
+            host.reach = reach = Between(host.places, passport, "", member_host("node", name), Clock().now_us)
+            reach.prepare()
+            streams = Streams(reach.openers, NoFences(), Clock().now_us)
+            server = TlsStreamServer("127.0.0.1:0", streams, passport, streams)
+            await server.start()
+            stack.push_async_callback(server.stop)
+            reach.address = server.address
+        yield
+
+
+REAL = ("libvirt", "libvirt of two machines")
+
+
+@pytest.fixture(params=["fake", *(pytest.param(name, marks=pytest.mark.engines) for name in REAL)])
 async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
-    if request.param == "libvirt":
+    if request.param in REAL:
         source, dest = request.getfixturevalue("two_hosts")
-        async with source.compute() as first, dest.compute() as second:
+        async with AsyncExitStack() as stack:
+            if request.param == "libvirt":
+                stack.enter_context(by_a_folder((source, dest)))
+            else:
+                await stack.enter_async_context(as_members((source, dest), tmp_path))
+            first, second = [await stack.enter_async_context(host.compute()) for host in (source, dest)]
             yield (made := Pair(first, second))
             await made.clear()
         return

@@ -29,6 +29,7 @@ from moln.node.plug import Switch
 
 if TYPE_CHECKING:
     from moln.compute.drivers.libvirt import LibvirtDriver  # a test may be collected where libvirt's binding is not
+    from moln.compute.drivers.reach import Reach
 
 REPO = Path(__file__).resolve().parents[2]
 UP_S = 300
@@ -54,7 +55,7 @@ class Host:
         self.places = Places(home)
         self.netns = netns
         self.guest_image = CACHE / "guest.qcow2"
-        self.sockets: Path | None = None  # where this host and others reach one another
+        self.reach: Reach | None = None  # how this host and others reach one another
 
     @property
     def inside(self) -> tuple[str, ...]:
@@ -110,7 +111,6 @@ class Host:
 
     def driver(self) -> LibvirtDriver:
         from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
-        from moln.compute.drivers.reach import SharedFolder
 
         settings = LibvirtSettings(
             uri=self.places.libvirt_uri,
@@ -120,7 +120,7 @@ class Host:
             virt_type="qemu",
             cache="unsafe",
             offloads=False,
-            reach=SharedFolder(self.places.peer_uri, self.sockets) if self.sockets else None,
+            reach=self.reach,
         )
         return LibvirtDriver(settings, InsideSwitch(self, Switch(Ovsdb(self.places.ovs_socket), INTEGRATION_BRIDGE)))
 

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable
 from hmac import compare_digest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import Struct
@@ -32,7 +32,7 @@ from moln.kernel.nodes.passport import Passport
 
 DISK, ARRIVAL = "compute.offered_disk", "compute.arrival"
 Part = Literal["libvirtd", "memory", "disks"]
-SUFFIXES: dict[Part, str] = {"memory": "-m", "disks": "-d"}
+SUFFIXES: dict[Part, str] = {"libvirtd": "", "memory": "-m", "disks": "-d"}
 SECRET_BYTES = 24
 SEEN = Path("/run/libvirt")  # as libvirtd and QEMU see their folder (host/libvirt.py)
 SOCKETS, DAEMONS = "moln", "moln-out"
@@ -48,22 +48,29 @@ class Place(Struct, frozen=True):
 
 
 class Between:
-    """Reach. address, host: as others find this node, and know it. now_us: the clock."""
+    """Reach. address, host: as others find this node, and know it. now_us: the clock. qemu: its user; None: ours."""
 
-    def __init__(self, places: Places, passport: Passport, address: str, host: str, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, places: Places, passport: Passport, address: str, host: str, now_us: Callable[[], int], qemu: str | None = GUEST_USER
+    ) -> None:
         run = places.libvirt / "run"
         self.sockets, self.daemons = run / SOCKETS, run / DAEMONS
         self.libvirtd = places.libvirt_socket
         self.passport, self.address, self.host, self.now_us = passport, address, host, now_us
+        self.qemu = qemu
+        self.at: dict[Path, int] = {}
         self.offered: dict[str, tuple[str, Path]] = {}
         self.expected: dict[str, str] = {}
 
     def prepare(self) -> None:
         """Folders for the sockets: QEMU's user makes some in the one, and root alone may enter the other. Blocks."""
-        for folder, owner in ((self.sockets, GUEST_USER), (self.daemons, "root")):
+        for folder in (self.sockets, self.daemons):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700, parents=True)
-            shutil.chown(folder, owner)
+        if self.qemu is not None:
+            shutil.chown(self.sockets, self.qemu)
+        # Sockets are named through these: a unix socket's path has 107 bytes, and most may be the home's.
+        self.at = {folder: os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for folder in (self.sockets, self.daemons)}
 
     # ---- for others
 
@@ -127,10 +134,8 @@ class Between:
 
     async def way(self, server_id: str, address: str) -> Way:
         likeness = Likeness(self._client(place_of(address)), known(server_id), place_of(address).secret)
-        daemon = self.daemons / server_id
         try:
-            await likeness.at(daemon, "libvirtd")
-            for part in SUFFIXES:
+            for part in get_args(Part):
                 await likeness.at(self._socket(server_id, part), part)
         except BaseException as error:
             likeness.close()
@@ -140,7 +145,9 @@ class Between:
         return Way(f"qemu+unix:///system?socket={SEEN / DAEMONS / server_id}", str(SEEN / SOCKETS), likeness.close)
 
     def _socket(self, server_id: str, part: Part) -> Path:
-        return self.sockets / f"{known(server_id)}{SUFFIXES[part]}"
+        """A destination's own, or its likeness on a source."""
+        folder = self.daemons if part == "libvirtd" else self.sockets
+        return Path(f"/proc/self/fd/{self.at[folder]}/{known(server_id)}{SUFFIXES[part]}")
 
     def _client(self, place: Place) -> GateClient:
         host, _, port = place.address.rpartition(":")

@@ -1,0 +1,122 @@
+"""Servers move between two machines, and do not when a link is cut: real engines, emulated guests. One after the other, on one cloud."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.e2e.waiting import until
+from tests.host.moving import Guest, Moving
+from tests.network import machines
+from tests.node.turns import guests_alone
+
+from moln.demo import story
+
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(900), pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
+CUT_S = 30.0
+SLOW_MIB_S = 2
+READ, WRITE = "cat /root/mark", "echo kept > /root/mark; sync"
+
+
+@pytest.fixture(scope="module")
+def moving() -> Iterator[Moving]:
+    with guests_alone():
+        found = Moving()
+        try:
+            found.up()
+            yield found
+        finally:
+            found.down()
+
+
+@pytest.fixture(scope="module")
+def guest(moving: Moving) -> Guest:
+    """Booted on the node, with a mark on its disk."""
+    made = moving.boot("one", "n1")
+    made.run(WRITE)
+    return made
+
+
+def test_an_image_of_a_server_on_a_node_boots_on_another_machine(moving: Moving, guest: Guest) -> None:
+    image = guest.act(createImage={"name": "marked"})["image_id"]
+    until(lambda: moving.call("GET", f"/image/v2/images/{image}")["status"] == "active", "the image", 120)
+    other = moving.boot("two", "c1", image)
+    assert other.run(READ) == "kept"
+    other.delete()
+
+
+def test_a_server_that_is_migrated_takes_its_disk_along_and_back(moving: Moving, guest: Guest) -> None:
+    guest.act(migrate={"host": "c1"})
+    guest.wait("VERIFY_RESIZE")
+    assert guest.host == "c1" and guest.run(READ) == "kept"
+    guest.act(revertResize=None)
+    guest.wait("ACTIVE")
+    assert guest.host == "n1" and guest.run(READ) == "kept"
+    until(lambda: guest.id not in moving.domains("c1"), "nothing left on c1")
+
+
+def test_a_resize_goes_to_the_other_machine_where_its_own_takes_no_servers(moving: Moving, guest: Guest) -> None:
+    flavor = moving.call("POST", f"{story.COMPUTE}/flavors", {"flavor": {"name": "larger", "vcpus": 1, "ram": 320, "disk": 2}})["flavor"]["id"]
+    moving.tell_service("n1", status="disabled")
+    guest.act(resize={"flavorRef": flavor})
+    guest.wait("VERIFY_RESIZE")
+    assert guest.host == "c1"
+    guest.act(confirmResize=None)
+    guest.wait("ACTIVE")
+    assert guest.run(READ) == "kept"
+    assert int(guest.run("cat /sys/block/vda/size")) == 2 << 21
+    moving.tell_service("n1", status="enabled")
+    until(lambda: guest.id not in moving.domains("n1"), "nothing left on n1")
+
+
+def slow_down(moving: Moving, guest: Guest, machine: str) -> None:
+    """What leaves this machine of the guest's memory is slow, so that a test can come between."""
+    with moving.libvirt(machine) as connection:
+        connection.lookupByUUIDString(guest.id).migrateSetMaxSpeed(SLOW_MIB_S)
+
+
+def fast_again(moving: Moving, guest: Guest, machine: str) -> None:
+    with moving.libvirt(machine) as connection:
+        connection.lookupByUUIDString(guest.id).migrateSetMaxSpeed(1 << 20)
+
+
+def test_a_link_that_is_cut_while_a_server_moves_leaves_it_where_it_was(moving: Moving, guest: Guest) -> None:
+    before, source = guest.boot_id(), guest.host
+    dest = {"c1": "n1", "n1": "c1"}[source]
+    slow_down(moving, guest, source)
+    guest.act(**{"os-migrateLive": {"host": dest, "block_migration": "auto"}})
+    until(lambda: guest.migration() == "running", "the move", 60)
+    moving.cut("n1", "down")
+    time.sleep(CUT_S)
+    assert moving.service("n1")["state"] == "down"
+    moving.cut("n1", "up")
+    until(lambda: moving.service("n1")["state"] == "up", "the node is back", 60)
+    guest.wait("ACTIVE")
+    assert (guest.host, guest.migration(), guest.boot_id()) == (source, "failed", before)
+    until(lambda: guest.id not in moving.domains(dest), "nothing left where it was to go")
+    fast_again(moving, guest, source)
+    guest.act(**{"os-migrateLive": {"host": dest, "block_migration": "auto"}})
+    until(lambda: guest.migration() == "completed", "the second move", 120)
+    assert (guest.host, guest.boot_id(), guest.run(READ)) == (dest, before, "kept")
+
+
+def test_servers_of_a_node_that_is_lost_begin_anew_once_it_is_fenced(moving: Moving, guest: Guest) -> None:
+    before = guest.boot_id()
+    assert guest.host == "n1"
+    moving.cut("n1", "down")
+    until(lambda: moving.service("n1")["state"] == "down", "the node is down", 60)
+    moving.tell_service("n1", forced_down=True)
+    guest.act(evacuate={"host": "c1"})
+    guest.wait("ACTIVE")
+    assert guest.host == "c1"
+    after = guest.boot_id()
+    assert after != before and guest.id in moving.domains("n1")
+    moving.cut("n1", "up")
+    until(lambda: guest.id not in moving.domains("n1"), "the former guest is removed where it came back", 90)
+    assert guest.boot_id() == after
+    moving.tell_service("n1", forced_down=False)
+    until(lambda: moving.service("n1")["state"] == "up", "the node is back", 60)
+    guest.act(**{"os-migrateLive": {"host": "n1", "block_migration": "auto"}})
+    until(lambda: guest.migration() == "completed", "it goes there again", 120)
+    assert guest.boot_id() == after

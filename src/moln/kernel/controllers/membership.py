@@ -72,7 +72,7 @@ class Controllers:
             return settings
         host = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
         there = msgspec.structs.replace(network, northbound=f"ssl:{host}:6641", southbound=f"ssl:{host}:6642")
-        return msgspec.structs.replace(settings, network=there)  # type: ignore[call-arg]
+        return msgspec.structs.replace(settings, network=there)
 
     async def remove(self, name: str) -> None:
         """Let its name be another's. It cannot be kept out: it has what every controller has. Raises: NotFound, Conflict."""

@@ -209,7 +209,7 @@ def databases(home: Path, settings: config.Settings, clock: Clock, ids: Ids, hoo
     except ModuleNotFoundError as missing:
         raise Failure(f"PostgreSQL needs the Python package {missing.name}: pip install 'moln[scale]'.") from None
     db = PostgresDatabase(url, now_us=clock.now_us, hook=hook)
-    return db, PostgresClaims(db, ids.uuid, socket.gethostname())
+    return db, PostgresClaims(db, ids.uuid, settings.link.controller or socket.gethostname())
 
 
 def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks], *, clock: Clock | None = None, ids: Ids | None = None,

@@ -109,6 +109,8 @@ class Serving:
             if new.tls and old.tls:
                 new.tls.context = old.tls.context  # what the server has; what is loaded into it later holds
             await old.workers.stop()
+            if old.cloud.leaders:
+                await old.cloud.leaders.stop()
             if old.remote:
                 await old.remote.close()
             await begin(new, self._nodes, old.cloud.links.close)
@@ -175,6 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--nats", action="append", help="instead of link.nats")
     parser.add_argument("--etcd", action="append", help="instead of link.etcd")
+    parser.add_argument("--ovn", nargs=2, metavar=("NORTHBOUND", "SOUTHBOUND"), help="instead of network.northbound and network.southbound")
     parser.add_argument("--name", help="instead of link.controller")
     args = parser.parse_args(argv)
     os.umask(0o077)
@@ -184,7 +187,8 @@ def main(argv: list[str] | None = None) -> int:
     (args.home / "run").mkdir(exist_ok=True)
     try:
         link = {name: given for name, given in (("nats", args.nats), ("etcd", args.etcd), ("controller", args.name)) if given} or None
-        settings = load_settings(args.home, listen=args.listen, port=args.port, simulate=args.simulate, tls=args.tls, link=link)
+        network = dict(zip(("northbound", "southbound"), args.ovn, strict=True)) if args.ovn else None
+        settings = load_settings(args.home, listen=args.listen, port=args.port, simulate=args.simulate, tls=args.tls, link=link, network=network)
         log.configure(settings.log_level)
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         with sole_owner(args.home), bind(settings.listen, settings.port) as listener:

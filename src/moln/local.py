@@ -1,6 +1,6 @@
 """What only this machine may ask of the controller, on unix sockets in the home: the operator's questions, and guests' metadata.
 
-`run/admin.sock` answers `moln doctor`, `moln explain`, `moln policy`, `moln status`, `moln node` and `/metrics`; file modes say who may
+`run/admin.sock` answers `moln doctor`, `moln explain`, `moln policy`, `moln status`, `moln node`, `moln controller` and `/metrics`; file modes say who may
 (0600: the user it runs as, and root).
 `run/metadata.sock` answers nodes' metadata proxies, which say the network and the address that a guest asked from.
 """
@@ -129,6 +129,29 @@ def _remote(app: Any) -> Any:
     return app.remote
 
 
+class _Controllers:
+    """Which there are; a token for another one (POST)."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        resp.data = msgspec.json.encode([{"name": c.name, "url": c.url, "joined": iso(c.joined_at)} for c in await _remote(self._app).controllers.all()])
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        expires_s = req.get_param_as_int("expires_s", required=True)
+        resp.data = msgspec.json.encode({"token": await _remote(self._app).controllers.make_token(expires_s)})
+
+
+class _Controller:
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        await _remote(self._app).controllers.remove(name)
+        resp.data = b"{}"
+
+
 class _Grow:
     """`?to=URL` (POST) begins it, or tells of what is under way; GET tells how far it is."""
 
@@ -175,6 +198,8 @@ def admin_app(app: Any, growth: Any = None) -> falcon.asgi.App[Any, Any]:
     made.add_route("/policy", _PolicyCheck(app))
     made.add_route("/status", _Status(app))
     made.add_route("/metrics", app.metrics)
+    made.add_route("/controllers", _Controllers(app))
+    made.add_route("/controllers/{name}", _Controller(app))
     made.add_route("/nodes", _Nodes(app))
     made.add_route("/nodes/{name}", _Node(app))
     if growth is not None:

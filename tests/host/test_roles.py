@@ -84,11 +84,13 @@ def test_a_machine_alone_has_what_it_always_had(places: Places) -> None:
     assert len([*ovn.engines(places, Ovs("netdev", places.home), HostSettings(), "h"), *libvirt.engines(places)]) == 8
 
 
-def test_the_controller_serves_its_southbound_database_to_chassis_alone(places: Places) -> None:
+def test_the_controller_serves_its_southbound_database_to_chassis_and_the_northbound_one_to_controllers(places: Places) -> None:
     found = planned(places, CONTROLLER)
     north, south = (" ".join(found[name].argv) for name in ("ovsdb-nb", "ovsdb-sb"))
-    assert "ssl" not in north and "--private-key" not in north and north.count("--remote=") == 1
-    assert "--private-key=/t/key.pem --certificate=/t/crt.pem --ca-cert=/t/ca.crt" in south
+    among = f"{places.home}/controllers"
+    assert f"--private-key={among}/controller.pem --certificate={among}/controller.pem --ca-cert={among}/ca.crt" in north
+    assert found["ovsdb-nb"].after[-1][-2:] == ["set-connection", "pssl:6641:192.0.2.1"]
+    assert f"--private-key=/t/key.pem --certificate=/t/crt.pem --ca-cert={among}/both.crt" in south
     assert found["ovsdb-sb"].after[-1][-3:] == ["set-connection", "role=ovn-controller", "pssl:6642:192.0.2.1"]
     assert "--private-key" not in " ".join(found["ovn-controller"].argv), "its own chassis goes by the socket"
 
@@ -121,8 +123,21 @@ def test_a_controller_has_its_own_nats_or_the_one_it_was_given() -> None:
         assert other.nats_urls == () and options(Choices(), other) == []
 
 
+def test_a_controller_that_was_given_engines_or_joined_another_runs_none_of_those(places: Places) -> None:
+    given = Machine(Role.CONTROLLER, "c1", "192.0.2.1", guests=False, nats=("tls://n1:4222",), etcd=("https://e1:2379",),
+                    ovn=("ssl:o1:6641", "ssl:o1:6642"), tls=TLS)  # fmt: skip
+    joined = Machine(Role.CONTROLLER, "c2", "192.0.2.3", guests=False, joined="192.0.2.1", tls=TLS)
+    for machine in (given, joined):
+        found = planned(places, machine)
+        assert list(found) == ["controller"] and found["controller"].needs == []
+        assert roles.steps(machine, userspace=True) == ("Packages", "Users and directories", "Certificates", "Storage pool", "Engine configuration")
+    assert options(Choices(), given)[2:] == ["--etcd", "https://e1:2379", "--ovn", "ssl:o1:6641", "ssl:o1:6642", "--name", "c1"]
+    assert options(Choices(), joined) == ["--name", "c2"], "moln.toml says the rest"
+
+
 def arguments(home: Path, **changed: object) -> argparse.Namespace:
-    given = {"home": home, "listen": "192.0.2.1", "name": "c1", "provider_interface": "eth1", "guests": True, "nats": []}
+    given = {"home": home, "listen": "192.0.2.1", "name": "c1", "provider_interface": "eth1", "guests": True, "nats": [], "etcd": [],
+             "ovn_nb": "", "ovn_sb": "", "database_url": ""}  # fmt: skip
     return argparse.Namespace(**{**given, **changed})
 
 
@@ -132,9 +147,15 @@ def test_a_controller_is_what_its_command_says_and_nothing_else_afterwards(tmp_p
     for address in ("127.0.0.1", "0.0.0.0", "eth0", "::"):
         with pytest.raises(HostError, match="address"):
             command.controller(arguments(tmp_path, listen=address))
+    with pytest.raises(HostError, match="--ovn-nb and --ovn-sb"):
+        command.controller(arguments(tmp_path, ovn_nb="ssl:o1:6641"))
     places = Places(tmp_path)
     command.begin(places, said)
     command.begin(places, said)
+    with pytest.raises(HostError, match="is no database"):
+        command.give_database(places, "mysql://moln@db/moln")
+    command.give_database(places, "postgresql://moln:secret@db/moln")
+    assert places.settings.read_text() == 'database_url = "postgresql://moln:secret@db/moln"\n' and places.settings.stat().st_mode & 0o077 == 0
     with pytest.raises(HostError, match="is controller c1 at 192.0.2.1 already"):
         command.begin(places, command.controller(arguments(tmp_path, listen="192.0.2.7")))
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import ssl
 import stat
 import subprocess
@@ -27,6 +30,7 @@ from moln.cli import admin
 from moln.demo.client import Client
 from moln.host.places import Places
 from moln.kernel.http import certificates
+from moln.kernel.nodes.gate import PORT_AFTER
 
 pytestmark = pytest.mark.engines
 WAIT_S = 60.0
@@ -41,6 +45,16 @@ def eventually(ask: Callable[[], Any], what: str) -> Any:
     return found
 
 
+def apis_port() -> int:
+    """Below those that the kernel gives to whoever asks, and free together with the gate's."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as apis, socket.socket() as gate:
+            apis.bind(("127.0.0.1", port))
+            gate.bind(("127.0.0.1", port + PORT_AFTER))
+            return port
+
+
 class Machines:
     """One controller and as many nodes as are added, each with a home of its own."""
 
@@ -49,7 +63,7 @@ class Machines:
         self.home = folder / "controller"
         self.home.mkdir()
         self.nats = NatsServer(self.home)  # the keys and the authority that the controller then finds
-        self.port = free_port()
+        self.port = apis_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 

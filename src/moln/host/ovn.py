@@ -6,11 +6,11 @@ import json
 import shlex
 from pathlib import Path
 
-from moln.host import roles, tunnels
+from moln.host import proofs, roles, tunnels
 from moln.host.ovs import Ovs
 from moln.host.places import INTEGRATION_BRIDGE, PHYSICAL_NETWORK, PROVIDER_BRIDGE, USER, Places
 from moln.host.provider import PEER
-from moln.host.roles import ALONE, SOUTHBOUND_PORT, Machine, Part, Provider, Tls, bracketed
+from moln.host.roles import ALONE, NORTHBOUND_PORT, SOUTHBOUND_PORT, Machine, Part, Provider, Tls, bracketed
 from moln.host.run import run
 from moln.host.settings import HostSettings
 from moln.host.supervise.plan import Engine
@@ -31,7 +31,7 @@ def ensure_databases(places: Places, ovs: Ovs, machine: Machine = ALONE) -> None
     own(places.ovn, USER, USER, 0o750)
     own(places.ovs, None, None, 0o700)
     files: list[tuple[Path, str, str | None]] = []
-    if Part.CENTRAL in machine.parts:
+    if machine.runs_ovn:
         files += [(places.ovn / "nb.db", "ovn-nb", USER), (places.ovn / "sb.db", "ovn-sb", USER)]
     if Part.SWITCH in machine.parts:
         files += [(places.ovs / "conf.db", "vswitch", None)]
@@ -63,7 +63,7 @@ def write_clients(places: Places, ovs: Ovs) -> None:
 
 def engines(places: Places, ovs: Ovs, settings: HostSettings, chassis: str, machine: Machine = ALONE) -> list[Engine]:
     """Those of them that run on this machine. chassis: its name in the southbound database."""
-    central = _central(places, ovs, machine) if Part.CENTRAL in machine.parts else []
+    central = _central(places, ovs, machine) if machine.runs_ovn else []
     return central + (_switch(places, ovs, settings, chassis, machine) if Part.SWITCH in machine.parts else [])
 
 
@@ -77,17 +77,24 @@ def _server(places: Places, ovs: Ovs, name: str, database: Path, *arguments: str
 
 
 def _central(places: Places, ovs: Ovs, machine: Machine) -> list[Engine]:
-    """Chassis of other machines reach the southbound database alone, and may write there what OVN's role for them allows."""
+    """Chassis of other machines reach the southbound database alone, and may write there what OVN's role for them allows. Other controllers
+    reach both: they have proofs of an authority of their own."""
     ovn, env = places.ovn, places.environment()
     nbctl, sbctl = str(places.bin / "ovn-nbctl"), str(places.bin / "ovn-sbctl")
     served: list[str] = []
+    nb_served: list[str] = []
     after = [[sbctl, "--timeout=10", "init"]]
+    nb_after = [[nbctl, "--timeout=10", "init"]]
     if machine.serves_southbound and machine.tls is not None:
-        served = ["--remote=db:OVN_Southbound,SB_Global,connections", *tls_options(machine.tls)]
+        own = proofs.among_controllers(places)
+        served = ["--remote=db:OVN_Southbound,SB_Global,connections", *tls_options(machine.tls, ca=proofs.both(places))]
+        nb_served = ["--remote=db:OVN_Northbound,NB_Global,connections", *tls_options(own)]
+        nb_after.append([nbctl, "--timeout=10", f"--inactivity-probe={6 * PROBE_MS}", "set-connection",
+                         f"pssl:{NORTHBOUND_PORT}:{bracketed(machine.address)}"])  # fmt: skip
         after.append([sbctl, "--timeout=10", f"--inactivity-probe={6 * PROBE_MS}", "set-connection", "role=ovn-controller",
                       f"pssl:{SOUTHBOUND_PORT}:{bracketed(machine.address)}"])  # fmt: skip
     return [
-        _server(places, ovs, "ovsdb-nb", ovn / "nb.db", user=USER, after=[[nbctl, "--timeout=10", "init"]]),
+        _server(places, ovs, "ovsdb-nb", ovn / "nb.db", *nb_served, user=USER, after=nb_after),
         _server(places, ovs, "ovsdb-sb", ovn / "sb.db", *served, user=USER, after=after),
         Engine("ovn-northd", [*ovs.command("ovn-northd"), *QUIET, f"--unixctl={ovn}/northd.ctl",
                               f"--ovnnb-db=unix:{places.nb_socket}", f"--ovnsb-db=unix:{places.sb_socket}"],
@@ -112,16 +119,16 @@ def _switch(places: Places, ovs: Ovs, settings: HostSettings, chassis: str, mach
         Engine("ovn-controller", [*ovs.command("ovn-controller"), *QUIET, *([f"--unixctl={control}"] if control else []),
                                   *(tls_options(machine.tls) if machine.southbound and machine.tls else []),
                                   f"unix:{places.ovs_socket}"],
-               env=env | {"OVN_RUNDIR": str(vswitch)}, needs=["ovs-vswitchd", *(["ovsdb-sb"] if Part.CENTRAL in machine.parts else [])],
+               env=env | {"OVN_RUNDIR": str(vswitch)}, needs=["ovs-vswitchd", *(["ovsdb-sb"] if machine.runs_ovn else [])],
                ready_socket=control,
                # Asked politely it withdraws the chassis and its flows; guests that stay would lose their network.
                stop_signal="SIGKILL"),
     ]
 
 
-def tls_options(tls: Tls) -> list[str]:
-    """For every program of OVN's and OVS's (ovsdb-server(1)); they read files anew that have changed."""
-    return [f"--private-key={tls.key}", f"--certificate={tls.certificate}", f"--ca-cert={tls.ca}"]
+def tls_options(tls: Tls, ca: str = "") -> list[str]:
+    """For every program of OVN's and OVS's (ovsdb-server(1)); they read files anew that have changed. ca: instead of that of `tls`."""
+    return [f"--private-key={tls.key}", f"--certificate={tls.certificate}", f"--ca-cert={ca or tls.ca}"]
 
 
 def tunnels_needed(ovs: Ovs, machine: Machine) -> bool:

@@ -83,7 +83,11 @@ def options(choices: Choices, machine: Machine = ALONE) -> list[str]:
         chosen += ["--tls"]
     for url in machine.nats_urls:
         chosen += ["--nats", url]
-    return [*chosen, "--name", machine.called] if machine.nats_urls else chosen
+    for url in machine.etcd:
+        chosen += ["--etcd", url]
+    if machine.ovn:
+        chosen += ["--ovn", *machine.ovn]
+    return [*chosen, "--name", machine.called] if machine.nats_urls or machine.joined else chosen
 
 
 def real(places: Places, choices: Choices, machine: Machine = ALONE) -> list[Engine]:

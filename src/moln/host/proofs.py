@@ -30,6 +30,17 @@ def tls(places: Places) -> Tls:
     return Tls(key=file, certificate=file, ca=str(places.home / "tls/ca.crt"))
 
 
+def among_controllers(places: Places) -> Tls:
+    """What the controller shows to others, and to engines that are controllers' alone (kernel/controllers/proof.py)."""
+    folder = places.home / "controllers"
+    return Tls(key=str(folder / "controller.pem"), certificate=str(folder / "controller.pem"), ca=str(folder / "ca.crt"))
+
+
+def both(places: Places) -> str:
+    """The file with both authorities: of members, and of controllers among themselves."""
+    return str(places.home / "controllers/both.crt")
+
+
 def ensure(places: Places, machine: Machine) -> None:
     """Have them there and good for long. Raises: HostError."""
     nats = ["--nats", f"{bracketed(machine.address)}:{NATS_PORT}", "--as", machine.address, machine.called] if machine.runs_nats else []
@@ -44,6 +55,7 @@ def engine(places: Places, program: str) -> Engine:
 
 
 def main() -> int:
+    from moln.kernel.controllers import proof
     from moln.kernel.errors import Failure
     from moln.kernel.http.certificates import Authority
     from moln.kernel.nodes import nats_server
@@ -58,6 +70,7 @@ def main() -> int:
     now = datetime.now(UTC)
     try:
         Authority(args.home / "tls", now).ensure_member(certificate(Places(args.home)), "controller", args.name, now)
+        proof.ensure(args.home, args.name, now)
         if args.nats:
             nats_server.ensure(args.home, listen=args.nats, names=frozenset(args.names), now=now)
     except Failure as failure:

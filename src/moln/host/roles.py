@@ -50,7 +50,7 @@ class Tls(Struct, frozen=True):
     ca: str
 
 
-SOUTHBOUND_PORT = 6642  # IANA's for OVN's southbound database
+NORTHBOUND_PORT, SOUTHBOUND_PORT = 6641, 6642  # IANA's for OVN's databases
 NATS_PORT = 4222
 
 
@@ -59,6 +59,8 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
 
     provider_interface: the card of the provider network. guests: whether it runs guests; without, it may still carry routers' gateways.
     controllers: a node's way to OVN's southbound databases, addresses. nats: URLs of servers that a controller was given; none: it runs one.
+    etcd: the same of etcd, but none: there is none. ovn: the northbound and the southbound database that a controller was given (ovsdb(7)); None:
+    they are its own. joined: the controller that this one joined, an address: engines are there, and moln.toml says where.
     tls: None, where it talks to nobody.
     """
 
@@ -69,6 +71,9 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     guests: bool = True
     controllers: tuple[str, ...] = ()
     nats: tuple[str, ...] = ()
+    etcd: tuple[str, ...] = ()
+    ovn: tuple[str, str] | None = None
+    joined: str = ""
     tls: Tls | None = None
 
     @property
@@ -101,7 +106,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def runs_nats(self) -> bool:
-        return self.serves_nodes and not self.nats
+        return self.serves_nodes and not self.nats and not self.joined
 
     @property
     def nats_urls(self) -> tuple[str, ...]:
@@ -109,9 +114,14 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
         return self.nats or ((f"tls://{bracketed(self.address)}:{NATS_PORT}",) if self.runs_nats else ())
 
     @property
+    def runs_ovn(self) -> bool:
+        """Whether OVN's databases are here."""
+        return Part.CENTRAL in self.parts and not self.ovn and not self.joined
+
+    @property
     def serves_southbound(self) -> bool:
-        """Whether chassis of other machines come to its databases."""
-        return Part.CENTRAL in self.parts and bool(self.address) and self.tls is not None
+        """Whether chassis of other machines come to its databases, and other controllers."""
+        return self.runs_ovn and bool(self.address) and self.tls is not None
 
     @property
     def southbound(self) -> str:
@@ -155,6 +165,7 @@ def steps(machine: Machine, *, userspace: bool) -> tuple[str, ...]:
 def engines(machine: Machine) -> frozenset[str]:
     """Names of the engines that run here."""
     found = frozenset(name for part in machine.parts for name in ENGINES[part])
+    found -= frozenset() if machine.runs_ovn else {"ovsdb-nb", "ovsdb-sb", "ovn-northd"}
     return found if machine.runs_nats else found - {"nats-server"}
 
 

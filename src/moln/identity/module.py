@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from moln.identity.api import (  # noqa: F401 (each declares its routes)
     access_rules,
     application_credentials,
@@ -30,11 +28,11 @@ from moln.identity.api import (  # noqa: F401 (each declares its routes)
     versions,
 )
 from moln.identity.api.service import at_root, routes
+from moln.identity.ops import rotation
 from moln.identity.ops.bootstrap import bootstrap
 from moln.identity.ops.invariants import INVARIANTS
 from moln.identity.ops.state import State, of
 from moln.identity.ops.tokens import authenticate, authenticate_late
-from moln.identity.settings import of as settings_of
 from moln.kernel.cloud import Cloud
 from moln.kernel.config import Settings
 from moln.kernel.http.schemas import Described
@@ -49,6 +47,7 @@ async def _set_up(cloud: Cloud) -> None:
     cloud.authenticate = authenticate
     cloud.authenticate_late = authenticate_late
     await bootstrap(cloud)
+    await rotation.take(cloud)
 
 
 async def _close(cloud: Cloud) -> None:
@@ -56,17 +55,14 @@ async def _close(cloud: Cloud) -> None:
 
 
 async def _rotate_keys(work: Work) -> None:
-    """A new key seals once the present one has for long enough."""
-    keys = of(work.cloud).keys
-    if keys.age_s(time.time()) >= settings_of(work.cloud).key_rotation_s:
-        keys.rotate()
+    await rotation.rotate(work.cloud)
 
 
 def module(settings: Settings) -> Module:
     return Module(
         NAME,
         routes=(routes, at_root()),
-        periodics=(Periodic("identity.keys", _rotate_keys, every_s=3600.0, everywhere=True),),
+        periodics=(Periodic("identity.keys", _rotate_keys, every_s=rotation.LOOK_S, everywhere=True),),
         invariants=INVARIANTS,
         setup=_set_up,
         close=_close,

@@ -92,7 +92,9 @@ def _driver(cloud: Cloud, settings: Any) -> NetworkDriver:
     )
     if settings.simulate:
         return _simulated(cloud, FakeDriver(rows, now_us=cloud.clock.now_us), own)
-    tls = (own.ovn_key, own.ovn_certificate, own.ovn_ca) if own.ovn_key else None
+    among = str(cloud.home / "controllers/controller.pem")  # what controllers prove to each other (kernel/controllers/proof.py)
+    tls = (among, among, str(cloud.home / "controllers/both.crt")) if own.northbound.startswith("ssl:") else None
+    tls = (own.ovn_key, own.ovn_certificate, own.ovn_ca) if own.ovn_key else tls
     home = cloud.home / "ovn"
     return OvnDriver(own.northbound or f"unix:{home}/nb.sock", own.southbound or f"unix:{home}/sb.sock", rows, tls=tls, now_us=cloud.clock.now_us)
 

@@ -1,4 +1,4 @@
-"""A controller of a cloud of several machines: the APIs, the database and OVN's databases, for nodes that join."""
+"""Controllers of a cloud of several machines: the first one begins it, others join; each has the APIs and a part of the work."""
 
 from __future__ import annotations
 
@@ -7,51 +7,88 @@ import os
 import socket
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from moln.cli.commands import up
-from moln.host import proofs, provider, roles
-from moln.host.places import Places
-from moln.host.roles import ALONE, Machine, Role
+from moln.cli import admin
+from moln.cli.commands import grow, up
+from moln.cli.commands.node import seconds
+from moln.host import proofs, provider, roles, users
+from moln.host.places import USER, Places
+from moln.host.roles import ALONE, Machine, Role, bracketed
 from moln.host.run import HostError
 from moln.host.setup import make_directories
 
-HELP = "make this machine the controller of a cloud of several"
+HELP = "make this machine the controller of a cloud of several, or another one of them"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     doing = parser.add_subparsers(dest="doing", required=True, metavar="WHAT")
     init = doing.add_parser("init", help="begin a cloud here")
-    init.add_argument("--listen", metavar="ADDRESS", required=True, help="this machine's address on the management network: of the APIs, and for nodes")
-    init.add_argument("--port", type=int, help="the APIs' port (default: what it was, or 5000)")
     init.add_argument("--provider-interface", metavar="CARD", default="", help="a card without an address, on the provider network")
-    init.add_argument("--no-guests", dest="guests", action="store_false", help="run no guests here")
-    init.add_argument("--name", default="", help="what the cloud calls this machine (default: its host name)")
+    init.add_argument("--no-guests", dest="guests", action="store_false", help="run no guests here: several controllers need that")
     init.add_argument("--nats", metavar="URL", action="append", default=[], help="a server of NATS to use instead of one of the cloud's own")
-    init.add_argument("--detach", action="store_true", help="return once the cloud answers")
-    init.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    init.add_argument("--database-url", metavar="URL", default="", help="postgresql://USER@HOST/NAME instead of a file here")
+    init.add_argument("--etcd", metavar="URL", action="append", default=[], help="a server of etcd (https://ADDRESS:2379) that controllers share")
+    init.add_argument("--ovn-nb", metavar="REMOTE", default="", help="OVN's northbound database (ssl:ADDRESS:6641,…) instead of one here")
+    init.add_argument("--ovn-sb", metavar="REMOTE", default="", help="and its southbound one")
+    join = doing.add_parser("join", help="make this machine another controller of a cloud")
+    join.add_argument("url", help="where the APIs of a controller are: https://ADDRESS:5000")
+    join.add_argument("--token", required=True, help="what `moln controller token` printed there")
+    join.add_argument("--join-only", action="store_true", help="fetch what controllers have, set up and start nothing")
+    for each in (init, join):
+        each.add_argument("--listen", metavar="ADDRESS", required=True, help="this machine's address on the management network: of the APIs, and for nodes")
+        each.add_argument("--port", type=int, help="the APIs' port (default: what it was, or 5000)")
+        each.add_argument("--name", default="", help="what the cloud calls this machine (default: its host name)")
+        each.add_argument("--detach", action="store_true", help="return once the cloud answers")
+    token = doing.add_parser("token", help="print a token with which one machine may become a controller, once")
+    token.add_argument("--expires", metavar="TIME", default="1h", help="how long it is good: 30m, 24h, 7d (default: %(default)s)")
+    doing.add_parser("list", help="the controllers, and where their APIs are")
+    remove = doing.add_parser("remove", help="forget a controller that is gone")
+    remove.add_argument("name")
+    for each in doing.choices.values():
+        each.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
+    return {"init": init, "join": join, "token": token, "list": show, "remove": remove}[args.doing](args)
+
+
+def init(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise HostError("Only root can set up a controller.")
     places = Places(args.home)
     if args.provider_interface:
         provider.check_card(args.provider_interface)
     begin(places, controller(args))
+    if args.database_url:
+        give_database(places, args.database_url)
+    return start(args)
+
+
+def start(args: argparse.Namespace) -> int:
     wanted = {"listen": args.listen, "port": args.port, "tls": True, "detach": args.detach, "demo": False, "simulate": None, "nodes": None}
     return up.run(argparse.Namespace(home=args.home, **wanted))
 
 
-def controller(args: argparse.Namespace) -> Machine:
-    """What the machine is to be. Raises: HostError."""
+def checked_address(text: str) -> str:
+    """Raises: HostError."""
     try:
-        address = ip_address(args.listen)
+        address = ip_address(text)
     except ValueError:
-        raise HostError(f"{args.listen} is no address; nodes and clients reach this machine by --listen.") from None
+        raise HostError(f"{text} is no address; nodes and clients reach this machine by --listen.") from None
     if address.is_unspecified or address.is_loopback:
         raise HostError(f"{address} reaches no other machine; --listen wants this machine's address on the management network.")
-    return Machine(Role.CONTROLLER, args.name or socket.gethostname(), str(address), args.provider_interface, guests=args.guests,
-                   nats=tuple(args.nats), tls=proofs.tls(Places(args.home)))  # fmt: skip
+    return str(address)
+
+
+def controller(args: argparse.Namespace) -> Machine:
+    """What the machine is to be. Raises: HostError."""
+    address = checked_address(args.listen)
+    if bool(args.ovn_nb) != bool(args.ovn_sb):
+        raise HostError("OVN's two databases are given together: --ovn-nb and --ovn-sb")
+    return Machine(Role.CONTROLLER, args.name or socket.gethostname(), address, args.provider_interface, guests=args.guests,
+                   nats=tuple(args.nats), etcd=tuple(args.etcd), ovn=(args.ovn_nb, args.ovn_sb) if args.ovn_nb else None,
+                   tls=proofs.tls(Places(args.home)))  # fmt: skip
 
 
 def begin(places: Places, machine: Machine) -> None:
@@ -63,3 +100,62 @@ def begin(places: Places, machine: Machine) -> None:
         raise HostError(f"{places.home} holds a cloud of one machine, which cannot grow yet; choose another --home.")
     make_directories(places)
     roles.write(places, machine)
+
+
+def give_database(places: Places, url: str) -> None:
+    """Into moln.toml, before anything is in a file. Raises: HostError."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise HostError(f"{url} is no database: --database-url postgresql://USER@HOST/NAME")
+    if (places.home / "cloud.db").exists():
+        raise HostError(f"The cloud in {places.home} has its rows in SQLite; move them: moln grow --to {url}")
+    grow.write_setting(places, url)
+
+
+def join(args: argparse.Namespace) -> int:
+    from moln.kernel.controllers import joining  # its library costs time that no other command should take
+
+    places, name = Places(args.home), args.name or socket.gethostname()
+    address = args.listen if args.join_only else checked_address(args.listen)
+    if not args.join_only:
+        if os.geteuid() != 0:
+            raise HostError("Only root can set up a controller.")
+        if roles.read(places) != ALONE or places.choices.exists():
+            raise HostError(f"{places.home} holds a cloud already; choose another --home, or: moln down --purge")
+        make_directories(places)
+    before = os.umask(0o077)
+    places.home.mkdir(parents=True, exist_ok=True)
+    joining.join(args.url, args.token, places.home, name=name, own_url=f"https://{bracketed(address)}:{args.port or 5000}")
+    os.umask(before)
+    print(f"This machine is controller {name} of the cloud at {args.url}; what controllers share is in {places.home}.")
+    if args.join_only:
+        return 0
+    give_to_controller(places)
+    host = urlsplit(args.url).hostname or ""
+    roles.write(places, Machine(Role.CONTROLLER, name, address, guests=False, joined=host, tls=proofs.tls(places)))
+    return start(args)
+
+
+def give_to_controller(places: Places) -> None:
+    """What was fetched is the controller's user's; moln.toml it may read only. Raises: HostError."""
+    users.ensure_users()
+    for path in [p for name in ("keys", "credential-keys", "policy", "certificates", "tls", "nats", "controllers") for p in
+                 [places.home / name, *(places.home / name).rglob("*")] if p.exists()] + [places.admin_password]:  # fmt: skip
+        users.own(path, USER, USER, 0o700 if path.is_dir() else 0o600)
+    users.own(places.settings, None, USER, 0o640)
+
+
+def token(args: argparse.Namespace) -> int:
+    print(admin.ask(Places(args.home), "controllers", method="POST", expires_s=seconds(args.expires))["token"])
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    for found in admin.ask(Places(args.home), "controllers"):
+        print(f"{found['name']}\t{found['url']}\tsince {found['joined']}")
+    return 0
+
+
+def remove(args: argparse.Namespace) -> int:
+    admin.ask(Places(args.home), "controllers", args.name, method="DELETE")
+    print(f"Controller {args.name} is forgotten. It still has the keys of the cloud: destroy its disk, or keep it off the network.")
+    return 0

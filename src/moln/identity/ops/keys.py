@@ -1,4 +1,7 @@
-"""The keys that seal tokens: files in the home, the highest number seals, all of them open."""
+"""The keys that seal tokens: files in the home, the highest number whose time has come seals, all of them open.
+
+A file's time of change is when its key may begin to seal.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,12 @@ class Keyring:
         self.folder, self.longest = folder, longest
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._files():
-            self._make(1)
-        self._fernet = self._load()
+            self._make(1, self.new())
+        self._load()
 
     def seal(self, payload: bytes, now_s: int) -> str:
-        return self._fernet.encrypt_at_time(payload, now_s).decode().rstrip("=")
+        key = next((key for since, key in self._keys if since <= now_s), self._keys[-1][1])
+        return key.encrypt_at_time(payload, now_s).decode().rstrip("=")
 
     def open(self, token: str) -> bytes:
         """Raises: ValueError, when none of the keys sealed it."""
@@ -36,11 +40,22 @@ class Keyring:
 
     def rotate(self) -> None:
         """Make a new key and drop those beyond KEEP."""
-        files = self._files()
-        self._make(_number(files[-1]) + 1)
+        self.add(self.newest + 1, self.new())
+
+    def add(self, number: int, key: bytes, since: int | None = None) -> None:
+        """Another one, which may seal from then on (seconds since 1970; None: now)."""
+        self._make(number, key, since)
         for old in self._files()[:-KEEP]:
             old.unlink()
-        self._fernet = self._load()
+        self._load()
+
+    @staticmethod
+    def new() -> bytes:
+        return Fernet.generate_key()
+
+    @property
+    def newest(self) -> int:
+        return _number(self._files()[-1])
 
     def age_s(self, now_s: float) -> float:
         """How long the present key has sealed, in seconds."""
@@ -49,17 +64,21 @@ class Keyring:
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.key"), key=_number)
 
-    def _load(self) -> MultiFernet:
-        return MultiFernet([Fernet(path.read_bytes().strip()) for path in reversed(self._files())])
+    def _load(self) -> None:
+        """A second is forgiven: a file's time has parts of it."""
+        self._keys = [(int(path.stat().st_mtime), Fernet(path.read_bytes().strip())) for path in reversed(self._files())]
+        self._fernet = MultiFernet([key for _, key in self._keys])
 
-    def _make(self, number: int) -> None:
+    def _make(self, number: int, key: bytes, since: int | None = None) -> None:
         path = self.folder / f"{number}.key"
         draft = self.folder / f".{number}.draft"
         draft.unlink(missing_ok=True)
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "wb") as file:
-            file.write(Fernet.generate_key())
+            file.write(key)
             file.flush()
+            if since is not None:
+                os.utime(draft, (since, since))
             os.fsync(file.fileno())
         draft.rename(path)
 

@@ -80,9 +80,10 @@ class EtcdLeaders:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._terms.clear()
-        if self._lease:
+        lease, self._lease = self._lease, 0
+        if lease:
             with contextlib.suppress(Unavailable):  # else it ends by itself
-                await self._etcd.revoke(self._lease)
+                await self._etcd.revoke(lease)
 
     async def _session(self) -> int:
         """This controller's lease. A key that is made first says when this etcd was born (µs): revisions count from there, so that the

@@ -1,24 +1,15 @@
-"""What an etcd of the cloud is started with, and what controllers prove to it. Whoever sets up a host calls this each time before.
-
-An authority of its own (`home/controllers`) signs for controllers alone: nodes' certificates are of another one. etcd could tell them
-apart by a name in the certificate, but then its own gateway, through which we speak, is refused by it (3.4, 3.5).
-"""
+"""What an etcd of the cloud is started with. Whoever sets up a host calls this each time before."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
 
+from moln.kernel.controllers.proof import FOLDER as CONTROLLERS
 from moln.kernel.errors import Failure
 from moln.kernel.http.certificates import Authority
 
-FOLDER, CONTROLLERS = "etcd-server", "controllers"
-
-
-def proof(home: Path, name: str, now: datetime) -> tuple[Path, Path]:
-    """A controller's key and certificate for others of its kind, and the authority's certificate. Raises: Failure."""
-    authority = Authority(home / CONTROLLERS, now)
-    return authority.ensure_member(home / CONTROLLERS / "controller.pem", "controller", name, now), authority.public
+FOLDER = "etcd-server"
 
 
 def ensure(home: Path, names: frozenset[str], now: datetime) -> Path:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from moln.kernel.cloud import Cloud
+from moln.kernel.controllers import proof
 from moln.kernel.errors import Invalid, Unavailable
-from moln.kernel.etcd import server
 from moln.kernel.etcd.gateway import Etcd
 from moln.kernel.etcd.leaders import EtcdLeaders
 from moln.kernel.etcd.leases import EtcdLeases
@@ -26,7 +26,7 @@ class SharedEtcd:
         settings = cloud.settings.link
         if bad := [url for url in settings.etcd if not url.startswith(("http://", "https://"))]:
             raise Invalid(f"{bad[0]} is no URL of etcd: https://ADDRESS:2379", field="link.etcd")
-        self._certificate, self._ca = server.proof(cloud.home, name, datetime.fromtimestamp(cloud.clock.now_us() / 1e6, UTC))
+        self._certificate, self._ca = proof.ensure(cloud.home, name, datetime.fromtimestamp(cloud.clock.now_us() / 1e6, UTC))
         if settings.etcd_certificate:
             self._certificate = Path(settings.etcd_certificate)
         if settings.etcd_ca:

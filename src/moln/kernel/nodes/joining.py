@@ -28,6 +28,7 @@ from moln.kernel.nodes.requests import Admission, Enrolment, checked_name, parts
 TIMEOUT_S = 20.0
 FOLDER = "member"
 STREAMS_PORT = 5010
+ANSWER_BOUND = 8 << 20  # bytes
 
 
 class Joined(Struct, frozen=True):
@@ -115,7 +116,7 @@ def join(url: str, token: str, folder: Path, *, name: str, streams: str = "") ->
     secret, fingerprint = parts(token)
     port = where.port or 443
     ca, own_address = fetch_authority(where.hostname, port, fingerprint)
-    key, nats_key = _kept_key(folder / "key.pem"), member.nats_key
+    key, nats_key = kept_key(folder / "key.pem"), member.nats_key
     csr = request(key, name)
     proof = base64.b64encode(nats_key.sign(csr.encode())).decode()
     asked = Enrolment(f"{secret}.{fingerprint}", name, csr, nats_key.name, proof)
@@ -123,7 +124,7 @@ def join(url: str, token: str, folder: Path, *, name: str, streams: str = "") ->
     context.load_verify_locations(cadata=ca)
     status, body, _ = call(context, where.hostname, port, "POST", "/nodes/enrolment", msgspec.json.encode(asked))
     if status != 201:
-        raise _refusal(status, body)
+        raise refusal(status, body)
     admission = msgspec.json.decode(body, type=Admission)
     if admission.ca.strip() != ca.strip():
         raise Invalid("The controller answers with another authority than the token names.")
@@ -133,7 +134,7 @@ def join(url: str, token: str, folder: Path, *, name: str, streams: str = "") ->
     return joined
 
 
-def _kept_key(file: Path) -> ec.EllipticCurvePrivateKey:
+def kept_key(file: Path) -> ec.EllipticCurvePrivateKey:
     """The key that is being asked for: the same when an answer was lost, so that the token can be shown again."""
     try:
         return certificates.private_key(file.read_bytes())
@@ -173,7 +174,7 @@ def call(context: ssl.SSLContext, host: str, port: int, method: str, path: str, 
         own_address = str(connection.sock.getsockname()[0])
         connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
         answer = connection.getresponse()
-        return answer.status, answer.read(1 << 20), own_address
+        return answer.status, answer.read(ANSWER_BOUND), own_address
     except ssl.SSLCertVerificationError as error:
         raise Invalid(f"https://{host}:{port} does not prove to be that host ({error.verify_message}).") from None
     except (OSError, http.client.HTTPException) as error:
@@ -182,7 +183,7 @@ def call(context: ssl.SSLContext, host: str, port: int, method: str, path: str, 
         connection.close()
 
 
-def _refusal(status: int, body: bytes) -> Failure:
+def refusal(status: int, body: bytes) -> Failure:
     try:
         said: Any = json.loads(body)["error"]["message"]
     except (ValueError, KeyError, TypeError):

@@ -81,11 +81,11 @@ class Membership:
         """Keys on NATS that are worth nothing, and since when (seconds since 1970)."""
         return {c.nats_key: c.refused_at // 1_000_000 for c in self._given if c.refused_at is not None}
 
-    async def make_token(self, expires_s: int = TOKEN_S) -> str:
-        """A token with which one node may join, once. Raises: Invalid."""
+    async def make_token(self, expires_s: int = TOKEN_S, kind: str = requests.NODE) -> str:
+        """A token with which one machine may join, once. Raises: Invalid."""
         if not 60 <= expires_s <= LONGEST_TOKEN_S:
             raise Invalid("A join token is good for a minute to 30 days.", field="expires")
-        token, digest = requests.new_token(self.authority.fingerprint)
+        token, digest = requests.new_token(self.authority.fingerprint, kind)
         now = self._clock.now_us()
         await self._db.write(_add_token_in, digest, now, now + expires_s * 1_000_000)
         return token

@@ -12,6 +12,9 @@ from typing import Any
 import msgspec
 
 from moln.kernel.cloud import Cloud
+from moln.kernel.controllers import proof
+from moln.kernel.controllers.enrolment import ControllerEnrolmentResource
+from moln.kernel.controllers.membership import Controllers
 from moln.kernel.errors import Failure, Unavailable
 from moln.kernel.link.leases import DatabaseLeases, Leases
 from moln.kernel.link.nats import NatsLinks
@@ -44,6 +47,8 @@ class RemoteNodes:
         clock, settings = cloud.clock, cloud.settings.link
         self.name = settings.controller or socket.gethostname()
         self.membership = Membership(cloud.home, cloud.db, clock, tuple(settings.nats))
+        own = cloud.links
+        self.controllers = Controllers(cloud, self.name, self.membership, lambda: own.nodes)
         self._passport = Passport(cloud.home / "tls" / "controller.pem", self.membership.authority.public)
         self._ensure_certificate()
         key = NatsKey(USER)
@@ -77,9 +82,11 @@ class RemoteNodes:
         """What machines that join ask, on the APIs' port."""
         asgi.add_route("/nodes/enrolment", EnrolmentResource(self.membership, self._cloud.clock, lambda: self._cloud.links.nodes))
         asgi.add_route("/nodes/ca.crt", AuthorityResource(self.membership))
+        asgi.add_route("/controllers/enrolment", ControllerEnrolmentResource(self.controllers, self._cloud.clock))
 
     async def start(self) -> None:
         await self.membership.load()
+        await self.controllers.start()
 
     async def open_gate(self, openers: Openers) -> None:
         """Nodes may ask from now on. Raises: Unavailable, when its port cannot be had."""
@@ -133,6 +140,7 @@ class RemoteNodes:
     def _ensure_certificate(self) -> None:
         now = datetime.fromtimestamp(self._cloud.clock.now_us() / 1e6, UTC)
         self.membership.authority.ensure_member(self._passport.certificate, "controller", self.name, now)
+        proof.ensure(self._cloud.home, self.name, now)
 
     def _changed(self, _: list[str]) -> None:
         self._changes += 1

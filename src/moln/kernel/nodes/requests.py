@@ -18,6 +18,7 @@ from moln.kernel.link.nats_keys import USER, is_name, verified
 
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 SECRET_BYTES = 20
+NODE, CONTROLLER = "node", "controller"  # what a token lets a machine be
 
 
 class Enrolment(Struct, frozen=True):
@@ -41,22 +42,22 @@ class Admission(Struct, frozen=True):
     nats: list[str]
 
 
-def new_token(fingerprint: str) -> tuple[str, str]:
+def new_token(fingerprint: str, kind: str = NODE) -> tuple[str, str]:
     """A join token, and the digest by which it is kept: the token itself is shown once and stored nowhere."""
     secret = base64.b32encode(secrets.token_bytes(SECRET_BYTES)).decode().lower()
-    return f"{secret}.{fingerprint}", digest(secret)
+    return f"{secret}.{fingerprint}", digest(secret, kind)
 
 
-def digest(secret: str) -> str:
-    """Enough for what is random."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+def digest(secret: str, kind: str = NODE) -> str:
+    """Enough for what is random. Of another kind it is another one: who may be a node may be no controller."""
+    return hashlib.sha256((secret if kind == NODE else f"{kind} {secret}").encode()).hexdigest()
 
 
 def parts(token: str) -> tuple[str, str]:
     """A token's secret, and the fingerprint of the authority that it is for. Raises: Invalid."""
     secret, _, fingerprint = token.strip().partition(".")
     if not secret or not re.fullmatch("[0-9a-f]{64}", fingerprint):
-        raise Invalid("This is no join token: it looks like SECRET.FINGERPRINT, as `moln node token` prints it.")
+        raise Invalid("This is no join token: it looks like SECRET.FINGERPRINT, as `moln node token` and `moln controller token` print it.")
     return secret, fingerprint
 
 

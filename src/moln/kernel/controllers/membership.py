@@ -1,0 +1,104 @@
+"""Which controllers the cloud has; another one is admitted by a token of its own kind, and given what all of them have."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from moln.kernel.cloud import Cloud
+from moln.kernel.controllers import heritage, tables
+from moln.kernel.controllers.heritage import Asked, Heritage
+from moln.kernel.controllers.tables import CONTROLLERS, Controller
+from moln.kernel.db import Transaction
+from moln.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+from moln.kernel.nodes import requests
+from moln.kernel.nodes.membership import TOKEN_S, Membership
+from moln.kernel.nodes.tables import USE
+
+BAD_TOKEN = "This token is not good: it is mistyped, of a node, was used, or is too old. Make another with `moln controller token`."
+_log = logging.getLogger("moln.controllers")
+
+
+class Controllers:
+    """Of one controller. nodes: the membership of nodes, whose tokens and authority these share. own_nodes: of this machine alone."""
+
+    def __init__(self, cloud: Cloud, name: str, nodes: Membership, own_nodes: Callable[[], frozenset[str]]):
+        self._cloud = cloud
+        self.name = name
+        self._nodes = nodes
+        self._own_nodes = own_nodes
+
+    async def start(self) -> None:
+        """Be in the list."""
+        await self._cloud.db.write(_begin_in, self.name, self._cloud.settings.public_url, self._cloud.clock.now_us())
+
+    async def all(self) -> list[Controller]:
+        return await self._cloud.db.all(CONTROLLERS)
+
+    async def make_token(self, expires_s: int = TOKEN_S) -> str:
+        """A token with which one machine may become a controller, once. Raises: Invalid; Conflict, when there can be but one."""
+        self._check()
+        return await self._nodes.make_token(expires_s, requests.CONTROLLER)
+
+    def _check(self) -> None:
+        if not self._cloud.settings.database_url:
+            raise Conflict("The rows of this cloud are in SQLite, a file of this machine. Several controllers need PostgreSQL: moln grow --to postgresql://…")
+        if here := sorted(self._own_nodes()):
+            raise Conflict(f"Guests may run on this machine ({here[0]}), where another controller cannot reach them. Several controllers run none: "
+                           "begin them with --no-guests.")  # fmt: skip
+
+    async def enrol(self, asked: Asked) -> Heritage:
+        """Give a machine what controllers have. Raises: Invalid; Forbidden, the same for every bad token; Conflict."""
+        name = requests.checked_name(asked.name)
+        key = requests.key_digest(requests.requested_key(asked.csr))
+        if not asked.url.startswith("https://"):
+            raise Invalid("A controller's APIs are at an https:// URL.", field="url")
+        self._check()
+        secret = asked.token.strip().partition(".")[0]
+        joined = Controller(name, asked.url, key, self._cloud.clock.now_us())
+        await self._cloud.db.write(_join_in, requests.digest(secret, requests.CONTROLLER), joined)
+        _log.info("controller %s joined", name)
+        files = await asyncio.to_thread(heritage.files, self._cloud.home)
+        return Heritage(files, heritage.settings_text(self._settings()))
+
+    def _settings(self) -> object:
+        """With addresses of this machine, where they are its own sockets."""
+        settings = self._cloud.settings
+        network = getattr(settings, "network", None)
+        if settings.simulate or network is None or network.northbound:
+            return settings
+        host = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
+        there = msgspec.structs.replace(network, northbound=f"ssl:{host}:6641", southbound=f"ssl:{host}:6642")
+        return msgspec.structs.replace(settings, network=there)
+
+    async def remove(self, name: str) -> None:
+        """Let its name be another's. It cannot be kept out: it has what every controller has. Raises: NotFound, Conflict."""
+        if name == self.name:
+            raise Conflict("This is the controller that you ask. Ask another one to remove it.")
+        await self._cloud.db.write(_remove_in, name)
+
+
+
+
+async def _begin_in(tx: Transaction, name: str, url: str, now: int) -> None:
+    await tx.insert(tables.controllers, Controller(name, url, "", now), if_absent=True)
+
+
+async def _join_in(tx: Transaction, digest: str, joined: Controller) -> None:
+    """Whatever is refused below, the token stays as it was. The same machine may ask again with the same key: an answer may be lost."""
+    if not await tx.run(USE, of=digest, now=joined.joined_at, name=joined.name, key=joined.key_digest):
+        raise Forbidden(BAD_TOKEN)
+    for other in await tx.all(CONTROLLERS):
+        if other.name == joined.name:
+            if other.key_digest == joined.key_digest:
+                return
+            raise Conflict(f"There is a controller {joined.name}. Choose another --name, or remove that one first: moln controller remove {joined.name}")
+    await tx.insert(tables.controllers, joined)
+
+
+async def _remove_in(tx: Transaction, name: str) -> None:
+    if not await tx.delete(tables.controllers, name=name):
+        raise NotFound(f"No controller {name} is known.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -77,19 +78,20 @@ class Load:
 
 
 class Connection:
-    """One kept connection, made when it is needed."""
+    """One kept connection, made when it is needed. tls: speak https. body: of the last answer."""
 
-    def __init__(self, port: int):
-        self._port = port
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None):
+        self._port, self._tls = port, tls
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.body = b""
 
     async def ask(self, raw: bytes) -> tuple[str, bytes]:
         if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls)
         reader, writer = self._streams
         writer.write(raw)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0] or 0))
+        self.body = await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0] or 0))
         if b"connection: close" in head:
             self.close()
         return head.split(b" ", 2)[1].decode(), head

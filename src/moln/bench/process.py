@@ -33,10 +33,27 @@ class Measured:
 
     def pss_mib(self) -> float:
         """Proportional set size, MiB: its own pages, and its share of those it shares."""
-        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
+        return pss_of(self.pid)
+
+
+def pss_of(pid: int) -> float:
+    """Proportional set size of a process, MiB; 0 of one that has ended."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) / 1024
-        raise OSError("this kernel tells no Pss")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    raise OSError("this kernel tells no Pss")
+
+
+def cpu_of(pid: int, *, ended: bool = False) -> float:
+    """Seconds of processor time of a process; ended: and of those of its children that it has waited for. 0 of one that is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(map(int, fields[11:15 if ended else 13])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:

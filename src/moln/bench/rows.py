@@ -7,7 +7,7 @@ from msgspec import Struct
 
 class Row(Struct, frozen=True):
     """One line of the table. unit: "x" is a ratio to the bare handler. limit: None, where nothing is asked for, only shown.
-    value: None, when it could not be measured; note says why.
+    value: None, when it could not be measured; note says why. least: the limit is what it has to reach.
     """
 
     name: str
@@ -15,10 +15,13 @@ class Row(Struct, frozen=True):
     unit: str
     value: float | None = None
     note: str = ""
+    least: bool = False
 
     @property
     def met(self) -> bool:
-        return self.limit is None or (self.value is not None and self.value <= self.limit)
+        if self.limit is None:
+            return True
+        return self.value is not None and (self.value >= self.limit if self.least else self.value <= self.limit)
 
 
 def table(rows: list[Row]) -> str:
@@ -27,6 +30,6 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         value = "not measured" if row.value is None else f"{row.value:.2f} {row.unit}" if row.unit else f"{row.value:.0f}"
         verdict = "-" if row.value is None or row.limit is None else "ok" if row.met else "MISSED"
-        limit = "-" if row.limit is None else f"{row.limit:g} {row.unit}".rstrip()
+        limit = "-" if row.limit is None else f"{'≥ ' * row.least}{row.limit:g} {row.unit}".rstrip()
         lines.append(f"{row.name:<68} {value:>12} {limit:>10}  {verdict:<7}{row.note}".rstrip())
     return "\n".join(lines)

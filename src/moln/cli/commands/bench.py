@@ -21,6 +21,9 @@ HELP = "measure the speed of the control plane against its budgets (docs/bench.m
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     parser.add_argument("--overload", action="store_true", help="instead, ask a simulated cloud for four times what it can serve")
+    parser.add_argument("--scale", action="store_true", help="instead, a simulated cloud of many machines on PostgreSQL and NATS (docs/scale.md)")
+    for name, count in (("nodes", 1000), ("servers", 10_000), ("controllers", 2), ("boots", 2000)):
+        parser.add_argument(f"--{name}", type=int, default=count, help="how many, with --scale (%(default)d)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long, with --overload (%(default)g)")
 
 
@@ -33,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.overload:
             rows = overload.measure(args.seconds, progress.note).rows()
+        elif args.scale:
+            rows = many(args, progress)
         else:
             rows = budget.measure(progress.note) + real(Places(args.home), progress)
     except (RuntimeError, AssertionError, DemoError, TimeoutError) as error:
@@ -41,6 +46,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         args.json.write_bytes(msgspec.json.format(msgspec.json.encode([{**msgspec.to_builtins(r), "met": r.met} for r in rows])) + b"\n")
     return 0 if all(row.met for row in rows) else 1
+
+
+def many(args: argparse.Namespace, progress: Progress) -> list[Row]:
+    """Raises: HostError, where a package that it needs is missing."""
+    try:
+        from moln.bench.many import Size, measure
+    except ModuleNotFoundError as missing:
+        raise HostError(f"it needs the Python package {missing.name}: pip install 'moln[scale]'") from None
+    return measure(Size(args.nodes, args.servers, args.controllers, min(args.boots, args.servers)), progress.note)
 
 
 def real(places: Places, progress: Progress) -> list[Row]:

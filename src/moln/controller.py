@@ -13,7 +13,6 @@ import resource
 import signal
 import socket
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -33,7 +32,7 @@ from moln.simulation import simulated_links, start_nodes
 
 _log = logging.getLogger("moln.controller")
 LOCAL = ("admin.sock", "metadata.sock")
-RETIRE_S, RETIRE_LOOK_S = 30.0, 0.1  # how long an app that was replaced may take for its last answers, and how often that is looked at
+RETIRE_LOOKS, RETIRE_LOOK_S = 300, 0.1  # times and seconds that are waited for the last answers of an app that was replaced
 OPEN_FILES = 16384  # connections, each with a file that it may send
 
 
@@ -126,10 +125,10 @@ class Serving:
 
     async def _retire(self, old: App) -> None:
         """Let the old app answer what it was asked."""
-        ends = time.monotonic() + RETIRE_S
-        await asyncio.sleep(RETIRE_LOOK_S)
-        while old.cloud.requests.running and time.monotonic() < ends:  # noqa: ASYNC110
+        for _ in range(RETIRE_LOOKS):
             await asyncio.sleep(RETIRE_LOOK_S)
+            if not old.cloud.requests.running:
+                break
         await old.retire()
         gc.unfreeze()
         spare_collecting()

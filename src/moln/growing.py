@@ -113,6 +113,7 @@ class Growth:
 
     def _step(self, name: str) -> None:
         self.progress.step = name
+        _log.info("grow: %s", name)
         if self._hook:
             self._hook("grow", name)
 

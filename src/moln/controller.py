@@ -23,6 +23,8 @@ import uvloop
 
 from moln.app import App, compose, load_settings
 from moln.growing import Growth
+from moln.identity.api.proxy import by_proxy
+from moln.identity.api.proxy import listener as proxy_listener
 from moln.kernel import log
 from moln.kernel.errors import Failure
 from moln.kernel.http.serve import http_server, spare_collecting
@@ -92,13 +94,15 @@ class Serving:
         self.stopping = asyncio.Event()
         self._nodes = nodes
         self._retiring: asyncio.Task[None] | None = None
+        self._proxy = app.cloud.settings.identity.federation.listen
         run = app.cloud.home / "run"
-        api, *local = self._apps(app)
+        api, admin, metadata, *proxied = self._apps(app)
         self.servers = [http_server(api, websockets=True, tls=app.tls.context if app.tls else None)]
-        self.servers += [http_server(app, uds=str(run / name)) for app, name in zip(local, LOCAL, strict=True)]
+        self.servers += [http_server(app, uds=str(run / name)) for app, name in zip((admin, metadata), LOCAL, strict=True)]
+        self.servers += [http_server(app, fd=proxy_listener(self._proxy).detach()) for app in proxied]
 
     def _apps(self, app: App) -> list[Any]:
-        return [app.asgi, admin_app(app, self.growth), metadata_app(app)]
+        return [app.asgi, admin_app(app, self.growth), metadata_app(app), *([by_proxy(app.asgi)] if self._proxy else [])]
 
     async def succeed(self, url: str) -> asyncio.Task[None]:
         """Go on over this database. The old app answers until the new one can. Raises: Failure, when this process has to end."""

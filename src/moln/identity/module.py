@@ -26,6 +26,7 @@ from moln.identity.api import (  # noqa: F401 (each declares its routes)
     trusts,
     users,
     versions,
+    websso,
 )
 from moln.identity.api.service import at_root, routes
 from moln.identity.ops import rotation
@@ -51,7 +52,7 @@ async def _set_up(cloud: Cloud) -> None:
 
 
 async def _close(cloud: Cloud) -> None:
-    of(cloud).close()
+    await of(cloud).close()
 
 
 async def _rotate_keys(work: Work) -> None:

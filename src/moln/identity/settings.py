@@ -3,10 +3,50 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from moln.kernel.cloud import Cloud
+
+HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+ASYMMETRIC = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"]
+
+
+class OidcSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """An OpenID Connect provider, `[identity.federation.oidc.IDP]`, IDP being the identity provider's id here.
+
+    issuer: its address, as it calls itself. client_id, client_secret: what it calls this cloud. protocol: of which protocol it is.
+    scopes: what is asked of it. audiences: for whom else its access tokens may be, besides client_id. algorithms: of its signatures.
+    ca_file: the authorities that its certificate may come from (PEM); empty: the system's.
+    """
+
+    issuer: str
+    client_id: Annotated[str, Meta(min_length=1)]
+    client_secret: str = ""
+    protocol: str = "openid"
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    audiences: tuple[str, ...] = ()
+    algorithms: tuple[ASYMMETRIC, ...] = ("RS256", "PS256", "ES256", "Ed25519", "EdDSA")
+    ca_file: str = ""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.issuer)
+        if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in HERE)):
+            raise ValueError("issuer has to begin with https://")
+
+
+class FederationSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """oidc: the OpenID Connect providers that we ask ourselves, by the ids of their identity providers.
+    trusted_dashboards: addresses that a browser may be sent back to with a token (`https://dashboard/auth/websso/`).
+    listen: where a proxy says who somebody is, in headers: the path of a socket that we make (its group may use it, mode 0660), or an
+    address and port that only the proxy reaches; empty: nowhere. headers: how the names of those headers begin, in capitals and with `_`.
+    """
+
+    oidc: dict[str, OidcSettings] = {}
+    trusted_dashboards: tuple[str, ...] = ()
+    listen: str = ""
+    headers: tuple[str, ...] = ("MELLON_", "OIDC_", "SHIB_", "SSL_CLIENT_", "REMOTE_USER")
 
 
 class IdentitySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,6 +61,7 @@ class IdentitySettings(Struct, frozen=True, forbid_unknown_fields=True):
     inactive_days: after how many days without a sign-in a user cannot sign in; 0: never.
     signature_s: how old a request signed with an EC2 key may be, in seconds.
     federation_secret: what the proxy that vouches for federated users sends to prove itself; empty: there is none.
+    federation: who else vouches for users, a table of its own (docs/operations.md, "Users from elsewhere").
     limit_model: how limits of projects bind: `flat`, each by its own, or `strict_two_level`, a domain's bounding its projects' together.
     """
 
@@ -39,6 +80,7 @@ class IdentitySettings(Struct, frozen=True, forbid_unknown_fields=True):
     inactive_days: Annotated[int, Meta(ge=0)] = 0
     signature_s: Annotated[int, Meta(ge=60)] = 900
     federation_secret: str = ""
+    federation: FederationSettings = field(default_factory=FederationSettings)
     limit_model: Literal["flat", "strict_two_level"] = "flat"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moln.identity.api import endpoint_groups, federation, limits, oauth1, trusts
+from moln.identity.api import endpoint_groups, federation, limits, oauth1, trusts, websso
 from moln.identity.api.token_views import TokenReply
 from moln.kernel.http.openapi import KEYSTONE_FAULT
 
@@ -109,4 +109,5 @@ QUERIES: dict[str, Any] = {
     f"GET {federation.PROVIDERS}": ["enabled", "id"],
     f"GET {federation.SERVICES}": ["enabled", "id"],
     f"GET {endpoint_groups.GROUPS}": ["name"],
+    **{f"{method} {path}": ["code", "iss", "origin", "state"] for method in ("GET", "POST") for path in (websso.OF_PROVIDER, websso.OF_PROTOCOL)},
 }

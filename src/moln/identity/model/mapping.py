@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 MAX_PATTERN = 256  # characters of a regular expression
 MAX_VALUE = 4096  # characters of what one is compared with
-Assertion = ReadOnly[str, str]
+Assertion = ReadOnly[str, str | list[str]]  # several values apart by `;` in a text, or in a list as they are
 
 
 class Domain(Struct, forbid_unknown_fields=True):
@@ -120,7 +120,7 @@ def _check_patterns(patterns: list[str], at: int) -> None:
 
 def apply(rules: list[Rule], assertion: Assertion) -> Mapped:
     """Raises: Unmapped."""
-    values = {name: text.split(";") for name, text in assertion.items() if isinstance(text, str)}
+    values = {name: said.split(";") if isinstance(said, str) else said for name, said in assertion.items() if isinstance(said, str | list)}
     found: list[dict[str, Any]] = []
     for rule in rules:
         direct = _direct(rule.remote, values)

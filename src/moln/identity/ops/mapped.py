@@ -7,8 +7,8 @@ from typing import Any
 from msgspec import Struct
 
 from moln.identity.model import mapping as language
-from moln.identity.model.federation import IdentityProvider
-from moln.identity.model.mapping import Mapped, Unmapped
+from moln.identity.model.federation import IdentityProvider, Protocol
+from moln.identity.model.mapping import Assertion, Mapped, Unmapped
 from moln.identity.model.projects import Project
 from moln.identity.model.roles import Grant
 from moln.identity.model.tokens import Federated, OpenToken
@@ -42,24 +42,40 @@ class Arrival(Struct, frozen=True):
     ids: list[str]
 
 
-async def authenticate(cloud: Cloud, idp_id: str, protocol_id: str, assertion: dict[str, str]) -> tuple[str, OpenToken]:
-    """An unscoped token. assertion: attributes by name, several values apart by `;`. Raises: NotFound, Forbidden, Unauthorized."""
-    db = cloud.db
-    provider = await store.find_provider(db, idp_id)
-    protocol = await store.find_protocol(db, idp_id, protocol_id)
+async def named(cloud: Cloud, idp_id: str, protocol_id: str) -> tuple[IdentityProvider, Protocol]:
+    """A provider that is enabled, and its protocol. Raises: NotFound, Forbidden."""
+    provider = await store.find_provider(cloud.db, idp_id)
+    protocol = await store.find_protocol(cloud.db, idp_id, protocol_id)
     if provider is None or protocol is None:
         raise missing("federated protocol" if provider else "identity provider", protocol_id if provider else idp_id)
     if not provider.enabled:
         raise Forbidden(f"Identity Provider {idp_id} is disabled")
-    if provider.remote_ids and protocol.remote_id_attribute and assertion.get(protocol.remote_id_attribute) not in provider.remote_ids:
+    return provider, protocol
+
+
+async def provider_of(cloud: Cloud, protocol_id: str, assertion: Assertion) -> str:
+    """The provider whose protocol of this name finds one of the provider's remote ids in an assertion. Raises: Forbidden."""
+    for idp_id in await store.providers_with(cloud.db, protocol_id):
+        provider, protocol = await store.find_provider(cloud.db, idp_id), await store.find_protocol(cloud.db, idp_id, protocol_id)
+        if provider is not None and protocol is not None and protocol.remote_id_attribute:
+            if assertion.get(protocol.remote_id_attribute) in provider.remote_ids:
+                return idp_id
+    raise Forbidden("Incoming identity provider identifier not included among the accepted identifiers.")
+
+
+async def authenticate(cloud: Cloud, idp_id: str, protocol_id: str, assertion: Assertion, issuer: str = "") -> tuple[str, OpenToken]:
+    """An unscoped token. issuer: the provider's own name for itself, where it has been proved. Raises: NotFound, Forbidden, Unauthorized."""
+    provider, protocol = await named(cloud, idp_id, protocol_id)
+    said = issuer or (assertion.get(protocol.remote_id_attribute) if protocol.remote_id_attribute else None)
+    if provider.remote_ids and (issuer or protocol.remote_id_attribute) and said not in provider.remote_ids:
         raise Forbidden("Incoming identity provider identifier not included among the accepted identifiers.")
-    mapping = await store.find_mapping(db, protocol.mapping_id)
+    mapping = await store.find_mapping(cloud.db, protocol.mapping_id)
     try:
         mapped = language.apply(language.rules_of(mapping.rules if mapping else []), assertion)
     except (Unmapped, ValueError) as error:
         raise unauthorized(f"{idp_id}/{protocol_id}: {error}") from None
     if mapped.user["type"] == "local":
-        user, group_ids = await _local(cloud, mapped.user), ()
+        user, group_ids = await _local(cloud, mapped.user), []
     else:
         user, group_ids = await _ephemeral(cloud, provider, protocol_id, mapped, assertion), await _groups(cloud, mapped)
     return await authentication.authenticate(cloud, Shown(mapped=(user, Federated(idp_id, protocol_id, tuple(group_ids)))), Wanted(unscoped=True))
@@ -90,9 +106,10 @@ async def _groups(cloud: Cloud, mapped: Mapped) -> list[str]:
     return list(found)
 
 
-async def _ephemeral(cloud: Cloud, provider: IdentityProvider, protocol_id: str, mapped: Mapped, assertion: dict[str, str]) -> User:
+async def _ephemeral(cloud: Cloud, provider: IdentityProvider, protocol_id: str, mapped: Mapped, assertion: Assertion) -> User:
     """The provider's user, made here when they come first. Raises: Unauthorized."""
-    name = mapped.user.get("name") or mapped.user.get("id") or assertion.get("REMOTE_USER")
+    remote = assertion.get("REMOTE_USER")
+    name = mapped.user.get("name") or mapped.user.get("id") or (remote[0] if isinstance(remote, list) else remote)
     unique_id = mapped.user.get("id") or name
     if not name or not unique_id or len(name) > 255 or len(unique_id) > 255:
         raise unauthorized("a mapping gives the user no name")

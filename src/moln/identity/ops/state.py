@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Raw
 
 from moln.identity.model.credentials import MAX_BLOB
@@ -12,6 +14,9 @@ from moln.identity.ops.passwords import Passwords
 from moln.identity.store import roles as role_store
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader, Transaction
+
+if TYPE_CHECKING:
+    from moln.identity.drivers.oidc import Provider
 
 TOKENS = 10_000  # opened tokens kept, at most
 _PEOPLE, _CATALOG = "identity", "identity.catalog"
@@ -24,6 +29,7 @@ class State:
         self.keys = Keyring(cloud.home / "keys")
         self.vault = Keyring(cloud.home / "credential-keys", longest=8 * MAX_BLOB)
         self.passwords = Passwords()
+        self.oidc: dict[str, Provider] = {}
         self.generation = 0
         self.catalog_generation = 0
         self.catalogs: dict[tuple[str, str | None], Raw] = {}
@@ -37,7 +43,9 @@ class State:
             cloud.db.feed.subscribe(_CATALOG, self._catalog_changed),
         ]
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        for provider in self.oidc.values():
+            await provider.close()
         for stop in self._stop:
             stop()
         self.passwords.close()

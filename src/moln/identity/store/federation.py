@@ -56,6 +56,7 @@ MAPPING_LISTING = Listing(_all(MAPPINGS), Mapping, MAPPINGS)
 SERVICE_PROVIDER_LISTING = Listing(_all(SERVICE_PROVIDERS), ServiceProvider, SERVICE_PROVIDERS)
 _PROVIDER = Query(_all(PROVIDERS).where(PROVIDERS.c.id == sa.bindparam("id")), IdentityProvider)
 _PROTOCOL = Query(_all(PROTOCOLS).where(PROTOCOLS.c.idp_id == sa.bindparam("idp_id"), PROTOCOLS.c.id == sa.bindparam("id")), Protocol)
+_WITH = Query(sa.select(PROTOCOLS.c.idp_id).where(PROTOCOLS.c.id == sa.bindparam("id")).order_by(PROTOCOLS.c.rowid), str)
 _MAPPING = Query(_all(MAPPINGS).where(MAPPINGS.c.id == sa.bindparam("id")), Mapping)
 _SERVICE_PROVIDER = Query(_all(SERVICE_PROVIDERS).where(SERVICE_PROVIDERS.c.id == sa.bindparam("id")), ServiceProvider)
 _USER = Query(
@@ -72,6 +73,11 @@ async def find_provider(db: Reader, id_: str) -> IdentityProvider | None:
 
 async def find_protocol(db: Reader, idp_id: str, id_: str) -> Protocol | None:
     return await db.one(_PROTOCOL, idp_id=idp_id, id=id_)
+
+
+async def providers_with(db: Reader, protocol_id: str) -> list[str]:
+    """The providers that have a protocol of this name."""
+    return await db.all(_WITH, id=protocol_id)
 
 
 async def find_mapping(db: Reader, id_: str) -> Mapping | None:

@@ -12,7 +12,7 @@ import msgspec
 from moln.kernel import errors
 from moln.kernel.context import RequestContext, Version
 from moln.kernel.http.bodies import Body, QueryParams, View, decode
-from moln.kernel.http.routes import Params, Reply, Route
+from moln.kernel.http.routes import Params, Reply, Route, Whole
 
 BODY_BOUND = 1 << 20  # bytes of a JSON body, at most
 QUERY_BOUND = 16 << 10  # bytes
@@ -111,7 +111,10 @@ def _apply(reply: Reply, resp: falcon.asgi.Response) -> None:
     if reply.status:
         resp.status = STATUS_LINES[reply.status]
     for name, value in reply.headers.items():
-        resp.set_header(name, quote(value, safe=URI) if name.lower() == "location" else value)
+        if name == "Set-Cookie":
+            resp.append_header(name, value)
+        else:
+            resp.set_header(name, quote(value, safe=URI) if name.lower() == "location" and type(value) is not Whole else value)
     if reply.media_type:
         resp.content_type = reply.media_type
     resp.stream = reply.stream

@@ -43,6 +43,10 @@ class Service(Struct, frozen=True, eq=False):
     exact: bool = False
 
 
+class Whole(str):
+    """An address with its escapes in it: a Location that is sent as it is."""
+
+
 class Reply(Struct):
     """An answer that says more than its body. body: encoded as JSON unless bytes; stream: sent as it comes."""
 

@@ -1,0 +1,1 @@
+"""Where users come from who are not in our own database."""

@@ -1,12 +1,13 @@
 """What only this machine may ask of the controller, on unix sockets in the home: the operator's questions, and guests' metadata.
 
-`run/admin.sock` answers `moln doctor`, `moln explain`, `moln policy`, `moln status`, `moln node` and `/metrics`; file modes say who may
+`run/admin.sock` answers `moln doctor`, `moln explain`, `moln policy`, `moln import`, `moln status`, `moln node` and `/metrics`; file modes say who may
 (0600: the user it runs as, and root).
 `run/metadata.sock` answers nodes' metadata proxies, which say the network and the address that a guest asked from.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -23,6 +24,7 @@ from moln.kernel.http.tls import trusted
 from moln.kernel.module import Invariant, Violation
 
 _log = logging.getLogger("moln.local")
+_TABLES = msgspec.json.Decoder(dict[str, list[dict[str, Any]]])
 
 
 async def diagnose(cloud: Any, invariants: list[Invariant]) -> list[dict[str, str]]:
@@ -70,6 +72,19 @@ class _PolicyCheck:
         target = req.get_param_as_json("target") if req.get_param("target") else {}
         answer = await policy_check.check(self._app.cloud, req.get_param("user", required=True), req.get_param("action", required=True), scope, target)
         resp.data = msgspec.json.encode(answer)
+
+
+class _ImportKeystone:
+    """POST `/import/keystone?dry_run=true`: Keystone's tables as an object of lists of rows."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        from moln.identity.ops.importing import keystone  # needed once in a cloud's life
+
+        tables = await asyncio.to_thread(_TABLES.decode, await req.stream.read())
+        resp.data = msgspec.json.encode(await keystone.run(self._app.cloud, tables, dry_run=bool(req.get_param_as_bool("dry_run"))))
 
 
 class _Status:
@@ -173,6 +188,7 @@ def admin_app(app: Any, growth: Any = None) -> falcon.asgi.App[Any, Any]:
     made.add_route("/doctor", _Doctor(app))
     made.add_route("/explain/{server}", _Explain(app))
     made.add_route("/policy", _PolicyCheck(app))
+    made.add_route("/import/keystone", _ImportKeystone(app))
     made.add_route("/status", _Status(app))
     made.add_route("/metrics", app.metrics)
     made.add_route("/nodes", _Nodes(app))

@@ -47,7 +47,7 @@ class _Doctor:
         self._app = app
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        parts = [*self._app.areas, *(part for part in (self._app.remote, self._app.etcd) if part)]
+        parts = [*self._app.areas, *(part for part in (self._app.policy_files, self._app.remote, self._app.etcd) if part)]
         invariants = [i for part in parts for i in part.invariants]
         violations = await diagnose(self._app.cloud, invariants)
         resp.data = msgspec.json.encode({"checked": [i.name for i in invariants], "violations": violations})
@@ -95,7 +95,7 @@ class _Status:
         cloud = self._app.cloud
         settings = cloud.settings
         answer = {"public_url": settings.public_url, "cacert": trusted(cloud.home, settings), "simulate": settings.simulate,
-                  "nodes": sorted(cloud.links.nodes)}  # fmt: skip
+                  "nodes": sorted(cloud.links.nodes), "policy_problem": self._app.policy_files.problem}  # fmt: skip
         resp.data = msgspec.json.encode(answer)
 
 

@@ -41,7 +41,7 @@ from moln.kernel.link import NodeLinks, SeveralLinks
 from moln.kernel.metrics import Family
 from moln.kernel.module import Module
 from moln.kernel.nodes import declare_tables
-from moln.kernel.policy import Policy, load_overrides
+from moln.kernel.policy_files import PolicyFiles, load_policy
 from moln.kernel.tracing import tracer_of
 from moln.kernel.work import Workers
 from moln.kernel.work.claims import Claims
@@ -99,23 +99,6 @@ def modules(settings: Settings) -> list[Module]:
     ]
 
 
-@functools.cache
-def default_policy() -> Policy:
-    """The defaults alone: the same for every cloud of a process."""
-    return Policy.load()
-
-
-def load_policy(home: Path) -> Policy:
-    """The defaults with an operator's `policy/<service>.yaml` (or .json) files on top. Raises: Invalid."""
-    overrides = load_overrides(home / "policy")
-    if not any(overrides.values()):
-        return default_policy()
-    policy = Policy.load(overrides=overrides)
-    if policy.problems:
-        raise Invalid("; ".join(policy.problems))
-    return policy
-
-
 class App(Struct):
     """A cloud put together: its areas, its work and its HTTP application. start() before serving, stop() at the end.
 
@@ -128,6 +111,7 @@ class App(Struct):
     asgi: ASGI
     metrics: Metrics
     again: Callable[[Settings], App]
+    policy_files: PolicyFiles
     tls: Tls | None = None
     remote: RemoteNodes | None = None
     etcd: SharedEtcd | None = None
@@ -228,8 +212,9 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     tls = Tls(home, settings, clock) if settings.serves_tls else None
     etcd = _etcd(cloud)
     remote = _remote(cloud, etcd)
+    policy_files = PolicyFiles(cloud)
     cloud.links.tracer = tracer
-    periodics = [HOUSEKEEPING, *(own.periodic for own in (tls, remote) if own), *(p for a in areas for p in a.periodics)]
+    periodics = [HOUSEKEEPING, *(own.periodic for own in (tls, remote, policy_files) if own), *(p for a in areas for p in a.periodics)]
     workers = Workers(cloud, [r for a in areas for r in a.reconcilers], periodics)
     asgi = build_app(cloud, all_routes(areas))
     serve_consoles(asgi, cloud)
@@ -242,7 +227,7 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
         asgi.add_route("/metrics", metrics)
     again = functools.partial(compose, home, links=links, clock=clock, ids=ids, hook=hook)
     served = without_json(legacy_root(asgi, "/compute/v2", "/compute/v2.1"), "/network/v2.0/")
-    return App(cloud, areas, workers, served, metrics, again, tls, remote, etcd)
+    return App(cloud, areas, workers, served, metrics, again, policy_files, tls, remote, etcd)
 
 
 def _etcd(cloud: Cloud) -> SharedEtcd | None:

@@ -1,12 +1,13 @@
 """What only this machine may ask of the controller, on unix sockets in the home: the operator's questions, and guests' metadata.
 
-`run/admin.sock` answers `moln doctor`, `moln explain`, `moln policy`, `moln status`, `moln node`, `moln controller` and `/metrics`; file modes say who may
+`run/admin.sock` answers `moln doctor`, `explain`, `policy`, `import`, `status`, `node`, `controller`, `grow` and `/metrics`; file modes say who may
 (0600: the user it runs as, and root).
 `run/metadata.sock` answers nodes' metadata proxies, which say the network and the address that a guest asked from.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -23,6 +24,7 @@ from moln.kernel.http.tls import trusted
 from moln.kernel.module import Invariant, Violation
 
 _log = logging.getLogger("moln.local")
+_TABLES = msgspec.json.Decoder(dict[str, list[dict[str, Any]]])
 
 
 async def diagnose(cloud: Any, invariants: list[Invariant]) -> list[dict[str, str]]:
@@ -45,7 +47,7 @@ class _Doctor:
         self._app = app
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        parts = [*self._app.areas, *(part for part in (self._app.remote, self._app.etcd) if part)]
+        parts = [*self._app.areas, *(part for part in (self._app.policy_files, self._app.remote, self._app.etcd) if part)]
         invariants = [i for part in parts for i in part.invariants]
         violations = await diagnose(self._app.cloud, invariants)
         resp.data = msgspec.json.encode({"checked": [i.name for i in invariants], "violations": violations})
@@ -72,6 +74,19 @@ class _PolicyCheck:
         resp.data = msgspec.json.encode(answer)
 
 
+class _ImportKeystone:
+    """POST `/import/keystone?dry_run=true`: Keystone's tables as an object of lists of rows."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        from moln.identity.ops.importing import keystone  # needed once in a cloud's life
+
+        tables = await asyncio.to_thread(_TABLES.decode, await req.stream.read())
+        resp.data = msgspec.json.encode(await keystone.run(self._app.cloud, tables, dry_run=bool(req.get_param_as_bool("dry_run"))))
+
+
 class _Status:
     def __init__(self, app: Any):
         self._app = app
@@ -80,7 +95,7 @@ class _Status:
         cloud = self._app.cloud
         settings = cloud.settings
         answer = {"public_url": settings.public_url, "cacert": trusted(cloud.home, settings), "simulate": settings.simulate,
-                  "nodes": sorted(cloud.links.nodes)}  # fmt: skip
+                  "nodes": sorted(cloud.links.nodes), "policy_problem": self._app.policy_files.problem}  # fmt: skip
         resp.data = msgspec.json.encode(answer)
 
 
@@ -196,6 +211,7 @@ def admin_app(app: Any, growth: Any = None) -> falcon.asgi.App[Any, Any]:
     made.add_route("/doctor", _Doctor(app))
     made.add_route("/explain/{server}", _Explain(app))
     made.add_route("/policy", _PolicyCheck(app))
+    made.add_route("/import/keystone", _ImportKeystone(app))
     made.add_route("/status", _Status(app))
     made.add_route("/metrics", app.metrics)
     made.add_route("/controllers", _Controllers(app))

@@ -56,7 +56,7 @@ def test_the_list_of_commands_is_the_files(capsys: pytest.CaptureFixture[str]) -
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     for file in Path(commands.__path__[0]).glob("[a-z]*.py"):
-        assert f"    {file.stem}" in shown
+        assert f"    {file.stem.rstrip('_')}" in shown
 
 
 def test_a_failure_is_one_readable_line(places: Places, capsys: pytest.CaptureFixture[str]) -> None:

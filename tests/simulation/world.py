@@ -16,12 +16,13 @@ from tests.simulation.loop import Machine, VirtualClock, VirtualLoop, machine
 from tests.simulation.network import Network, SimLinks, Weather
 from tests.simulation.nodes import Disk, MakeFences, SimNode, disk_fences
 
-from moln.app import default_policy, load_settings, modules
+from moln.app import load_settings, modules
 from moln.image.drivers.sandbox import Sandbox
 from moln.kernel.clock import Clock, Ids
 from moln.kernel.cloud import Cloud
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.module import Module
+from moln.kernel.policy_files import default_policy
 from moln.kernel.work import Workers
 from moln.volume.drivers.fake import FakeVolumes
 

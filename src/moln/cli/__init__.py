@@ -1,4 +1,4 @@
-"""The `moln` command. Each module of moln.cli.commands is one sub-command of its name: HELP, arguments(parser), run(args)."""
+"""The `moln` command. Each module of moln.cli.commands is one sub-command of its name (without the `_` behind one that is Python's word): HELP, arguments(parser), run(args)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from moln.host.places import default_home
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done; 1 not, with the reason on stderr; 2 wrong usage; 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
-    names = sorted(m.name for m in pkgutil.iter_modules(commands.__path__))
+    names = {m.name.rstrip("_"): m.name for m in pkgutil.iter_modules(commands.__path__)}
     # Only the command asked for is imported; all of them for the list.
-    asked = [a for a in argv[:1] if a in names] or names
+    asked = [a for a in argv[:1] if a in names] or sorted(names)
     parser = argparse.ArgumentParser(prog="moln", description="A whole IaaS cloud in one package.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in asked:
-        command = importlib.import_module(f"moln.cli.commands.{name}")
+        command = importlib.import_module(f"moln.cli.commands.{names[name]}")
         sub = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
         sub.add_argument("--home", type=Path, default=default_home(),
                          help="where everything of this cloud lies (default: MOLN_HOME, or %(default)s)")

@@ -23,9 +23,9 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def ask(places: Places, *path: str, timeout_s: float = 60, method: str = "GET", **query: object) -> Any:
+def ask(places: Places, *path: str, timeout_s: float = 60, method: str = "GET", body: bytes | None = None, **query: object) -> Any:
     """GET /part/part/…?query Returns the decoded JSON. Raises: NotRunning, also with the controller's own refusal."""
-    status, body = _get(places, path, timeout_s, method, query)
+    status, body = _get(places, path, timeout_s, method, query, body)
     try:
         answer = json.loads(body)
     except ValueError as error:
@@ -43,10 +43,11 @@ def text(places: Places, *path: str, timeout_s: float = 60) -> str:
     return body.decode()
 
 
-def _get(places: Places, path: tuple[str, ...], timeout_s: float, method: str = "GET", query: dict[str, object] | None = None) -> tuple[int, bytes]:
+def _get(places: Places, path: tuple[str, ...], timeout_s: float, method: str = "GET", query: dict[str, object] | None = None,
+         body: bytes | None = None) -> tuple[int, bytes]:  # fmt: skip
     connection = _UnixConnection(str(places.admin_socket), timeout_s)
     try:
-        connection.request(method, "/" + "/".join(quote(p, safe="") for p in path) + (f"?{urlencode(query)}" if query else ""))
+        connection.request(method, "/" + "/".join(quote(p, safe="") for p in path) + (f"?{urlencode(query)}" if query else ""), body)
         response = connection.getresponse()
         return response.status, response.read()
     except PermissionError:

@@ -169,7 +169,7 @@ def load_overrides(folder: Path) -> dict[str, dict[str, Any]]:
                 text = path.read_text("utf-8")
                 rules = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
             except (ValueError, yaml.YAMLError) as why:
-                raise Invalid(f"{path} cannot be read: {why}") from why
+                raise Invalid(f"{path} cannot be read: {' '.join(str(why).split())}") from why
             if not isinstance(rules or {}, dict):
                 raise Invalid(f"{path} must map rule names to checks")
             overrides[service] = rules or {}

@@ -40,4 +40,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"{state['public_url']}  nodes: {', '.join(state['nodes']) or 'none'}")
         elif "controller" in state:
             print(state["controller"])
+        if state.get("policy_problem"):
+            print(f"policy: the rules from before are in force: {state['policy_problem']}")
     return 0 if control.all_ready(state) else 1

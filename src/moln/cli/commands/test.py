@@ -34,7 +34,7 @@ SLOW = ["-m", "systemd"]
 SLOW_PACKAGES = ["mmdebstrap", "e2fsprogs", "qemu-system-x86"]
 NOTHING_COLLECTED = 5
 TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping", "chromium": "chromium", "npm": "npm",
-         "nats-server": "nats-server", "etcd": "etcd-server"}  # fmt: skip
+         "nats-server": "nats-server", "etcd": "etcd-server", "mariadbd": "mariadb-server-core", "mariadb-dump": "mariadb-client"}  # fmt: skip
 """Programs that only tests call, and who brings them."""
 POSTGRESQL = {"apt": "postgresql", "dnf": "postgresql-server"}
 """The second database of the tests, which start a private one of it. Debian keeps its programs off the PATH."""

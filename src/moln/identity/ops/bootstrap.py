@@ -21,6 +21,7 @@ from moln.kernel.db import Transaction
 from moln.kernel.files import appearing
 
 DEFAULT = "default"
+DEFAULT_DESCRIPTION = "The default domain"
 ADMIN = "admin"
 ROLE_CHAIN = ("admin", "manager", "member", "reader")  # each implies the next
 OTHER_ROLES = ("service",)
@@ -68,7 +69,7 @@ def _password(path: Path) -> str:
 
 
 async def _fill_in(tx: Transaction, ids: _Ids, password_hash: str, public_url: str, region: str) -> None:
-    await domains.create_in(tx, Project(DEFAULT, "Default", None, None, "The default domain", is_domain=True))
+    await domains.create_in(tx, Project(DEFAULT, "Default", None, None, DEFAULT_DESCRIPTION, is_domain=True))
     for name in ("admin", "service"):
         await projects.create_in(tx, Project(ids.of(name), name, DEFAULT, DEFAULT, f"The {name} project"))
     for name in (*ROLE_CHAIN, *OTHER_ROLES):

@@ -47,7 +47,7 @@ async def _register_in(tx: Transaction, made: list[RegisteredLimit], region: str
         if await store.registered_for(tx, limit.service_id, limit.resource_name, limit.region_id) is not None:
             raise Conflict("Conflict occurred attempting to store registered_limit - Duplicate entry.")
         await tx.insert(REGISTERED, limit)
-        await _drive_in(tx, limit, EVERYBODY, limit.default_limit, region)
+        await drive_in(tx, limit, EVERYBODY, limit.default_limit, region)
 
 
 async def _check_place(tx: Transaction, limit: RegisteredLimit | Limit) -> None:
@@ -58,7 +58,7 @@ async def _check_place(tx: Transaction, limit: RegisteredLimit | Limit) -> None:
         raise Invalid(f"Could not find region: {limit.region_id}.", field="region_id")
 
 
-async def _drive_in(tx: Transaction, limit: RegisteredLimit | Limit, project_id: str, value: int | None, region: str) -> None:
+async def drive_in(tx: Transaction, limit: RegisteredLimit | Limit, project_id: str, value: int | None, region: str) -> None:
     """Make a limit the quota that it is about, if we keep that; value None: none any more."""
     service = await catalog_store.find_service(tx, limit.service_id)
     ours = driven(service.type, limit.resource_name) if service else None
@@ -87,10 +87,10 @@ async def _update_registered_in(tx: Transaction, id_: str, values: dict[str, Any
         await _check_place(tx, new)
         if await store.registered_for(tx, new.service_id, new.resource_name, new.region_id) is not None:
             raise Conflict("Conflict occurred attempting to store registered_limit - Duplicate entry.")
-        await _drive_in(tx, old, EVERYBODY, None, region)
+        await drive_in(tx, old, EVERYBODY, None, region)
     if values:
         await tx.update(REGISTERED, values, id=id_)
-    await _drive_in(tx, new, EVERYBODY, new.default_limit, region)
+    await drive_in(tx, new, EVERYBODY, new.default_limit, region)
     return new
 
 
@@ -111,7 +111,7 @@ async def _delete_registered_in(tx: Transaction, id_: str, region: str) -> None:
         raise missing("registered limit", id_)
     await _refuse_used(tx, found)
     await tx.delete(REGISTERED, id=id_)
-    await _drive_in(tx, found, EVERYBODY, None, region)
+    await drive_in(tx, found, EVERYBODY, None, region)
 
 
 async def visible(ctx: RequestContext, where: list[tuple[str, str, Any]]) -> list[Limit]:
@@ -170,7 +170,7 @@ async def _create_in(tx: Transaction, made: list[Limit], region: str, model: str
         if model == "strict_two_level":
             await _check_levels(tx, limit, others)
         await tx.insert(LIMITS, limit)
-        await _drive_in(tx, limit, whose, limit.resource_limit, region)
+        await drive_in(tx, limit, whose, limit.resource_limit, region)
 
 
 async def _check_levels(tx: Transaction, limit: Limit, others: list[Limit]) -> None:
@@ -206,7 +206,7 @@ async def _update_in(tx: Transaction, id_: str, values: dict[str, Any], region: 
         await _check_levels(tx, new, [other for other in others if other.id != id_])
     if values:
         await tx.update(LIMITS, values, id=id_)
-    await _drive_in(tx, new, new.project_id or new.domain_id or "", new.resource_limit, region)
+    await drive_in(tx, new, new.project_id or new.domain_id or "", new.resource_limit, region)
     return new
 
 
@@ -221,14 +221,14 @@ async def _delete_in(tx: Transaction, id_: str, region: str) -> None:
     if found is None:
         raise missing("limit", id_)
     await tx.delete(LIMITS, id=id_)
-    await _drive_in(tx, found, found.project_id or found.domain_id or "", None, region)
+    await drive_in(tx, found, found.project_id or found.domain_id or "", None, region)
 
 
 async def forget_service_in(tx: Transaction, service_id: str) -> None:
     """Remove a service's limits, and the quotas that they were."""
     region = ""
     for limit in await store.LISTING.page(tx, [("service_id", "eq", service_id)]):
-        await _drive_in(tx, limit, limit.project_id or limit.domain_id or "", None, limit.region_id or region)
+        await drive_in(tx, limit, limit.project_id or limit.domain_id or "", None, limit.region_id or region)
     for registered in await store.REGISTERED_LISTING.page(tx, [("service_id", "eq", service_id)]):
-        await _drive_in(tx, registered, EVERYBODY, None, registered.region_id or region)
+        await drive_in(tx, registered, EVERYBODY, None, registered.region_id or region)
     await store.forget_service(tx, service_id)

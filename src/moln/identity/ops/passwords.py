@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,18 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from moln.identity.model.users import MAX_PASSWORD
+from moln.identity.ops import foreign_hashes
 from moln.kernel.errors import TooManyRequests
 
+_log = logging.getLogger("moln.identity")
 T = TypeVar("T")
+OURS = "$argon2"
 WAITING = 256  # hashes waiting or under way, at most: some seconds of work
+
+
+def is_foreign(hashed: str) -> bool:
+    """Whether a hash is Keystone's, to be renewed when its password is next shown."""
+    return not hashed.startswith(OURS) and foreign_hashes.is_foreign(hashed)
 
 
 class Passwords:
@@ -43,8 +52,11 @@ class Passwords:
 
     def _verify(self, hashed: str, password: str) -> bool:
         try:
-            return self._hasher.verify(hashed, password)
+            return foreign_hashes.verify(hashed, password) if is_foreign(hashed) else self._hasher.verify(hashed, password)
         except (Argon2Error, InvalidHashError):
+            return False
+        except ModuleNotFoundError as missing:
+            _log.error("a password cannot be checked without the package %s: pip install 'moln[import]'", missing.name)
             return False
 
     async def _run(self, call: Callable[..., T], *args: str) -> T:

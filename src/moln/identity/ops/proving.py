@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from msgspec import Struct
 
 from moln.identity.model import totp
@@ -12,12 +13,15 @@ from moln.identity.ops import password_rules
 from moln.identity.ops.access import lacking
 from moln.identity.ops.credentials import blob
 from moln.identity.ops.examining import active_domain, active_user, unauthorized
+from moln.identity.ops.passwords import is_foreign
 from moln.identity.ops.state import of
 from moln.identity.store import credentials
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as user_store
+from moln.identity.store.credentials import APPLICATION_CREDENTIALS
+from moln.identity.store.users import USERS
 from moln.kernel.cloud import Cloud
-from moln.kernel.db import Reader
+from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Unauthorized
 
 MAX_SECRETS = 16  # TOTP credentials of one user that are tried
@@ -59,7 +63,19 @@ async def by_password(cloud: Cloud, who: Named, password: str) -> User:
     await active_domain(cloud.db, user.domain_id)
     if user.expires_at is not None and user.expires_at <= cloud.clock.now_us():
         raise Unauthorized(f"The password is expired and needs to be changed for user: {user.id}.")
+    if hashed is not None and is_foreign(hashed):
+        await _renew(cloud, USERS, "password_hash", user.id, hashed, password)
     return user
+
+
+async def _renew(cloud: Cloud, table: sa.Table, column: str, id_: str, hashed: str, secret: str) -> None:
+    """Hash a secret that came from a Keystone our way, unless it was changed meanwhile. Its tokens stay."""
+    renewed = await of(cloud).passwords.hash(secret)
+    await cloud.db.write(_renew_in, table, column, id_, hashed, renewed)
+
+
+async def _renew_in(tx: Transaction, table: sa.Table, column: str, id_: str, hashed: str, renewed: str) -> None:
+    await tx.update(table, {column: renewed}, **{"id": id_, column: hashed})
 
 
 async def by_totp(cloud: Cloud, who: Named, passcode: str) -> User:
@@ -99,7 +115,10 @@ async def by_program(cloud: Cloud, shown: ProgramShown) -> tuple[User, Applicati
     right = await of(cloud).passwords.verify(hashed, shown.secret)
     if found is None or not right or (found.expires_at is not None and found.expires_at <= cloud.clock.now_us()):
         raise unauthorized()
-    return await active_user(db, found.user_id), found
+    user = await active_user(db, found.user_id)
+    if hashed is not None and is_foreign(hashed):
+        await _renew(cloud, APPLICATION_CREDENTIALS, "secret_hash", found.id, hashed, shown.secret)
+    return user, found
 
 
 def check_named(who: Named) -> None:

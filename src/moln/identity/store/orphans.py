@@ -21,7 +21,7 @@ from moln.identity.store.users import OLD_PASSWORDS, SIGN_INS, USERS
 from moln.kernel.db import Query, Reader
 
 MOST = 100
-_POINTERS = (  # a column, what it names, which rows
+POINTERS = (  # a column, what it names, which rows
     (USERS.c.domain_id, PROJECTS, sa.true()),
     (GROUPS.c.domain_id, PROJECTS, sa.true()),
     (PROJECTS.c.domain_id, PROJECTS, sa.true()),
@@ -76,7 +76,7 @@ def _query(column: sa.Column[str], target: sa.Table, which: sa.ColumnElement[boo
     return Query(sa.select(column).where(column.is_not(None), which, ~there).limit(MOST), str)
 
 
-_QUERIES = [(f"{c.table.name}.{c.name}", target.name, _query(c, target, which)) for c, target, which in _POINTERS]
+_QUERIES = [(f"{c.table.name}.{c.name}", target.name, _query(c, target, which)) for c, target, which in POINTERS]
 
 
 async def find(db: Reader) -> list[tuple[str, str, str]]:

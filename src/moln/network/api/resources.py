@@ -13,6 +13,7 @@ from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Reply, Routes
 from moln.kernel.http.routes import Params
+from moln.kernel.policy import Policy
 from moln.network.api.attributes import CALLER, Given, Schema
 from moln.network.api.lists import MOST, Asked, asked, links
 from moln.network.ops import authority
@@ -42,7 +43,8 @@ class Resource:
     ):  # fmt: skip
         self.schema, self.path, self.table, self.views, self.first = schema, path, table, views, first
         self.create_in, self.update_in, self.delete_in = create, update, delete
-        self.guarded: list[str] | None = None
+        self.guarded: list[str] = []
+        self.guarded_by: Policy | None = None  # the policy that this list was made of
 
     async def list_all(self, ctx: RequestContext, params: Params, within: Within = None, path: str = "") -> dict[str, Any]:
         """path: of the list, where that is not the resource's own."""
@@ -169,9 +171,10 @@ class Resource:
 
     def _trim(self, ctx: RequestContext, view: dict[str, Any], target: authority.Target, query: Asked | None) -> dict[str, Any]:
         """Without attributes that policy hides, or that were not asked for."""
-        if self.guarded is None:
+        if self.guarded_by is not ctx.cloud.policy:
             rules = {name: f"get_{self.schema.resource}:{name}" for name in (*self.schema.attributes, *view)}
             self.guarded = [name for name, rule in rules.items() if ctx.cloud.policy.knows(POLICIES["network"], rule)]
+            self.guarded_by = ctx.cloud.policy
         for name in self.guarded:
             if name in view and not ctx.allows("network", f"get_{self.schema.resource}:{name}", target):
                 del view[name]

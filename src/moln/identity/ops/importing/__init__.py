@@ -1,0 +1,1 @@
+"""Bringing a Keystone's database into this one: `moln import keystone`."""

@@ -88,7 +88,7 @@ def list_stores(ctx: RequestContext) -> list[dict[str, Any]]:
 async def stores_detail(ctx: RequestContext) -> dict[str, Any]:
     ctx.require(SERVICE.name, "stores_info_detail")
     here = store_of(ctx.cloud)
-    detail = [store | {"type": "file", "weight": 0, "properties": {"data_dir": here.where(store["id"])}} for store in list_stores(ctx)]
+    detail = [store | {"weight": 0} | here.about(store["id"]) for store in list_stores(ctx)]
     return {"stores": detail}
 
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.image.ceph import available, ceph
 from tests.image.s3 import bucket_at, s3_server
 
 from moln.image.drivers.base import Backend, Stored
 from moln.image.drivers.files import FileStore
+from moln.image.drivers.rbd import Cluster, RbdBackend
 from moln.image.drivers.s3 import S3Backend
 from moln.image.drivers.sandbox import Sandbox
 from moln.kernel.errors import NotFound, TooLarge, UnsupportedMedia
@@ -23,11 +25,11 @@ from moln.kernel.errors import NotFound, TooLarge, UnsupportedMedia
 pytestmark = pytest.mark.asyncio
 MIB = 1 << 20
 DATA = os.urandom(MIB) * 9 + b"the end"
-STORES = ["pool", "folder", "s3"]
+STORES = ["pool", "folder", "s3", pytest.param("rbd", marks=pytest.mark.engines), pytest.param("rgw", marks=pytest.mark.engines)]
 
 
 @pytest.fixture(scope="module")
-def remote(request: pytest.FixtureRequest) -> Iterator[Any]:
+def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """What makes a backend of a kind: servers are begun once, when one is first asked for."""
     begun: dict[str, Any] = {}
 
@@ -36,6 +38,16 @@ def remote(request: pytest.FixtureRequest) -> Iterator[Any]:
             context = s3_server()
             begun[kind] = bucket_at(context.__enter__())
             request.addfinalizer(lambda: context.__exit__(None, None, None))
+        if kind in ("rbd", "rgw") and "ceph" not in begun:
+            if not available():
+                pytest.skip("needs root and Ceph's packages")
+            cluster = ceph(tmp_path_factory.mktemp("ceph"))
+            begun["ceph"] = cluster.__enter__()
+            request.addfinalizer(lambda: cluster.__exit__(None, None, None))
+        if kind == "rbd":
+            return RbdBackend(Cluster(str(begun["ceph"].conf), "glance", "", "images", timeout_s=10))
+        if kind == "rgw" and kind not in begun:
+            begun[kind] = bucket_at(begun["ceph"].s3())
         return S3Backend(begun[kind], prefix="images/", part=5 * MIB)
 
     yield make

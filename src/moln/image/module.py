@@ -18,7 +18,7 @@ from moln.image.drivers.web import Allowed, Web
 from moln.image.model.protections import Protections
 from moln.image.ops import metadefs as metadefs_ops
 from moln.image.ops.quotas import QUOTA
-from moln.image.settings import S3Store
+from moln.image.settings import RbdStore, S3Store
 from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS, QUOTA_MATCHES_ROWS
 from moln.image.work.tasks import IMAGE_TASKS, OLD_TASKS
 from moln.kernel.cloud import Cloud
@@ -89,8 +89,13 @@ def module(settings: Any) -> Module:
     )
 
 
-def backend_of(home: Path, name: str, place: S3Store) -> Backend:
+def backend_of(home: Path, name: str, place: S3Store | RbdStore) -> Backend:
     """What asks a store on other machines. Imported only where there is one. Raises: Invalid."""
+    if isinstance(place, RbdStore):
+        from moln.image.drivers.rbd import Cluster, RbdBackend
+
+        keyring = str(home / place.keyring) if place.keyring else ""
+        return RbdBackend(Cluster(str(home / place.conf), place.user, keyring, place.pool, place.timeout_s))
     from moln.image.drivers.s3 import S3Backend
     from moln.image.drivers.s3_requests import Bucket
 

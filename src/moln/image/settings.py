@@ -22,6 +22,18 @@ class S3Store(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type",
     timeout_s: float = 30.0
 
 
+class RbdStore(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="rbd"):
+    """A pool of Ceph. user: without `client.`; conf: ceph.conf; keyring: a file with the user's key, empty: where ceph.conf says; both must be
+    the controller's to read. timeout_s: how long the cluster may do nothing.
+    """
+
+    pool: str = "images"
+    user: str = "glance"
+    conf: str = "/etc/ceph/ceph.conf"
+    keyring: str = ""
+    timeout_s: float = 30.0
+
+
 class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """folder: where images lie, below the cloud's home or absolute; the node reads `base` there and writes `incoming`, and booting is
     fast when it is on the volumes' file system. max_size_gib: the largest image; max_virtual_gib: the largest disk inside one;
@@ -31,7 +43,8 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     import_properties: what every imported image has besides; import_properties_except: the roles whose imports have not.
     import_methods: of glance-direct, web-download, copy-image and glance-download. import_allow: from where images may be fetched besides the public
     internet at the ports 80 and 443: hosts by name, addresses (both with `:port` or without) and networks. stores: further
-    stores by name, beside `pool`: a folder, or `{type = "s3", endpoint, bucket, access_key, secret_key}`. default_store: where data lies that names no store. certificates: the folder with what signed
+    stores by name, beside `pool`: a folder, or `{type = "s3", endpoint, bucket, access_key, secret_key}`, or
+    `{type = "rbd", pool, user}`. default_store: where data lies that names no store. certificates: the folder with what signed
     images are checked by, `<img_signature_certificate_uuid>.pem`. protected_properties: by the beginning of their names (regular expressions),
     the roles that may create, read, update and delete them; the first that matches decides, and what none matches is nobody's.
     """
@@ -49,7 +62,7 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     import_allow: list[str] = []
     import_properties: dict[str, str] = {}
     import_properties_except: list[str] = field(default_factory=lambda: ["admin"])
-    stores: dict[str, str | S3Store] = {}
+    stores: dict[str, str | S3Store | RbdStore] = {}
     default_store: str = "pool"
     certificates: str = "certificates"
     protected_properties: dict[str, Protection] = {}

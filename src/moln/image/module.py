@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
+from moln.image.api import cache as cache_api
 from moln.image.api import data, discovery, images, imports, metadef_schemas, metadefs, tasks
 from moln.image.api.metadef_bodies import to_spec
 from moln.image.drivers.base import Backend
+from moln.image.drivers.cache import ImageCache
 from moln.image.drivers.files import DEFAULT, FileStore
 from moln.image.drivers.sandbox import Sandbox
 from moln.image.drivers.web import Allowed, Web
@@ -19,6 +21,7 @@ from moln.image.model.protections import Protections
 from moln.image.ops import metadefs as metadefs_ops
 from moln.image.ops.quotas import QUOTA
 from moln.image.settings import RbdStore, S3Store
+from moln.image.work.cache import IMAGE_CACHE
 from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS, QUOTA_MATCHES_ROWS
 from moln.image.work.tasks import IMAGE_TASKS, OLD_TASKS
 from moln.kernel.cloud import Cloud
@@ -34,6 +37,8 @@ NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
 def module(settings: Any) -> Module:
     """A simulated cloud sniffs what is uploaded as any other; it boots nothing real, so it converts nothing and needs no qemu-img."""
+
+    caches = settings.image.cache_gib > 0 and not all(isinstance(place, str) for place in settings.image.stores.values())
 
     async def setup(cloud: Cloud) -> None:
         if not settings.simulate and not shutil.which("qemu-img"):
@@ -55,9 +60,11 @@ def module(settings: Any) -> Module:
             raise Invalid(f"[image] default_store is one of {DEFAULT} and `stores`, whose names hold letters, digits, - and _ only.")
         further = {name: cloud.home / place for name, place in named.items() if isinstance(place, str)}
         remote = {name: backend_of(cloud.home, name, place) for name, place in named.items() if not isinstance(place, str)}
+        pool = cloud.home / settings.image.folder
+        cache = ImageCache(pool / "cache", settings.image.cache_gib * GIB) if caches else None
         store = FileStore(
-            cloud.home / settings.image.folder, sandbox, convert=not settings.simulate, further=further, remote=remote,
-            default=settings.image.default_store,
+            pool, sandbox, convert=not settings.simulate, further=further, remote=remote,
+            default=settings.image.default_store, cache=cache,
         )  # fmt: skip
         await store.start()
         cloud.areas["image"] = store
@@ -72,6 +79,7 @@ def module(settings: Any) -> Module:
     return Module(
         "image",
         routes=(
+            cache_api.routes,
             discovery.routes,
             images.routes,
             data.routes,
@@ -81,7 +89,7 @@ def module(settings: Any) -> Module:
             metadef_schemas.routes,
         ),  # fmt: skip
         reconcilers=(IMAGE_FILES, LOST_UPLOADS, IMAGE_TASKS),
-        periodics=(OLD_TASKS,),
+        periodics=(OLD_TASKS, *([IMAGE_CACHE] if caches else [])),
         invariants=(FILES_MATCH_ROWS, QUOTA_MATCHES_ROWS),
         setup=setup,
         close=close,

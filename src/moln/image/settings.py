@@ -44,7 +44,8 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     import_methods: of glance-direct, web-download, copy-image and glance-download. import_allow: from where images may be fetched besides the public
     internet at the ports 80 and 443: hosts by name, addresses (both with `:port` or without) and networks. stores: further
     stores by name, beside `pool`: a folder, or `{type = "s3", endpoint, bucket, access_key, secret_key}`, or
-    `{type = "rbd", pool, user}`. default_store: where data lies that names no store. certificates: the folder with what signed
+    `{type = "rbd", pool, user}`. default_store: where data lies that names no store. cache_gib: how much of what lies in stores on other
+    machines is cached on this controller's disk; 0: nothing is, nor where all stores are folders. certificates: the folder with what signed
     images are checked by, `<img_signature_certificate_uuid>.pem`. protected_properties: by the beginning of their names (regular expressions),
     the roles that may create, read, update and delete them; the first that matches decides, and what none matches is nobody's.
     """
@@ -64,5 +65,6 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     import_properties_except: list[str] = field(default_factory=lambda: ["admin"])
     stores: dict[str, str | S3Store | RbdStore] = {}
     default_store: str = "pool"
+    cache_gib: int = 10
     certificates: str = "certificates"
     protected_properties: dict[str, Protection] = {}

@@ -26,7 +26,7 @@ class Stored(Struct, frozen=True):
 
 class Inventory(Struct, frozen=True):
     """Every name there is: finished data, raw bases, what is still arriving or staged. stores: the data by store; silent: the stores
-    that did not answer, and are not in `stores`.
+    that did not answer, and are not in `stores`; cached: what of other machines is on this one's disk, too.
     """
 
     data: list[str]
@@ -34,6 +34,7 @@ class Inventory(Struct, frozen=True):
     arriving: list[str]
     stores: dict[str, list[str]] = {}
     silent: list[str] = []
+    cached: list[str] = []
 
 
 class Backend(Protocol):
@@ -125,6 +126,9 @@ class ImageStore(Protocol):
 
     async def settled(self, data_id: str) -> None:
         """A row names the data where it lies: what it came from may go."""
+
+    async def asked_for(self, data_id: str, image_id: str) -> None:
+        """Somebody is about to read it: what lies elsewhere only may come into the cache."""
 
     async def remove(self, data_id: str, stores: Sequence[str] | None = None) -> None:
         """Nothing is left under this name here, and in these stores on other machines; None is all of them."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from moln.image.drivers.base import Backend, Inventory, Stored
+from moln.image.drivers.cache import ImageCache
 from moln.image.drivers.sandbox import Sandbox
 from moln.image.drivers.uploads import PIECE, FileUpload, create, write_all
 from moln.image.model.formats import MAY_HOLD, NO_DISK, PLAIN_CONTAINERS, QEMU_NAME
@@ -39,15 +40,16 @@ DEFAULT = "pool"
 class FileStore:
     """ImageStore in folders. convert: False makes every base a hard link, for a simulation that never reads one.
 
-    further: the folders of stores beside `pool`, by name; remote: the stores on other machines. default: the store of what names none.
+    further: the folders of stores beside `pool`, by name; remote: the stores on other machines, and the cache of what lies there. default: the store of what names none.
     """
 
     def __init__(self, root: Path, sandbox: Sandbox, *, convert: bool = True, threads: int = 4, further: Mapping[str, Path] | None = None,
-                 remote: Mapping[str, Backend] | None = None, default: str = DEFAULT):  # fmt: skip
+                 remote: Mapping[str, Backend] | None = None, default: str = DEFAULT, cache: ImageCache | None = None):  # fmt: skip
         self.root = root
         self.folders = {DEFAULT: root / "data", **(further or {})}
         self.remote = dict(remote or {})
         self.default = default
+        self.cache = cache
         self.moving = asyncio.Lock()
         self.sandbox = sandbox
         self.convert = convert
@@ -63,6 +65,8 @@ class FileStore:
             for folder in self.folders.values():
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 files.sweep(folder)
+            if self.cache:
+                self.cache.start()
 
         await self.run(prepare)
 
@@ -282,9 +286,21 @@ class FileStore:
                 last = failure if isinstance(last, NotFound) else last
         raise last
 
+    async def asked_for(self, data_id: str, image_id: str) -> None:
+        """See ImageStore."""
+        if cache := self.cache:
+
+            def want() -> None:
+                if self.find_here(data_id) is None and not cache.holds(data_id):
+                    cache.enqueue(image_id)
+
+            await self.run(want)
+
     def open_here(self, data_id: str) -> int | None:
         """A descriptor of the data, when it lies on this machine. Blocks."""
         path = self.find_here(data_id)
+        if self.cache and (cached := self.cache.open(data_id)) is not None:
+            return cached
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) if path else None
 
     async def pieces_of(self, fd: int, start: int, length: int) -> AsyncIterator[bytes]:
@@ -301,6 +317,8 @@ class FileStore:
         """See ImageStore."""
         for folder in (*(self.root / name for name in FOLDERS), *self.folders.values()):
             await self.run(files.vanish, folder / data_id)
+        if self.cache:
+            await self.run(self.cache.forget, data_id)
         for name, backend in self.remote.items():
             if stores is None or name in stores:
                 await backend.remove(data_id)
@@ -318,13 +336,14 @@ class FileStore:
 
         found = await self.run(look)
         stores, silent = dict(found.stores), []
+        cached = [one.data_id for one in await self.run(self.cache.held)] if self.cache else []
         for name, backend in self.remote.items():
             try:
                 stores[name] = await backend.names()
             except Unavailable:
                 silent.append(name)
         data = sorted({n for held in stores.values() for n in held}) if self.remote else found.data
-        return Inventory(data, found.bases, found.arriving, stores, silent)
+        return Inventory(data, found.bases, found.arriving, stores, silent, cached)
 
 
 def clone_to(source: Path, target: Path) -> None:

@@ -280,6 +280,7 @@ def read(ctx: RequestContext, image: Image, start: int, length: int) -> AsyncIte
 
 async def begin_read(ctx: RequestContext, image: Image, start: int, length: int) -> AsyncIterator[bytes]:
     """The same, once the first piece is there: a store that is lost is told of before an answer has begun. Raises: NotFound, Unavailable."""
+    await store_of(ctx.cloud).asked_for(image.data_id or "", image.id)
     pieces = read(ctx, image, start, length)
     try:
         first = await anext(pieces)

@@ -45,7 +45,7 @@ async def sweep(work: Work, _: Sweep) -> None:
 
 async def orphans(cloud: Cloud, held: Inventory) -> list[str]:
     """Names in the store that no row bears."""
-    names = {*held.data, *held.bases, *held.arriving}
+    names = {*held.data, *held.bases, *held.arriving, *held.cached}
     return sorted(names - await store.named(cloud.db, sorted(names)))
 
 

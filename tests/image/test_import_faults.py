@@ -17,7 +17,7 @@ from tests.image.web import WebSite, reply
 from tests.wire.areas import AreaApi, areas, authenticate
 
 import moln.image.module as image_module
-from moln.image.drivers.files import FileUpload
+from moln.image.drivers.uploads import FileUpload
 from moln.image.ops import data, imports
 from moln.image.ops.quotas import QUOTA
 from moln.image.settings import ImageSettings

@@ -9,14 +9,19 @@ from typing import Any
 
 import msgspec
 
+from moln.image.api import cache as cache_api
 from moln.image.api import data, discovery, images, imports, metadef_schemas, metadefs, tasks
 from moln.image.api.metadef_bodies import to_spec
+from moln.image.drivers.base import Backend
+from moln.image.drivers.cache import ImageCache
 from moln.image.drivers.files import DEFAULT, FileStore
 from moln.image.drivers.sandbox import Sandbox
 from moln.image.drivers.web import Allowed, Web
 from moln.image.model.protections import Protections
 from moln.image.ops import metadefs as metadefs_ops
 from moln.image.ops.quotas import QUOTA
+from moln.image.settings import RbdStore, S3Store
+from moln.image.work.cache import IMAGE_CACHE
 from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS, QUOTA_MATCHES_ROWS
 from moln.image.work.tasks import IMAGE_TASKS, OLD_TASKS
 from moln.kernel.cloud import Cloud
@@ -33,6 +38,8 @@ NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 def module(settings: Any) -> Module:
     """A simulated cloud sniffs what is uploaded as any other; it boots nothing real, so it converts nothing and needs no qemu-img."""
 
+    caches = settings.image.cache_gib > 0 and not all(isinstance(place, str) for place in settings.image.stores.values())
+
     async def setup(cloud: Cloud) -> None:
         if not settings.simulate and not shutil.which("qemu-img"):
             raise Unavailable("qemu-img is missing: install qemu-utils (Debian, Ubuntu) or qemu-img (RHEL).")
@@ -48,12 +55,17 @@ def module(settings: Any) -> Module:
             cloud.areas["image-protections"] = Protections(settings.image.protected_properties)
         except ValueError as error:
             raise Invalid(f"[image] {error}") from None
-        further = {name: cloud.home / folder for name, folder in settings.image.stores.items()}
-        if settings.image.default_store not in {DEFAULT, *further} or DEFAULT in further or not all(map(NAME.fullmatch, further)):
+        named = settings.image.stores
+        if settings.image.default_store not in {DEFAULT, *named} or DEFAULT in named or not all(map(NAME.fullmatch, named)):
             raise Invalid(f"[image] default_store is one of {DEFAULT} and `stores`, whose names hold letters, digits, - and _ only.")
+        further = {name: cloud.home / place for name, place in named.items() if isinstance(place, str)}
+        remote = {name: backend_of(cloud.home, name, place) for name, place in named.items() if not isinstance(place, str)}
+        pool = cloud.home / settings.image.folder
+        cache = ImageCache(pool / "cache", settings.image.cache_gib * GIB) if caches else None
         store = FileStore(
-            cloud.home / settings.image.folder, sandbox, convert=not settings.simulate, further=further, default=settings.image.default_store
-        )
+            pool, sandbox, convert=not settings.simulate, further=further, remote=remote,
+            default=settings.image.default_store, cache=cache,
+        )  # fmt: skip
         await store.start()
         cloud.areas["image"] = store
         cloud.areas["image-web"] = Web(allowed)
@@ -67,15 +79,39 @@ def module(settings: Any) -> Module:
     return Module(
         "image",
         routes=(
-            discovery.routes, images.routes, data.routes, imports.routes, tasks.routes, metadefs.routes, metadef_schemas.routes,
+            cache_api.routes,
+            discovery.routes,
+            images.routes,
+            data.routes,
+            imports.routes,
+            tasks.routes,
+            metadefs.routes,
+            metadef_schemas.routes,
         ),  # fmt: skip
         reconcilers=(IMAGE_FILES, LOST_UPLOADS, IMAGE_TASKS),
-        periodics=(OLD_TASKS,),
+        periodics=(OLD_TASKS, *([IMAGE_CACHE] if caches else [])),
         invariants=(FILES_MATCH_ROWS, QUOTA_MATCHES_ROWS),
         setup=setup,
         close=close,
         describe=_describe,
     )
+
+
+def backend_of(home: Path, name: str, place: S3Store | RbdStore) -> Backend:
+    """What asks a store on other machines. Imported only where there is one. Raises: Invalid."""
+    if isinstance(place, RbdStore):
+        from moln.image.drivers.rbd import Cluster, RbdBackend
+
+        keyring = str(home / place.keyring) if place.keyring else ""
+        return RbdBackend(Cluster(str(home / place.conf), place.user, keyring, place.pool, place.timeout_s))
+    from moln.image.drivers.s3 import S3Backend
+    from moln.image.drivers.s3_requests import Bucket
+
+    if not re.fullmatch(r"https?://[^/?#@]+(/[^?#]*)?", place.endpoint):
+        raise Invalid(f"[image] the endpoint of the store {name} is http(s)://host[:port].")
+    ca = str(home / place.ca) if place.ca else ""
+    bucket = Bucket(place.endpoint, place.bucket, place.access_key, place.secret_key, place.region, ca, place.timeout_s)
+    return S3Backend(bucket, prefix=place.prefix)
 
 
 def _describe() -> Described:

@@ -36,6 +36,8 @@ NOTHING_COLLECTED = 5
 TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping", "chromium": "chromium", "npm": "npm",
          "nats-server": "nats-server", "etcd": "etcd-server", "mariadbd": "mariadb-server-core", "mariadb-dump": "mariadb-client"}  # fmt: skip
 """Programs that only tests call, and who brings them."""
+CEPH = {"ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "rbd": "ceph-common", "radosgw": "radosgw"}
+"""A Ceph that tests of image stores start. Where it is no package of the distribution they are left out."""
 POSTGRESQL = {"apt": "postgresql", "dnf": "postgresql-server"}
 """The second database of the tests, which start a private one of it. Debian keeps its programs off the PATH."""
 
@@ -78,6 +80,8 @@ def install_engines(*, slow: bool = False) -> None:
             ensure_binding(places)
             tools = [package for program, package in TOOLS.items() if shutil.which(program) is None]
             more = SLOW_PACKAGES if slow and row.tool == "apt" else []
+            if row.tool == "apt":
+                more = [*more, *(package for program, package in CEPH.items() if shutil.which(program) is None)]
             if shutil.which("initdb") is None and not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
                 more = [*more, POSTGRESQL[row.tool]]
             if absent := packages.missing(row, [*HOST_PACKAGES, *tools, *more]):

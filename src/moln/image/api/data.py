@@ -85,7 +85,7 @@ async def download_image(ctx: RequestContext, image_id: str, request: falcon.asg
     headers["Content-Length"] = str(length)
     if request.method == "HEAD":
         return Reply(b"", status, headers)
-    return Reply(status=status, headers=headers, stream=ops.read(ctx, image, start, length))
+    return Reply(status=status, headers=headers, stream=await ops.begin_read(ctx, image, start, length))
 
 
 def to_span(asked: str, size: int) -> tuple[int, int] | None:

@@ -53,6 +53,9 @@ IMPORT = {
     "method": {"name": str, "uri?": str}, "stores?": [str], "all_stores?": bool, "all_stores_must_succeed?": bool,
 }  # fmt: skip
 LOCATION = {"url": str, "validation_data?": {"os_hash_algo?": str, "os_hash_value?": str}}
+CACHED = {
+    "image_id": str, "hits": int, "size": int, "last_accessed": float, "last_modified": float, "checksum": (str, None),
+}  # fmt: skip
 
 
 def described() -> Described:
@@ -63,11 +66,14 @@ def described() -> Described:
         "GET /v2/schemas/members": PUBLISHED,
         "GET /v2/schemas/task": PUBLISHED, "GET /v2/schemas/tasks": PUBLISHED,
         "GET /v2/info/stores": {"stores": [STORE]},
-        "GET /v2/info/stores/detail": {"stores": [STORE | {"type": str, "weight": int, "properties": {"data_dir": str}}]},
+        "GET /v2/info/stores/detail": {"stores": [STORE | {"type": str, "weight": int, "properties": dict}]},
         "GET /v2/images/{image_id}/tasks": {"tasks": [TASK]},
         "GET /v2/images/{image_id}/locations": [{"url": str, "metadata": {"store": str}}],
         "POST /v2/tasks": TASK, "GET /v2/tasks/{task_id}": TASK,
         "GET /v2/tasks": {"tasks": [TASK_STUB], "first": str, "next?": str, "schema": str},
+        "GET /v2/cache": {"cached_images": [CACHED], "queued_images": [str]},
+        "GET /v2/cache/nodes/{image_id}": [str],
+        "POST /v2/cache/prune": {"total_files_pruned": int, "total_bytes_pruned": int},
         "GET /v2/info/import": {"import-methods": {"type": str, "value": [str]}},
         "GET /v2/info/usage": {"usage": {str: {"limit": int, "usage": int}}},
         "POST /v2/images": image,
@@ -101,7 +107,7 @@ def described() -> Described:
     }
     headers = {
         "GET /v2/images/{image_id}/file": ["Range"], "PUT /v2/images/{image_id}/file": ["X-Image-Meta-Store"],
-        "POST /v2/images/{image_id}/import": ["X-Image-Meta-Store"],
+        "POST /v2/images/{image_id}/import": ["X-Image-Meta-Store"], "DELETE /v2/cache": ["x-image-cache-clear-target"],
     }  # fmt: skip
     return Described(
         answers | metadefs.ANSWERS, bodies | metadefs.BODIES, queries | metadefs.QUERIES, headers | metadefs.HEADERS, PAGE, "text/html"

@@ -7,20 +7,24 @@ from typing import Any
 from moln.image.api import schemas
 from moln.image.api.faults import SERVICE
 from moln.image.ops import imports, quotas
+from moln.image.ops.cache import find_cache
 from moln.image.ops.data import store_of
 from moln.kernel.context import RequestContext
 from moln.kernel.http import Routes
 
 routes = Routes(SERVICE)
 CURRENT = "2.17"
-SUPPORTED = (  # those of a Glance whose stores have names and that has no cache
+CACHING, CACHING_TOO = "2.18", ("2.16", "2.14")  # where there is a cache
+SUPPORTED = (  # those of a Glance whose stores have names and that has none
     "2.15", "2.13", "2.12", "2.11", "2.10", "2.9", "2.8", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0",
 )  # fmt: skip
 
 
 def versions(ctx: RequestContext) -> dict[str, Any]:
     href = f"{ctx.settings.public_url}{SERVICE.prefix}/v2/"
-    listed = [(CURRENT, "CURRENT"), *((v, "SUPPORTED") for v in SUPPORTED)]
+    newest, older = (CACHING, (CURRENT, *CACHING_TOO, *SUPPORTED)) if find_cache(ctx.cloud) else (CURRENT, SUPPORTED)
+    older = sorted(older, key=lambda v: -int(v.partition(".")[2]))
+    listed = [(newest, "CURRENT"), *((v, "SUPPORTED") for v in older)]
     return {"versions": [{"id": f"v{v}", "status": s, "links": [{"rel": "self", "href": href}]} for v, s in listed]}
 
 
@@ -88,7 +92,7 @@ def list_stores(ctx: RequestContext) -> list[dict[str, Any]]:
 async def stores_detail(ctx: RequestContext) -> dict[str, Any]:
     ctx.require(SERVICE.name, "stores_info_detail")
     here = store_of(ctx.cloud)
-    detail = [store | {"type": "file", "weight": 0, "properties": {"data_dir": here.where(store["id"])}} for store in list_stores(ctx)]
+    detail = [store | {"weight": 0} | here.about(store["id"]) for store in list_stores(ctx)]
     return {"stores": detail}
 
 

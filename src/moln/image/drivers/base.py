@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -25,12 +25,49 @@ class Stored(Struct, frozen=True):
 
 
 class Inventory(Struct, frozen=True):
-    """Every name there is: finished data, raw bases, what is still arriving or staged. stores: the data by store."""
+    """Every name there is: finished data, raw bases, what is still arriving or staged. stores: the data by store; silent: the stores
+    that did not answer, and are not in `stores`; cached: what of other machines is on this one's disk, too.
+    """
 
     data: list[str]
     bases: list[str]
     arriving: list[str]
     stores: dict[str, list[str]] = {}
+    silent: list[str] = []
+    cached: list[str] = []
+
+
+class Backend(Protocol):
+    """One store on other machines, which keeps data under its name and never looks into it. Every verb may run twice.
+
+    kind: as Glance calls the type of such a store. All raise Unavailable, when it is lost.
+    """
+
+    kind: str
+
+    async def put(self, data_id: str, size: int, pieces: AsyncIterator[bytes]) -> None:
+        """Keep exactly `size` bytes; what breaks off leaves nothing that `size` would find."""
+
+    def read(self, data_id: str, start: int, length: int) -> AsyncIterator[bytes]:
+        """The bytes [start, start+length) in pieces. Raises: NotFound."""
+
+    async def size(self, data_id: str) -> int:
+        """Bytes that are kept whole. Raises: NotFound."""
+
+    async def remove(self, data_id: str) -> None:
+        """Nothing is left under this name, also of a `put` that broke off."""
+
+    async def names(self) -> list[str]:
+        """Every name under which there is something, whole or not."""
+
+    def url(self, data_id: str) -> str:
+        """Where data lies, as services are told of it; no credentials."""
+
+    def about(self) -> dict[str, Any]:
+        """What an administrator may be told of the place."""
+
+    async def stop(self) -> None:
+        """Let go of connections and threads."""
 
 
 class Upload(Protocol):
@@ -78,14 +115,23 @@ class ImageStore(Protocol):
     def names(self) -> list[str]:
         """Every store there is, the default first."""
 
-    def where(self, store: str) -> str:
-        """What an administrator may be told of a store's place: a folder."""
+    def url(self, store: str, data_id: str) -> str:
+        """Where data lies in a store, as services are told of it."""
+
+    def about(self, store: str) -> dict[str, Any]:
+        """What an administrator may be told of a store: its `type`, and `properties`."""
 
     def read(self, data_id: str, start: int, length: int) -> AsyncIterator[bytes]:
         """The bytes [start, start+length) in pieces. Raises: NotFound."""
 
-    async def remove(self, data_id: str) -> None:
-        """Nothing is left under this name."""
+    async def settled(self, data_id: str) -> None:
+        """A row names the data where it lies: what it came from may go."""
+
+    async def asked_for(self, data_id: str, image_id: str) -> None:
+        """Somebody is about to read it: what lies elsewhere only may come into the cache."""
+
+    async def remove(self, data_id: str, stores: Sequence[str] | None = None) -> None:
+        """Nothing is left under this name here, and in these stores on other machines; None is all of them."""
 
     async def inventory(self) -> Inventory:
         """Every name it holds."""

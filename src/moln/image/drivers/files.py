@@ -3,7 +3,7 @@
     uploads   bytes that are still arriving (the controller writes)
     staged    bytes that came, and wait for their import
     incoming  raw disks that a node left to become images
-    data      what was uploaded, as it came; never written again. It is the default store's folder: each further store has one of its own
+    data      what was uploaded, as it came; never written again. It is `pool`'s folder: each further store has one of its own, or is a Backend
     base      the same as a raw disk: a hard link of `data` when that is raw, else converted once
 
 Rows name data, and are written before any file: a file that no row names is an orphan, whoever died.
@@ -17,18 +17,20 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from moln.image.drivers.base import Inventory, Stored
+from moln.image.drivers.base import Backend, Inventory, Stored
+from moln.image.drivers.cache import ImageCache
 from moln.image.drivers.sandbox import Sandbox
+from moln.image.drivers.uploads import PIECE, FileUpload, create, write_all
 from moln.image.model.formats import MAY_HOLD, NO_DISK, PLAIN_CONTAINERS, QEMU_NAME
 from moln.image.model.images import HASH_ALGORITHM
 from moln.kernel import files
-from moln.kernel.errors import NotFound, TooLarge, Unavailable, UnsupportedMedia
+from moln.kernel.errors import Failure, NotFound, TooLarge, Unavailable, UnsupportedMedia
 
 R = TypeVar("R")
-PIECE = 4 << 20  # bytes hashed and written at once; an upload holds at most two of these
 READ_PIECE = 1 << 20
 WAITING = ("incoming", "staged")
 FOLDERS = ("uploads", *WAITING, "data", "base")
@@ -38,14 +40,16 @@ DEFAULT = "pool"
 class FileStore:
     """ImageStore in folders. convert: False makes every base a hard link, for a simulation that never reads one.
 
-    further: the folders of stores beside `pool`, by name. default: the store of what names none.
+    further: the folders of stores beside `pool`, by name; remote: the stores on other machines, and the cache of what lies there. default: the store of what names none.
     """
 
     def __init__(self, root: Path, sandbox: Sandbox, *, convert: bool = True, threads: int = 4, further: Mapping[str, Path] | None = None,
-                 default: str = DEFAULT):  # fmt: skip
+                 remote: Mapping[str, Backend] | None = None, default: str = DEFAULT, cache: ImageCache | None = None):  # fmt: skip
         self.root = root
         self.folders = {DEFAULT: root / "data", **(further or {})}
+        self.remote = dict(remote or {})
         self.default = default
+        self.cache = cache
         self.moving = asyncio.Lock()
         self.sandbox = sandbox
         self.convert = convert
@@ -61,11 +65,15 @@ class FileStore:
             for folder in self.folders.values():
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 files.sweep(folder)
+            if self.cache:
+                self.cache.start()
 
         await self.run(prepare)
 
     async def stop(self) -> None:
         """End the threads once they have done what they hold."""
+        for backend in self.remote.values():
+            await backend.stop()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, work: Callable[..., R], *args: object) -> R:
@@ -81,11 +89,17 @@ class FileStore:
 
     def names(self) -> list[str]:
         """See ImageStore."""
-        return sorted(self.folders, key=lambda name: (name != self.default, name))
+        return sorted([*self.folders, *self.remote], key=lambda name: (name != self.default, name))
 
-    def where(self, store: str) -> str:
+    def url(self, store: str, data_id: str) -> str:
         """See ImageStore."""
-        return str(self.folders[store])
+        return f"file://{self.folders[store]}/{data_id}" if store in self.folders else self.remote[store].url(data_id)
+
+    def about(self, store: str) -> dict[str, Any]:
+        """See ImageStore."""
+        if store in self.folders:
+            return {"type": "file", "properties": {"data_dir": str(self.folders[store])}}
+        return {"type": self.remote[store].kind, "properties": self.remote[store].about()}
 
     async def begin(self, data_id: str, *, most: int, algorithm: str = HASH_ALGORITHM) -> FileUpload:
         """See ImageStore. A second upload under the same name is a bug: Unavailable."""
@@ -95,7 +109,9 @@ class FileStore:
     async def adopt(self, data_id: str, disk_format: str, container_format: str, stores: Sequence[str] = ()) -> Stored:
         """See ImageStore. Ran to its end before: the answer is made again from the data."""
         waiting = [path for name in WAITING if await self.run((path := self.root / name / data_id).exists)]
-        source = waiting[0] if waiting else await self.run(self.find, data_id)
+        source = waiting[0] if waiting else await self.run(self.find_here, data_id)
+        if source is None:
+            raise NotFound("The image has no data.", detail=data_id)
         fd = await self.run(os.open, source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             md5, digest = hashlib.md5(usedforsecurity=False), hashlib.new(HASH_ALGORITHM)
@@ -128,16 +144,24 @@ class FileStore:
             virtual_size = size if content.virtual_size is None else content.virtual_size
             if bootable := disk_format not in NO_DISK:
                 await self.make_base(source, fd, data_id, disk_format, virtual_size)
-        await self.run(self.place, source, fd, data_id, list(stores) or [self.default])
+        wanted = list(stores) or [self.default]
+        for name in wanted:
+            if name in self.remote:
+                await self.remote[name].put(data_id, size, self.pieces_of(fd, 0, size))
+        if here := [name for name in wanted if name in self.folders]:
+            await self.run(self.place, source, fd, data_id, here)
         return virtual_size, bootable
 
-    def find(self, data_id: str) -> Path:
-        """Where data lies, in whichever store. Blocks. Raises: FileNotFoundError."""
-        paths = [self.folders[name] / data_id for name in self.names()]
-        found = next((path for path in paths if path.exists()), None)
-        if found is None:
-            raise FileNotFoundError(errno.ENOENT, "no store has it", data_id)
-        return found
+    async def settled(self, data_id: str) -> None:
+        """See ImageStore. Data that lies on other machines only is still where it arrived."""
+        if self.remote:
+            for folder in ("uploads", *WAITING):
+                await self.run(files.vanish, self.root / folder / data_id)
+
+    def find_here(self, data_id: str) -> Path | None:
+        """Where data lies, in whichever store of this machine. Blocks."""
+        paths = [self.folders[name] / data_id for name in self.names() if name in self.folders]
+        return next((path for path in paths if path.exists()), None)
 
     def place(self, source: Path, fd: int, data_id: str, stores: Sequence[str]) -> None:
         """Give data its name in each of these stores; the source's own name goes last, unless it is one of them. Blocks."""
@@ -158,11 +182,53 @@ class FileStore:
 
     async def copy(self, data_id: str, store: str) -> None:
         """See ImageStore."""
-        await self.run(lambda: clone_to(self.find(data_id), self.folders[store] / data_id))
+        source = await self.run(self.find_here, data_id)
+        if store in self.remote:
+            size = os.stat(source).st_size if source else await self.size(data_id)
+            async with aclosing(self.read(data_id, 0, size)) as pieces:
+                await self.remote[store].put(data_id, size, pieces)
+        elif source:
+            await self.run(clone_to, source, self.folders[store] / data_id)
+        elif not (target := self.folders[store] / data_id).exists():
+            await self.fetch(data_id, target)
+
+    async def fetch(self, data_id: str, target: Path) -> None:
+        """A file with what lies on another machine. Raises: NotFound, Unavailable."""
+        size, at = await self.size(data_id), 0
+        hidden = target.with_name(f"{files.TEMP_PREFIX}{target.name}-{os.urandom(6).hex()}")
+        fd = await self.run(create, hidden)
+        try:
+            async with aclosing(self.read(data_id, 0, size)) as pieces:
+                async for piece in pieces:
+                    await self.run(write_all, fd, piece, at)
+                    at += len(piece)
+
+            def appear() -> None:
+                os.fsync(fd)
+                os.rename(hidden, target)
+                files.sync_folder(target.parent)
+
+            await self.run(appear)
+        finally:
+            os.close(fd)
+            hidden.unlink(missing_ok=True)
+
+    async def size(self, data_id: str) -> int:
+        """Of data on another machine. Raises: NotFound, Unavailable."""
+        last: Failure = NotFound("The image has no data.", detail=data_id)
+        for backend in self.remote.values():
+            try:
+                return await backend.size(data_id)
+            except Failure as failure:
+                last = failure if isinstance(last, NotFound) else last
+        raise last
 
     async def drop(self, data_id: str, store: str) -> None:
         """See ImageStore."""
-        await self.run(files.vanish, self.folders[store] / data_id)
+        if store in self.remote:
+            await self.remote[store].remove(data_id)
+        else:
+            await self.run(files.vanish, self.folders[store] / data_id)
 
     async def make_base(self, source: Path, fd: int, data_id: str, disk_format: str, virtual_size: int) -> None:
         """There is base/<data_id>: the disk as raw."""
@@ -195,23 +261,67 @@ class FileStore:
             hidden.unlink(missing_ok=True)
 
     async def read(self, data_id: str, start: int, length: int) -> AsyncIterator[bytes]:
-        """See ImageStore."""
-        fd = await self.run(lambda: os.open(self.find(data_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
-        try:
-            while length > 0:
-                piece = await self.run(os.pread, fd, min(READ_PIECE, length), start)
-                if not piece:
-                    raise Unavailable("The image's data is shorter than its record.", detail=data_id)
-                yield piece
-                start += len(piece)
-                length -= len(piece)
-        finally:
-            os.close(fd)
+        """See ImageStore. Of several stores on other machines one that is lost is passed over, until it has begun to answer."""
+        fd = await self.run(self.open_here, data_id)
+        if fd is not None:
+            try:
+                async with aclosing(self.pieces_of(fd, start, length)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            finally:
+                os.close(fd)
+            return
+        last: Failure = NotFound("The image has no data.", detail=data_id)
+        for backend in self.remote.values():
+            begun = False
+            try:
+                async with aclosing(backend.read(data_id, start, length)) as pieces:
+                    async for piece in pieces:
+                        begun = True
+                        yield piece
+                return
+            except Failure as failure:
+                if begun:
+                    raise
+                last = failure if isinstance(last, NotFound) else last
+        raise last
 
-    async def remove(self, data_id: str) -> None:
+    async def asked_for(self, data_id: str, image_id: str) -> None:
+        """See ImageStore."""
+        if cache := self.cache:
+
+            def want() -> None:
+                if self.find_here(data_id) is None and not cache.holds(data_id):
+                    cache.enqueue(image_id)
+
+            await self.run(want)
+
+    def open_here(self, data_id: str) -> int | None:
+        """A descriptor of the data, when it lies on this machine. Blocks."""
+        path = self.find_here(data_id)
+        if self.cache and (cached := self.cache.open(data_id)) is not None:
+            return cached
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) if path else None
+
+    async def pieces_of(self, fd: int, start: int, length: int) -> AsyncIterator[bytes]:
+        """The bytes of an open file. Raises: Unavailable."""
+        while length > 0:
+            piece = await self.run(os.pread, fd, min(READ_PIECE, length), start)
+            if not piece:
+                raise Unavailable("The image's data is shorter than its record.", detail=str(fd))
+            yield piece
+            start += len(piece)
+            length -= len(piece)
+
+    async def remove(self, data_id: str, stores: Sequence[str] | None = None) -> None:
         """See ImageStore."""
         for folder in (*(self.root / name for name in FOLDERS), *self.folders.values()):
             await self.run(files.vanish, folder / data_id)
+        if self.cache:
+            await self.run(self.cache.forget, data_id)
+        for name, backend in self.remote.items():
+            if stores is None or name in stores:
+                await backend.remove(data_id)
 
     async def inventory(self) -> Inventory:
         """See ImageStore."""
@@ -224,83 +334,16 @@ class FileStore:
             arriving = [n for name in ("uploads", *WAITING) for n in names(self.root / name)]
             return Inventory(sorted({n for held in stores.values() for n in held}), names(self.root / "base"), sorted(arriving), stores)
 
-        return await self.run(look)
-
-
-class FileUpload:
-    """Upload into uploads/<data id>: pieces are hashed twice and written at once, in threads."""
-
-    def __init__(self, store: FileStore, data_id: str, fd: int, most: int, algorithm: str):
-        self.store = store
-        self.data_id = data_id
-        self.fd = fd
-        self.most = most
-        self.received = 0
-        self.written = 0
-        self.pending = bytearray()
-        self.busy: asyncio.Future[Any] | None = None
-        self.md5, self.digest = hashlib.md5(usedforsecurity=False), hashlib.new(algorithm)
-
-    async def write(self, chunk: bytes) -> None:
-        self.received += len(chunk)
-        if self.received > self.most:
-            raise TooLarge(f"The image is larger than {self.most} bytes.")
-        self.pending += chunk
-        if len(self.pending) >= PIECE:
-            await self.flush()
-
-    async def flush(self) -> None:
-        piece, self.pending = self.pending, bytearray()
-        run = self.store.run
-        jobs = run(self.md5.update, piece), run(self.digest.update, piece), run(write_all, self.fd, piece, self.written)
-        self.busy = asyncio.gather(*jobs)
-        await asyncio.shield(self.busy)  # threads go on when we are cancelled: `abandon` waits for them
-        self.written += len(piece)
-
-    async def finish(self, disk_format: str, container_format: str, stores: Sequence[str] = ()) -> Stored:
-        """See Upload."""
-        await self.flush()
-        source = self.store.root / "uploads" / self.data_id
-        judged = await self.store.keep(source, self.fd, self.data_id, disk_format, container_format, self.written, stores)
-        virtual_size, bootable = judged
-        self.close()
-        return Stored(self.written, virtual_size, self.md5.hexdigest(), self.digest.hexdigest(), bootable)
-
-    async def stage(self) -> int:
-        """See Upload."""
-        await self.flush()
-        root = self.store.root
-
-        def name_it() -> None:
-            os.fsync(self.fd)
-            os.rename(root / "uploads" / self.data_id, root / "staged" / self.data_id)
-            files.sync_folder(root / "staged")
-
-        await self.store.run(name_it)
-        self.close()
-        return self.written
-
-    async def abandon(self) -> None:
-        """Close (once no thread writes there any more) and remove."""
-        if self.busy is not None:
-            await asyncio.wait({self.busy})
-        self.close()
-        root = self.store.root
-        for folder in (root / "uploads", root / "staged", root / "base", *self.store.folders.values()):
-            (folder / self.data_id).unlink(missing_ok=True)
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-
-def create(path: Path, size: int = 0) -> int:
-    """A descriptor of a new file that only we can read. Blocks."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    if size:
-        os.ftruncate(fd, size)
-    return fd
+        found = await self.run(look)
+        stores, silent = dict(found.stores), []
+        cached = [one.data_id for one in await self.run(self.cache.held)] if self.cache else []
+        for name, backend in self.remote.items():
+            try:
+                stores[name] = await backend.names()
+            except Unavailable:
+                silent.append(name)
+        data = sorted({n for held in stores.values() for n in held}) if self.remote else found.data
+        return Inventory(data, found.bases, found.arriving, stores, silent, cached)
 
 
 def clone_to(source: Path, target: Path) -> None:
@@ -313,14 +356,6 @@ def clone_to(source: Path, target: Path) -> None:
             files.clone(fd, copy)
     finally:
         os.close(fd)
-
-
-def write_all(fd: int, data: bytearray, at: int) -> None:
-    """Write every byte at its place. Blocks."""
-    with memoryview(data) as view:
-        done = 0
-        while done < len(view):
-            done += os.pwrite(fd, view[done:], at + done)
 
 
 def open_to_nobody(fd: int, mode: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from msgspec import Struct
@@ -122,6 +123,7 @@ async def receive(ctx: RequestContext, image: Image, data: AsyncIterator[bytes],
         await signatures.verify(ctx.cloud, store_of(ctx.cloud), image, stored)
         keep = asyncio.ensure_future(ctx.db.write(finish_in, ctx, image.id, data_id, stored, wish))
         await asyncio.shield(keep)
+        await store_of(ctx.cloud).settled(data_id)
     except BaseException:
         if finish is not None and not finish.done():
             finish.cancel()
@@ -243,7 +245,9 @@ async def adopt(ctx: RequestContext, image_id: str) -> Image:
     await ctx.db.write(store.touch, image_id, image.data_id, ctx.now_us)
     try:
         stored = await store_of(ctx.cloud).adopt(image.data_id, image.disk_format or "raw", image.container_format or "bare")
-        return await ctx.db.write(finish_in, ctx, image_id, image.data_id, stored)
+        image = await ctx.db.write(finish_in, ctx, image_id, image.data_id, stored)
+        await store_of(ctx.cloud).settled(image.data_id or "")
+        return image
     except Gone:
         await store_of(ctx.cloud).remove(image.data_id)
         raise
@@ -272,3 +276,21 @@ def read(ctx: RequestContext, image: Image, start: int, length: int) -> AsyncIte
     """The bytes [start, start+length) of an image that `download` gave."""
     assert image.data_id
     return store_of(ctx.cloud).read(image.data_id, start, length)
+
+
+async def begin_read(ctx: RequestContext, image: Image, start: int, length: int) -> AsyncIterator[bytes]:
+    """The same, once the first piece is there: a store that is lost is told of before an answer has begun. Raises: NotFound, Unavailable."""
+    await store_of(ctx.cloud).asked_for(image.data_id or "", image.id)
+    pieces = read(ctx, image, start, length)
+    try:
+        first = await anext(pieces)
+    except StopAsyncIteration:
+        first = b""
+
+    async def going_on() -> AsyncIterator[bytes]:
+        async with aclosing(pieces):
+            yield first
+            async for piece in pieces:
+                yield piece
+
+    return going_on()

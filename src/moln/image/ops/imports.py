@@ -192,7 +192,9 @@ async def add_location_in(tx: Transaction, ctx: RequestContext, image_id: str, u
     check_validation(validation or {})
     fetching.check_address(ctx, url, "url")
     data.check_formats(image)
-    return await fetch_in(tx, ctx, image, TaskType.LOCATION_IMPORT, {"image_id": image_id, "loc_url": url, "validation_data": validation or {}})
+    return await fetch_in(
+        tx, ctx, image, TaskType.LOCATION_IMPORT, {"image_id": image_id, "loc_url": url, "validation_data": validation or {}}
+    )
 
 
 def check_validation(validation: dict[str, Any]) -> None:
@@ -211,7 +213,7 @@ async def locations(ctx: RequestContext, image_id: str) -> list[dict[str, Any]]:
     """Where the data lies, for services. Raises: NotFound, Forbidden."""
     image = await get_for_service(ctx.db, ctx, image_id, "fetch_image_location")
     here = data.store_of(ctx.cloud)
-    return [{"url": f"file://{here.where(name)}/{image.data_id}", "metadata": {"store": name}} for name in image.stores]
+    return [{"url": here.url(name, image.data_id or ""), "metadata": {"store": name}} for name in image.stores]
 
 
 async def drop_from_store(ctx: RequestContext, image_id: str, name: str) -> None:

@@ -23,6 +23,7 @@ SAVING = Query(  # those that wait for a client's bytes, or a node's
     Image,
 )
 NAMED = Query(sa.select(images.c.data_id).where(in_list(images.c.data_id, "data_ids")), str)
+WITH_DATA = Query(sa.select(*COLUMNS).where(in_list(images.c.data_id, "data_ids")), Image)
 KEPT = Query(  # an image without data has none to be kept
     sa.select(images.c.data_id)
     .where(sa.or_(images.c.status == "active", images.c.status == "deactivated"), images.c.data_id.is_not(None)),
@@ -133,6 +134,11 @@ async def touch(tx: Transaction, image_id: str, data_id: str, now_us: int) -> bo
 async def lost(db: Reader, before_us: int) -> list[Image]:
     """Images whose client's upload has not moved since."""
     return [i for i in await db.all(SAVING, before=before_us) if not i.from_node]
+
+
+async def with_data(db: Reader, data_ids: Sequence[str]) -> list[Image]:
+    """The images that bear these names."""
+    return await db.all(WITH_DATA, data_ids=list(data_ids))
 
 
 async def named(db: Reader, data_ids: Sequence[str]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from moln.image.drivers.base import Inventory
 from moln.image.model.images import UPLOAD_LOST_S, Image
 from moln.image.ops.data import give_up_in, store_of
 from moln.image.ops.quotas import taken
@@ -31,25 +32,35 @@ async def always(db: Reader, now_us: int) -> list[Sweep]:
 async def sweep(work: Work, _: Sweep) -> None:
     """Remove orphans. Names are read from the store first: whatever is there had its row before it had its file."""
     images = store_of(work.cloud)
-    for name in await orphans(work.cloud):
-        await images.remove(name)
+    held = await images.inventory()
+    for name in await orphans(work.cloud, held):
+        await images.remove(name, [store_id for store_id, names in held.stores.items() if name in names])
+    for name in await settled(work.cloud, held):
+        await images.settled(name)
     async with images.moving:
         for store_id, name in await misplaced(work.cloud):
             await images.drop(name, store_id)
     raise Later("nothing is left over", EVERY_S)
 
 
-async def orphans(cloud: Cloud) -> list[str]:
+async def orphans(cloud: Cloud, held: Inventory) -> list[str]:
     """Names in the store that no row bears."""
-    held = await store_of(cloud).inventory()
-    names = {*held.data, *held.bases, *held.arriving}
+    names = {*held.data, *held.bases, *held.arriving, *held.cached}
     return sorted(names - await store.named(cloud.db, sorted(names)))
+
+
+async def settled(cloud: Cloud, held: Inventory) -> list[str]:
+    """Names that still lie where they arrived, although their rows say where the data lies now."""
+    return sorted(set(held.arriving) & set(await cloud.db.all(store.KEPT)))
 
 
 async def misplaced(cloud: Cloud) -> list[tuple[str, str]]:
     """Stores with data that lies elsewhere by its row: it was taken out of them."""
     held = await store_of(cloud).inventory()
-    rows = {row["data_id"]: {*msgspec.json.decode(row["stores"]), *(row["importing_to"] or "").split(",")} for row in await cloud.db.all(store.IN_STORES)}
+    rows = {
+        row["data_id"]: {*msgspec.json.decode(row["stores"]), *(row["importing_to"] or "").split(",")}
+        for row in await cloud.db.all(store.IN_STORES)
+    }
     return [(store_id, name) for store_id, names in held.stores.items() for name in names if name in rows and store_id not in rows[name]]
 
 
@@ -74,16 +85,25 @@ async def check_files(cloud: Cloud) -> list[Violation]:
     """Every active image has its data (and its base, when it can be booted); no file is left over."""
     held = await store_of(cloud).inventory()
     kept, bootable = set(await cloud.db.all(store.KEPT)), set(await cloud.db.all(store.BOOTABLE))
+    rows = await cloud.db.all(store.IN_STORES)
+    unknown = {row["data_id"] for row in rows if set(held.silent) & set(msgspec.json.decode(row["stores"]))}
     found = [
-        Violation(f"An image's data {name} is missing.", "Restore it from a backup, or delete the image.")
-        for name in sorted(kept - set(held.data))
+        Violation(f"The image store {name} does not answer.", "Look after the store, or what moln.toml says of it; the log has the reason.")
+        for name in held.silent
     ]
-    for row in await cloud.db.all(store.IN_STORES):
+    found += [
+        Violation(f"An image's data {name} is missing.", "Restore it from a backup, or delete the image.")
+        for name in sorted(kept - set(held.data) - unknown)
+    ]
+    for row in rows:
         if row["data_id"] in held.data:
             found += [
-                Violation(f"An image's data {row['data_id']} is missing in the store {name}.", "Take it out of that store and copy it there again.")
+                Violation(
+                    f"An image's data {row['data_id']} is missing in the store {name}.",
+                    "Take it out of that store and copy it there again.",
+                )
                 for name in msgspec.json.decode(row["stores"])
-                if row["data_id"] not in held.stores.get(name, ())
+                if name not in held.silent and row["data_id"] not in held.stores.get(name, ())
             ]
     found += [
         Violation(f"An image's raw base {name} is missing.", "Upload the image again under a new id.")
@@ -91,7 +111,7 @@ async def check_files(cloud: Cloud) -> list[Violation]:
     ]
     found += [
         Violation(f"The file {name} belongs to no image.", "It goes by itself within a minute; if not, see the log.")
-        for name in await orphans(cloud)
+        for name in await orphans(cloud, held)
     ]
     return found  # fmt: skip
 

@@ -68,8 +68,9 @@ async def bring(ctx: RequestContext, task: Task, image: Image) -> None:
             raise BackendRefused("The staged data is lost.") from None
         await signatures.verify(ctx.cloud, here, image, stored)
         await ctx.db.write(data.finish_in, ctx, image.id, image.data_id or "", stored, data.Wish(first))
+        await here.settled(image.data_id or "")
         return
-    await data.store_of(ctx.cloud).remove(image.data_id or "")  # what an earlier try left
+    await data.store_of(ctx.cloud).remove(image.data_id or "", first)  # what an earlier try left
     if task.input.get("import_req", {}).get("method", {}).get("name") == imports.GLANCE:
         await take_over(ctx, task, image, first)
         return

@@ -113,7 +113,8 @@ def left_out(cloud: Cloud, routes: Routes, image: Path, workspace: Path, web: st
         "compute-feature-enabled": {
             "resize": acts("resize", "confirmResize", "revertResize"), "pause": acts("pause", "unpause"), "suspend": acts("suspend", "resume"),
             "shelve": acts("shelve", "unshelve"), "rescue": acts("rescue", "unrescue"), "snapshot": acts("createImage"),
-            "cold_migration": False, "live_migration": acts("os-migrateLive"), "console_output": acts("os-getConsoleOutput"),
+            "cold_migration": acts("migrate", "confirmResize", "revertResize"), "live_migration": acts("os-migrateLive"),
+            "block_migration_for_live_migration": True, "live_migrate_back_and_forth": True, "live_migrate_paused_instances": True, "console_output": acts("os-getConsoleOutput"),
             "vnc_console": has("POST", "/compute/v2.1/servers/{server_id}/remote-consoles"), "change_password": False,  # no guest agent
             "enable_instance_password": True, "interface_attach": has("POST", "/compute/v2.1/servers/{server_id}/os-interface"),
             "config_drive": True, "metadata_service": True, "attach_encrypted_volume": False, "volume_multiattach": pool["multiattach"], "personality": True,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("moln.compute")
 END_S = 60.0  # seconds that libvirt may take to end a move that was cancelled
+FOLLOW_S = 1.0  # seconds that a look at a move under way waits for its end
 ANY_DOWNTIME_MS = 1_000_000
 FLAGS = (
     libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
@@ -120,9 +121,14 @@ class LibvirtMoves:
 
     async def follow_server(self: LibvirtDriver, server_id: str, target_id: str) -> Sending:  # type: ignore[misc]
         sent = self.sent.get(known(server_id))
-        if sent is not None and sent.id == target_id and sent.done.is_set():
-            return Sending("failed", sent.error) if sent.error else Sending("done")
+        if sent is not None and sent.id == target_id:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(sent.done.wait(), FOLLOW_S)
+            if sent.done.is_set():
+                return Sending("failed", sent.error) if sent.error else Sending("done")
         there, sending, progress = await self.link.call(_how_far, server_id)
+        if sending and sent is None:  # begun by a node before this one: nobody will tell us of its end
+            await asyncio.sleep(FOLLOW_S)
         if sending or sent is not None and sent.id == target_id:
             return Sending("running", progress=progress)
         return Sending("idle" if there else "absent")

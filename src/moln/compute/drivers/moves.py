@@ -58,7 +58,7 @@ class Moves(Protocol):
         """Begin to send the running server, which goes on as `spec`. Nothing, when that was begun. Raises: BackendRefused, when it does not run."""
 
     async def follow_server(self, server_id: str, target_id: str) -> Sending:
-        """How far it is."""
+        """How far it is. It may take a second while the server is being sent, and answers at once when that has ended."""
 
     async def hurry_server(self, server_id: str) -> None:
         """The guest may stand still, so that its move ends. Nothing, when none is under way."""

@@ -25,7 +25,7 @@ from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.kernel.work import Later, Work
 from moln.placement.ops import claims
 
-LOOK_S = 1.0
+LOOK_S = 0.1  # until the next look; the look itself waits for the end (Moves.follow_server): the guest's addresses are to follow it at once
 
 
 async def apply(work: Work, server: Server) -> None:

@@ -67,7 +67,7 @@ class Controllers:
         await self._cloud.db.write(_join_in, requests.digest(secret, requests.CONTROLLER), joined)
         _log.info("controller %s joined", name)
         files = await asyncio.to_thread(heritage.files, self._cloud.home)
-        return Heritage(files, heritage.settings_text(self._settings()))
+        return Heritage(files, heritage.settings_text(self._settings(), self._cloud.home))
 
     def _settings(self) -> object:
         """With addresses of this machine, where they are its own sockets."""

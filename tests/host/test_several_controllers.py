@@ -106,6 +106,15 @@ def test_a_leader_that_stood_still_is_followed_by_the_other_and_writes_nothing_l
     assert cloud.violations(SECOND) == []
 
 
+def test_a_setting_is_changed_for_both_without_a_restart(cloud: Several) -> None:
+    log = cloud.home / SECOND / "log/controller.log"
+    cloud.moln(FIRST, "controller", "set", "log_level", "debug")
+    eventually(lambda: "log_level is debug from now on" in log.read_text(), "the second watches")
+    assert "log_level = debug\tof all controllers" in cloud.moln(SECOND, "controller", "set")
+    cloud.moln(SECOND, "controller", "set", "log_level")
+    eventually(lambda: "log_level is info from now on" in log.read_text(), "it is each one's own again")
+
+
 def test_postgresql_lets_in_controllers_alone(cloud: Several) -> None:
     """A node's certificate is of another authority, and there is no password to guess."""
     proof = cloud.home / FIRST / "tls/controller.pem"

@@ -46,12 +46,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     doing.add_parser("list", help="the controllers, and where their APIs are")
     remove = doing.add_parser("remove", help="forget a controller that is gone")
     remove.add_argument("name")
+    settings = doing.add_parser("set", help="change a setting for all controllers, without a restart; without NAME: tell those that can be")
+    settings.add_argument("name", nargs="?")
+    settings.add_argument("value", nargs="?", help="without it: as each one's moln.toml has it")
     for each in doing.choices.values():
         each.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"init": init, "join": join, "token": token, "list": show, "remove": remove}[args.doing](args)
+    return {"init": init, "join": join, "token": token, "list": show, "remove": remove, "set": settle}[args.doing](args)
 
 
 def init(args: argparse.Namespace) -> int:
@@ -160,4 +163,15 @@ def show(args: argparse.Namespace) -> int:
 def remove(args: argparse.Namespace) -> int:
     admin.ask(Places(args.home), "controllers", args.name, method="DELETE")
     print(f"Controller {args.name} is forgotten. It still has the keys of the cloud: destroy its disk, or keep it off the network.")
+    return 0
+
+
+def settle(args: argparse.Namespace) -> int:
+    places = Places(args.home)
+    if args.name:
+        value = {} if args.value is None else {"value": args.value}
+        admin.ask(places, "settings", method="POST", name=args.name, **value)
+        return 0
+    for name, found in admin.ask(places, "settings").items():
+        print(f"{name} = {found['value']}\t{'of all controllers' if found['shared'] else 'of moln.toml here'}")
     return 0

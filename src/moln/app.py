@@ -136,10 +136,14 @@ class App(Struct):
             await self.cloud.claims.start()
         if self.cloud.leaders is not None:
             await self.cloud.leaders.start()
+        if self.etcd is not None:
+            await self.etcd.settings.start()
         self.workers.start()
 
     async def stop(self) -> None:
         await self.workers.stop()
+        if self.etcd is not None:
+            await self.etcd.settings.stop()
         if self.cloud.leaders is not None:
             await self.cloud.leaders.stop()
         if self.cloud.claims is not None:

@@ -112,8 +112,9 @@ class Serving:
             if new.tls and old.tls:
                 new.tls.context = old.tls.context  # what the server has; what is loaded into it later holds
             await old.workers.stop()
-            if old.cloud.leaders:
-                await old.cloud.leaders.stop()
+            if old.etcd:
+                await old.etcd.settings.stop()
+                await old.etcd.leaders.stop()
             if old.remote:
                 await old.remote.close()
             await begin(new, self._nodes, old.cloud.links.close)

@@ -167,6 +167,26 @@ class _Controller:
         resp.data = b"{}"
 
 
+class _Settings:
+    """Those that change without a restart. `?name=N&value=V` (POST) sets one for all controllers; without a value it is each one's own again."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    def _shared(self) -> Any:
+        """Raises: NotSupported."""
+        if self._app.etcd is None:
+            raise NotSupported("Controllers share no etcd: name it in moln.toml, [link] etcd = [\"https://ADDRESS:2379\"]")
+        return self._app.etcd.settings
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        resp.data = msgspec.json.encode(self._shared().all())
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        await self._shared().set(req.get_param("name", required=True), req.get_param("value"))
+        resp.data = b"{}"
+
+
 class _Grow:
     """`?to=URL` (POST) begins it, or tells of what is under way; GET tells how far it is."""
 
@@ -216,6 +236,7 @@ def admin_app(app: Any, growth: Any = None) -> falcon.asgi.App[Any, Any]:
     made.add_route("/metrics", app.metrics)
     made.add_route("/controllers", _Controllers(app))
     made.add_route("/controllers/{name}", _Controller(app))
+    made.add_route("/settings", _Settings(app))
     made.add_route("/nodes", _Nodes(app))
     made.add_route("/nodes/{name}", _Node(app))
     if growth is not None:

@@ -11,7 +11,7 @@ import pytest
 from moln.cli import unit
 from moln.cli.commands import controller as command
 from moln.cli.commands import node as node_command
-from moln.host import engines, libvirt, ovn, provider, roles, setup, tunnels
+from moln.host import engines, libvirt, ovn, packages, provider, roles, setup, tunnels
 from moln.host.ovs import Ovs
 from moln.host.places import Places
 from moln.host.processes import Choices, options
@@ -135,8 +135,24 @@ def test_a_controller_that_was_given_engines_or_joined_another_runs_none_of_thos
     assert options(Choices(), joined) == ["--name", "c2"], "moln.toml says the rest"
 
 
+def test_several_controllers_have_postgresql_and_etcd_of_the_distribution_unless_given(tmp_path: Path) -> None:
+    own = command.controller(arguments(tmp_path, ha=True))
+    assert own.packages == ("nats", "postgresql", "etcd") and {"postgresql", "etcd"} <= roles.engines(own) and not own.guests
+    assert options(Choices(), own)[2:] == ["--etcd", "https://192.0.2.1:2379", "--name", "c1"]
+    given = command.controller(arguments(tmp_path, ha=True, database_url="postgresql://db/moln", etcd=["https://e1:2379"], nats=["tls://n1:4222"]))
+    assert given.packages == () and not {"postgresql", "etcd"} & roles.engines(given) and given.etcd_urls == ("https://e1:2379",)
+    alone = command.controller(arguments(tmp_path))
+    assert alone.packages == ("nats",) and alone.guests and alone.etcd_urls == (), "one controller stays on SQLite"
+    for row in packages.TABLE:
+        if row.id == "rhel":
+            with pytest.raises(HostError, match="no package of nats.*no package of etcd"):
+                packages.wanted(row, own_ovs=True, engines=own.packages)
+        else:
+            assert {"postgresql", "etcd-server"} <= set(packages.wanted(row, own_ovs=True, engines=own.packages))
+
+
 def arguments(home: Path, **changed: object) -> argparse.Namespace:
-    given = {"home": home, "listen": "192.0.2.1", "name": "c1", "provider_interface": "eth1", "guests": True, "nats": [], "etcd": [],
+    given = {"home": home, "listen": "192.0.2.1", "name": "c1", "provider_interface": "eth1", "guests": True, "nats": [], "etcd": [], "ha": False,
              "ovn_nb": "", "ovn_sb": "", "database_url": ""}  # fmt: skip
     return argparse.Namespace(**{**given, **changed})
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.kernel.etcd_server import EtcdServer
 
 from moln.kernel.clock import Clock
-from moln.kernel.errors import Unavailable
+from moln.kernel.cloud import Cloud
+from moln.kernel.config import Settings
+from moln.kernel.db.sqlite import SqliteDatabase
+from moln.kernel.errors import Invalid, Unavailable
 from moln.kernel.etcd.gateway import Etcd
 from moln.kernel.etcd.leaders import EtcdLeaders
+from moln.kernel.etcd.settings import SharedSettings
+from moln.kernel.link import InProcessLinks
+from moln.kernel.policy import Policy
 
 pytestmark = pytest.mark.engines
 NOW = Clock().now_us
@@ -109,6 +116,48 @@ async def test_a_leader_goes_on_while_etcd_is_away_and_nobody_else_is_elected(se
 
 async def _is(asked: Any, wanted: Any) -> bool:
     return bool(await asked == wanted)
+
+
+async def test_settings_change_at_all_controllers_and_stay_while_etcd_is_away(server: EtcdServer, tmp_path: Path) -> None:
+    clouds = [cloud_of(tmp_path, "info"), cloud_of(tmp_path, "warning")]
+    one, two = (SharedSettings(server.client(), cloud) for cloud in clouds)
+    await one.start()
+    await two.start()
+    with pytest.raises(Invalid, match="does not change without a restart"):
+        await one.set("database_url", "x")
+    for bad in ("-1", "many", "nan"):
+        with pytest.raises(Invalid, match="project_requests_per_s"):
+            await one.set("project_requests_per_s", bad)
+    with pytest.raises(Invalid, match="log_level"):
+        await one.set("log_level", "loud")
+    await one.set("project_requests_per_s", "7.5")
+    await until(lambda: _is(_now([c.fairness._rate for c in clouds]), [7.5, 7.5]))
+    assert two.all()["project_requests_per_s"] == {"value": 7.5, "shared": True}
+    assert [s.all()["log_level"] for s in (one, two)] == [{"value": "info", "shared": False}, {"value": "warning", "shared": False}]
+
+    await asyncio.to_thread(server.stop)
+    with pytest.raises(Unavailable):
+        await one.set("project_requests_per_s", "1")
+    assert [c.fairness._rate for c in clouds] == [7.5, 7.5]
+    await asyncio.to_thread(server.start)
+    await until(lambda: _done(two.set("project_requests_per_s", None)))
+    await until(lambda: _is(_now([c.fairness._rate for c in clouds]), [0.0, 0.0]))
+    await one.stop()
+    await two.stop()
+
+
+def cloud_of(home: Path, level: str) -> Cloud:
+    db = SqliteDatabase(home / "cloud.db", now_us=NOW)
+    return Cloud(settings=Settings(log_level=level), db=db, policy=Policy.load(), links=InProcessLinks(NOW), home=home)
+
+
+async def _now(found: object) -> object:
+    return found
+
+
+async def _done(asked: Any) -> bool:
+    await asked
+    return True
 
 
 async def test_tokens_grow_even_when_etcd_has_lost_everything(server: EtcdServer, begin: Begin) -> None:

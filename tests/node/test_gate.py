@@ -16,9 +16,10 @@ from moln.kernel.errors import BackendRefused, BackendUnreachable, NotFound
 from moln.kernel.http.certificates import Authority
 from moln.kernel.link.streams import Stream
 from moln.kernel.nodes import sparse
-from moln.kernel.nodes.gate import Gate, GateClient, of_bytes, spoken, written
+from moln.kernel.nodes.gate import PORT_AFTER, Gate, GateClient, of_bytes, spoken, written
 from moln.kernel.nodes.passport import Passport
 from moln.node.bases import KEPT_S, Bases, WithBases
+from moln.node.controllers import KnownControllers
 
 NAME = "aaaaaaaa-0000-4000-8000-000000000001"
 NOW = datetime.now(UTC)
@@ -112,6 +113,20 @@ async def test_a_node_tells_nothing_to_who_is_no_controller(cloud: Cloud) -> Non
     with pytest.raises(BackendUnreachable, match="is no controller"):
         await cloud.client().read("who", most=100)
     await false.close()
+
+
+async def test_another_controller_is_asked_when_the_first_is_dead(cloud: Cloud, tmp_path: Path) -> None:
+    client = cloud.client()
+    client._first = client._host, client._port = "127.0.0.1", 1
+    with pytest.raises(BackendUnreachable, match="port 1 does not answer"):
+        await client.read("who", most=100)
+    known = KnownControllers(tmp_path / "controllers.json", client)
+    await known.controllers(["https://127.0.0.1:1", f"https://127.0.0.1:{cloud.port - PORT_AFTER}"])
+    assert await client.read("who", most=100) == b"n1"
+    assert client._port == cloud.port, "and is the one that is asked next"
+    again = cloud.client()
+    KnownControllers(tmp_path / "controllers.json", again)
+    assert again.others == client.others
 
 
 async def test_an_image_comes_once_whole_and_with_its_holes(cloud: Cloud, tmp_path: Path) -> None:

@@ -129,6 +129,9 @@ def test_both_answer_for_the_same_cloud_and_command_the_same_nodes(cloud: Contro
     other = cloud.signed_in(cloud.second_url, cloud.second)
     path = "/compute/v2.1/os-services?binary=nova-compute"
     eventually(lambda: [s["state"] for s in other.call("GET", path)["services"]] == ["up", "up"], "it hears the nodes")
+    for node in ("node-a", "node-b"):
+        file = cloud.folder / node / "host/node/member/controllers.json"
+        eventually(lambda file=file: file.exists() and cloud.second_url in file.read_text(), "nodes hear where controllers are")
     token = cloud.client._token
     context = ssl.create_default_context(cafile=str(cloud.second / "tls/ca.crt"))
     answer = httpx.get(f"{cloud.second_url}/compute/v2.1/servers", headers={"X-Auth-Token": token}, verify=context)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from moln.host import proofs, roles
+from moln.host import etcd, postgresql, proofs, roles
 from moln.host.packages import have
 from moln.host.places import PACKAGE_ROOT, USER, Places
 from moln.host.roles import ALONE, Machine
@@ -83,7 +83,7 @@ def options(choices: Choices, machine: Machine = ALONE) -> list[str]:
         chosen += ["--tls"]
     for url in machine.nats_urls:
         chosen += ["--nats", url]
-    for url in machine.etcd:
+    for url in machine.etcd_urls:
         chosen += ["--etcd", url]
     if machine.ovn:
         chosen += ["--ovn", *machine.ovn]
@@ -91,7 +91,7 @@ def options(choices: Choices, machine: Machine = ALONE) -> list[str]:
 
 
 def real(places: Places, choices: Choices, machine: Machine = ALONE) -> list[Engine]:
-    """controller, node, and metadata where it is a process of its own: those of them that run here, with the server of NATS.
+    """controller, node, and metadata where it is a process of its own: those of them that run here, with the engines beside OVN's.
 
     Raises: HostError, when USER cannot run them.
     """
@@ -99,7 +99,7 @@ def real(places: Places, choices: Choices, machine: Machine = ALONE) -> list[Eng
         if not open_to_all(path):
             raise HostError(f"{path} cannot be read by user {USER}; start with ./moln, which installs a copy that can")
     engines = [
-        module(places, "controller", *options(choices, machine), user=USER, needs=["ovsdb-nb", "ovsdb-sb", "ovn-northd"]),
+        module(places, "controller", *options(choices, machine), user=USER, needs=["ovsdb-nb", "ovsdb-sb", "ovn-northd", "postgresql"]),
         module(places, "node", user=None, needs=["controller", "libvirtd", "ovn-controller"]),
     ]
     if importlib.util.find_spec("moln.metadata"):
@@ -107,6 +107,10 @@ def real(places: Places, choices: Choices, machine: Machine = ALONE) -> list[Eng
     here = roles.engines(machine)
     if machine.runs_nats:
         engines.insert(0, proofs.engine(places, have(proofs.NATS) or f"/usr/sbin/{proofs.NATS}"))
+    if machine.postgresql:
+        engines.insert(0, postgresql.engine(places))
+    if machine.runs_etcd:
+        engines.insert(0, etcd.engine(places, machine))
     return [e for e in engines if e.name in here]
 
 

@@ -43,9 +43,10 @@ def both(places: Places) -> str:
 
 def ensure(places: Places, machine: Machine) -> None:
     """Have them there and good for long. Raises: HostError."""
-    nats = ["--nats", f"{bracketed(machine.address)}:{NATS_PORT}", "--as", machine.address, machine.called] if machine.runs_nats else []
+    more = ["--nats", f"{bracketed(machine.address)}:{NATS_PORT}", "--as", machine.address, machine.called] if machine.runs_nats else []
+    more += ["--etcd", machine.address] if machine.runs_etcd else []
     run("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", sys.executable, "-P", "-m", "moln.host.proofs", "--home",
-        places.home, "--name", machine.called, *nats, env={"PYTHONPATH": str(PACKAGE_ROOT), "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
+        places.home, "--name", machine.called, *more, env={"PYTHONPATH": str(PACKAGE_ROOT), "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
 
 
 def engine(places: Places, program: str) -> Engine:
@@ -57,6 +58,7 @@ def engine(places: Places, program: str) -> Engine:
 def main() -> int:
     from moln.kernel.controllers import proof
     from moln.kernel.errors import Failure
+    from moln.kernel.etcd import server as etcd_server
     from moln.kernel.http.certificates import Authority
     from moln.kernel.nodes import nats_server
 
@@ -64,6 +66,7 @@ def main() -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--nats", default="")
+    parser.add_argument("--etcd", default="", metavar="ADDRESS")
     parser.add_argument("--as", dest="names", nargs="*", default=[])
     args = parser.parse_args()
     os.umask(0o077)
@@ -73,6 +76,8 @@ def main() -> int:
         proof.ensure(args.home, args.name, now)
         if args.nats:
             nats_server.ensure(args.home, listen=args.nats, names=frozenset(args.names), now=now)
+        if args.etcd:
+            etcd_server.ensure(args.home, frozenset({args.etcd}), now)
     except Failure as failure:
         print(failure.message, file=sys.stderr)
         return 1

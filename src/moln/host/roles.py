@@ -51,7 +51,7 @@ class Tls(Struct, frozen=True):
 
 
 NORTHBOUND_PORT, SOUTHBOUND_PORT = 6641, 6642  # IANA's for OVN's databases
-NATS_PORT = 4222
+NATS_PORT, ETCD_PORT, ETCD_PEER_PORT, POSTGRESQL_PORT = 4222, 2379, 2380, 5432
 
 
 class Machine(Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +61,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     controllers: a node's way to OVN's southbound databases, addresses. nats: URLs of servers that a controller was given; none: it runs one.
     etcd: the same of etcd, but none: there is none. ovn: the northbound and the southbound database that a controller was given (ovsdb(7)); None:
     they are its own. joined: the controller that this one joined, an address: engines are there, and moln.toml says where.
+    postgresql: whether it runs the database of all controllers. runs_etcd: whether it runs their etcd.
     tls: None, where it talks to nobody.
     """
 
@@ -74,6 +75,8 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     etcd: tuple[str, ...] = ()
     ovn: tuple[str, str] | None = None
     joined: str = ""
+    postgresql: bool = False
+    runs_etcd: bool = False
     tls: Tls | None = None
 
     @property
@@ -114,6 +117,15 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
         return self.nats or ((f"tls://{bracketed(self.address)}:{NATS_PORT}",) if self.runs_nats else ())
 
     @property
+    def etcd_urls(self) -> tuple[str, ...]:
+        return (f"https://{bracketed(self.address)}:{ETCD_PORT}",) if self.runs_etcd else self.etcd
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Engines that it runs besides, by their names in packages.py."""
+        return tuple(name for name, runs in (("nats", self.runs_nats), ("postgresql", self.postgresql), ("etcd", self.runs_etcd)) if runs)
+
+    @property
     def runs_ovn(self) -> bool:
         """Whether OVN's databases are here."""
         return Part.CENTRAL in self.parts and not self.ovn and not self.joined
@@ -144,7 +156,7 @@ STEPS: tuple[tuple[str, frozenset[Part]], ...] = (
 """Titles of set-up's steps in their order, and the parts that need each."""
 
 ENGINES: dict[Part, tuple[str, ...]] = {
-    Part.CENTRAL: ("ovsdb-nb", "ovsdb-sb", "ovn-northd", "nats-server", "controller"),
+    Part.CENTRAL: ("ovsdb-nb", "ovsdb-sb", "ovn-northd", "nats-server", "postgresql", "etcd", "controller"),
     Part.SWITCH: ("ovsdb-vswitch", "ovs-vswitchd", "ovn-controller"),
     Part.GUESTS: ("virtlogd", "libvirtd", "node", "metadata"),
 }
@@ -166,7 +178,8 @@ def engines(machine: Machine) -> frozenset[str]:
     """Names of the engines that run here."""
     found = frozenset(name for part in machine.parts for name in ENGINES[part])
     found -= frozenset() if machine.runs_ovn else {"ovsdb-nb", "ovsdb-sb", "ovn-northd"}
-    return found if machine.runs_nats else found - {"nats-server"}
+    besides = {"nats-server": machine.runs_nats, "postgresql": machine.postgresql, "etcd": machine.runs_etcd}
+    return found - {name for name, runs in besides.items() if not runs}
 
 
 def unneeded(machine: Machine) -> frozenset[str]:

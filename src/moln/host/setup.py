@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from moln.host import libvirt, made, ovn, ovs, packages, pool, proofs, provider, roles, tunnels, users
+from moln.host import libvirt, made, ovn, ovs, packages, pool, postgresql, proofs, provider, roles, tunnels, users
 from moln.host.checks import kvm_usable
 from moln.host.control import NotRunning, status
 from moln.host.places import GUEST_USER, USER, Places
@@ -53,8 +53,7 @@ def prepare(places: Places, settings: HostSettings, steps: Steps, machine: Machi
 
 
 def _packages(at: SetUp) -> None:
-    engines = ("nats",) if at.machine.runs_nats else ()
-    at.chosen = install_packages(packages.here(), at.places, at.steps, roles.unneeded(at.machine), engines)
+    at.chosen = install_packages(packages.here(), at.places, at.steps, roles.unneeded(at.machine), at.machine.packages)
     if at.machine.serves_nodes or at.machine.role == Role.NODE:
         ensure_extra("scale", at.places, at.steps)
 
@@ -97,6 +96,8 @@ def _configuration(at: SetUp) -> None:
         libvirt.ensure_configuration(at.places)
     if not running(at.places):
         ovn.ensure_databases(at.places, at.chosen, at.machine)
+        if at.machine.postgresql:
+            postgresql.ensure(at.places, at.machine)
         if with_guests and not kvm_usable():
             at.steps.note("no KVM here: guests are emulated, about 10 times slower; `moln doctor` says what would help")
 

@@ -13,6 +13,7 @@ from moln.kernel.errors import Invalid
 from moln.kernel.tracing import TracingSettings
 
 S = msgspec.Struct
+LEVELS = ("debug", "info", "warning", "error")
 
 
 def load(path: Path, shape: type[Any], **overrides: Any) -> Any:

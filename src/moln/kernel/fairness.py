@@ -39,6 +39,10 @@ class Fairness:
         self._took_s = dict.fromkeys(self._free, 0.0)  # seconds that a place is held, as of late: when one is free again
         self.refused = {"rate": 0, "places": 0, "share": 0, "wait": 0}
 
+    def limit(self, rate: float) -> None:
+        """Another rate from now on."""
+        self._rate = rate
+
     def enter(self, kind: str, caller: str, now: float, waited: float) -> Place:
         """A place; leave() gives it back. kind: of PLACES. waited: seconds since the request's headers.
 

@@ -97,6 +97,14 @@ def access(method: str, path: str, status: int, user: str | None, request_id: st
         _access.note((time.time(), method, path, status, user, request_id))
 
 
+def set_level(level: str) -> None:
+    """Where logging is configured: what it says from now on."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    if any(isinstance(handler.formatter, JsonLines) for handler in root.handlers):
+        _access.stream = sys.stderr if root.isEnabledFor(logging.INFO) else None
+
+
 def configure(level: str = "info") -> None:
     """Log to standard error, where the supervisor keeps it."""
     handler = logging.StreamHandler(sys.stderr)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from moln.host.places import USER, Places
 from moln.kernel.clock import Clock
+from moln.kernel.controllers.telling import AREA, Knows
 from moln.kernel.errors import Failure
 from moln.kernel.link import Streams, Verbs
 from moln.kernel.nodes.gate import GateClient, address_of
@@ -22,6 +23,7 @@ from moln.kernel.nodes.joining import FOLDER, Joined, Member
 from moln.kernel.nodes.membership import Certified
 from moln.kernel.nodes.renewing import Renewing
 from moln.node.bases import Bases, WithBases
+from moln.node.controllers import KnownControllers
 from moln.node.remote_metadata import RemoteMetadata
 from moln.node.tls_streams import TlsStreamServer
 
@@ -44,6 +46,7 @@ class Remote:
         self.make_end = NatsEnd
         where = urlsplit(joined.controller)
         self.gate = GateClient(*address_of(where.hostname or "", where.port or 443), member.passport, Clock().now_us)
+        self.drivers[AREA] = (Knows, KnownControllers(member.folder / "controllers.json", self.gate))
         self.bases: Bases | None = None
         self.metadata: RemoteMetadata | None = None
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from moln.cli import admin
 from moln.cli.commands import grow, up
 from moln.cli.commands.node import seconds
-from moln.host import proofs, provider, roles, users
+from moln.host import postgresql, proofs, provider, roles, users
 from moln.host.places import USER, Places
 from moln.host.roles import ALONE, Machine, Role, bracketed
 from moln.host.run import HostError
@@ -26,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     init = doing.add_parser("init", help="begin a cloud here")
     init.add_argument("--provider-interface", metavar="CARD", default="", help="a card without an address, on the provider network")
     init.add_argument("--no-guests", dest="guests", action="store_false", help="run no guests here: several controllers need that")
+    init.add_argument("--ha", action="store_true", help="for several controllers: PostgreSQL and etcd, set up here unless they are given; no guests here")
     init.add_argument("--nats", metavar="URL", action="append", default=[], help="a server of NATS to use instead of one of the cloud's own")
     init.add_argument("--database-url", metavar="URL", default="", help="postgresql://USER@HOST/NAME instead of a file here")
     init.add_argument("--etcd", metavar="URL", action="append", default=[], help="a server of etcd (https://ADDRESS:2379) that controllers share")
@@ -45,12 +46,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     doing.add_parser("list", help="the controllers, and where their APIs are")
     remove = doing.add_parser("remove", help="forget a controller that is gone")
     remove.add_argument("name")
+    settings = doing.add_parser("set", help="change a setting for all controllers, without a restart; without NAME: tell those that can be")
+    settings.add_argument("name", nargs="?")
+    settings.add_argument("value", nargs="?", help="without it: as each one's moln.toml has it")
     for each in doing.choices.values():
         each.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"init": init, "join": join, "token": token, "list": show, "remove": remove}[args.doing](args)
+    return {"init": init, "join": join, "token": token, "list": show, "remove": remove, "set": settle}[args.doing](args)
 
 
 def init(args: argparse.Namespace) -> int:
@@ -59,9 +63,10 @@ def init(args: argparse.Namespace) -> int:
     places = Places(args.home)
     if args.provider_interface:
         provider.check_card(args.provider_interface)
-    begin(places, controller(args))
-    if args.database_url:
-        give_database(places, args.database_url)
+    machine = controller(args)
+    begin(places, machine)
+    if args.database_url or machine.postgresql:
+        give_database(places, args.database_url or postgresql.url(places, machine))
     return start(args)
 
 
@@ -86,8 +91,8 @@ def controller(args: argparse.Namespace) -> Machine:
     address = checked_address(args.listen)
     if bool(args.ovn_nb) != bool(args.ovn_sb):
         raise HostError("OVN's two databases are given together: --ovn-nb and --ovn-sb")
-    return Machine(Role.CONTROLLER, args.name or socket.gethostname(), address, args.provider_interface, guests=args.guests,
-                   nats=tuple(args.nats), etcd=tuple(args.etcd), ovn=(args.ovn_nb, args.ovn_sb) if args.ovn_nb else None,
+    return Machine(Role.CONTROLLER, args.name or socket.gethostname(), address, args.provider_interface, guests=args.guests and not args.ha,
+                   postgresql=args.ha and not args.database_url, runs_etcd=args.ha and not args.etcd, nats=tuple(args.nats), etcd=tuple(args.etcd), ovn=(args.ovn_nb, args.ovn_sb) if args.ovn_nb else None,
                    tls=proofs.tls(Places(args.home)))  # fmt: skip
 
 
@@ -158,4 +163,15 @@ def show(args: argparse.Namespace) -> int:
 def remove(args: argparse.Namespace) -> int:
     admin.ask(Places(args.home), "controllers", args.name, method="DELETE")
     print(f"Controller {args.name} is forgotten. It still has the keys of the cloud: destroy its disk, or keep it off the network.")
+    return 0
+
+
+def settle(args: argparse.Namespace) -> int:
+    places = Places(args.home)
+    if args.name:
+        value = {} if args.value is None else {"value": args.value}
+        admin.ask(places, "settings", method="POST", name=args.name, **value)
+        return 0
+    for name, found in admin.ask(places, "settings").items():
+        print(f"{name} = {found['value']}\t{'of all controllers' if found['shared'] else 'of moln.toml here'}")
     return 0

@@ -15,11 +15,12 @@ from moln.kernel.errors import Failure
 FOLDERS = ("keys", "credential-keys", "policy", "certificates")
 FILES = ("admin.password", "tls/ca.pem", "nats/operator.pem", "nats/account.pem", "nats/system.pem", "controllers/ca.pem")
 OWN = ("listen", "port", "log_level", "tls_certificate", "tls_key", "tls_ca", "host", "node")  # settings of one machine
+HOME = "{home}"
 BOUND = 1 << 20  # bytes of a file
 
 
 class Heritage(Struct, frozen=True):
-    """files: by their path in the home. settings: moln.toml."""
+    """files: by their path in the home. settings: moln.toml, in which HOME stands for the home."""
 
     files: dict[str, bytes]
     settings: str
@@ -56,7 +57,7 @@ def keep(home: Path, heritage: Heritage) -> None:
         if name not in FILES and (parts[0] not in FOLDERS or ".." in parts):
             raise Failure(f"The other controller gives a file that no controller has: {name}")
         put(home / name, data, home)
-    put(home / "moln.toml", heritage.settings.encode(), home)
+    put(home / "moln.toml", heritage.settings.replace(HOME, str(home)).encode(), home)
 
 
 def put(file: Path, data: bytes, home: Path) -> None:
@@ -74,7 +75,7 @@ def put(file: Path, data: bytes, home: Path) -> None:
         raise Failure(f"{file} cannot be written ({error.strerror}).") from None
 
 
-def settings_text(settings: Any) -> str:
+def settings_text(settings: Any, home: Path) -> str:
     """moln.toml for another controller: what is not as by default, but for what is a machine's own; and where clients find the cloud."""
     ours, plain = msgspec.to_builtins(settings), msgspec.to_builtins(type(settings)())
     differs = {key: _difference(value, plain[key]) for key, value in ours.items() if key not in OWN and value != plain[key]}
@@ -84,7 +85,7 @@ def settings_text(settings: Any) -> str:
     lines = [f"{key} = {toml(value)}" for key, value in differs.items() if key not in tables]
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
-    return "\n".join(["# Of the controller that this one joined; listen and port are the machine's own.", *lines, ""])
+    return "\n".join(["# Of the controller that this one joined; listen and port are the machine's own.", *lines, ""]).replace(f"{home}/", f"{HOME}/")
 
 
 def _difference(value: Any, plain: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from moln.kernel.cloud import Cloud
+from moln.kernel.config import own_address
 from moln.kernel.controllers import heritage, tables
 from moln.kernel.controllers.heritage import Asked, Heritage
 from moln.kernel.controllers.tables import CONTROLLERS, Controller
@@ -19,6 +20,7 @@ from moln.kernel.nodes.membership import TOKEN_S, Membership
 from moln.kernel.nodes.tables import USE
 
 BAD_TOKEN = "This token is not good: it is mistyped, of a node, was used, or is too old. Make another with `moln controller token`."
+CHANGED = "cloud.controllers"
 _log = logging.getLogger("moln.controllers")
 
 
@@ -33,7 +35,10 @@ class Controllers:
 
     async def start(self) -> None:
         """Be in the list."""
-        await self._cloud.db.write(_begin_in, self.name, self._cloud.settings.public_url, self._cloud.clock.now_us())
+        settings = self._cloud.settings
+        address = own_address() if settings.listen in ("0.0.0.0", "::") else settings.listen
+        url = f"https://{f'[{address}]' if ':' in address else address}:{settings.port}"
+        await self._cloud.db.write(_begin_in, self.name, url, self._cloud.clock.now_us())
 
     async def all(self) -> list[Controller]:
         return await self._cloud.db.all(CONTROLLERS)
@@ -62,7 +67,7 @@ class Controllers:
         await self._cloud.db.write(_join_in, requests.digest(secret, requests.CONTROLLER), joined)
         _log.info("controller %s joined", name)
         files = await asyncio.to_thread(heritage.files, self._cloud.home)
-        return Heritage(files, heritage.settings_text(self._settings()))
+        return Heritage(files, heritage.settings_text(self._settings(), self._cloud.home))
 
     def _settings(self) -> object:
         """With addresses of this machine, where they are its own sockets."""
@@ -84,7 +89,8 @@ class Controllers:
 
 
 async def _begin_in(tx: Transaction, name: str, url: str, now: int) -> None:
-    await tx.insert(tables.controllers, Controller(name, url, "", now), if_absent=True)
+    if await tx.insert(tables.controllers, Controller(name, url, "", now), if_absent=True) or await tx.run(tables.MOVE, of=name, to=url):
+        tx.changed(CHANGED, name)
 
 
 async def _join_in(tx: Transaction, digest: str, joined: Controller) -> None:
@@ -97,8 +103,10 @@ async def _join_in(tx: Transaction, digest: str, joined: Controller) -> None:
                 return
             raise Conflict(f"There is a controller {joined.name}. Choose another --name, or remove that one first: moln controller remove {joined.name}")
     await tx.insert(tables.controllers, joined)
+    tx.changed(CHANGED, joined.name)
 
 
 async def _remove_in(tx: Transaction, name: str) -> None:
     if not await tx.delete(tables.controllers, name=name):
         raise NotFound(f"No controller {name} is known.")
+    tx.changed(CHANGED, name)

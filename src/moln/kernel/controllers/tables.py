@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from msgspec import Struct
 
-from moln.kernel.db import INT, Query, column, table
+from moln.kernel.db import INT, Query, Statement, column, table
 
 controllers = table(
     "cloud_controllers", column("name"), column("url"), column("key_digest"), column("joined_at", INT), sa.UniqueConstraint("name"),
@@ -21,4 +21,7 @@ class Controller(Struct, frozen=True):
     joined_at: int
 
 
+MOVE = Statement(
+    sa.update(controllers).where(controllers.c.name == sa.bindparam("of"), controllers.c.url != sa.bindparam("to")).values(url=sa.bindparam("to"))
+)
 CONTROLLERS = Query(sa.select(*(controllers.c[name] for name in Controller.__struct_fields__)).order_by(controllers.c.name), Controller)

@@ -12,6 +12,7 @@ from moln.kernel.errors import Invalid, Unavailable
 from moln.kernel.etcd.gateway import Etcd
 from moln.kernel.etcd.leaders import EtcdLeaders
 from moln.kernel.etcd.leases import EtcdLeases
+from moln.kernel.etcd.settings import SharedSettings
 from moln.kernel.metrics import Family
 from moln.kernel.module import Invariant, Violation
 
@@ -33,6 +34,7 @@ class SharedEtcd:
             self._ca = Path(settings.etcd_ca)
         self.etcd = Etcd(settings.etcd, self._tls)
         self.leases = EtcdLeases(self.etcd, cloud.clock.now_us)
+        self.settings = SharedSettings(self.etcd, cloud)
         self.leaders = EtcdLeaders(self.etcd, cloud.clock.now_us, name)
 
     def _tls(self) -> ssl.SSLContext:

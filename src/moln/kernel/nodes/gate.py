@@ -69,14 +69,30 @@ class Gate:
 
 
 class GateClient:
-    """A node's end. peer: who it must be that is asked, as its certificate says (member_host): any controller, wherever it is, unless told."""
+    """A node's end. peer: who it must be that is asked, as its certificate says (member_host): any controller, wherever it is, unless told.
+
+    others: where else to ask, when nobody answers there. Whoever answered last is asked first.
+    """
 
     def __init__(self, host: str, port: int, passport: Passport, now_us: Callable[[], int], peer: str = ANY_CONTROLLER):
         self._host, self._port = host, port
         self._passport, self._now_us, self._peer = passport, now_us, peer
+        self._first = (host, port)
+        self.others: list[tuple[str, int]] = []
 
     async def open(self, verb: str, *args: object, deadline_s: float = 15.0) -> Stream:
         """Raises: BackendUnreachable, BackendRefused."""
+        places = list(dict.fromkeys([(self._host, self._port), self._first, *self.others]))
+        lost: BackendUnreachable | None = None
+        for self._host, self._port in places:
+            try:
+                return await self._open(verb, args, deadline_s / len(places))
+            except BackendUnreachable as unreachable:
+                lost = lost or unreachable
+        assert lost is not None
+        raise lost
+
+    async def _open(self, verb: str, args: tuple[object, ...], deadline_s: float) -> Stream:
         stream = None
         try:
             async with asyncio.timeout(deadline_s):

@@ -15,6 +15,7 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.controllers import proof
 from moln.kernel.controllers.enrolment import ControllerEnrolmentResource
 from moln.kernel.controllers.membership import Controllers
+from moln.kernel.controllers.telling import Telling
 from moln.kernel.errors import Failure, Unavailable
 from moln.kernel.link.leases import DatabaseLeases, Leases
 from moln.kernel.link.nats import NatsLinks
@@ -57,6 +58,7 @@ class RemoteNodes:
             self._badge, leases or DatabaseLeases(cloud.db), clock.now_us, before=self.tell_nats, admits=self.membership.admits
         )
         self.links.on_report(RENEWAL, self._renew)
+        self._telling = Telling(cloud.db, self.links, self.controllers)
         self.gate: Gate | None = None
         self._unsubscribe: Callable[[], None] = cloud.db.feed.subscribe("nodes.members", self._changed)
         self._loading: asyncio.Task[None] | None = None
@@ -167,6 +169,7 @@ class RemoteNodes:
         if self.gate:
             await self.gate.close()
         self._unsubscribe()
+        await self._telling.close()
         if self._loading:
             self._loading.cancel()
 

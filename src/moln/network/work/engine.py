@@ -89,12 +89,18 @@ class Engine:
         """Why the engine cannot be used now (Module.ready). Raises: BackendUnreachable."""
         if self.passive:
             return "another controller writes the network"
-        if not self.connected and cloud.claims is not None:
-            return ""  # another controller may be the writer: what it cannot do, it says itself
+        if not self.connected and self.may_be_anothers:
+            return ""
         if self.driver is None or not self.connected:
             return "the network engine is not connected"
         await self.driver.chassis()
         return ""
+
+    @property
+    def may_be_anothers(self) -> bool:
+        """Whether another controller may be the writer: what it cannot do, it says itself."""
+        leaders = self.cloud.leaders
+        return self.cloud.claims is not None if leaders is None else leaders.token(ENGINE) is None
 
     def lost(self) -> None:
         """Look at everything again."""

@@ -52,7 +52,8 @@ PARTS = (  # each adds its operations to `routes`
 def module(settings: Any) -> Module:
     """`cloud.areas["network"]` is the Engine; its driver is OVN's, or the fake one in a simulated cloud."""
     own: NetworkSettings = settings.network
-    engine, metadata = Engine(own.recompute_s), NodeMetadata()
+    engine = Engine(own.recompute_s)
+    metadata = NodeMetadata(engine)
 
     async def setup(cloud: Cloud) -> None:
         await cloud.db.write(default_rule_ops.seed_in, cloud.system_context())

@@ -215,10 +215,14 @@ async def ensure_in(tx: Transaction, cloud: Cloud, node: str, facts: HostFacts) 
 
 
 class Area:
-    """What compute keeps in memory. changed: hosts whose row changed, recounted: providers whose counters did; the keeper reads them."""
+    """What compute keeps in memory. changed: hosts whose row changed, recounted: providers whose counters did; the keeper reads them.
+
+    begun: servers that wait for their ports, with the generation that was begun, and when (monotonic seconds).
+    """
 
     def __init__(self) -> None:
         self.hosts = HostTable()
+        self.begun: dict[str, tuple[int, float]] = {}
         self.changed: set[str] = set()
         self.recounted: set[str] = set()
         self.wake = asyncio.Event()

@@ -207,23 +207,26 @@ async def group_names(db: Reader, of: Sequence[Port]) -> dict[str, str]:
 
 async def fresh_nics(db: Reader, server_id: str, nics: Sequence[Nic]) -> tuple[Nic, ...]:
     """The same cards as their ports are now. A card whose port was deleted has no addresses; its state is `detaching`."""
-    present = {p.id: p for p in await ports.of_device(db, server_id)}
+    return (await fresh_nics_of(db, {server_id: nics}))[server_id]
+
+
+async def fresh_nics_of(db: Reader, cards: dict[str, Sequence[Nic]]) -> dict[str, tuple[Nic, ...]]:
+    """The same of several servers at once, by their ids."""
+    present = {(p.device_id, p.id): p for p in await ports.of_devices(db, cards)}
     floating: dict[tuple[str, str], list[str]] = {}
-    for ip in await floating_ips.of_ports(db, sorted(present)):
+    for ip in await floating_ips.of_ports(db, sorted(id for _, id in present)):
         floating.setdefault((ip.port_id or "", ip.fixed_ip_address or ""), []).append(ip.floating_ip_address)
     names = await group_names(db, list(present.values()))
-    out = []
-    for nic in nics:
-        port = present.get(nic.port_id)
-        if port is None:
-            out.append(_without_port(nic))
-            continue
-        at = await networks.find(db, port.network_id)
-        if at is None:
-            out.append(_without_port(nic))
-            continue
-        out.append(_nic(port, at, names, tag=nic.tag, created=nic.created, state=nic.state, floating=floating))
-    return tuple(out)
+    at = {n.id: n for n in await networks.some(db, [p.network_id for p in present.values()])}
+
+    def fresh(server_id: str, nic: Nic) -> Nic:
+        port = present.get((server_id, nic.port_id))
+        network = at.get(port.network_id) if port else None
+        if port is None or network is None:
+            return _without_port(nic)
+        return _nic(port, network, names, tag=nic.tag, created=nic.created, state=nic.state, floating=floating)
+
+    return {server_id: tuple(fresh(server_id, nic) for nic in nics) for server_id, nics in cards.items()}
 
 
 def _without_port(nic: Nic) -> Nic:

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from moln.compute.model.server_lines import Line, groups_of, volumes_of
 from moln.compute.model.server_requests import InjectedFile
-from moln.compute.model.servers import Server, VmState, addresses_of
+from moln.compute.model.servers import Nic, PowerState, Server, TaskState, VmState, addresses_of
 from moln.compute.store.server_groups import server_group_members
 from moln.compute.store.server_passwords import server_passwords
 from moln.compute.store.server_tables import server_files, server_user_data, servers
@@ -26,6 +26,8 @@ DELETED = Query(sa.select(*[OLD.c[f] for f in Server.__struct_fields__]).where(O
 UNSETTLED = Query(
     sa.select(*COLUMNS).where(servers.c.unsettled == sa.literal_column("1")).order_by(servers.c.rowid).limit(256), Server
 )
+UNSETTLED_IDS = Query(sa.select(servers.c.id).where(servers.c.unsettled == sa.literal_column("1")).order_by(servers.c.rowid).limit(256), str)
+STILL_UNSETTLED = Query(sa.select(*COLUMNS).where(in_list(servers.c.id, "ids"), servers.c.unsettled == sa.literal_column("1")), Server)
 ON_HOST = Query(sa.select(*COLUMNS).where(servers.c.host == sa.bindparam("host")), Server)
 ALL = Query(sa.select(*COLUMNS).order_by(servers.c.rowid), Server)
 NAMED = Query(sa.select(*COLUMNS).where(servers.c.name == sa.bindparam("name")).limit(2), Server)
@@ -35,6 +37,45 @@ USER_DATA_OF = Query(
 )
 FILES = Query(sa.select(server_files.c.files).where(server_files.c.server_id == sa.bindparam("id")), str)
 WITH_VOLUME = Query(sa.select(*COLUMNS).where(sa.func.instr(servers.c.volumes, sa.bindparam("volume_id")) > 0), Server)
+
+
+class Wired(Struct, frozen=True):
+    """A server's cards, and whether something is being done to it."""
+
+    id: str
+    nics: tuple[Nic, ...]
+    unsettled: bool
+    task_state: TaskState | None = None
+
+
+class Powered(Struct, frozen=True):
+    """Where a server is, and in which power."""
+
+    id: str
+    host: str | None
+    vm_state: VmState
+    power_state: PowerState
+    task_state: TaskState | None = None
+
+
+WIRED = Query(sa.select(*[servers.c[f] for f in Wired.__struct_fields__]).where(in_list(servers.c.id, "ids")), Wired)
+_powered = sa.select(*[servers.c[f] for f in Powered.__struct_fields__])
+POWERED, POWERED_ON = Query(_powered.where(in_list(servers.c.id, "ids")), Powered), Query(_powered.where(in_list(servers.c.host, "hosts")), Powered)
+
+
+async def wired(db: Reader, server_ids: list[str]) -> list[Wired]:
+    """Those of the ids that are there."""
+    return await db.all(WIRED, ids=server_ids)
+
+
+async def powered(db: Reader, server_ids: list[str]) -> list[Powered]:
+    """The same, as to their power."""
+    return await db.all(POWERED, ids=server_ids)
+
+
+async def powered_on(db: Reader, hosts: list[str]) -> list[Powered]:
+    """All servers of these hosts."""
+    return await db.all(POWERED_ON, hosts=hosts)
 
 
 class Counted(Struct, frozen=True):
@@ -91,6 +132,16 @@ def missing(server_id: str) -> NotFound:
 async def unsettled(db: Reader, now_us: int) -> list[Server]:
     """Servers with something still to be done."""
     return await db.all(UNSETTLED)
+
+
+async def unsettled_ids(db: Reader, now_us: int) -> list[str]:
+    """Their ids alone."""
+    return await db.all(UNSETTLED_IDS)
+
+
+async def still_unsettled(db: Reader, server_ids: list[str]) -> list[Server]:
+    """Those of the ids that are."""
+    return await db.all(STILL_UNSETTLED, ids=server_ids)
 
 
 async def some(db: Reader, server_ids: list[str]) -> list[Server]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moln.compute.drivers.base import ServerState
 from moln.compute.model.moves import MoveKind
 from moln.compute.model.servers import BUILD_TASKS, IMAGE_TASKS, Fault, Server, TaskState, VmState
 from moln.compute.ops import power
@@ -32,7 +31,6 @@ from moln.compute.work.server_specs import waiting_for
 from moln.compute.work.server_volumes import Sizes
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Transaction
-from moln.kernel.link.frames import unpack
 from moln.kernel.work import Periodic, Reconciler, Work
 
 STEPS = server_suspension.STEPS | server_rescue.STEPS | server_shelving.STEPS | server_resize.STEPS | server_rebuild.STEPS
@@ -111,8 +109,9 @@ class ServersWork:
         self.cards = Cards()
         self.sizes = Sizes()
         servers = Reconciler(
-            "servers", find=store.unsettled, settle=settle, fail=fail, every_s=30, at_once=16, deadline=lambda s: s.deadline
-        )
+            "servers", find=store.unsettled, settle=settle, fail=fail, every_s=30, at_once=16, deadline=lambda s: s.deadline,
+            ids=store.unsettled_ids, load=store.still_unsettled,
+        )  # fmt: skip
         self.reconcilers: tuple[Reconciler[Any], ...] = (servers, self.cards.reconciler, self.sizes.reconciler, LEFTOVERS)
         self.periodics = (
             Periodic("server-power", server_sync.sync_all, 60.0),
@@ -124,6 +123,7 @@ class ServersWork:
 
     async def setup(self, cloud: Cloud) -> None:
         """Follow ports, volumes, nodes, and what hypervisors tell."""
+        self.cards.begin(cloud)
         self.cards.moved.update(await store.ids(cloud.db))
         wake = cloud.db.feed.publish
 
@@ -141,13 +141,6 @@ class ServersWork:
                 self.sizes.told.pop(key, None)
             volumes(keys)
 
-        async def power(node: str, raw: bytes) -> None:
-            for state in unpack(raw, list[ServerState]):
-                await server_sync.heard(Work(cloud), node, state)
-
-        async def powers(node: str, raw: bytes) -> None:
-            await server_sync.heard_all(Work(cloud), node, unpack(raw, list[ServerState]))
-
         async def up(node: str, raw: bytes) -> None:
             found = await store.on_host(cloud.db, node)
             self.sizes.moved.update(v.volume_id for s in found for v in s.volumes)
@@ -158,6 +151,6 @@ class ServersWork:
         cloud.db.feed.subscribe("volumes", volumes)
         cloud.db.feed.subscribe("volume-extended", tell_again)
         cloud.db.feed.subscribe("volumes.grown", self.sizes.grown.update)
-        cloud.links.on_report("compute.power", power)
-        cloud.links.on_report("compute.servers", powers)
+        cloud.links.on_report("compute.power", server_sync.Heard(cloud, all_of_them=False))
+        cloud.links.on_report("compute.servers", server_sync.Heard(cloud, all_of_them=True))
         cloud.links.on_report("node.up", up)

@@ -77,6 +77,7 @@ class Feed:
     def __init__(self, *, shared: bool = False) -> None:
         self.shared = shared
         self.known = True  # whether what is being published is told to every process
+        self._depth = 0  # subscribers publish, too
         self._callbacks: dict[str, list[Callable[[list[str]], None]]] = {}
         self._after_gaps: list[Callable[[], None]] = []
         self._looked = 0.0
@@ -115,16 +116,20 @@ class Feed:
 
         known: every process is told the same, as it was committed; else only this one knows.
         """
-        self.known = known or not self.shared
         by_topic: dict[str, dict[str, None]] = {}
         for topic, key in changes:
             by_topic.setdefault(topic, {})[key] = None
+        outer = self.known, self._depth
+        # What a subscriber makes of what every process is told, all of them make of it.
+        self.known = known or not self.shared or (self._depth > 0 and self.known)
+        self._depth += 1
         for topic, keys in by_topic.items():
             for callback in list(self._callbacks.get(topic, ())):
                 try:
                     callback(list(keys))
                 except Exception:
                     _log.exception("a subscriber of %s", topic)
+        self.known, self._depth = outer
 
 
 class Database(Reader, Protocol):

@@ -18,6 +18,7 @@ from moln.kernel.db.database import Feed
 
 CHANNEL = "moln_changes"
 EVERY_S = 0.5  # a notification that is lost costs as much
+TOGETHER_S = 0.02  # after a look, in which what is heard waits for the next: many writes a second are told with one look
 KEPT_S = 600.0  # how long changes stay; a process that was away for longer forgets all it knew
 PURGE_S, PAGE = 30.0, 5000
 PAUSE_S = 0.2  # between tries to reach the server again
@@ -43,7 +44,7 @@ class Tail:
         self._mine: dict[int, int] = {}  # rows of writes that run in this process, which tell them themselves
         self._heard = asyncio.Event()
         self._notify = False
-        self._purged = 0.0
+        self._purged = self._looked = 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -99,6 +100,7 @@ class Tail:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
                     await self._heard.wait()
+            await asyncio.sleep(self._looked + TOGETHER_S - time.monotonic())
             self._heard.clear()
             try:
                 if self._conn is None:
@@ -115,6 +117,7 @@ class Tail:
     async def _once(self) -> None:
         """Tell others that there is something, and look at what they did."""
         assert self._conn is not None
+        self._looked = time.monotonic()
         if self._notify:
             self._notify = False
             await self._conn.execute(f"NOTIFY {CHANNEL}")

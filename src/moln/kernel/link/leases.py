@@ -7,7 +7,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from moln.kernel.db import INT, Database, Query, Statement, Transaction, column, table
+from moln.kernel.db import INT, Database, Query, Statement, Transaction, column, in_list, table
 
 BEAT_S = 5.0  # seconds between a node's signs of life
 LEASE_S = 20.0  # seconds after its last one, until which it is alive
@@ -31,13 +31,14 @@ class Leases(Protocol):
 
 leases = table("node_leases", column("node"), column("ends_us", INT), sa.UniqueConstraint("node"))
 PROLONG = Statement(
-    sa.update(leases).where(leases.c.node == sa.bindparam("of"), leases.c.ends_us < sa.bindparam("until")).values(ends_us=sa.bindparam("until"))
+    sa.update(leases).where(in_list(leases.c.node, "nodes"), leases.c.ends_us < sa.bindparam("until")).values(ends_us=sa.bindparam("until"))
 )
+KNOWN = Query(sa.select(leases.c.node).where(in_list(leases.c.node, "nodes")), str)
 ENDS = Query(sa.select(leases.c.ends_us).where(leases.c.node == sa.bindparam("node")), int)
 
 
 class DatabaseLeases:
-    """Leases in a table; a few writes a minute for any number of nodes, as controllers renew many at once."""
+    """Leases in a table; a few statements a minute for any number of nodes, as controllers renew many at once."""
 
     def __init__(self, db: Database):
         self._db = db
@@ -53,10 +54,11 @@ class DatabaseLeases:
 
 
 async def renew_in(tx: Transaction, nodes: list[str], ends_us: int) -> None:
-    """In the order of their names, so that two controllers never wait for each other."""
-    for node in nodes:
-        if not await tx.run(PROLONG, of=node, until=ends_us):
-            await tx.insert(leases, {"node": node, "ends_us": ends_us}, if_absent=True)
+    """All at once: a cloud of a thousand nodes has a hundred beats a second."""
+    if await tx.run(PROLONG, nodes=nodes, until=ends_us) == len(nodes):
+        return
+    for node in sorted(set(nodes) - set(await tx.all(KNOWN, nodes=nodes))):
+        await tx.insert(leases, {"node": node, "ends_us": ends_us}, if_absent=True)
 
 
 async def end_in(tx: Transaction, node: str) -> None:

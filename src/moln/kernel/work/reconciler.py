@@ -55,14 +55,16 @@ class Reconciler(Generic[T]):
 
     key: what makes two findings the same. every_s: the period. at_once: settled together, at most.
     at_most_s: how long one settling may run. keeps: the controller that settled one goes on to be the one that does: its leader, where leaders are elected. deadline: µs UTC by which a waiting, unreachable or failing resource is given up,
-    None: never. Default: after `patience_s` of failures.
+    None: never. Default: after `patience_s` of failures. ids, load: the keys of what `find` finds, and those of them that are still so,
+    whole: several controllers look at much that is another's, and need not read all of it.
     """
 
     def __init__(self, name: str, *, find: Callable[[Reader, int], Awaitable[list[T]]], settle: Callable[[Work, T], Awaitable[None]],
                  fail: Callable[[Work, T, str], Awaitable[None]], every_s: float = 30.0, at_once: int = 8,
                  key: Callable[[T], str] = lambda r: r.id,  # type: ignore[attr-defined]
                  deadline: Callable[[T], int | None] | None = None, patience_s: float = 300.0, at_most_s: float = 1800.0,
-                 keeps: bool = False):  # fmt: skip
+                 keeps: bool = False, ids: Callable[[Reader, int], Awaitable[list[str]]] | None = None,
+                 load: Callable[[Reader, list[str]], Awaitable[list[T]]] | None = None):  # fmt: skip
         self.name = name
         self.find = find
         self.settle = settle
@@ -74,3 +76,5 @@ class Reconciler(Generic[T]):
         self.patience_s = patience_s
         self.at_most_s = at_most_s
         self.keeps = keeps
+        self.ids = ids
+        self.load = load

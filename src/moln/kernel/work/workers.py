@@ -21,6 +21,7 @@ from moln.kernel.work.reconciler import Later, Reconciler, Work
 _log = logging.getLogger("moln.work")
 FIRST_PAUSE_S, RACE_PAUSE_S, LONGEST_PAUSE_S = 0.5, 0.02, 30.0
 BLIND_PAUSE_S = 1.0  # after a look that failed: the wake that led to it is used up
+TOGETHER_S = 0.02  # between two looks of one among several controllers: it hears of much that is another's
 STEPS, STEP_PAUSE_S = 8, 0.25  # settlings of one resource in a second, at most; a pause follows
 
 
@@ -133,6 +134,7 @@ class _Loop:
         self._trouble: dict[str, _Trouble] = {}
         self._woken: set[str] = set()
         self._steps: dict[str, tuple[float, int]] = {}
+        self._looked = 0.0  # monotonic seconds
         self._found = 0  # unsettled, at the last look
         self._heard_here: set[str] = set()  # woken by what no other controller heard
         self.settled = self.failures = self.given_up = 0
@@ -181,6 +183,8 @@ class _Loop:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):  # wait_for may lose a cancellation (Python before 3.12)
                         await self._wake.wait()
+                if self._work.cloud.claims is not None:
+                    await asyncio.sleep(self._looked + TOGETHER_S - self._work.cloud.clock.monotonic())
         finally:
             for task in list(self._running.values()):
                 task.cancel()
@@ -195,35 +199,34 @@ class _Loop:
         return max(RACE_PAUSE_S, min([self.reconciler.every_s, *due]))
 
     async def _dispatch(self) -> None:
-        r = self.reconciler
-        now = self._work.cloud.clock.monotonic()
-        found = await r.find(self._work.db, self._work.now_us)
-        keys = {r.key(resource) for resource in found}
-        self._found = len(keys)
-        for gone in [k for k in self._trouble if k not in keys and k not in self._running]:
+        r, claims = self.reconciler, self._work.cloud.claims
+        now = self._looked = self._work.cloud.clock.monotonic()
+        found = await self._find(claims)
+        self._found = len(found)
+        for gone in [k for k in self._trouble if k not in found and k not in self._running]:
             del self._trouble[gone]
-            if (claims := self._work.cloud.claims) is not None and not r.keeps:
+            if claims is not None and not r.keeps:
                 claims.leave(r.name, gone)
-        self._steps = {k: n for k, n in self._steps.items() if k in keys}
-        heard, self._heard_here = self._heard_here, set()
-        due = []
-        for resource in found:
-            key = r.key(resource)
-            trouble = self._trouble.get(key)
-            if key not in self._running and not (trouble and trouble.again > now):
-                due.append(resource)
+        self._steps = {k: n for k, n in self._steps.items() if k in found}
+        heard, self._heard_here = self._heard_here & found.keys(), set()
+        due = [k for k in found if k not in self._running and not ((trouble := self._trouble.get(k)) and trouble.again > now)]
         if r.keeps and self._work.cloud.leaders is not None:
-            due = await self._led(self._work.cloud.leaders, due, heard & keys)
-        elif self._work.cloud.claims is not None:
-            due = await self._claimed(self._work.cloud.claims, due, heard & keys)
-        for resource in due:
-            key = r.key(resource)
+            due = await self._led(self._work.cloud.leaders, due, heard)
+        elif claims is not None:
+            found = due = await self._claimed(claims, found, due, heard)
+        for key in due:
             if key in self._running or len(self._running) >= r.at_once:
                 continue
-            task = asyncio.create_task(self._one(key, resource), name=f"{r.name}:{key}")
-            self._running[key] = task
+            self._running[key] = asyncio.create_task(self._one(key, found[key]), name=f"{r.name}:{key}")
 
-    async def _led(self, leaders: Leaders, due: list[Any], heard: set[str]) -> list[Any]:
+    async def _find(self, claims: Claims | None) -> dict[str, Any]:
+        """What is unsettled, by its key; None for what is not read yet, where only its key is needed."""
+        r = self.reconciler
+        if claims is not None and r.ids is not None and r.load is not None:
+            return dict.fromkeys(await r.ids(self._work.db, self._work.now_us))
+        return {r.key(resource): resource for resource in await r.find(self._work.db, self._work.now_us)}
+
+    async def _led(self, leaders: Leaders, due: list[str], heard: set[str]) -> list[str]:
         """All of them, if this controller leads. Else the one that does is told what was heard here."""
         if not due or await leaders.lead(self.reconciler.name) is not None:
             return due
@@ -231,22 +234,25 @@ class _Loop:
             await claims.pass_on(self.reconciler.name, sorted(heard))
         return []
 
-    async def _claimed(self, claims: Claims, due: list[Any], heard: set[str]) -> list[Any]:
+    async def _claimed(self, claims: Claims, found: dict[str, Any], due: list[str], heard: set[str]) -> dict[str, Any]:
         """Those that are this controller's to settle. Whoever holds one of which something was heard here is told."""
         r = self.reconciler
-        keys = [r.key(resource) for resource in due]
         room = r.at_once - len(self._running)
-        mine = await claims.take(r.name, keys, room) if keys and room > 0 else {}
+        mine = await claims.take(r.name, due, room) if due and room > 0 else {}
         if others := heard - set(mine) - set(self._running):
             await claims.pass_on(r.name, sorted(others))
         if len(mine) < room:  # the rest is another's, who knows better what it waits for
-            for key in set(keys) - set(mine):
+            for key in set(due) - set(mine):
                 self._trouble.pop(key, None)
-        if any(mine.values()):  # another may have settled it between the look and the claim
-            due = await r.find(self._work.db, self._work.now_us)
-            for key in set(mine) - {r.key(resource) for resource in due}:
-                claims.leave(r.name, key)
-        return [resource for resource in due if r.key(resource) in mine]
+        if not mine:
+            return {}
+        if r.ids is not None and r.load is not None:
+            found = {r.key(resource): resource for resource in await r.load(self._work.db, list(mine))}
+        elif any(mine.values()):  # another may have settled it between the look and the claim
+            found = await self._find(claims)
+        for key in mine.keys() - found.keys():
+            claims.leave(r.name, key)
+        return {key: found[key] for key in mine if key in found}
 
     async def _one(self, key: str, resource: Any) -> None:
         try:

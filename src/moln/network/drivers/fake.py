@@ -14,6 +14,58 @@ from moln.network.drivers.rows import Ref, Row, unit_of
 from moln.network.model.topology import Change, Chassis, Desired
 
 
+class Rows(dict[str, Row]):
+    """Rows by key, and what is asked of them often: those of one thing, ports bound to a host, and those that go with another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of: dict[Change, set[str]] = {}
+        self._named: dict[str, str] = {}  # ports by the rows' keys
+        self.bound: dict[str, str] = {}
+        self.with_another: dict[str, str] = {}
+
+    def of(self, change: Change) -> list[str]:
+        """Keys of the thing's rows."""
+        return list(self._of.get(change, ()))
+
+    def ports_of(self, key: str) -> list[str]:
+        """The port that a row is, and those that go with it."""
+        name = self._named.get(key)
+        return [] if name is None else [name, *(child for child, parent in self.with_another.items() if parent == name)]
+
+    def host(self, port: str) -> str | None:
+        """Where a port is carried; None: nowhere."""
+        return self.bound.get(port) or self.bound.get(self.with_another.get(port, ""))
+
+    def __setitem__(self, key: str, row: Row) -> None:
+        self._forget(key)
+        super().__setitem__(key, row)
+        self._of.setdefault(unit_of(key), set()).add(key)
+        options, parent = row.columns.get("options"), row.columns.get("parent_name")
+        if row.table != "Logical_Switch_Port":
+            return
+        self._named[key] = name = str(row.columns["name"])
+        if row.columns.get("enabled") == (True,) and isinstance(options, dict):
+            if host := options.get("requested-chassis"):
+                self.bound[name] = str(host).partition(",")[0]
+            elif isinstance(parent, tuple) and parent:
+                self.with_another[name] = str(parent[0])
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._forget(key)
+        self._of[unit_of(key)].discard(key)
+
+    def clear(self) -> None:
+        for key in list(self):
+            del self[key]
+
+    def _forget(self, key: str) -> None:
+        if (name := self._named.pop(key, None)) is not None:
+            self.bound.pop(name, None)
+            self.with_another.pop(name, None)
+
+
 class FakeEngine:
     """What outlives a driver: the rows, the epoch and the nodes. Several drivers (controllers) may share one.
 
@@ -21,7 +73,7 @@ class FakeEngine:
     """
 
     def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
+        self.rows = Rows()
         self.epoch = 0
         self.nodes: dict[str, Chassis] = {}
         self.reachable = True
@@ -81,7 +133,7 @@ class FakeDriver:
         engine = self._here()
         if engine.epoch != self._epoch:
             raise Fenced(f"The network engine's writer is epoch {engine.epoch}, not {self._epoch}.")
-        before = self._ups()
+        before: dict[str, str | None] = {}
         wanted = units(desired, list(engine.nodes.values()), self.settings)
         written, missing = 0, set[Change]()
         touched = {unit.change for unit in wanted}
@@ -90,22 +142,31 @@ class FakeDriver:
             if lacking := [ref for row in unit.rows for ref in _refs(row) if ref not in own and ref not in engine.rows]:
                 missing.update(unit_of(ref) for ref in lacking)
                 continue
-            for key in [key for key in engine.rows if unit_of(key) == unit.change and key not in own]:
-                del engine.rows[key]
-                written += 1
-            for key, row in own.items():
-                if engine.rows.get(key) != row:
-                    engine.rows[key] = row
-                    written += 1
+            gone = [key for key in engine.rows.of(unit.change) if key not in own]
+            written += self._put(gone, {key: row for key, row in own.items() if engine.rows.get(key) != row}, before)
         if desired.complete:
-            for key in [key for key in engine.rows if unit_of(key) not in touched]:
-                del engine.rows[key]
-                written += 1
-        after = self._ups()
-        for port_id in before.keys() | after.keys():
-            if before.get(port_id) != after.get(port_id):
-                self._tell(PortUp(port_id, port_id in after, after.get(port_id, "")))
+            written += self._put([key for key in engine.rows if unit_of(key) not in touched], {}, before)
+        for port_id, was in before.items():
+            if was != (host := engine.rows.host(port_id)):
+                self._tell(PortUp(port_id, host is not None, host or ""))
         return Applied(written, frozenset(missing))
+
+    def _put(self, gone: list[str], rows: dict[str, Row], before: dict[str, str | None]) -> int:
+        """Remove and write rows; how many. before: gets where ports were carried whose rows are touched, as it was at first."""
+        engine = self.engine.rows
+        for key in gone:
+            self._remember(key, before)
+            del engine[key]
+        for key, row in rows.items():
+            self._remember(key, before)
+            engine[key] = row
+            for port in engine.ports_of(key):
+                before.setdefault(port, None)
+        return len(gone) + len(rows)
+
+    def _remember(self, key: str, before: dict[str, str | None]) -> None:
+        for port in self.engine.rows.ports_of(key):
+            before.setdefault(port, self.engine.rows.host(port))
 
     async def check(self, desired: Desired) -> list[str]:
         """See NetworkDriver."""
@@ -125,20 +186,12 @@ class FakeDriver:
             heard(event)
 
     def _ups(self) -> dict[str, str]:
-        ups: dict[str, str] = {}
-        carried: dict[str, str] = {}
-        for row in self.engine.rows.values():
-            options = row.columns.get("options")
-            if row.table == "Logical_Switch_Port" and row.columns.get("enabled") == (True,) and isinstance(options, dict):
-                if host := options.get("requested-chassis"):
-                    ups[str(row.columns["name"])] = str(host).partition(",")[0]
-                elif isinstance(parent := row.columns["parent_name"], tuple) and parent:
-                    carried[str(row.columns["name"])] = str(parent[0])
-        return ups | {port: ups[parent] for port, parent in carried.items() if parent in ups}
+        rows = self.engine.rows
+        return rows.bound | {port: rows.bound[parent] for port, parent in rows.with_another.items() if parent in rows.bound}
 
     def carried(self, port_id: str) -> bool:
         """See NetworkDriver."""
-        return port_id in self._ups()
+        return self.engine.rows.host(port_id) is not None
 
     async def ups(self) -> dict[str, str]:
         """See NetworkDriver."""

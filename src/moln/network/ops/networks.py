@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import structs
@@ -21,6 +22,11 @@ from moln.network.store import segments as store
 async def find(db: Reader, network_id: str) -> Network | None:
     """The network, whoever asks."""
     return await rows.networks.find(db, network_id)
+
+
+async def some(db: Reader, ids: Iterable[str]) -> list[Network]:
+    """Those of the ids that there are, whoever asks."""
+    return await rows.networks.some(db, ids)
 
 
 async def get_visible(db: Reader, ctx: RequestContext, network_id: str) -> Network:

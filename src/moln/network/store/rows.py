@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -179,14 +179,15 @@ async def part(tx: Transaction, port_id: str, subnet_id: str | None = None) -> N
     await tx.delete(t.router_subnets, **by)
 
 
-NETWORKS_ON = Query(
-    sa.select(t.ports.c.network_id).where(t.ports.c.host_id == sa.bindparam("host_id")).distinct().order_by(t.ports.c.network_id), str
-)
+NETWORKS_ON = Query(sa.select(t.ports.c.host_id, t.ports.c.network_id).where(in_list(t.ports.c.host_id, "host_ids")).distinct(), dict)
 
 
-async def networks_on(db: Reader, host_id: str) -> list[str]:
-    """Ids of networks with a port plugged into the node."""
-    return await db.all(NETWORKS_ON, host_id=host_id)
+async def networks_on(db: Reader, host_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Ids of networks with a port plugged into each node."""
+    found: dict[str, list[str]] = {}
+    for row in await db.all(NETWORKS_ON, host_ids=list(host_ids)):
+        found.setdefault(row["host_id"], []).append(row["network_id"])
+    return found
 
 
 async def wear(tx: Transaction, port_id: str, group_ids: Iterable[str], *, fresh: bool = False) -> None:

@@ -20,7 +20,7 @@ from moln.network.drivers.base import ChassisChanged, Event, Fenced, NetworkDriv
 from moln.network.model.ports import OWN_OWNERS, PortStatus
 from moln.network.model.topology import Change, Desired, Topology
 from moln.network.ops import ports as port_ops
-from moln.network.ops.common import ENGINE
+from moln.network.ops.common import ENGINE, METADATA
 from moln.network.store import rows, segments
 from moln.network.work.topology import everything, expand, partial
 
@@ -50,6 +50,7 @@ class Engine:
         self.connected = False
         self.token: int | None = None  # a leader's, with which it connected
         self.passive = False  # a newer writer has taken over
+        self.wrote = False  # of several controllers: whether this one was the writer, at its last pass
         self._cloud: Cloud | None = None
         self._stops: list[Callable[[], None]] = []
 
@@ -63,6 +64,20 @@ class Engine:
         """Listen to the change feed and to the driver."""
         self._cloud, self.driver = cloud, driver
         self._stops = [cloud.db.feed.subscribe(ENGINE, self._note), cloud.db.feed.on_gap(self.lost), driver.listen(self._hear)]
+        if cloud.claims is not None:
+            cloud.claims.on_change(self._others_changed)
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is this controller that writes the network, as far as it knows."""
+        cloud = self.cloud
+        if cloud.leaders is not None and cloud.leaders.token(ENGINE) is None:
+            return False
+        return cloud.claims is None or self.wrote
+
+    def _others_changed(self, lost: bool) -> None:
+        if lost:
+            self.wrote = False
 
     async def end(self) -> None:
         """Let go of both."""
@@ -124,6 +139,9 @@ class Engine:
             return
         try:
             await self._connect(work, driver)
+            if not self.leads:
+                self.wrote = True
+                work.db.feed.publish([(f"wake.{METADATA}", "")])
             if self.whole or work.cloud.clock.monotonic() - self.whole_at >= self.period_s:
                 await self._everything(work, driver)
             else:
@@ -134,7 +152,7 @@ class Engine:
                 await driver.ask_chassis()
         except (Fenced, Deposed) as fenced:
             log.warning("another writer of the network has taken over: %s", fenced.message)
-            self.whole, self.connected = True, False
+            self.whole, self.connected, self.wrote = True, False, False
             self.passive = work.cloud.claims is None and work.cloud.leaders is None  # with them, it may become the writer again
             if work.cloud.leaders is not None:
                 work.cloud.leaders.resign(ENGINE)

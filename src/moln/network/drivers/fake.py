@@ -85,14 +85,19 @@ class FakeDriver:
         wanted = units(desired, list(engine.nodes.values()), self.settings)
         written, missing = 0, set[Change]()
         touched = {unit.change for unit in wanted}
+        there: dict[Change, list[str]] = {}
+        for key in engine.rows:
+            if (change := unit_of(key)) in touched:
+                there.setdefault(change, []).append(key)
         for unit in wanted:
             own = {row.key: row for row in unit.rows}
             if lacking := [ref for row in unit.rows for ref in _refs(row) if ref not in own and ref not in engine.rows]:
                 missing.update(unit_of(ref) for ref in lacking)
                 continue
-            for key in [key for key in engine.rows if unit_of(key) == unit.change and key not in own]:
-                del engine.rows[key]
-                written += 1
+            for key in there.get(unit.change, ()):
+                if key not in own:
+                    del engine.rows[key]
+                    written += 1
             for key, row in own.items():
                 if engine.rows.get(key) != row:
                     engine.rows[key] = row

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import uvloop
 
+from moln import local_nodes
 from moln.app import App, compose, load_settings
 from moln.growing import Growth
 from moln.identity.api.proxy import by_proxy
@@ -76,7 +77,7 @@ async def begin(app: App, nodes: int) -> None:
     if app.remote:
         from moln.gate import openers  # its library of certificates costs memory and time at the start
 
-        await app.remote.open_gate(partial(openers, cloud))
+        await app.remote.open_gate(partial(openers, cloud, leave=partial(local_nodes.remove, app)))
     await app.work()
     await cloud.links.start()
     if cloud.settings.simulate:

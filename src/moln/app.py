@@ -132,6 +132,10 @@ class App(Struct):
     async def start(self) -> None:
         """Set the areas up, then begin the work."""
         await self.set_up()
+        await self.work()
+
+    async def work(self) -> None:
+        """Begin the work of what is set up."""
         if self.cloud.claims is not None:
             await self.cloud.claims.start()
         if self.cloud.leaders is not None:

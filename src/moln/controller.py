@@ -13,7 +13,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import uvloop
 
+from moln import local_nodes
 from moln.app import App, compose, load_settings
 from moln.growing import Growth
 from moln.identity.api.proxy import by_proxy
@@ -70,16 +71,14 @@ def bind(address: str, port: int) -> socket.socket:
     return bound
 
 
-async def begin(app: App, nodes: int, before_links: Callable[[], Awaitable[None]] | None = None) -> None:
-    """Everything but the servers. nodes: simulated ones to start. before_links: done when all is there but the way to nodes."""
+async def begin(app: App, nodes: int) -> None:
+    """All but the servers, of what is set up. nodes: simulated ones to start."""
     cloud = app.cloud
     if app.remote:
         from moln.gate import openers  # its library of certificates costs memory and time at the start
 
-        await app.remote.open_gate(partial(openers, cloud))
-    await app.start()
-    if before_links:
-        await before_links()
+        await app.remote.open_gate(partial(openers, cloud, leave=partial(local_nodes.remove, app)))
+    await app.work()
     await cloud.links.start()
     if cloud.settings.simulate:
         await start_nodes(cloud, nodes)
@@ -115,32 +114,39 @@ class Serving:
             if old.etcd:
                 await old.etcd.settings.stop()
                 await old.etcd.leaders.stop()
-            if old.remote:
-                await old.remote.close()
-            await begin(new, self._nodes, old.cloud.links.close)
+            await new.set_up()
+            for server, app in zip(self.servers, self._apps(new), strict=True):
+                server.config.loaded_app = app
+            self.app = self.growth.app = new
+            self._retiring = asyncio.create_task(self._follow(old, new), name="follow")
+            return self._retiring
         except Exception as error:
             _log.exception("the controller cannot go on over the other database, and starts anew")
             self.stopping.set()
             raise Failure(f"The cloud is on PostgreSQL now, but the controller could not go on by itself ({error}) and starts anew.") from error
-        for server, app in zip(self.servers, self._apps(new), strict=True):
-            server.config.loaded_app = app
-        self.app = self.growth.app = new
-        self._retiring = asyncio.create_task(self._retire(old), name="retire")
-        return self._retiring
 
-    async def _retire(self, old: App) -> None:
-        """Let the old app answer what it was asked."""
+    async def _follow(self, old: App, new: App) -> None:
+        """Nodes come to the new app, and the old one answers what it was asked."""
+        try:
+            if old.remote:
+                await old.remote.close()
+            await old.cloud.links.close()
+            await begin(new, self._nodes)
+        except Exception:
+            _log.exception("nodes cannot come to the controller over the other database, so it starts anew")
+            self.stopping.set()
         for _ in range(RETIRE_LOOKS):
-            await asyncio.sleep(RETIRE_LOOK_S)
             if not old.cloud.requests.running:
                 break
+            await asyncio.sleep(RETIRE_LOOK_S)
         await old.retire()
         gc.unfreeze()
         spare_collecting()
 
     async def stop(self) -> None:
         if self._retiring:
-            await self._retiring
+            self._retiring.cancel()
+            await asyncio.wait([self._retiring])
         await self.app.stop()
 
 
@@ -151,6 +157,7 @@ async def serve(app: App, listener: socket.socket, *, nodes: int = 0, hook: Call
     serving_app = Serving(app, nodes, hook)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving_app.stopping.set)
+    await app.set_up()
     await begin(app, nodes)
     servers = serving_app.servers
     serving = [asyncio.create_task(s.serve(sockets=[listener] if s is servers[0] else None)) for s in servers]

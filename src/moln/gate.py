@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -18,16 +19,22 @@ from moln.kernel.link.streams import Opener, Stream
 from moln.kernel.nodes import sparse
 from moln.kernel.nodes.gate import of_bytes, spoken, written
 
-BASE, BRING, METADATA = "image.base", "image.bring", "metadata.answer"
+BASE, BRING, METADATA, LEAVE = "image.base", "image.bring", "metadata.answer", "node.leave"
 
 
-def openers(cloud: Cloud, node: str) -> dict[str, tuple[Opener, Any]]:
-    """By verb, for one node."""
+def openers(cloud: Cloud, node: str, *, leave: Callable[..., Awaitable[bool]] | None = None) -> dict[str, tuple[Opener, Any]]:
+    """By verb, for one node. leave: has the cloud refuse a node from now on."""
     return {
+        **({LEAVE: (partial(_leave, leave, node), tuple[bool])} if leave else {}),
         BASE: (partial(_base, cloud, node), tuple[str]),
         BRING: (partial(_bring, cloud, node), tuple[str]),
         METADATA: (partial(_metadata, cloud, node), tuple[str, str, str, bytes | None]),
     }
+
+
+async def _leave(leave: Callable[..., Awaitable[bool]], node: str, force: bool) -> Stream:
+    """The node is refused from now on, as if it were removed. Raises: Conflict, while the cloud has servers on it."""
+    return await of_bytes(msgspec.msgpack.encode(await leave(node, force=force)))
 
 
 async def _base(cloud: Cloud, node: str, name: str) -> Stream:

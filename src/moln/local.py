@@ -15,13 +15,15 @@ import falcon
 import falcon.asgi
 import msgspec
 
-from moln.compute.ops import explain, metadata, services
+from moln import local_nodes
+from moln.compute.ops import explain, metadata
 from moln.identity.ops import policy_check
 from moln.kernel.clock import iso
-from moln.kernel.errors import Conflict, Failure, NotFound, NotSupported
+from moln.kernel.errors import Failure, NotSupported
 from moln.kernel.http.faults import status_of
 from moln.kernel.http.tls import trusted
 from moln.kernel.module import Invariant, Violation
+from moln.local_nodes import remote_of
 
 _log = logging.getLogger("moln.local")
 _TABLES = msgspec.json.Decoder(dict[str, list[dict[str, Any]]])
@@ -95,53 +97,9 @@ class _Status:
         cloud = self._app.cloud
         settings = cloud.settings
         answer = {"public_url": settings.public_url, "cacert": trusted(cloud.home, settings), "simulate": settings.simulate,
-                  "nodes": sorted(cloud.links.nodes), "policy_problem": self._app.policy_files.problem}  # fmt: skip
+                  "nodes": sorted(cloud.links.nodes), "hosts": await local_nodes.standing(cloud),
+                  "policy_problem": self._app.policy_files.problem}  # fmt: skip
         resp.data = msgspec.json.encode(answer)
-
-
-class _Nodes:
-    """Nodes on other machines: who belongs to us; another join token (POST)."""
-
-    def __init__(self, app: Any):
-        self._app = app
-
-    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        there, members = self._app.cloud.links.nodes, _remote(self._app).membership.members
-        resp.data = msgspec.json.encode([{"name": m.node, "up": m.node in there, "certificate": m.serial, "expires": iso(m.expires_at)}
-                                         for m in members])  # fmt: skip
-
-    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        expires_s = req.get_param_as_int("expires_s", required=True)
-        resp.data = msgspec.json.encode({"token": await _remote(self._app).membership.make_token(expires_s)})
-
-
-class _Node:
-    def __init__(self, app: Any):
-        self._app = app
-
-    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
-        """force: even with servers on it; they go on running, and nobody can reach them."""
-        remote, ctx = _remote(self._app), self._app.cloud.system_context()
-        remote.membership.get(name)
-        try:
-            host = await services.named(ctx, name)
-        except NotFound:  # it never came
-            host = None
-        running = await services.servers_on(ctx, host) if host else []
-        if running and not req.get_param_as_bool("force"):
-            raise Conflict(f"Node {name} has {len(running)} servers. Move or delete them first; or say --force: they go on running there, "
-                           "and the cloud does not reach them any more.")  # fmt: skip
-        told = await remote.remove(name)
-        if host and not running:
-            await services.remove(ctx, host.service_id)
-        resp.data = msgspec.json.encode({"told": told})
-
-
-def _remote(app: Any) -> Any:
-    """Raises: NotSupported."""
-    if app.remote is None:
-        raise NotSupported("This cloud has no nodes on other machines: name NATS servers in moln.toml, [link] nats = [\"tls://ADDRESS:4222\"]")
-    return app.remote
 
 
 class _Controllers:
@@ -151,11 +109,11 @@ class _Controllers:
         self._app = app
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        resp.data = msgspec.json.encode([{"name": c.name, "url": c.url, "joined": iso(c.joined_at)} for c in await _remote(self._app).controllers.all()])
+        resp.data = msgspec.json.encode([{"name": c.name, "url": c.url, "joined": iso(c.joined_at)} for c in await remote_of(self._app).controllers.all()])
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         expires_s = req.get_param_as_int("expires_s", required=True)
-        resp.data = msgspec.json.encode({"token": await _remote(self._app).controllers.make_token(expires_s)})
+        resp.data = msgspec.json.encode({"token": await remote_of(self._app).controllers.make_token(expires_s)})
 
 
 class _Controller:
@@ -163,7 +121,7 @@ class _Controller:
         self._app = app
 
     async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
-        await _remote(self._app).controllers.remove(name)
+        await remote_of(self._app).controllers.remove(name)
         resp.data = b"{}"
 
 
@@ -237,8 +195,7 @@ def admin_app(app: Any, growth: Any = None) -> falcon.asgi.App[Any, Any]:
     made.add_route("/controllers", _Controllers(app))
     made.add_route("/controllers/{name}", _Controller(app))
     made.add_route("/settings", _Settings(app))
-    made.add_route("/nodes", _Nodes(app))
-    made.add_route("/nodes/{name}", _Node(app))
+    local_nodes.add_routes(made, app)
     if growth is not None:
         made.add_route("/grow", _Grow(growth))
     return _faults(made)

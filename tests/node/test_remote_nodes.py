@@ -277,6 +277,28 @@ def test_a_removed_node_is_gone_and_stays_away(machines: Machines) -> None:
     machines.until(**{"node-f": "up"})
 
 
+def test_a_node_leaves_by_itself_unless_the_cloud_has_servers_there(machines: Machines) -> None:
+    done = machines.moln("node", "leave", home=machines.folder / "node-a")
+    assert done.returncode == 1 and "Node node-a has " in done.stderr, done.stderr
+    assert machines.join("node-g", machines.token()).returncode == 0
+    machines.start_node("node-g")
+    machines.until(**{"node-g": "up"})
+    folder = machines.folder / "node-g/host/node/member"
+    assert folder.exists()
+    stolen = shutil.copytree(machines.folder / "node-g", machines.folder / "stolen-g")
+
+    done = machines.moln("node", "leave", home=machines.folder / "node-g")
+    assert done.returncode == 0 and "refuses node node-g from now on." in done.stdout, done.stderr
+    assert not folder.exists()
+    eventually(lambda: "node-g" not in machines.states(), "its host is gone")
+    assert "node-g" not in machines.moln("node", "list").stdout
+    machines.kill("node-g")
+    done = machines.moln("node", "leave", home=stolen)  # what it was admitted by is worth nothing
+    assert done.returncode == 1 and "say --force" in done.stderr, done.stderr
+    assert machines.join("node-g", machines.token()).returncode == 0  # and a new token makes it one again
+    assert machines.moln("node", "remove", "node-g").returncode == 0
+
+
 def test_a_certificate_that_ends_soon_is_renewed_over_the_link(machines: Machines) -> None:
     assert machines.join("node-h", machines.token()).returncode == 0
     file = machines.folder / "node-h/host/node/member/member.pem"

@@ -165,6 +165,13 @@ def give_directories(places: Places) -> None:
     users.own(audit, USER, USER, 0o700)
 
 
+def make_home(places: Places) -> None:
+    """Folders and users alone, for what belongs into the home before the machine is set up."""
+    make_directories(places)
+    users.ensure_users()
+    give_directories(places)
+
+
 def give_pool(places: Places) -> None:
     """pool/images: written by the controller, read by guests. The rest of the pool belongs to root."""
     users.own(places.pool, None, None, 0o755)

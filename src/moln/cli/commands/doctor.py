@@ -73,6 +73,17 @@ def certificate(places: Places) -> list[Finding]:
     return [Finding("certificate", "ok", f"is trusted for {days:.0f} more days")]
 
 
+def clocks(places: Places) -> list[Finding]:
+    """How far off the nodes say that they are; a node that is off by more than the limit is the invariant's to name."""
+    hosts = [host for host in admin.ask(places, "status", timeout_s=10)["hosts"] if host["up"]]
+    told = {host["name"]: host["clock_off_ms"] for host in hosts if host["clock_off_ms"] is not None}
+    if len(told) < len(hosts):
+        silent = ", ".join(sorted(host["name"] for host in hosts if host["name"] not in told)[:8])
+        return [Finding("nodes' clocks", "note", f"nobody keeps those of {silent}", "install chrony there, or let moln set it up")]
+    worst = max(told, key=lambda name: float(told[name]), default="")
+    return [Finding("nodes' clocks", "ok", f"all within {told[worst]:.3f} ms (the furthest: {worst})")] if worst else []
+
+
 def cloud(places: Places) -> list[Finding]:
     """The areas' invariants (Module.invariants), judged by the controller."""
     if not places.admin_socket.exists():
@@ -82,5 +93,5 @@ def cloud(places: Places) -> list[Finding]:
     except (control.NotRunning, PermissionError) as error:
         return [Finding("cloud", "bad", str(error), "moln logs controller")]
     broken = {v["invariant"] for v in answer["violations"]}
-    return [Finding(v["invariant"], "bad", v["message"], v["mend"]) for v in answer["violations"]] + [
+    return clocks(places) + [Finding(v["invariant"], "bad", v["message"], v["mend"]) for v in answer["violations"]] + [
         Finding(name, "ok", "holds") for name in answer["checked"] if name not in broken]

@@ -1,4 +1,4 @@
-"""Nodes on other machines: how they join and leave."""
+"""Nodes: how machines join and leave, and how one is emptied and worked on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from moln.host.setup import make_directories
 if TYPE_CHECKING:
     from moln.kernel.nodes.joining import Joined, Member
 
-HELP = "have other machines join as nodes, list them, remove them"
+HELP = "have machines join as nodes; list, drain, remove them"
 UNITS = {"m": 60, "h": 3600, "d": 24 * 3600}
 
 
@@ -38,16 +38,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     join.add_argument("--provider-interface", metavar="CARD", default="", help="a card without an address, on the provider network")
     join.add_argument("--join-only", action="store_true", help="do not set up the machine: no hypervisor, no networks, nothing is started")
     join.add_argument("--detach", action="store_true", help="return once the node runs")
+    drain = doing.add_parser("drain", help="have a node take no new servers, and move those that it has to others")
+    drain.add_argument("name")
+    drain.add_argument("--cold", action="store_true", help="turn off and move what runs and cannot move otherwise")
+    drain.add_argument("--at-once", type=int, metavar="N", default=4, help="moves at the same time (default: %(default)s)")
+    maintenance = doing.add_parser("maintenance", help="have a node take no new servers, and the checks say nothing of it, while you work on it")
+    maintenance.add_argument("name")
+    maintenance.add_argument("--reason", default="", help="what others are told")
+    maintenance.add_argument("--end", action="store_true", help="it takes new servers again, also after a drain")
+    leave = doing.add_parser("leave", help="have this machine be a node no longer, and take away what was set up on it")
+    leave.add_argument("--force", action="store_true", help="even with guests, which end; even if no controller can be told")
     remove = doing.add_parser("remove", help="refuse a node from now on")
     remove.add_argument("name")
     remove.add_argument("--force", action="store_true", help="even with servers on it: they go on running there, out of reach")
-    doing.add_parser("list", help="the machines that joined")
-    for each in (token, join, remove, doing.choices["list"]):
+    doing.add_parser("list", help="the nodes, and how they are")
+    for each in doing.choices.values():
         each.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"token": token, "join": join, "remove": remove, "list": show}[args.doing](args)
+    from moln.cli import nodes
+
+    doing = {"token": token, "join": join, "remove": remove, "list": nodes.show, "drain": nodes.drain, "maintenance": nodes.maintenance,
+             "leave": nodes.leave}  # fmt: skip
+    return doing[args.doing](args)
 
 
 def token(args: argparse.Namespace) -> int:
@@ -103,12 +117,6 @@ def machine(member: Member, joined: Joined, provider_interface: str) -> Machine:
 def remove(args: argparse.Namespace) -> int:
     told = admin.ask(Places(args.home), "nodes", args.name, method="DELETE", force=str(args.force).lower())["told"]
     print(f"Node {args.name} is refused from now on{'' if told else '; NATS cannot be reached, and hangs up on it when it is back'}.")
-    return 0
-
-
-def show(args: argparse.Namespace) -> int:
-    for node in admin.ask(Places(args.home), "nodes"):
-        print(f"{node['name']}\t{'up' if node['up'] else 'down'}\tcertificate until {node['expires']}")
     return 0
 
 

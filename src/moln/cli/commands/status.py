@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from moln.cli import admin
+from moln.cli.nodes import described
 from moln.host import control, roles
 from moln.host.places import Places
 from moln.host.roles import Part
 
 HELP = "show what runs"
+FEW = 16  # nodes that are shown one by one
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def worth_telling(hosts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All nodes, where they are few; else those with which something is the matter."""
+    return hosts if len(hosts) <= FEW else [h for h in hosts if not h["up"] or h["disabled"] or h["astray"]]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
                   f"{engine['reason'] or again}".rstrip())
         if "public_url" in state:
             print(f"{state['public_url']}  nodes: {', '.join(state['nodes']) or 'none'}")
+            for node in worth_telling(state["hosts"]):
+                print(f"{node['name']:16} {'up' if node['up'] else 'down':10} {', '.join(filter(None, described(node)))}")
         elif "controller" in state:
             print(state["controller"])
         if state.get("policy_problem"):

@@ -13,9 +13,10 @@ import msgspec
 
 from moln.cli import admin, credentials
 from moln.cli.progress import Progress
+from moln.cli.settings_file import write_database_url
 from moln.console.build import BuildError, ensure
 from moln.console.library import installed
-from moln.host import engines, packages, processes, roles, unit
+from moln.host import engines, packages, processes, roles, setup, unit
 from moln.host.control import NotRunning
 from moln.host.places import Places, default_home
 from moln.host.processes import Choices
@@ -36,10 +37,15 @@ class Settings(msgspec.Struct, frozen=True):
     simulate: bool = False
 
 
+class Database(msgspec.Struct, frozen=True):
+    database_url: str = ""
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="the APIs' port (default: what it was, or 5000)")
     parser.add_argument("--listen", metavar="ADDRESS", help="the APIs' address (default: what it was, or 127.0.0.1)")
     parser.add_argument("--tls", action=argparse.BooleanOptionalAction, help="serve https, with a certificate of the cloud's own authority")
+    parser.add_argument("--database-url", metavar="URL", help="have a new cloud's database in PostgreSQL: postgresql://USER@HOST/NAME")
     parser.add_argument("--detach", action="store_true", help="return once the cloud answers")
     parser.add_argument("--demo", action="store_true", help="boot a first server and log in to it")
     parser.add_argument("--simulate", action="store_true", default=None,
@@ -49,6 +55,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     places, steps = Places(args.home), Progress()
+    if getattr(args, "database_url", None):
+        choose_database(places, args.database_url, steps, simulate=bool(args.simulate))
     settings: Settings = config.load(places.settings, Settings)
     choices = remembered(places, args, settings)
     machine = roles.read(places)
@@ -99,6 +107,20 @@ def remembered(places: Places, args: argparse.Namespace, settings: Settings) -> 
     old = old or Choices()
     return Choices(port=args.port or old.port, listen=args.listen or old.listen, simulate=simulate,
                    nodes=args.nodes or old.nodes, tls=old.tls if args.tls is None else args.tls)
+
+
+def choose_database(places: Places, url: str, steps: Progress, *, simulate: bool) -> None:
+    """Write it into moln.toml before the cloud begins. Raises: HostError, when it has begun elsewhere."""
+    settings: Database = config.load(places.settings, Database)
+    if settings.database_url == url:
+        return
+    if settings.database_url or (places.home / "cloud.db").exists():
+        raise HostError(f"{places.home} holds a cloud with another database; moln grow --to URL moves one from SQLite to PostgreSQL.")
+    if not simulate and os.geteuid() == 0:
+        setup.make_home(places)
+    places.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    setup.ensure_extra("scale", places, steps)  # its driver
+    write_database_url(places, url)
 
 
 def remember(places: Places, choices: Choices) -> None:

@@ -11,6 +11,8 @@ from moln.placement.model.providers import Amounts
 
 OFF = "COMPUTE_STATUS_DISABLED"  # the trait of a host that takes no new servers (Nova's name)
 
+MAINTENANCE = "maintenance"  # how the reason of a host that is worked on begins
+
 
 class ComputeHost(Struct, frozen=True):
     """A node that runs servers: Nova's compute node, service and host mapping in one row.
@@ -30,6 +32,11 @@ class ComputeHost(Struct, frozen=True):
     forced_down: bool
     created_at: int
     updated_at: int
+
+    @property
+    def maintenance(self) -> bool:
+        """Whether somebody works on it: it takes no new servers, and nobody need be told what is wrong there."""
+        return self.disabled and (self.disabled_reason or "").partition(":")[0] == MAINTENANCE
 
 
 def lasting(facts: HostFacts) -> HostFacts:

@@ -42,6 +42,7 @@ class Host(Struct):
 
     promised_mib: memory that servers being made may claim; only the order of hosts heeds it. hypervisors: what it can be asked for as.
     free_more: free amounts of other resource classes. astray: how its clock is off by more than is allowed; empty: it is not.
+    maintenance: somebody works on it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Host(Struct):
     promised_mib: int = 0
     free_more: dict[str, int] = {}
     astray: str = ""
+    maintenance: bool = False
 
 
 class Refusal(Struct, frozen=True):

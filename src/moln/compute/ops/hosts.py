@@ -77,7 +77,8 @@ class HostTable:
         if host is None:
             host = self.hosts[row.name] = Host(row.name, row.id, row.zone)
         host.id, host.zone = row.id, row.zone
-        host.disabled, host.up = row.disabled, row.name in up and not row.forced_down
+        host.disabled, host.maintenance = row.disabled, row.maintenance
+        host.up = row.name in up and not row.forced_down
         host.arch, host.hypervisors = row.facts.arch, hypervisors(row.facts)
         self._by_provider[row.id] = host
         await self.count(db, host)
@@ -177,7 +178,7 @@ async def node_down(cloud: Cloud, node: str, raw: bytes) -> None:
     if host is not None and host.up:
         host.up = False
         table(cloud).sort()
-        _log.warning("host %s is down", node)
+        _log.log(logging.INFO if host.maintenance else logging.WARNING, "host %s is down", node)
 
 
 async def _seen(cloud: Cloud, node: str, facts: HostFacts) -> None:

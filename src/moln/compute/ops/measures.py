@@ -27,6 +27,7 @@ async def families(cloud: Cloud) -> list[Family]:
     return [
         Family("moln_servers", "gauge", "Servers, by what they settle in.", [({"state": state}, n) for state, n in sorted(states.items())]),
         Family("moln_node_up", "gauge", "Whether a node that runs servers is connected.", [({"node": h.name}, int(h.up)) for h in known]),
+        Family("moln_node_maintenance", "gauge", "Whether somebody works on a node.", [({"node": h.name}, int(h.maintenance)) for h in known]),
         Family("moln_node_servers", "gauge", "Servers on a node.", [({"node": h.name}, on.get(h.name, 0)) for h in known]),
         Family("moln_node_capacity", "gauge", "What of a node may be allocated, by placement's resource class and in its unit.",
                each("capacity")),

@@ -98,6 +98,11 @@ async def switch(ctx: RequestContext, host: ComputeHost, *, disabled: bool) -> C
     return await ctx.db.write(_update_in, host.name, disabled, None, None, ctx.now_us)
 
 
+async def switch_for(ctx: RequestContext, host: ComputeHost, reason: str | None) -> ComputeHost:
+    """The cloud itself has it take no new servers, for this reason; None: it takes them again."""
+    return await ctx.db.write(_update_in, host.name, reason is not None, reason, None, ctx.now_us)
+
+
 async def _update_in(tx: Transaction, name: str, disabled: bool | None, reason: str | None, forced_down: bool | None,
                      now: int) -> ComputeHost:  # fmt: skip
     values: dict[str, object] = {"updated_at": now}

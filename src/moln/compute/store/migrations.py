@@ -32,6 +32,11 @@ TOUCHING = Query(
         *(migrations.c.status != status for status in sorted(ENDED)),
     ).limit(1), Migration,
 )  # fmt: skip
+_under_way = sa.and_(*(migrations.c.status != status for status in sorted(ENDED)))
+FROM_HOST = Query(
+    _source.where(migrations.c.host == sa.bindparam("host"), sa.or_(migrations.c.created_at >= sa.bindparam("since"), _under_way))
+    .order_by(migrations.c.rowid), Migration,
+)  # fmt: skip
 OVERDUE = Query(
     sa.select(migrations.c.server_id).where(migrations.c.status == "finished", migrations.c.updated_at < sa.bindparam("before")).limit(256),
     str,
@@ -80,6 +85,11 @@ async def live_of(db: Reader, server_id: str) -> list[Migration]:
 async def under_way(db: Reader, host: str) -> bool:
     """Whether anything moves from or to a host."""
     return bool(await db.all(TOUCHING, host=host))
+
+
+async def from_host(db: Reader, host: str, since_us: int) -> list[Migration]:
+    """What began to move away from a host since then or has not ended, the oldest first."""
+    return await db.all(FROM_HOST, host=host, since=since_us)
 
 
 async def overdue(db: Reader, before_us: int) -> list[str]:

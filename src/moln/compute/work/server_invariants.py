@@ -97,7 +97,8 @@ async def hosts_match(cloud: Cloud) -> list[Violation]:
     for leftover in await leftovers.everywhere(cloud.db):
         left.setdefault(leftover.host, []).append(leftover)
     out = []
-    for node in sorted(cloud.links.nodes):
+    quiet = {h.name for h in hosts.table(cloud).hosts.values() if h.maintenance}
+    for node in sorted(cloud.links.nodes - quiet):
         try:
             held = await cloud.links.driver(node, "compute", ComputeDriver, deadline_s=20).inventory()
         except (BackendUnreachable, BackendRefused) as lost:
@@ -140,7 +141,7 @@ async def nothing_is_stuck(cloud: Cloud) -> list[Violation]:
 
 async def clocks_agree(cloud: Cloud) -> list[Violation]:
     """No node's clock is further off than allowed; such a node takes no new servers."""
-    strays = [h for h in hosts.table(cloud).hosts.values() if h.up and h.astray]
+    strays = [h for h in hosts.table(cloud).hosts.values() if h.up and h.astray and not h.maintenance]
     return [Violation(f"The clock of {h.name} is off: {h.astray}.", "have chrony keep it: chronyc makestep, on that node") for h in strays]
 
 

@@ -114,8 +114,7 @@ class Target:
         return ours
 
     async def sums(self) -> Sums:
-        found = await self.conn.fetch(" UNION ALL ".join(map(_summing, tables())))
-        return {row[0]: (row[1], int(row[2] or 0)) for row in found}
+        return await sums_in(self.conn)
 
     async def close(self) -> None:
         if self._conn is not None:
@@ -146,9 +145,15 @@ def _summing(table: sa.Table) -> str:
     return f"SELECT '{table.name}', count(*), sum(('x' || substr(md5({row}), 1, 15))::bit(60)::bigint) FROM \"{table.name}\""
 
 
-def sums_of_file(path: Path) -> Sums:
-    """The same of an SQLite database, in one view of it."""
-    source = connect(path, read_only=True)
+async def sums_in(conn: Connection) -> Sums:
+    """Of what a connection sees."""
+    found = await conn.fetch(" UNION ALL ".join(map(_summing, tables())))
+    return {row[0]: (row[1], int(row[2] or 0)) for row in found}
+
+
+def sums_of_file(path: Path, *, wal: bool = True) -> Sums:
+    """The same of an SQLite database, in one view of it. wal: False leaves a file that nobody else uses a single one."""
+    source = connect(path, read_only=True) if wal else sqlite3.connect(path, isolation_level=None)
     try:
         source.execute("BEGIN")
         rows = {table.name: _row(table, "lower(hex({}))", "char(31)") for table in tables()}

@@ -57,7 +57,8 @@ async def renew_in(tx: Transaction, nodes: list[str], ends_us: int) -> None:
     """All at once: a cloud of a thousand nodes has a hundred beats a second."""
     if await tx.run(PROLONG, nodes=nodes, until=ends_us) == len(nodes):
         return
-    for node in sorted(set(nodes) - set(await tx.all(KNOWN, nodes=nodes))):
+    known = await tx.all(KNOWN, nodes=nodes)
+    for node in sorted(set(nodes).difference(known)):
         await tx.insert(leases, {"node": node, "ends_us": ends_us}, if_absent=True)
 
 

@@ -213,7 +213,8 @@ class _Loop:
         if r.keeps and self._work.cloud.leaders is not None:
             due = await self._led(self._work.cloud.leaders, due, heard)
         elif claims is not None:
-            found = due = await self._claimed(claims, found, due, heard)
+            found = await self._claimed(claims, found, due, heard)
+            due = list(found)
         for key in due:
             if key in self._running or len(self._running) >= r.at_once:
                 continue

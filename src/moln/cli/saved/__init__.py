@@ -1,0 +1,1 @@
+"""What `moln backup` and `moln restore` share: the archive, and the process that reads and writes databases."""

@@ -9,7 +9,8 @@ from msgspec import Meta, Struct
 from moln.identity.model.tokens import METHODS
 from moln.identity.ops.access import lacking
 from moln.identity.ops.authentication import Shown, UserShown, Wanted
-from moln.identity.ops.proving import Named, ProgramShown
+from moln.identity.ops.naming import Named
+from moln.identity.ops.proving import ProgramShown
 from moln.kernel.errors import Invalid, Unauthorized
 
 MAX_METHODS = 8

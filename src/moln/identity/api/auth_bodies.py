@@ -74,7 +74,7 @@ def shown(auth: dict[str, Any], identity: _Identity) -> Shown:
     """auth: the same as it came. Whether OAuth is among the methods, the caller sees. Raises: Invalid, Unauthorized."""
     methods = set(identity.methods)
     for method in identity.methods:
-        if method not in METHODS or method in ("mapped", "ec2credential"):
+        if method not in METHODS or method in ("mapped", "ec2credential", "oauth2_credential"):
             raise Unauthorized("Attempted to authenticate with an unsupported method.")
         if method not in auth["identity"] and method != "oauth1":
             raise lacking(method, "identity")

@@ -48,6 +48,7 @@ class _TokenView(Struct, frozen=True, rename={"trust": "OS-TRUST:trust", "oauth1
     application_credential: _ProgramView | UnsetType = UNSET
     trust: dict[str, Any] | UnsetType = UNSET
     oauth1: dict[str, str] | UnsetType = UNSET
+    oauth2_credential: dict[str, str] | UnsetType = UNSET
 
 
 class TokenReply(Struct, frozen=True):
@@ -79,6 +80,7 @@ async def view(ctx: RequestContext, of: OpenToken, with_catalog: bool) -> TokenR
         application_credential=_program(of),
         trust=_trust(of),
         oauth1={"access_token_id": of.access_token.id, "consumer_id": of.access_token.consumer_id} if of.access_token else UNSET,
+        oauth2_credential={"x5t#S256": payload.thumbprint} if payload.thumbprint else UNSET,
     )
     made = of.rendered[with_catalog] = TokenReply(shown)
     return made

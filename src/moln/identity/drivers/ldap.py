@@ -34,7 +34,6 @@ THREADS = 16  # and so connections, at most
 WAITING = 64  # calls that may wait for a thread
 SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT = 0, 4, 32
 LATER = frozenset({1, 2, 3, 8, 13, 51, 52, 80})  # answers to a bind that say nothing of the password
-_TLS = {"demand": ssl.CERT_REQUIRED, "try": ssl.CERT_REQUIRED, "allow": ssl.CERT_NONE, "never": ssl.CERT_NONE}
 
 
 class LdapDirectory:
@@ -152,7 +151,7 @@ class LdapDirectory:
         raw = password.encode() if password else None  # of a text ldap3 drops some characters: of U+00AD it leaves a bind without a password
         for url in o.urls:
             parts = urlsplit(url)
-            tls = ldap3.Tls(validate=_TLS[o.tls_req_cert], ca_certs_file=o.tls_cacertfile or None, ca_certs_path=o.tls_cacertdir or None)
+            tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=o.tls_cacertfile or None, ca_certs_path=o.tls_cacertdir or None)
             secure = parts.scheme == "ldaps"
             server = ldap3.Server(parts.hostname or "localhost", parts.port or (636 if secure else 389), use_ssl=secure, tls=tls,
                                   get_info=ldap3.NONE, connect_timeout=self._wait_s)  # fmt: skip

@@ -99,6 +99,8 @@ def options_of(given: dict[str, Any]) -> LdapOptions:
         raise ValueError("url has to begin with ldap:// or ldaps://")
     if found.use_tls and "ldaps" in schemes:
         raise ValueError("use_tls and ldaps:// are one too many: the first is StartTLS")
+    if found.tls_req_cert in ("allow", "never"):
+        raise ValueError("tls_req_cert has to be demand: passwords go to nobody who has not proved who they are (name the authority in tls_cacertfile)")
     if found.user and not found.password:
         raise ValueError("user needs a password: a server takes a bind without one for nobody's")
     return found

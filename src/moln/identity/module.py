@@ -22,6 +22,7 @@ from moln.identity.api import (  # noqa: F401 (each declares its routes)
     projects,
     revocations,
     roles,
+    saml,
     tokens,
     trusts,
     users,

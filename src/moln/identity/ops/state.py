@@ -34,6 +34,7 @@ class State:
         self.keys = Keyring(cloud.home / "keys")
         self.vault = Keyring(cloud.home / "credential-keys", longest=8 * MAX_BLOB)
         self.passwords = Passwords()
+        self.service_providers: list[dict[str, str]] | None = None
         self.oidc: dict[str, Provider] = {}
         self.directories: Known | None = None
         self.directory_of: Callable[[LdapOptions], Directory] | None = None  # instead of a server, in simulation
@@ -114,6 +115,7 @@ class State:
                 self._tokens.clear()
                 self._of_user.clear()
                 self._roles = None
+                self.service_providers = None
 
     def _catalog_changed(self, keys: list[str]) -> None:
         self.catalog_generation += 1

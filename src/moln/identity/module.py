@@ -22,6 +22,7 @@ from moln.identity.api import (  # noqa: F401 (each declares its routes)
     projects,
     revocations,
     roles,
+    saml,
     tokens,
     trusts,
     users,
@@ -32,6 +33,7 @@ from moln.identity.api.service import at_root, routes
 from moln.identity.ops import rotation
 from moln.identity.ops.bootstrap import bootstrap
 from moln.identity.ops.invariants import INVARIANTS
+from moln.identity.ops.signing_in import look_again
 from moln.identity.ops.state import State, of
 from moln.identity.ops.tokens import authenticate, authenticate_late
 from moln.kernel.cloud import Cloud
@@ -41,6 +43,7 @@ from moln.kernel.module import Module
 from moln.kernel.work import Periodic, Work
 
 NAME = "identity"
+DIRECTORIES_S = 60.0
 
 
 async def _set_up(cloud: Cloud) -> None:
@@ -59,11 +62,19 @@ async def _rotate_keys(work: Work) -> None:
     await rotation.rotate(work.cloud)
 
 
+async def _look_again(work: Work) -> None:
+    """Who was disabled in a directory, or left a group there, has lost their tokens by now."""
+    await look_again(work.cloud)
+
+
 def module(settings: Settings) -> Module:
     return Module(
         NAME,
         routes=(routes, at_root()),
-        periodics=(Periodic("identity.keys", _rotate_keys, every_s=rotation.LOOK_S, everywhere=True),),
+        periodics=(
+            Periodic("identity.keys", _rotate_keys, every_s=rotation.LOOK_S, everywhere=True),
+            Periodic("identity.directories", _look_again, every_s=DIRECTORIES_S),
+        ),
         invariants=INVARIANTS,
         setup=_set_up,
         close=_close,

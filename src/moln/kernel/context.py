@@ -36,6 +36,7 @@ class Identity(Struct, frozen=True):
     roles: names in lower case, implied ones included. system_scope: "all" or None. audit_id: names the token in logs.
     expires_at: µs UTC. restricted: what it was made of was delegated, and may make no further credentials. access_rules: the only
     requests that it is good for; None: all. trust_id, application_credential_id, access_token_id: what was delegated.
+    bound_to: the thumbprint of the only certificate that it is good with.
     """
 
     user_id: str
@@ -55,6 +56,7 @@ class Identity(Struct, frozen=True):
     application_credential_id: str | None = None
     access_token_id: str | None = None
     groups: tuple[str, ...] = ()
+    bound_to: str | None = None
 
 
 _NOBODY = Identity(user_id="", user_domain_id="")

@@ -9,7 +9,8 @@ from msgspec import Meta, Struct
 from moln.identity.model.tokens import METHODS
 from moln.identity.ops.access import lacking
 from moln.identity.ops.authentication import Shown, UserShown, Wanted
-from moln.identity.ops.proving import Named, ProgramShown
+from moln.identity.ops.naming import Named
+from moln.identity.ops.proving import ProgramShown
 from moln.kernel.errors import Invalid, Unauthorized
 
 MAX_METHODS = 8
@@ -73,7 +74,7 @@ def shown(auth: dict[str, Any], identity: _Identity) -> Shown:
     """auth: the same as it came. Whether OAuth is among the methods, the caller sees. Raises: Invalid, Unauthorized."""
     methods = set(identity.methods)
     for method in identity.methods:
-        if method not in METHODS or method in ("mapped", "ec2credential"):
+        if method not in METHODS or method in ("mapped", "ec2credential", "oauth2_credential"):
             raise Unauthorized("Attempted to authenticate with an unsupported method.")
         if method not in auth["identity"] and method != "oauth1":
             raise lacking(method, "identity")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moln.identity.api import endpoint_groups, federation, limits, oauth1, trusts, websso
+from moln.identity.api import endpoint_groups, federation, limits, oauth1, saml, trusts, websso
 from moln.identity.api.token_views import TokenReply
 from moln.kernel.http.openapi import KEYSTONE_FAULT
 
@@ -63,6 +63,9 @@ ANSWERS: dict[str, Any] = {
     "POST /v3/OS-OAUTH2/token": {200: {"access_token": str, "token_type": str, "expires_in": int}, 400: OAUTH2_FAULT, 401: OAUTH2_FAULT},
     "POST /v3/ec2tokens": TokenReply,
     "POST /v3/s3tokens": TokenReply,
+    f"POST {saml.PATH}": bytes,
+    f"POST {saml.PATH}/ecp": bytes,
+    "GET /v3/OS-FEDERATION/saml2/metadata": bytes,
     "GET /v3/OS-REVOKE/events": {"events": [dict], "links": PAGE},
     **_kept(endpoint_groups.GROUPS, "endpoint_group_id", "endpoint_group", "endpoint_groups", GROUP),
     **_kept("/v3/registered_limits", "registered_limit_id", "registered_limit", "registered_limits", REGISTERED),
@@ -81,6 +84,8 @@ ANSWERS: dict[str, Any] = {
 }
 BODIES: dict[str, Any] = {
     f"POST {trusts.PATH}": {"trust": trusts._New},
+    f"POST {saml.PATH}": {"auth": saml.Wanted},
+    f"POST {saml.PATH}/ecp": {"auth": saml.Wanted},
     f"POST {oauth1.ROOT}/consumers": {"consumer": oauth1._Consumer},
     f"PATCH {oauth1.ROOT}/consumers/{{consumer_id}}": {"consumer": oauth1._Consumer},
     f"PUT {oauth1.ROOT}/authorize/{{request_token_id}}": oauth1._Roles,

@@ -19,18 +19,17 @@ from moln.identity.ops import mapped, oidc
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Forbidden
 from moln.kernel.http import Reply
-from moln.kernel.http.access import bearer
+from moln.kernel.http.access import PROXY, bearer
 
 PATH = "/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/auth"
 SECRET = "X-Assertion-Secret"
 PREFIX = "X_ASSERTION_"
-TRUSTED = "moln.proxy"  # in the ASGI scope of what comes by the proxy's own listener
 REMOTE_USER = "HTTP_REMOTE_USER"
 
 
 def is_vouched(ctx: RequestContext, request: falcon.asgi.Request) -> bool:
     """Whether a request comes from a proxy whose word counts."""
-    if request.scope.get(TRUSTED):
+    if request.scope.get(PROXY):
         return True
     wanted = settings.of(ctx.cloud).federation_secret
     return bool(wanted) and hmac.compare_digest((request.get_header(SECRET) or "").encode(), wanted.encode())
@@ -42,7 +41,7 @@ def assertion(ctx: RequestContext, request: falcon.asgi.Request) -> dict[str, st
         raise Forbidden("Only the proxy of this cloud may say who somebody is.")
     given = {name.decode("latin-1").upper().replace("-", "_"): value.decode("utf-8", "replace") for name, value in request._asgi_headers.items()}
     found: dict[str, str] = {}
-    if request.scope.get(TRUSTED):
+    if request.scope.get(PROXY):
         wanted = settings.of(ctx.cloud).federation.headers
         found = {name: value for name, value in given.items() if name.startswith(wanted)}
         found |= {f"HTTP_{name}": value for name, value in found.items()}

@@ -9,6 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 from moln.identity.api import views
 from moln.identity.api.bodies import Id, Name, one, take
 from moln.identity.api.service import routes
+from moln.identity.ops import directory_entries
 from moln.identity.ops import groups as ops
 from moln.identity.ops.access import require
 from moln.identity.store.groups import LISTING
@@ -32,6 +33,7 @@ async def list_groups(ctx: RequestContext, query: Params) -> Any:
     where = views.filters(domain_id=one(query, "domain_id"), name=one(query, "name"))
     if ctx.domain_id:
         where.append(("domain_id", "eq", ctx.domain_id))
+    where += await directory_entries.listed(ctx, "group", [str(value) for name, _, value in where if name == "domain_id"], one(query, "name"), query)
     return await views.page(ctx, LISTING, "groups", views.group, query, where)
 
 

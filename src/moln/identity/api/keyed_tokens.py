@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -12,14 +13,17 @@ import falcon.asgi
 from moln.identity import settings
 from moln.identity.api.service import routes
 from moln.identity.api.token_views import headers, view
-from moln.identity.ops import authentication, keyed
+from moln.identity.model.tokens import OpenToken
+from moln.identity.ops import authentication, certified, keyed
 from moln.identity.ops.authentication import Shown, Wanted
 from moln.identity.ops.proving import ProgramShown
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Failure, Invalid
 from moln.kernel.http import Reply
+from moln.kernel.http.access import certificate
 from moln.kernel.http.operations import read_body
 
+_log = logging.getLogger("moln.identity")
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -46,12 +50,19 @@ async def issue_s3_token(ctx: RequestContext, body: dict[str, Any]) -> Reply:
 
 @routes.post("/v3/OS-OAUTH2/token", public=True)
 async def issue_oauth2_token(ctx: RequestContext, request: falcon.asgi.Request) -> Reply:
-    """OAuth 2.0's client credentials grant (RFC 6749, 4.4): an application credential's id and secret."""
+    """OAuth 2.0's client credentials grant (RFC 6749, 4.4): an application credential's id and secret, or a user's id and certificate (RFC 8705)."""
     form = dict(parse_qsl((await read_body(request)).decode("utf-8", "replace"), keep_blank_values=True))
     if not (request.content_type or "").startswith(FORM) or "grant_type" not in form:
         return _refuse(400, "invalid_request", "A form with grant_type is needed.")
     if form["grant_type"] != "client_credentials":
         return _refuse(400, "unsupported_grant_type", "The grant is not supported.")
+    shown = certificate(request)
+    if shown is not None and "client_id" in form:
+        try:
+            return _granted(ctx, *await certified.issue(ctx.cloud, form["client_id"], shown))
+        except Failure as failure:
+            _log.warning("a certificate for %r: %s", form["client_id"][:64], failure.detail or failure.message)
+            return _refuse(401, "invalid_client", "Client authentication failed.")
     client = _client(request.get_header("Authorization"), form)
     if client is None:
         return _refuse(401, "invalid_client", "Client authentication failed.")
@@ -59,6 +70,10 @@ async def issue_oauth2_token(ctx: RequestContext, request: falcon.asgi.Request) 
         token, opened = await authentication.authenticate(ctx.cloud, Shown(program=ProgramShown(client[1], id=client[0])), Wanted())
     except Failure:
         return _refuse(401, "invalid_client", "Client authentication failed.")
+    return _granted(ctx, token, opened)
+
+
+def _granted(ctx: RequestContext, token: str, opened: OpenToken) -> Reply:
     left = min((opened.payload.expires_at - ctx.now_us) // 1_000_000, settings.of(ctx.cloud).token_expiration_s)
     return Reply({"access_token": token, "token_type": "Bearer", "expires_in": left}, headers={"Cache-Control": "no-store"})
 

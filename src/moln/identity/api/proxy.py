@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from moln.identity.api.federated_auth import TRUSTED
 from moln.kernel.errors import Failure
+from moln.kernel.http.access import PROXY
 
 ASGI = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 MODE = 0o660  # of a socket: the web server is in its group
@@ -20,7 +20,7 @@ def by_proxy(app: ASGI) -> ASGI:
     """The application as the proxy's requests reach it."""
 
     def answer(scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
-        return app(scope | {TRUSTED: True}, receive, send)
+        return app(scope | {PROXY: True}, receive, send)
 
     return answer
 

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from moln.identity.model.tokens import OpenToken, Ref
-from moln.identity.ops import catalog
+from moln.identity.ops import catalog, saml
 from moln.kernel.clock import iso_micro
 from moln.kernel.context import RequestContext
 
@@ -48,6 +48,8 @@ class _TokenView(Struct, frozen=True, rename={"trust": "OS-TRUST:trust", "oauth1
     application_credential: _ProgramView | UnsetType = UNSET
     trust: dict[str, Any] | UnsetType = UNSET
     oauth1: dict[str, str] | UnsetType = UNSET
+    service_providers: list[dict[str, str]] | UnsetType = UNSET
+    oauth2_credential: dict[str, str] | UnsetType = UNSET
 
 
 class TokenReply(Struct, frozen=True):
@@ -79,6 +81,8 @@ async def view(ctx: RequestContext, of: OpenToken, with_catalog: bool) -> TokenR
         application_credential=_program(of),
         trust=_trust(of),
         oauth1={"access_token_id": of.access_token.id, "consumer_id": of.access_token.consumer_id} if of.access_token else UNSET,
+        service_providers=(await saml.providers(ctx.cloud) or UNSET) if scoped else UNSET,
+        oauth2_credential={"x5t#S256": payload.thumbprint} if payload.thumbprint else UNSET,
     )
     made = of.rendered[with_catalog] = TokenReply(shown)
     return made

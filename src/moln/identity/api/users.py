@@ -10,7 +10,7 @@ from moln.identity.api import views
 from moln.identity.api.bodies import Id, Name, convert, one, switch, take
 from moln.identity.api.service import routes
 from moln.identity.model.users import MAX_PASSWORD
-from moln.identity.ops import scopes
+from moln.identity.ops import directory_entries, scopes
 from moln.identity.ops import users as ops
 from moln.identity.ops.access import require
 from moln.identity.store.users import LISTING
@@ -46,6 +46,7 @@ async def list_users(ctx: RequestContext, query: Params) -> Any:
     where = views.filters(domain_id=one(query, "domain_id"), name=one(query, "name"), enabled=switch(query, "enabled"))
     if ctx.domain_id:
         where.append(("domain_id", "eq", ctx.domain_id))
+    where += await directory_entries.listed(ctx, "user", [str(value) for name, _, value in where if name == "domain_id"], one(query, "name"), query)
     return await views.page(ctx, LISTING, "users", views.user, query, where)
 
 

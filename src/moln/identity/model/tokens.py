@@ -13,7 +13,7 @@ from moln.identity.model.oauth1 import AccessToken
 from moln.identity.model.trusts import Trust
 from moln.kernel.context import Identity
 
-METHODS = ("password", "token", "application_credential", "totp", "oauth1", "mapped", "ec2credential")  # new ones at the end
+METHODS = ("password", "token", "application_credential", "totp", "oauth1", "mapped", "ec2credential", "oauth2_credential")  # new ones at the end
 _VERSION = 1
 UNSCOPED, PROJECT, DOMAIN, SYSTEM_SCOPE = range(4)
 
@@ -39,7 +39,7 @@ class Payload(Struct, frozen=True):
 
     issued_at, expires_at: µs UTC. audit_ids: the token's own, then that of the first of its chain.
     application_credential_id, trust_id, access_token_id: what it came from, which bounds its roles.
-    federated: the identity provider, the protocol and the groups that a mapping gave.
+    federated: the identity provider, the protocol and the groups that a mapping gave. thumbprint: of the certificate that it is bound to.
     """
 
     user_id: str
@@ -52,6 +52,7 @@ class Payload(Struct, frozen=True):
     trust_id: str | None = None
     access_token_id: str | None = None
     federated: Federated | None = None
+    thumbprint: str | None = None
 
     @property
     def lent(self) -> bool:
@@ -72,6 +73,7 @@ class _Wire(Struct, array_like=True):
     trust: Any = None  # so are these
     access_token: Any = None
     federated: Federated | None = None
+    thumbprint: str | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -91,7 +93,7 @@ def pack(payload: Payload) -> bytes:
     return _encode(
         _Wire(_VERSION, _short(payload.user_id), methods, kind, target and _short(target), payload.issued_at,
               payload.expires_at, audit_ids, _maybe(payload.application_credential_id),
-              _maybe(payload.trust_id), _maybe(payload.access_token_id), payload.federated)
+              _maybe(payload.trust_id), _maybe(payload.access_token_id), payload.federated, payload.thumbprint)
     )  # fmt: skip
 
 
@@ -116,6 +118,7 @@ def unpack(raw: bytes) -> Payload:
         trust_id=None if wire.trust is None else _long(wire.trust),
         access_token_id=None if wire.access_token is None else _long(wire.access_token),
         federated=wire.federated,
+        thumbprint=wire.thumbprint,
     )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from moln.identity.model.users import User
 from moln.identity.ops import proving, tokens
 from moln.identity.ops.access import lacking
 from moln.identity.ops.examining import active_user
-from moln.identity.ops.proving import Named, ProgramShown, find_domain
+from moln.identity.ops.naming import Named, find_domain
+from moln.identity.ops.proving import ProgramShown
 from moln.identity.ops.state import of
 from moln.identity.ops.tokens import Grounds, unauthorized
 from moln.identity.store import credentials, trusts

@@ -1,4 +1,4 @@
-"""Configuration of domains: kept and shown. Nothing here acts on it: this cloud's users are all in its own database."""
+"""Configuration of domains: kept and shown. Where a domain's users are in a directory, directories.py acts on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from moln.identity import settings
 from moln.identity.model.domain_configs import COMPLIANCE, COMPLIANCE_OPTIONS, DEFAULTS, Config, fault, is_sensitive
 from moln.identity.ops.access import missing, require
-from moln.identity.ops.state import of
+from moln.identity.ops.state import directories_changed, of
 from moln.identity.store import domain_configs as store
 from moln.identity.store import projects as project_store
 from moln.identity.store.domain_configs import OPTIONS
@@ -101,6 +101,7 @@ def _rows(ctx: RequestContext, domain_id: str, config: Config) -> list[dict[str,
 async def _put_in(tx: Transaction, domain_id: str, rows: list[dict[str, Any]], whole: bool) -> None:
     if not await hold(tx, PROJECTS, domain_id):
         raise missing("domain", domain_id)
+    directories_changed(tx)
     if whole:
         await tx.delete(OPTIONS, domain_id=domain_id)
     for row in rows:
@@ -133,7 +134,9 @@ async def _delete_in(tx: Transaction, domain_id: str, group: str | None, option:
     by = {"group": group, "option": option}
     if not await tx.delete(OPTIONS, domain_id=domain_id, **{name: value for name, value in by.items() if value is not None}) and group is not None:
         raise _absent(domain_id, group, option)
+    directories_changed(tx)
 
 
 async def forget_in(tx: Transaction, domain_id: str) -> None:
+    directories_changed(tx)
     await tx.delete(OPTIONS, domain_id=domain_id)

@@ -106,6 +106,7 @@ def _identity(payload: Payload, user: User, project: Project | None, roles: list
         application_credential_id=payload.application_credential_id,
         access_token_id=payload.access_token_id,
         groups=payload.federated.group_ids if payload.federated else (),
+        bound_to=payload.thumbprint,
     )
 
 

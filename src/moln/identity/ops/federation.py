@@ -196,6 +196,8 @@ async def _create_in(tx: Transaction, table: sa.Table, made: Mapping | ServicePr
         await tx.insert(table, made)
     except Duplicate:
         raise _twin(kind, made.id) from None
+    if table is SERVICE_PROVIDERS:
+        people_changed(tx)
 
 
 async def update_mapping(ctx: RequestContext, id_: str, values: dict[str, Any]) -> Mapping:
@@ -231,11 +233,21 @@ async def create_service_provider(ctx: RequestContext, id_: str, values: dict[st
 async def update_service_provider(ctx: RequestContext, id_: str, values: dict[str, Any]) -> ServiceProvider:
     """Raises: Forbidden, NotFound."""
     old = await get_service_provider(ctx, id_, "update")
-    await ctx.db.write(change_in, SERVICE_PROVIDERS, "service provider", values, id=id_)
+    await ctx.db.write(_change_service_provider_in, id_, values)
     return replace(old, **values)
+
+
+async def _change_service_provider_in(tx: Transaction, id_: str, values: dict[str, Any]) -> None:
+    await change_in(tx, SERVICE_PROVIDERS, "service provider", values, id=id_)
+    people_changed(tx)  # tokens name those that there are
 
 
 async def delete_service_provider(ctx: RequestContext, id_: str) -> None:
     """Raises: Forbidden, NotFound."""
     await get_service_provider(ctx, id_, "delete")
-    await ctx.db.write(remove_in, SERVICE_PROVIDERS, "service provider", id=id_)
+    await ctx.db.write(_remove_service_provider_in, id_)
+
+
+async def _remove_service_provider_in(tx: Transaction, id_: str) -> None:
+    await remove_in(tx, SERVICE_PROVIDERS, "service provider", id=id_)
+    people_changed(tx)

@@ -7,9 +7,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from moln.identity.model.users import Group, User
+from moln.identity.ops import directories, directory_entries
 from moln.identity.ops.access import missing, require, taken
 from moln.identity.ops.projects import own_domain
 from moln.identity.ops.state import people_changed
+from moln.identity.store import directory
 from moln.identity.store import groups as store
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as user_store
@@ -22,11 +24,17 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Duplicate, Transaction
 from moln.kernel.errors import Invalid, NotFound
 
+MEMBERS = "identity:list_users_in_group"
+
 
 async def get(ctx: RequestContext, group_id: str, rule: str = "identity:get_group") -> Group:
     """Raises: Forbidden, NotFound."""
     group = await store.find(ctx.db, group_id)
     require(ctx, rule, group=group)
+    if group is not None and group.domain_id in await directories.domains(ctx.cloud):
+        await directory_entries.refresh_group(ctx.cloud, group_id, members=rule == MEMBERS)
+        entry = await directory.find(ctx.db, group_id)
+        group = await store.find(ctx.db, group_id) if entry is None or entry.present else None
     if group is None:
         raise missing("group", group_id)
     return group
@@ -38,6 +46,7 @@ async def create(ctx: RequestContext, values: dict[str, Any]) -> Group:
     values["domain_id"] = values.get("domain_id") or own_domain(ctx)
     group = Group(id=ctx.cloud.ids.hex(), **values)
     require(ctx, "identity:create_group", group=group)
+    await directories.check_writable(ctx.cloud, domain_id=group.domain_id)
     await ctx.db.write(_create_in, group)
     return group
 
@@ -54,6 +63,7 @@ async def _create_in(tx: Transaction, group: Group) -> None:
 async def update(ctx: RequestContext, group_id: str, values: dict[str, Any]) -> Group:
     """Raises: Forbidden, NotFound, Invalid, Conflict."""
     await get(ctx, group_id, "identity:update_group")
+    await directories.check_writable(ctx.cloud, group_id)
     return await ctx.db.write(_update_in, group_id, values)
 
 
@@ -77,6 +87,7 @@ async def _update_in(tx: Transaction, group_id: str, values: dict[str, Any]) -> 
 async def delete(ctx: RequestContext, group_id: str) -> None:
     """Raises: Forbidden, NotFound."""
     await get(ctx, group_id, "identity:delete_group")
+    await directories.check_writable(ctx.cloud, group_id)
     await ctx.db.write(remove_in, group_id)
 
 
@@ -85,13 +96,14 @@ async def remove_in(tx: Transaction, group_id: str) -> None:
     await hold(tx, GROUPS, group_id)
     await tx.delete(MEMBERSHIPS, group_id=group_id)
     await tx.delete(GRANTS, actor_id=group_id)
+    await directory.forget(tx, group_id)
     await tx.delete(GROUPS, id=group_id)
     people_changed(tx)
 
 
 async def members(ctx: RequestContext, group_id: str) -> list[User]:
     """Raises: Forbidden, NotFound."""
-    await get(ctx, group_id, "identity:list_users_in_group")
+    await get(ctx, group_id, MEMBERS)
     return await store.members(ctx.db, group_id)
 
 
@@ -101,6 +113,7 @@ async def of_user(ctx: RequestContext, user_id: str) -> list[Group]:
     require(ctx, "identity:list_groups_for_user", path={"user_id": user_id}, user=user)
     if user is None:
         raise missing("user", user_id)
+    await directory_entries.refresh_user(ctx.cloud, user_id, circles=True)
     return await store.of_user(ctx.db, user_id)
 
 
@@ -116,6 +129,7 @@ async def _both(ctx: RequestContext, group_id: str, user_id: str, rule: str) -> 
 async def add(ctx: RequestContext, group_id: str, user_id: str) -> None:
     """Raises: Forbidden, NotFound."""
     await _both(ctx, group_id, user_id, "identity:add_user_to_group")
+    await directories.check_writable(ctx.cloud, group_id, user_id)
     await ctx.db.write(_add_in, group_id, user_id)
 
 
@@ -131,6 +145,7 @@ async def _add_in(tx: Transaction, group_id: str, user_id: str) -> None:
 async def check(ctx: RequestContext, group_id: str, user_id: str) -> None:
     """Raises: Forbidden, NotFound, when the user is not in the group."""
     await _both(ctx, group_id, user_id, "identity:check_user_in_group")
+    await directory_entries.refresh_user(ctx.cloud, user_id, circles=True)
     if not await store.is_member(ctx.db, group_id, user_id):
         raise NotFound(f"User '{user_id}' not found in group '{group_id}'")
 
@@ -138,6 +153,7 @@ async def check(ctx: RequestContext, group_id: str, user_id: str) -> None:
 async def remove(ctx: RequestContext, group_id: str, user_id: str) -> None:
     """Raises: Forbidden, NotFound, when the user is not in the group."""
     await _both(ctx, group_id, user_id, "identity:remove_user_from_group")
+    await directories.check_writable(ctx.cloud, group_id, user_id)
     await ctx.db.write(_remove_in, group_id, user_id)
 
 

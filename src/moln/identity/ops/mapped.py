@@ -13,11 +13,11 @@ from moln.identity.model.projects import Project
 from moln.identity.model.roles import Grant
 from moln.identity.model.tokens import Federated, OpenToken
 from moln.identity.model.users import User
-from moln.identity.ops import authentication, grants, projects, users
+from moln.identity.ops import authentication, directory_entries, grants, projects, signing_in, users
 from moln.identity.ops.access import missing
 from moln.identity.ops.authentication import Shown, Wanted
 from moln.identity.ops.examining import active_domain, active_user, unauthorized
-from moln.identity.ops.proving import Named, find_domain, find_user
+from moln.identity.ops.naming import Named, find_domain, find_user
 from moln.identity.ops.state import of
 from moln.identity.store import federation as store
 from moln.identity.store import groups as group_store
@@ -85,6 +85,8 @@ async def _local(cloud: Cloud, mapped: dict[str, Any]) -> User:
     """One who is here already; their groups are those that they have here. Raises: Unauthorized."""
     domain = mapped.get("domain", {})
     who = Named(mapped.get("id"), mapped.get("name"), Named(domain.get("id"), domain.get("name")))
+    if (elsewhere := await signing_in.whose(cloud, who)) is not None:
+        await directory_entries.refresh_list(cloud, elsewhere.domain_id, "user", elsewhere.name) if elsewhere.name else None
     found = await find_user(cloud.db, who)
     if found is None:
         raise unauthorized("a mapping names a local user who is not here")

@@ -7,7 +7,7 @@ from typing import Any
 from moln.identity.model.tokens import Payload, Scope
 from moln.identity.ops.access import missing
 from moln.identity.ops.examining import examine
-from moln.identity.ops.proving import Named, find_domain
+from moln.identity.ops.naming import Named, find_domain
 from moln.identity.ops.state import of
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as user_store

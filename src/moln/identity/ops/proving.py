@@ -7,32 +7,23 @@ from msgspec import Struct
 
 from moln.identity.model import totp
 from moln.identity.model.credentials import TOTP, ApplicationCredential
-from moln.identity.model.projects import Project
 from moln.identity.model.users import User
-from moln.identity.ops import password_rules
+from moln.identity.ops import password_rules, signing_in
 from moln.identity.ops.access import lacking
 from moln.identity.ops.credentials import blob
 from moln.identity.ops.examining import active_domain, active_user, unauthorized
+from moln.identity.ops.naming import Named, check_named, find_user
 from moln.identity.ops.passwords import is_foreign
 from moln.identity.ops.state import of
 from moln.identity.store import credentials
-from moln.identity.store import projects as project_store
 from moln.identity.store import users as user_store
 from moln.identity.store.credentials import APPLICATION_CREDENTIALS
 from moln.identity.store.users import USERS
 from moln.kernel.cloud import Cloud
-from moln.kernel.db import Reader, Transaction
+from moln.kernel.db import Transaction
 from moln.kernel.errors import Unauthorized
 
 MAX_SECRETS = 16  # TOTP credentials of one user that are tried
-
-
-class Named(Struct, frozen=True):
-    """Something by its id, or by its name and that of its domain."""
-
-    id: str | None = None
-    name: str | None = None
-    domain: Named | None = None
 
 
 class ProgramShown(Struct, frozen=True):
@@ -47,6 +38,8 @@ class ProgramShown(Struct, frozen=True):
 async def by_password(cloud: Cloud, who: Named, password: str) -> User:
     """The user whose password it is; as slow and as silent when there is no such user. Raises: Unauthorized, Invalid."""
     check_named(who)
+    if (elsewhere := await signing_in.whose(cloud, who)) is not None:
+        return await signing_in.by_password(cloud, elsewhere, password)
     user = await find_user(cloud.db, who)
     hashed = await user_store.password_hash(cloud.db, user.id) if user else None
     right = await of(cloud).passwords.verify(hashed, password)
@@ -119,24 +112,3 @@ async def by_program(cloud: Cloud, shown: ProgramShown) -> tuple[User, Applicati
     if hashed is not None and is_foreign(hashed):
         await _renew(cloud, APPLICATION_CREDENTIALS, "secret_hash", found.id, hashed, shown.secret)
     return user, found
-
-
-def check_named(who: Named) -> None:
-    """Raises: Invalid, when it names no user."""
-    if who.id is None and who.name is None:
-        raise lacking("id or name", "user")
-    if who.id is None and who.domain is None:
-        raise lacking("domain", "user")
-
-
-async def find_user(db: Reader, who: Named) -> User | None:
-    if who.id is not None:
-        return await user_store.find(db, who.id)
-    domain = await find_domain(db, who.domain or Named())
-    return await user_store.find_named(db, who.name or "", domain.id) if domain else None
-
-
-async def find_domain(db: Reader, which: Named) -> Project | None:
-    if which.id is not None:
-        return await project_store.find_domain(db, which.id)
-    return await project_store.find_domain_named(db, which.name or "")

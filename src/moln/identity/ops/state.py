@@ -16,10 +16,15 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader, Transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from moln.identity.drivers.base import Directory
     from moln.identity.drivers.oidc import Provider
+    from moln.identity.model.ldap import LdapOptions
+    from moln.identity.ops.directories import Known
 
 TOKENS = 10_000  # opened tokens kept, at most
-_PEOPLE, _CATALOG = "identity", "identity.catalog"
+_PEOPLE, _CATALOG, _DIRECTORIES = "identity", "identity.catalog", "identity.directories"
 
 
 class State:
@@ -29,7 +34,11 @@ class State:
         self.keys = Keyring(cloud.home / "keys")
         self.vault = Keyring(cloud.home / "credential-keys", longest=8 * MAX_BLOB)
         self.passwords = Passwords()
+        self.service_providers: list[dict[str, str]] | None = None
         self.oidc: dict[str, Provider] = {}
+        self.directories: Known | None = None
+        self.directory_of: Callable[[LdapOptions], Directory] | None = None  # instead of a server, in simulation
+        self.directory_generation = 0
         self.generation = 0
         self.catalog_generation = 0
         self.catalogs: dict[tuple[str, str | None], Raw] = {}
@@ -41,14 +50,23 @@ class State:
             cloud.db.feed.on_gap(self._all_changed),
             cloud.db.feed.subscribe(_PEOPLE, self._people_changed),
             cloud.db.feed.subscribe(_CATALOG, self._catalog_changed),
+            cloud.db.feed.subscribe(_DIRECTORIES, lambda keys: self.forget_directories()),
         ]
 
     async def close(self) -> None:
         for provider in self.oidc.values():
             await provider.close()
+        self.forget_directories()
         for stop in self._stop:
             stop()
         self.passwords.close()
+
+    def forget_directories(self) -> None:
+        """Their configuration may have changed."""
+        self.directory_generation += 1
+        if self.directories is not None:
+            self.directories.close()
+            self.directories = None
 
     def token(self, token: str) -> OpenToken | None:
         """One that was opened before; None too while what other controllers revoke cannot be heard."""
@@ -85,6 +103,7 @@ class State:
     def _all_changed(self) -> None:
         self._people_changed([""])
         self._catalog_changed([])
+        self.forget_directories()
 
     def _people_changed(self, keys: list[str]) -> None:
         self.generation += 1
@@ -96,6 +115,7 @@ class State:
                 self._tokens.clear()
                 self._of_user.clear()
                 self._roles = None
+                self.service_providers = None
 
     def _catalog_changed(self, keys: list[str]) -> None:
         self.catalog_generation += 1
@@ -112,6 +132,11 @@ def of(cloud: Cloud) -> State:
 def people_changed(tx: Transaction, user_id: str = "") -> None:
     """After the commit, every process forgets what it knew of one user's tokens, or of everyone's."""
     tx.changed(_PEOPLE, user_id)
+
+
+def directories_changed(tx: Transaction) -> None:
+    """After the commit, every process reads anew where users of domains are."""
+    tx.changed(_DIRECTORIES)
 
 
 def catalog_changed(tx: Transaction) -> None:

@@ -24,7 +24,7 @@ from moln.kernel.errors import NotFound, Unauthorized
 class Grounds(Struct, frozen=True):
     """Why there may be a token: who it is for and how that was proved; what it derives from, and what lends it.
 
-    ends_at: when what lends it ends, µs UTC.
+    thumbprint: of the certificate that it is bound to. ends_at: when what lends it ends, µs UTC.
     """
 
     user: User
@@ -34,6 +34,7 @@ class Grounds(Struct, frozen=True):
     trust_id: str | None = None
     access_token_id: str | None = None
     federated: Federated | None = None
+    thumbprint: str | None = None
     ends_at: int | None = None
 
 
@@ -88,6 +89,7 @@ async def issue(cloud: Cloud, grounds: Grounds, scope: Scope) -> tuple[str, Open
         trust_id=grounds.trust_id,
         access_token_id=grounds.access_token_id,
         federated=grounds.federated or (parent.federated if parent else None),
+        thumbprint=grounds.thumbprint or (parent.thumbprint if parent else None),
     )
     generation = state.generation
     opened = await examine(cloud.db, state, payload, now)

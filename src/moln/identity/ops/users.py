@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from moln.identity import settings
 from moln.identity.model.users import User, option_fault
-from moln.identity.ops import password_rules
+from moln.identity.ops import directories, directory_entries, password_rules, signing_in
 from moln.identity.ops.access import missing, require, taken
 from moln.identity.ops.projects import own_domain
 from moln.identity.ops.state import of, people_changed
 from moln.identity.ops.tokens import unauthorized
-from moln.identity.store import credentials, federation, oauth1, trusts
+from moln.identity.store import credentials, directory, federation, oauth1, trusts
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as store
 from moln.identity.store.groups import MEMBERSHIPS
@@ -31,9 +31,20 @@ async def get(ctx: RequestContext, user_id: str, rule: str = "identity:get_user"
     """Raises: Forbidden, NotFound."""
     user = await store.find(ctx.db, user_id)
     require(ctx, rule, path={"user_id": user_id}, user=user)
+    if user is not None:
+        user = await _as_it_is_now(ctx, user)
     if user is None:
         raise missing("user", user_id)
     return user
+
+
+async def _as_it_is_now(ctx: RequestContext, user: User) -> User | None:
+    """One of a directory as the directory has them; None, when it has them no more. Raises: Unavailable."""
+    if user.domain_id not in await directories.domains(ctx.cloud):
+        return user
+    await directory_entries.refresh_user(ctx.cloud, user.id)
+    entry = await directory.find(ctx.db, user.id)
+    return await store.find(ctx.db, user.id) if entry is None or entry.present else None
 
 
 async def create(ctx: RequestContext, values: dict[str, Any], password: str | None) -> User:
@@ -42,6 +53,7 @@ async def create(ctx: RequestContext, values: dict[str, Any], password: str | No
     values["options"] = _options({}, values.get("options", {}))
     user = User(id=ctx.cloud.ids.hex(), **values)
     require(ctx, "identity:create_user", user=user)
+    await directories.check_writable(ctx.cloud, domain_id=user.domain_id)
     hashed = await _hash(ctx, password)
     if hashed is not None:
         user = replace(user, **password_rules.times(ctx.cloud, user.options, by_user=False))
@@ -84,6 +96,7 @@ async def _check_default_project(tx: Transaction, project_id: str | None) -> Non
 async def update(ctx: RequestContext, user_id: str, values: dict[str, Any], password: str | None) -> User:
     """A new password or disabling voids the user's tokens. Raises: Forbidden, NotFound, Invalid, Conflict."""
     old = await get(ctx, user_id, "identity:update_user")
+    await directories.check_writable(ctx.cloud, user_id)
     hashed = await _hash(ctx, password)
     if "options" in values:
         values = values | {"options": _options(old.options, values["options"])}
@@ -122,6 +135,8 @@ async def change_password(ctx: RequestContext, user_id: str, original: str, new:
     user = await store.find(ctx.db, user_id)
     if user is None or not user.enabled or await password_rules.is_kept_out(ctx.cloud, user):
         raise unauthorized()
+    if await signing_in.proves(ctx.cloud, user.id, original):
+        await directories.check_writable(ctx.cloud, user.id)
     await password_rules.note(ctx.cloud, user, right=right)
     if not right:
         raise unauthorized()
@@ -140,6 +155,7 @@ async def _change_in(tx: Transaction, user_id: str, old_hash: str | None, column
 async def delete(ctx: RequestContext, user_id: str) -> None:
     """Raises: Forbidden, NotFound."""
     await get(ctx, user_id, "identity:delete_user")
+    await directories.check_writable(ctx.cloud, user_id)
     await ctx.db.write(remove_in, user_id)
 
 
@@ -153,6 +169,7 @@ async def remove_in(tx: Transaction, user_id: str) -> None:
     await trusts.forget(tx, "trustee_user_id", user_id)
     await oauth1.forget(tx, user_id=user_id)
     await federation.forget_user(tx, user_id)
+    await directory.forget(tx, user_id)
     await store.forget(tx, user_id)
     await tx.delete(USERS, id=user_id)
     people_changed(tx, user_id)

@@ -23,3 +23,11 @@ _OF = Query(sa.select(_O.group, _O.option, _O.value, _O.sensitive).where(_O.doma
 
 async def of_domain(db: Reader, domain_id: str) -> list[dict[str, Any]]:
     return await db.all(_OF, id=domain_id)
+
+
+_WITH_DIRECTORY = Query(sa.select(_O.domain_id).where(_O.group == "identity", _O.option == "driver", _O.value == '"ldap"').order_by(_O.rowid), str)
+
+
+async def with_directory(db: Reader) -> list[str]:
+    """The domains whose users are in a directory."""
+    return await db.all(_WITH_DIRECTORY)

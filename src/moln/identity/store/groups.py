@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from moln.identity.model.users import Group, User
+from moln.identity.store.directory import here
 from moln.identity.store.users import USERS
 from moln.kernel.db import TEXT, Listing, Query, Reader, column, table
 
@@ -25,7 +26,7 @@ MEMBERSHIPS = table(
 )
 _G, _M, _U = GROUPS.c, MEMBERSHIPS.c, USERS.c
 _ALL = sa.select(*[c for c in GROUPS.columns if c.name != "rowid"])
-LISTING = Listing(_ALL, Group, GROUPS)
+LISTING = Listing(_ALL, Group, GROUPS, extra={"here": lambda param: here(param, _G.id)})
 _GET = Query(_ALL.where(_G.id == sa.bindparam("id")), Group)
 _NAMED = Query(_ALL.where(_G.name == sa.bindparam("name"), _G.domain_id == sa.bindparam("domain_id")), Group)
 _OF_USER = Query(_ALL.join(MEMBERSHIPS, _M.group_id == _G.id).where(_M.user_id == sa.bindparam("id")), Group)
@@ -42,6 +43,10 @@ _MEMBERS = Query(
 
 async def find(db: Reader, group_id: str) -> Group | None:
     return await db.one(_GET, id=group_id)
+
+
+async def find_named(db: Reader, name: str, domain_id: str) -> Group | None:
+    return await db.one(_NAMED, name=name, domain_id=domain_id)
 
 
 async def of_user(db: Reader, user_id: str) -> list[Group]:

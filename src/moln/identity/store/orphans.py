@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from moln.identity.store.catalog import ENDPOINTS, REGIONS, SERVICES
 from moln.identity.store.credentials import ACCESS_RULES, APPLICATION_CREDENTIALS, CREDENTIALS, POLICIES
+from moln.identity.store.directory import ENTRIES
 from moln.identity.store.domain_configs import OPTIONS
 from moln.identity.store.endpoint_groups import BY_ENDPOINT, BY_GROUP
 from moln.identity.store.endpoint_groups import GROUPS as ENDPOINT_GROUPS
@@ -65,6 +66,8 @@ POINTERS = (  # a column, what it names, which rows
     (PROVIDERS.c.domain_id, PROJECTS, sa.true()),
     (PROTOCOLS.c.idp_id, PROVIDERS, sa.true()),
     (FEDERATED_USERS.c.user_id, USERS, sa.true()),
+    (ENTRIES.c.id, USERS, ENTRIES.c.kind == "user"),
+    (ENTRIES.c.id, GROUPS, ENTRIES.c.kind == "group"),
     (ENDPOINTS.c.service_id, SERVICES, sa.true()),
     (ENDPOINTS.c.region_id, REGIONS, sa.true()),
 )

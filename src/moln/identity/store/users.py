@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from moln.identity.model.users import User
+from moln.identity.store.directory import here
 from moln.kernel.db import INT, TEXT, Listing, Query, Reader, Statement, Transaction, column, table
 
 USERS = table(
@@ -34,7 +35,7 @@ SIGN_INS = table(
 )
 _U, _O, _S = USERS.c, OLD_PASSWORDS.c, SIGN_INS.c
 _ALL = sa.select(*[c for c in USERS.columns if c.name not in ("rowid", "password_hash")])
-LISTING = Listing(_ALL, User, USERS)
+LISTING = Listing(_ALL, User, USERS, extra={"here": lambda param: here(param, _U.id)})
 _GET = Query(_ALL.where(_U.id == sa.bindparam("id")), User)
 _NAMED = Query(_ALL.where(_U.name == sa.bindparam("name"), _U.domain_id == sa.bindparam("domain_id")), User)
 _HASH = Query(sa.select(_U.password_hash).where(_U.id == sa.bindparam("id")), str)

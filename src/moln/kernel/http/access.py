@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import re
+import ssl
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import falcon.asgi
 
 from moln.kernel.context import AccessRule, Identity
 from moln.kernel.errors import Unauthorized
 from moln.kernel.http.routes import Service
+from moln.kernel.http.serve import CERTIFICATE
 
 if TYPE_CHECKING:
     from moln.kernel.cloud import Cloud
 
 TYPES = {"volume": frozenset({"volume", "volumev2", "volumev3", "block-storage", "block-store"})}  # other names of a service's type
+PROXY = "moln.proxy"  # in the ASGI scope of what comes by a proxy's own listener
+_PEM_SPACE = re.compile(r"[ \t]+(?!CERTIFICATE)")  # web servers put a PEM into one line
 LONGEST = 4096  # characters of a path that rules are compared with
 MAX_RESTS = 2  # of `**` in a rule: more would take long to compare
 _PART = re.compile(r"(\{[^}]*\})|(\*\*)|(\*)|([^{}*]+)|([{}])")
@@ -27,6 +35,35 @@ def bearer(headers: dict[bytes, bytes]) -> bytes | None:
         return None
     scheme, _, token = headers[b"authorization"].partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else None
+
+
+def certificate(req: falcon.asgi.Request) -> bytes | None:
+    """The certificate that a client has shown (DER): to us, or to the proxy whose listener this is, which says that it is good."""
+    shown: bytes | None = req.scope.get(CERTIFICATE)
+    if shown is None and req.scope.get(PROXY) and _said(req, "SSL_CLIENT_VERIFY") == "SUCCESS":
+        text = unquote(_said(req, "SSL_CLIENT_CERT"))
+        try:
+            return ssl.PEM_cert_to_DER_cert(_PEM_SPACE.sub("\n", text).strip() + "\n")
+        except ValueError:
+            return None
+    return shown
+
+
+def _said(req: falcon.asgi.Request, name: str) -> str:
+    """A proxy's header, with `_` in its name or with `-`."""
+    return req.get_header(name) or req.get_header(name.replace("_", "-")) or ""
+
+
+def thumbprint(der: bytes) -> str:
+    """What a token that is bound to a certificate says of it (`x5t#S256`, RFC 8705)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
+
+
+def check_bound(who: Identity, req: falcon.asgi.Request) -> None:
+    """A token that was given to the holder of a certificate is good with that certificate alone. Raises: Unauthorized."""
+    shown = certificate(req)
+    if shown is None or not hmac.compare_digest(thumbprint(shown), who.bound_to or ""):
+        raise Unauthorized("The request you have made requires authentication.", detail=f"token {who.audit_id} without the certificate that it is bound to")
 
 
 async def authenticate_late(cloud: Cloud, token: bytes, service_token: bytes | None) -> Identity | None:

@@ -24,6 +24,7 @@ HEADER_BOUND = 64 << 10  # bytes of a request line with its headers
 MESSAGE_BOUND = 1 << 20  # bytes of a message on a websocket
 LOOK_TICKS = 10  # looks at every connection once a second: uvicorn ticks ten times
 ARRIVED = "moln.arrived"  # when a request's headers were complete, in its ASGI scope: seconds of time.monotonic()
+CERTIFICATE = "moln.certificate"  # in the scope of a client that has shown one which is good: DER
 ACCEPTS = 16  # connections taken in one turn of the loop
 CONNECTIONS = 1024  # answered with 503 beyond
 BUSY_S = 2  # seconds after which to ask again then: how long others stay connected is theirs to say, a request takes less
@@ -54,6 +55,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        session = transport.get_extra_info("ssl_object")
+        self.certificate = session.getpeercert(True) if session is not None and session.context.verify_mode else None
         self.in_headers, self.taken, self.stuck_since = True, 0, math.inf
         self.due = self.loop.time() + HEADER_S
 
@@ -80,6 +83,8 @@ class BoundedProtocol(HttpToolsProtocol):
         full = len(self.connections) >= CONNECTIONS  # each has one request at once; uvicorn counts those that have just ended, too
         self.app = _busy if full else self.config.loaded_app
         super().on_headers_complete()
+        if self.certificate is not None:
+            self.scope[CERTIFICATE] = self.certificate  # type: ignore[literal-required]
         self.scope[ARRIVED] = time.monotonic()  # type: ignore[literal-required]  # its handler runs when its turn comes
         self.in_headers = False
         self.due = self.loop.time() + IDLE_S

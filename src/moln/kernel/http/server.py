@@ -16,7 +16,7 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.context import Identity, RequestContext, Version
 from moln.kernel.errors import Failure
 from moln.kernel.fairness import Place
-from moln.kernel.http.access import authenticate_late, bearer, check_access
+from moln.kernel.http.access import authenticate_late, bearer, check_access, check_bound
 from moln.kernel.http.bodies import decode
 from moln.kernel.http.faults import keystone_body, status_of
 from moln.kernel.http.headers import response_type, security_headers
@@ -123,7 +123,11 @@ class Endpoint:
             late = await authenticate_late(self.cloud, token, headers.get(b"x-service-token"))
             if late is None and not public:
                 raise
+            if late is not None and late.bound_to is not None:
+                check_bound(late, req)
             return late
+        if who.bound_to is not None:
+            check_bound(who, req)
         if who.access_rules is not None:
             await check_access(self.cloud, self.service, who, req)
         return who

@@ -51,7 +51,18 @@ class Tls:
         self.context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         self.context.set_alpn_protocols(["http/1.1"])
         self._loaded: list[bytes] = []
+        self._ask_for_certificates(settings.tls_client_ca)
         self.renew()
+
+    def _ask_for_certificates(self, authorities: str) -> None:
+        """Let clients show one, of these authorities. Raises: Failure."""
+        if not authorities:
+            return
+        try:
+            self.context.load_verify_locations(authorities)
+        except (OSError, ValueError) as error:
+            raise Failure(f"The authorities of clients' certificates, {authorities}, cannot be read ({error}).") from None
+        self.context.verify_mode = ssl.CERT_OPTIONAL
 
     @property
     def periodic(self) -> Periodic:

@@ -32,6 +32,7 @@ from moln.kernel.module import Module
 GIB = 1 << 30
 CATALOGUE = Path(__file__).with_name("catalogue")  # a namespace in each file, as POST /v2/metadefs/namespaces takes it
 RESOURCE_TYPES = ("OS::Cinder::Volume", "OS::Glance::Image", "OS::Nova::Aggregate", "OS::Nova::Flavor", "OS::Nova::Server")
+OUTPUTS = ("", "raw", "qcow2")
 NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
 
@@ -55,6 +56,8 @@ def module(settings: Any) -> Module:
             cloud.areas["image-protections"] = Protections(settings.image.protected_properties)
         except ValueError as error:
             raise Invalid(f"[image] {error}") from None
+        if settings.image.import_format not in OUTPUTS:
+            raise Invalid(f"[image] import_format is one of {', '.join(OUTPUTS[1:])}, or empty.")
         named = settings.image.stores
         if settings.image.default_store not in {DEFAULT, *named} or DEFAULT in named or not all(map(NAME.fullmatch, named)):
             raise Invalid(f"[image] default_store is one of {DEFAULT} and `stores`, whose names hold letters, digits, - and _ only.")

@@ -40,6 +40,8 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     page: images per page unless asked; conversions: children that look into images at a time.
     quota_images, quota_size_mib, quota_staged_mib: what a project may store, or have waiting for an import, unless an operator says
     otherwise; quota_uploading: images that may be on their way in at once; -1: no bound.
+    import_unpack: whether what is imported as a gzip, bzip2, xz or zip file is unpacked; import_format: raw or qcow2, what imported disks
+    are converted to, empty: none is; signed images stay as they are.
     import_properties: what every imported image has besides; import_properties_except: the roles whose imports have not.
     import_methods: of glance-direct, web-download, copy-image and glance-download. import_allow: from where images may be fetched besides the public
     internet at the ports 80 and 443: hosts by name, addresses (both with `:port` or without) and networks. stores: further
@@ -61,6 +63,8 @@ class ImageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     quota_uploading: int = -1
     import_methods: list[str] = field(default_factory=lambda: ["glance-direct", "web-download", "copy-image", "glance-download"])
     import_allow: list[str] = []
+    import_unpack: bool = False
+    import_format: str = ""
     import_properties: dict[str, str] = {}
     import_properties_except: list[str] = field(default_factory=lambda: ["admin"])
     stores: dict[str, str | S3Store | RbdStore] = {}

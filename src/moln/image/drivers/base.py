@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from moln.image.drivers.preparing import Preparation
 
 
 class Stored(Struct, frozen=True):
@@ -105,6 +108,9 @@ class ImageStore(Protocol):
 
     async def adopt(self, data_id: str, disk_format: str, container_format: str, stores: Sequence[str] = ()) -> Stored:
         """Keep what a node left, or was staged, as `finish` does. Raises: NotFound, UnsupportedMedia."""
+
+    async def prepare(self, data_id: str, disk_format: str, container_format: str, wanted: Preparation) -> None:
+        """Unpack or convert what was staged, for `adopt`. Raises: UnsupportedMedia, TooLarge."""
 
     async def copy(self, data_id: str, store: str) -> None:
         """The data lies in this store, too. Raises: NotFound."""

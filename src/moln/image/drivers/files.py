@@ -2,6 +2,7 @@
 
     uploads   bytes that are still arriving (the controller writes)
     staged    bytes that came, and wait for their import
+    ready     the same, unpacked or converted (preparing.py)
     incoming  raw disks that a node left to become images
     data      what was uploaded, as it came; never written again. It is `pool`'s folder: each further store has one of its own, or is a Backend
     base      the same as a raw disk: a hard link of `data` when that is raw, else converted once
@@ -23,6 +24,7 @@ from typing import Any, TypeVar
 
 from moln.image.drivers.base import Backend, Inventory, Stored
 from moln.image.drivers.cache import ImageCache
+from moln.image.drivers.preparing import Preparation, prepare
 from moln.image.drivers.sandbox import Sandbox
 from moln.image.drivers.uploads import PIECE, FileUpload, create, write_all
 from moln.image.model.formats import MAY_HOLD, NO_DISK, PLAIN_CONTAINERS, QEMU_NAME
@@ -32,7 +34,7 @@ from moln.kernel.errors import Failure, NotFound, TooLarge, Unavailable, Unsuppo
 
 R = TypeVar("R")
 READ_PIECE = 1 << 20
-WAITING = ("incoming", "staged")
+WAITING = ("incoming", "ready", "staged")
 FOLDERS = ("uploads", *WAITING, "data", "base")
 DEFAULT = "pool"
 
@@ -61,7 +63,8 @@ class FileStore:
         def prepare() -> None:
             for name in FOLDERS:
                 (self.root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-            files.sweep(self.root / "base")
+            for name in ("base", "ready"):
+                files.sweep(self.root / name)
             for folder in self.folders.values():
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 files.sweep(folder)
@@ -127,6 +130,10 @@ class FileStore:
             return Stored(at, virtual_size, md5.hexdigest(), digest.hexdigest(), bootable)
         finally:
             os.close(fd)
+
+    async def prepare(self, data_id: str, disk_format: str, container_format: str, wanted: Preparation) -> None:
+        """See ImageStore."""
+        await prepare(self, data_id, disk_format, container_format, wanted)
 
     async def keep(
         self, source: Path, fd: int, data_id: str, disk_format: str, container_format: str, size: int, stores: Sequence[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import sys
 from contextlib import suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from moln.image.model.formats import QEMU_NAME, mismatch
-from moln.kernel.errors import Unavailable, UnsupportedMedia
+from moln.kernel.errors import TooLarge, Unavailable, UnsupportedMedia
 
 CHILD = Path(__file__).with_name("sandbox_child.py")
 SNIFF_LIMITS = {"cpu_s": 20, "memory": 1 << 30, "file_size": 0}
@@ -20,6 +21,7 @@ INFO_LIMITS = {"cpu_s": 20, "memory": 1 << 30, "file_size": 0}
 CONVERT_CPU_S = 1800
 CONVERT_MEMORY = 2 << 30
 CONVERT_S = 3600.0
+TABLES = 64 << 20  # bytes that a format's own tables may take beside a disk, and a 64th of the disk
 OUTPUT = 1 << 20  # bytes of a child's answer that are read
 
 
@@ -82,17 +84,27 @@ class Sandbox:
             raise UnsupportedMedia("The image refers to another file, or is encrypted.")
         return size
 
-    async def convert(self, file: int, disk_format: str, target: int, virtual_size: int) -> None:
-        """Write the disk inside `file` to `target`: an empty file already of virtual_size. Raises: UnsupportedMedia."""
-        limits = {"cpu_s": CONVERT_CPU_S, "memory": CONVERT_MEMORY, "file_size": virtual_size}
+    async def convert(self, file: int, disk_format: str, target: int, virtual_size: int, output_format: str = "raw") -> None:
+        """Write the disk inside `file` to `target`: an empty file, for raw already of virtual_size. Raises: UnsupportedMedia."""
+        raw = output_format == "raw"
+        limits = {"cpu_s": CONVERT_CPU_S, "memory": CONVERT_MEMORY, "file_size": virtual_size + (0 if raw else TABLES + virtual_size // 64)}
         status, output = await self.run(
-            limits, "exec", self.qemu_img, "convert", "-n", "--target-is-zero", "-S", "64k", "-m", "4", "-W",
-            "-f", QEMU_NAME[disk_format], "-O", "raw", f"/proc/self/fd/{file}", f"/proc/self/fd/{target}",
+            limits, "exec", self.qemu_img, "convert", *(("-n", "--target-is-zero") if raw else ()), "-S", "64k", "-m", "4", "-W",
+            "-f", QEMU_NAME.get(disk_format, "raw"), "-O", output_format, f"/proc/self/fd/{file}", f"/proc/self/fd/{target}",
             fds=(file, target), timeout_s=CONVERT_S,
         )  # fmt: skip
         if status:
             detail = f"{status}: {output[-500:]!r}"
             raise UnsupportedMedia("The image is damaged and could not be converted.", detail=detail)
+
+    async def unpack(self, file: int, kind: str, target: int, most: int) -> None:
+        """Write what a compressed file holds to an empty one, at most so many bytes. Raises: UnsupportedMedia, TooLarge."""
+        limits = {"cpu_s": CONVERT_CPU_S, "memory": CONVERT_MEMORY, "file_size": most}
+        status, output = await self.run(limits, "unpack", kind, str(target), stdin=file, fds=(target,), timeout_s=CONVERT_S)
+        if status in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
+            raise TooLarge(f"What is inside the {kind} file is larger than {most} bytes, or than the store has room for.")
+        if status:
+            raise UnsupportedMedia(f"The {kind} file is damaged, or not one image.", detail=f"{status}: {output[-500:]!r}")
 
     async def run(
         self, limits: dict[str, int], *args: str, timeout_s: float, stdin: int | None = None, fds: tuple[int, ...] = ()

@@ -28,9 +28,14 @@ class Signature(Struct, frozen=True):
         return self.method.replace("-", "").lower()
 
 
+def is_signed(properties: Mapping[str, str]) -> bool:
+    """Whether the image says so, be it nonsense what it says."""
+    return all(name in properties for name in ALL)
+
+
 def signature_of(properties: Mapping[str, str]) -> Signature | None:
     """None: the image does not say that it is signed. Raises: ValueError, when it says so in a way that nothing can fulfil."""
-    if any(name not in properties for name in ALL):
+    if not is_signed(properties):
         return None
     if properties[HASH_METHOD] not in HASHES:
         raise ValueError(f"the hash method must be one of {', '.join(HASHES)}")

@@ -70,6 +70,17 @@ async def save(tx: Transaction, image: Image, **changes: Any) -> Image:
     return await store.save(tx, image, **changes)
 
 
+async def free_bytes(ctx: RequestContext, image: Image) -> int | None:
+    """What the image's data may grow to by its project's quota; None, when nothing bounds it."""
+    if image.project_id is None:
+        return None
+    limit = (await QUOTA.limits(ctx.db, image.project_id))["image_size_total"]
+    if limit < 0:
+        return None
+    used = (await QUOTA.used(ctx.db, image.project_id))["image_size_total"]
+    return max(0, limit - used + image.charged_mib) * MIB
+
+
 async def usage(ctx: RequestContext) -> dict[str, dict[str, int]]:
     """What is bounded, and how much of it the caller's project has (GET /v2/info/usage)."""
     if ctx.project_id is None:

@@ -7,9 +7,11 @@ from contextlib import aclosing
 
 from msgspec.structs import replace
 
+from moln.image.drivers.preparing import Preparation, converted
 from moln.image.model.images import HASH_ALGORITHM, Image, ImageStatus
+from moln.image.model.signatures import is_signed
 from moln.image.model.tasks import Task, TaskType
-from moln.image.ops import data, fetching, imports, protections, signatures
+from moln.image.ops import data, fetching, imports, protections, quotas, signatures
 from moln.image.store import images as image_store
 from moln.image.store import tasks as store
 from moln.kernel.context import RequestContext
@@ -29,7 +31,7 @@ async def find(db: Reader, now_us: int) -> list[Task]:
 
 async def settle(work: Work, task: Task) -> None:
     """Go on where the image's row says that it stands. Raises: BackendRefused and whatever else the data is refused for."""
-    image = await still_its(work, task)
+    image = await still_its(work.ctx, task)
     if image.status is ImageStatus.IMPORTING:
         await work.write(store.start, task.id, task.message, work.now_us)
         await bring(work.ctx, task, image)
@@ -38,9 +40,9 @@ async def settle(work: Work, task: Task) -> None:
         await spread(work, task, image)
 
 
-async def still_its(work: Work, task: Task) -> Image:
+async def still_its(ctx: RequestContext, task: Task) -> Image:
     """The image, while it waits for this task. Raises: BackendRefused."""
-    image = await image_store.find(work.db, task.image_id or "")
+    image = await image_store.find(ctx.db, task.image_id or "")
     if image is None or image.task_id != task.id:
         raise BackendRefused("The image was deleted.")
     return image
@@ -61,24 +63,48 @@ async def bring(ctx: RequestContext, task: Task, image: Image) -> None:
     stores = waiting(image)
     first = stores if all_must(task) else stores[:1]
     if image.staged is not None:
-        here = data.store_of(ctx.cloud)
-        try:
-            stored = await here.adopt(image.data_id or "", image.disk_format or "", image.container_format or "", first)
-        except NotFound:
-            raise BackendRefused("The staged data is lost.") from None
-        await signatures.verify(ctx.cloud, here, image, stored)
-        await ctx.db.write(data.finish_in, ctx, image.id, image.data_id or "", stored, data.Wish(first))
-        await here.settled(image.data_id or "")
+        await keep_staged(ctx, image, first)
         return
     await data.store_of(ctx.cloud).remove(image.data_id or "", first)  # what an earlier try left
     if task.input.get("import_req", {}).get("method", {}).get("name") == imports.GLANCE:
         await take_over(ctx, task, image, first)
         return
+    wanted = await preparation(ctx, image) if task.type is TaskType.API_IMAGE_IMPORT else None
     validation = task.input.get("validation_data") or {}
     wish = data.Wish(first, validation.get("os_hash_algo", HASH_ALGORITHM), validation.get("os_hash_value"))
     fetched = await fetching.web_of(ctx.cloud).open(address(task))
     async with aclosing(fetched.pieces()) as pieces:
-        await data.receive(ctx, image, telling(ctx, task, pieces, fetched.length), wish)
+        await data.receive(ctx, image, telling(ctx, task, pieces, fetched.length), data.Wish(staged=True) if wanted else wish)
+    if wanted:
+        await keep_staged(ctx, await still_its(ctx, task), first)
+
+
+async def keep_staged(ctx: RequestContext, image: Image, stores: list[str]) -> None:
+    """What was staged becomes the image's data, unpacked and converted where an operator wants it. Raises: BackendRefused."""
+    here, data_id, container = data.store_of(ctx.cloud), image.data_id or "", image.container_format or ""
+    wanted, disk_format, changes = await preparation(ctx, image), image.disk_format or "", {}
+    try:
+        if wanted:
+            await here.prepare(data_id, disk_format, container, wanted)
+            disk_format = converted(disk_format, container, wanted.output)
+            changes = {"disk_format": disk_format} if disk_format != image.disk_format else {}
+        stored = await here.adopt(data_id, disk_format, container, stores)
+    except NotFound:
+        raise BackendRefused("The staged data is lost.") from None
+    await signatures.verify(ctx.cloud, here, image, stored)
+    await ctx.db.write(data.finish_in, ctx, image.id, data_id, stored, data.Wish(stores, changes=changes))
+    await here.settled(data_id)
+
+
+async def preparation(ctx: RequestContext, image: Image) -> Preparation | None:
+    """What is done to an import's bytes before they count; a signature is of the bytes that came, which therefore stay."""
+    settings = ctx.settings.image
+    output = "" if ctx.settings.simulate else settings.import_format  # a simulation has no qemu-img
+    if not (settings.import_unpack or output) or is_signed(image.properties):
+        return None
+    most = settings.max_size_gib * data.GIB
+    free = await quotas.free_bytes(ctx, image)
+    return Preparation(settings.import_unpack, output, most if free is None else min(most, free))
 
 
 async def take_over(ctx: RequestContext, task: Task, image: Image, stores: list[str]) -> None:

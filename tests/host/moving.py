@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from ipaddress import IPv4Network
@@ -17,6 +19,7 @@ from moln.demo import story
 from moln.demo.client import Client
 from moln.guest.build import build_guest_image
 from moln.host.places import Places
+from moln.host.supervise.processes import Identity
 
 SSH_S, MOVE_S = 240.0, 240.0
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
@@ -88,6 +91,12 @@ class Moving:
         """Ids of the servers that a machine's libvirtd knows."""
         with self.libvirt(machine) as connection:
             return {domain.UUIDString() for domain in connection.listAllDomains()}
+
+    def kill(self, machine: str, engine: str) -> None:
+        """-9; its supervisor starts it anew."""
+        found = Identity.read(self.cloud.home / machine / f"host/run/{engine}.pid")
+        assert found is not None and found.alive()
+        os.kill(found.pid, signal.SIGKILL)
 
     def cut(self, machine: str, how: str) -> None:
         """`down` or `up`: both its cables."""

@@ -70,6 +70,19 @@ def test_a_resize_goes_to_the_other_machine_where_its_own_takes_no_servers(movin
     until(lambda: guest.id not in moving.domains("n1"), "nothing left on n1")
 
 
+def move(guest: Guest, dest: str) -> None:
+    """Live. A host where something of the server is left is no place for it until that is removed: asked again meanwhile."""
+
+    def went() -> bool:
+        guest.act(**{"os-migrateLive": {"host": dest, "block_migration": "auto"}})
+        until(lambda: guest.migration() in ("completed", "error", "failed"), "the move's end", 120)
+        guest.wait("ACTIVE")
+        assert guest.migration() != "failed"
+        return guest.migration() == "completed"
+
+    until(went, f"it moves to {dest}", 120, each_s=1.0)
+
+
 def slow_down(moving: Moving, guest: Guest, machine: str) -> None:
     """What leaves this machine of the guest's memory is slow, so that a test can come between."""
     with moving.libvirt(machine) as connection:
@@ -96,14 +109,40 @@ def test_a_link_that_is_cut_while_a_server_moves_leaves_it_where_it_was(moving: 
     assert (guest.host, guest.migration(), guest.boot_id()) == (source, "failed", before)
     until(lambda: guest.id not in moving.domains(dest), "nothing left where it was to go")
     fast_again(moving, guest, source)
-    guest.act(**{"os-migrateLive": {"host": dest, "block_migration": "auto"}})
-    until(lambda: guest.migration() == "completed", "the second move", 120)
+    move(guest, dest)
     assert (guest.host, guest.boot_id(), guest.run(READ)) == (dest, before, "kept")
 
 
+@pytest.mark.parametrize("end", ["source", "dest"])
+def test_a_node_that_is_killed_while_a_server_moves_loses_nothing(moving: Moving, guest: Guest, end: str) -> None:
+    """What it carried has broken off: the server is taken back or sent again, and is in one place, as it was."""
+    before, source = guest.boot_id(), guest.host
+    dest = {"c1": "n1", "n1": "c1"}[source]
+    slow_down(moving, guest, source)
+    guest.act(**{"os-migrateLive": {"host": dest, "block_migration": "auto"}})
+    until(lambda: guest.migration() == "running", "the move", 60)
+    moving.kill({"source": source, "dest": dest}[end], "node")
+    fast_again(moving, guest, source)
+    guest.wait("ACTIVE")
+    ended = guest.migration()
+    at = {"completed": dest, "failed": source}[ended]
+    assert (guest.host, guest.boot_id(), guest.run(READ)) == (at, before, "kept")
+    until(lambda: [m for m in ("c1", "n1") if guest.id in moving.domains(m)] == [at], "in one place")
+    if at == source:
+        move(guest, dest)
+        assert guest.boot_id() == before
+
+
+def test_nothing_but_the_documented_ports_listens_for_moves(moving: Moving) -> None:
+    listening = {m: {line.split()[3] for line in moving.cloud.inside(m, "ss", "-Hltn").splitlines()} for m in ("c1", "n1")}
+    beyond = {m: {a for a in found if not a.startswith(("127.", "[::1]"))} for m, found in listening.items()}
+    assert beyond == {"c1": {f"192.0.2.1:{port}" for port in (5000, 5010, 5011, 6642, 4222)}, "n1": {"192.0.2.2:5010"}}
+
+
 def test_servers_of_a_node_that_is_lost_begin_anew_once_it_is_fenced(moving: Moving, guest: Guest) -> None:
+    if guest.host != "n1":
+        move(guest, "n1")
     before = guest.boot_id()
-    assert guest.host == "n1"
     moving.cut("n1", "down")
     until(lambda: moving.service("n1")["state"] == "down", "the node is down", 60)
     moving.tell_service("n1", forced_down=True)
@@ -117,6 +156,5 @@ def test_servers_of_a_node_that_is_lost_begin_anew_once_it_is_fenced(moving: Mov
     assert guest.boot_id() == after
     moving.tell_service("n1", forced_down=False)
     until(lambda: moving.service("n1")["state"] == "up", "the node is back", 60)
-    guest.act(**{"os-migrateLive": {"host": "n1", "block_migration": "auto"}})
-    until(lambda: guest.migration() == "completed", "it goes there again", 120)
+    move(guest, "n1")
     assert guest.boot_id() == after

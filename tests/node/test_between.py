@@ -19,6 +19,7 @@ from moln.kernel.http.certificates import Authority, member_host
 from moln.kernel.link import Streams
 from moln.kernel.nodes.passport import Passport
 from moln.node.between import ARRIVAL, Between, Place, place_of
+from moln.node.guard import AUTH, CALL, HEAD, LENGTH, REMOTE
 from moln.node.moves import NoFences
 from moln.node.tls_streams import TlsStreamServer
 
@@ -26,6 +27,8 @@ NOW = datetime.now(UTC)
 DISK = "aaaaaaaa-0000-4000-8000-000000000001"
 SERVER = "bbbbbbbb-0000-4000-8000-000000000001"
 SIZE = 1 << 20
+FOLDER = Path("/srv") / SERVER
+HEARD = LENGTH.pack(LENGTH.size + HEAD.size) + HEAD.pack(*REMOTE, AUTH, CALL, 1, 0)  # what libvirtd may be told
 
 
 class Host:
@@ -162,9 +165,10 @@ async def test_a_likeness_leads_to_what_it_is_like(hosts: dict[str, Host]) -> No
     source, dest = hosts["n1"], hosts["c1"]
     own = (dest.reach.libvirtd, dest.reach.sockets / f"{SERVER}-m", dest.reach.sockets / f"{SERVER}-d")
     listening = [await dest.echo(path) for path in own]
-    way = await source.reach.way(SERVER, await dest.reach.expect(SERVER))
+    way = await source.reach.way(SERVER, await dest.reach.expect(SERVER, FOLDER, ()))
     paths = seen(source, way)
-    assert [await said(path, b"a word") for path in paths] == [b"c1: a word"] * 3
+    assert [await said(path, HEARD) for path in paths] == [b"c1: " + HEARD] * 3
+    assert await said(paths[0], b"a word that libvirt does not know") == b""
     way.close()
     assert not any(path.exists() for path in paths)
     for server in listening:
@@ -174,15 +178,15 @@ async def test_a_likeness_leads_to_what_it_is_like(hosts: dict[str, Host]) -> No
 async def test_nobody_is_led_to_a_host_that_does_not_expect_the_server_any_more(hosts: dict[str, Host]) -> None:
     source, dest = hosts["n1"], hosts["n2"]
     listening = await dest.echo(dest.reach.libvirtd)
-    address = await dest.reach.expect(SERVER)
-    assert await dest.reach.expect(SERVER) == address
+    address = await dest.reach.expect(SERVER, FOLDER, ())
+    assert await dest.reach.expect(SERVER, FOLDER, ()) == address
     way = await source.reach.way(SERVER, address)
-    assert await said(seen(source, way)[0], b"first") == b"n2: first"
+    assert await said(seen(source, way)[0], HEARD) == b"n2: " + HEARD
     dest.reach.expect_no_more(SERVER)
-    assert await said(seen(source, way)[0], b"second") == b""
-    again = await dest.reach.expect(SERVER)
+    assert await said(seen(source, way)[0], HEARD) == b""
+    again = await dest.reach.expect(SERVER, FOLDER, ())
     assert again != address
-    assert await said(seen(source, way)[0], b"third") == b""
+    assert await said(seen(source, way)[0], HEARD) == b""
     way.close()
     listening.close()
 
@@ -190,8 +194,8 @@ async def test_nobody_is_led_to_a_host_that_does_not_expect_the_server_any_more(
 async def test_a_secret_opens_its_own_server_alone(hosts: dict[str, Host]) -> None:
     source, dest = hosts["n1"], hosts["n2"]
     listening = await dest.echo(dest.reach.libvirtd)
-    place = place_of(await dest.reach.expect(SERVER))
-    await dest.reach.expect(other := SERVER.replace("b", "d"))
+    place = place_of(await dest.reach.expect(SERVER, FOLDER, ()))
+    await dest.reach.expect(other := SERVER.replace("b", "d"), FOLDER, ())
     client = source.reach._client(place)
     for server, secret, part in ((other, place.secret, "libvirtd"), (SERVER, "", "libvirtd"), (SERVER, place.secret, "../../x")):
         with pytest.raises(BackendRefused):

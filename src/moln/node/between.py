@@ -13,7 +13,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hmac import compare_digest
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,10 +25,11 @@ from moln.compute.drivers.disks import READ_ONLY, known
 from moln.compute.drivers.reach import Way
 from moln.host.places import GUEST_USER, Places
 from moln.kernel.errors import BackendRefused, BackendUnreachable, Failure, NotFound
-from moln.kernel.link.streams import Opener, Stream, of_path, splice
+from moln.kernel.link.streams import Opener, Stream, copy, of_path, splice
 from moln.kernel.nodes import sparse
-from moln.kernel.nodes.gate import GateClient, written
+from moln.kernel.nodes.gate import GateClient, spoken, written
 from moln.kernel.nodes.passport import Passport
+from moln.node.guard import Expected, pass_on
 
 DISK, ARRIVAL = "compute.offered_disk", "compute.arrival"
 Part = Literal["libvirtd", "memory", "disks"]
@@ -60,7 +61,7 @@ class Between:
         self.qemu = qemu
         self.at: dict[Path, int] = {}
         self.offered: dict[str, tuple[str, Path]] = {}
-        self.expected: dict[str, str] = {}
+        self.expected: dict[str, tuple[str, Expected]] = {}
 
     def prepare(self) -> None:
         """Folders for the sockets: QEMU's user makes some in the one, and root alone may enter the other. Blocks."""
@@ -101,20 +102,24 @@ class Between:
 
         return await written(write)
 
-    async def expect(self, server_id: str) -> str:
-        return self._place(self.expected.setdefault(server_id, secrets.token_hex(SECRET_BYTES)))
+    async def expect(self, server_id: str, folder: Path, paths: Collection[str]) -> str:
+        secret = self.expected[server_id][0] if server_id in self.expected else secrets.token_hex(SECRET_BYTES)
+        uris = frozenset(f"unix://{SEEN / SOCKETS / server_id}{suffix}" for suffix in SUFFIXES.values() if suffix)
+        self.expected[server_id] = secret, Expected(server_id, frozenset(paths), str(folder), uris)
+        return self._place(secret)
 
     def expect_no_more(self, server_id: str) -> None:
         self.expected.pop(server_id, None)
 
     async def open_arrival(self, server_id: str, secret: str, part: Part) -> Stream:
-        wanted = self.expected.get(server_id, "")
-        if not wanted or not compare_digest(wanted, secret):
+        wanted = self.expected.get(server_id)
+        if wanted is None or not compare_digest(wanted[0], secret):
             raise NotFound("No such server is expected here.")
         try:
-            return await of_path(str(self.libvirtd if part == "libvirtd" else self._socket(server_id, part)))
+            there = await of_path(str(self.libvirtd if part == "libvirtd" else self._socket(server_id, part)))
         except OSError as error:
             raise BackendUnreachable("Nobody listens there.", detail=repr(error)) from None
+        return await guarded(there, wanted[1]) if part == "libvirtd" else there
 
     def _place(self, secret: str) -> str:
         return msgspec.json.encode(Place(self.address, self.host, secret)).decode()
@@ -190,6 +195,22 @@ class Likeness:
                 path.unlink(missing_ok=True)
         for task in self.carrying:
             task.cancel()
+
+
+async def guarded(libvirtd: Stream, expected: Expected) -> Stream:
+    """The same, for one who may say no more than a migration takes."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks = {asyncio.create_task(pass_on(reader, libvirtd.writer, expected)), asyncio.create_task(copy(libvirtd.reader, writer))}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            libvirtd.close()
+
+    return await spoken(speak)
 
 
 def place_of(address: str) -> Place:

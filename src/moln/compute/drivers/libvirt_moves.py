@@ -99,7 +99,8 @@ class LibvirtMoves:
                 await self.blocking(self.remember_card, spec.id, card.port_id)
                 await self.plugger.ensure_plugged(card.port_id, card.mtu)
             drive = str(self.config_path(spec.id)) if spec.config_drive else None
-            return msgspec.json.encode(Arrival(await reach.expect(spec.id), str(folder), drive)).decode()
+            paths = [*(disk.path for disk in spec.disks), *([drive] if drive else [])]
+            return msgspec.json.encode(Arrival(await reach.expect(spec.id, folder, paths), str(folder), drive)).decode()
 
     async def send_server(self: LibvirtDriver, spec: ServerSpec, target: Target) -> None:  # type: ignore[misc]
         reach, arrival = self._reach(), msgspec.json.decode(target.address, type=Arrival)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -42,8 +42,9 @@ class Reach(Protocol):
     async def fetch(self, disk_id: str, address: str, size_bytes: int, target: Path) -> None:
         """The offered disk's bytes are in this file."""
 
-    async def expect(self, server_id: str) -> str:
-        """Who has this address may send the server here, until it is here or not expected any more."""
+    async def expect(self, server_id: str, folder: Path, paths: Collection[str]) -> str:
+        """Who has this address may send the server here, until it is here or not expected any more. folder: of the server here; paths: of its
+        disks and its drive."""
 
     def expect_no_more(self, server_id: str) -> None: ...
 
@@ -80,7 +81,7 @@ class SharedFolder:
             raise BackendRefused("The other host's disks cannot be reached from here.")
         await _run("qemu-img", "convert", "-f", "raw", "-O", "raw", f"nbd+unix:///?socket={address}", str(target))
 
-    async def expect(self, server_id: str) -> str:
+    async def expect(self, server_id: str, folder: Path, paths: Collection[str]) -> str:
         return msgspec.json.encode(Folder(self.uri, str(self.sockets))).decode()
 
     def expect_no_more(self, server_id: str) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,6 @@ from tests.node import bench
 from moln.compute.drivers.base import Card, Disk, ServerSpec
 from moln.compute.drivers.fake import FakeCompute
 from moln.compute.drivers.moves import DiskOffer, Sending, Target
-from moln.compute.drivers.reach import SharedFolder
-from moln.host.places import GUEST_USER
 from moln.kernel.clock import Clock
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.kernel.http.certificates import Authority, member_host
@@ -74,20 +70,9 @@ def two_hosts() -> Iterator[tuple[bench.Host, bench.Host]]:
         yield source, dest
 
 
-@contextmanager
-def by_a_folder(hosts: tuple[bench.Host, bench.Host]) -> Iterator[None]:
-    """As hosts of one machine do."""
-    sockets = Path(tempfile.mkdtemp(prefix="moln-", dir="/var/tmp"))
-    shutil.chown(sockets, GUEST_USER, GUEST_USER)
-    for host in hosts:
-        host.reach = SharedFolder(host.places.peer_uri, sockets)
-    yield
-    shutil.rmtree(sockets)
-
-
 @asynccontextmanager
 async def as_members(hosts: tuple[bench.Host, bench.Host], folder: Path) -> AsyncIterator[None]:
-    """As hosts of several machines do: they see no file of each other's."""
+    """As hosts of several machines reach one another: they see no file of each other's."""
     now = datetime.now(UTC)
     authority = Authority(folder / "tls", now)
     async with AsyncExitStack() as stack:
@@ -104,18 +89,12 @@ async def as_members(hosts: tuple[bench.Host, bench.Host], folder: Path) -> Asyn
         yield
 
 
-REAL = ("libvirt", "libvirt of two machines")
-
-
-@pytest.fixture(params=["fake", *(pytest.param(name, marks=pytest.mark.engines) for name in REAL)])
+@pytest.fixture(params=["fake", pytest.param("libvirt", marks=pytest.mark.engines)])
 async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
-    if request.param in REAL:
+    if request.param == "libvirt":
         source, dest = request.getfixturevalue("two_hosts")
         async with AsyncExitStack() as stack:
-            if request.param == "libvirt":
-                stack.enter_context(by_a_folder((source, dest)))
-            else:
-                await stack.enter_async_context(as_members((source, dest), tmp_path))
+            await stack.enter_async_context(as_members((source, dest), tmp_path))
             first, second = [await stack.enter_async_context(host.compute()) for host in (source, dest)]
             yield (made := Pair(first, second))
             await made.clear()

@@ -191,6 +191,28 @@ async def test_nobody_is_led_to_a_host_that_does_not_expect_the_server_any_more(
     listening.close()
 
 
+async def test_a_destination_that_is_not_reached_is_said_before_anything_begins(hosts: dict[str, Host]) -> None:
+    source, dest = hosts["n1"], hosts["n2"]
+    address = await dest.reach.expect(SERVER, FOLDER, ())
+    with pytest.raises(BackendRefused, match="Nobody listens"):  # its libvirtd is down
+        await source.reach.way(SERVER, address)
+    await dest.server.stop()
+    with pytest.raises(BackendRefused, match=f"port {dest.server.port} does not answer"):
+        await source.reach.way(SERVER, address)
+    assert [path for folder in (source.reach.sockets, source.reach.daemons) for path in folder.iterdir()] == []
+
+
+async def test_what_a_guest_came_by_is_gone_when_it_is_there(hosts: dict[str, Host]) -> None:
+    dest = hosts["n2"]
+    listening = await dest.echo(dest.reach.sockets / f"{SERVER}-m")
+    dest.reach.expect_no_more(SERVER)  # a server that leaves here by the same names is none of those that come
+    assert (dest.reach.sockets / f"{SERVER}-m").exists()
+    await dest.reach.expect(SERVER, FOLDER, ())
+    dest.reach.expect_no_more(SERVER)
+    assert list(dest.reach.sockets.iterdir()) == []
+    listening.close()
+
+
 async def test_a_secret_opens_its_own_server_alone(hosts: dict[str, Host]) -> None:
     source, dest = hosts["n1"], hosts["n2"]
     listening = await dest.echo(dest.reach.libvirtd)

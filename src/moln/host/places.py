@@ -147,11 +147,6 @@ class Places(Struct, frozen=True):
     def libvirt_uri(self) -> str:
         return f"qemu:///system?socket={quote(str(self.libvirt_socket))}"
 
-    @property
-    def peer_uri(self) -> str:
-        """The same libvirtd, for another one on this machine that sends a server here."""
-        return f"qemu+unix:///system?socket={quote(str(self.libvirt_socket))}"
-
     def environment(self) -> dict[str, str]:
         """What OVS's, OVN's and libvirt's own clients want, to reach this cloud's engines and no other's."""
         return {

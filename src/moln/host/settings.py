@@ -43,10 +43,7 @@ class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     virt_type: `auto` takes hardware virtualisation where it works.
     disk_cache: QEMU's; `unsafe` loses data with the host's power.
-    migration_sockets: a folder that this node shares with those to which its servers may move, all on one machine; QEMU's user
-        (moln-guest) must be able to write there. Empty: no server moves from or to this node.
     """
 
     virt_type: Literal["auto", "kvm", "qemu"] = "auto"
     disk_cache: Literal["none", "writeback", "directsync", "unsafe"] = "none"
-    migration_sockets: str = ""

@@ -109,7 +109,9 @@ class Between:
         return self._place(secret)
 
     def expect_no_more(self, server_id: str) -> None:
-        self.expected.pop(server_id, None)
+        if self.expected.pop(server_id, None) is not None:
+            for part in ("memory", "disks"):  # who was to connect there has, or never will
+                self._socket(server_id, part).unlink(missing_ok=True)
 
     async def open_arrival(self, server_id: str, secret: str, part: Part) -> Stream:
         wanted = self.expected.get(server_id)
@@ -139,6 +141,7 @@ class Between:
 
     async def way(self, server_id: str, address: str) -> Way:
         likeness = Likeness(self._client(place_of(address)), known(server_id), place_of(address).secret)
+        await likeness.try_out()
         try:
             for part in get_args(Part):
                 await likeness.at(self._socket(server_id, part), part)
@@ -166,6 +169,13 @@ class Likeness:
         self.client, self.server_id, self.secret = client, server_id, secret
         self.servers: list[tuple[asyncio.Server, Path]] = []
         self.carrying: set[asyncio.Task[None]] = set()
+
+    async def try_out(self) -> None:
+        """Whether the destination is reached, before libvirt tries and says less. Raises: BackendRefused."""
+        try:
+            (await self.client.open(ARRIVAL, self.server_id, self.secret, "libvirtd")).close()
+        except BackendUnreachable as error:
+            raise BackendRefused(f"The destination is not reached: {error.message}", detail=error.detail) from None
 
     async def at(self, path: Path, part: Part) -> None:
         """Raises: OSError."""

@@ -19,7 +19,7 @@ from moln.compute.drivers.guests import Guests
 from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
 from moln.compute.drivers.libvirt_guests import LibvirtGuests
 from moln.compute.drivers.moves import Moves
-from moln.compute.drivers.reach import Reach, SharedFolder
+from moln.compute.drivers.reach import Reach
 from moln.compute.model.facts import HostFacts
 from moln.host import roles
 from moln.host.clock import off_ms
@@ -143,7 +143,6 @@ class Node:
 
     def libvirt_settings(self, board: Switchboard, between: Reach | None) -> LibvirtSettings:
         chosen = node_settings.load(self.places.settings)
-        shared = chosen.migration_sockets
         return LibvirtSettings(
             uri=self.places.libvirt_uri,
             home=self.folder,
@@ -153,7 +152,7 @@ class Node:
             virt_type=chosen.virt_type,
             cache=chosen.disk_cache,
             offloads=not board.userspace,
-            reach=SharedFolder(self.places.peer_uri, Path(shared)) if shared else between,
+            reach=between,
         )
 
     def find_remote(self, board: Switchboard) -> Any:

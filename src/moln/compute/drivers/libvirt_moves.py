@@ -158,7 +158,7 @@ class LibvirtMoves:
 
     def _reach(self: LibvirtDriver) -> Reach:  # type: ignore[misc]
         if self.settings.reach is None:
-            raise BackendRefused("This host was not told how other hosts reach it: servers cannot move from or to it.")
+            raise BackendRefused("This host is its cloud's only machine: servers cannot move from or to it.")
         return self.settings.reach
 
 

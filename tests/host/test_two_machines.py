@@ -105,7 +105,7 @@ def test_doctor_finds_nothing_on_either(cloud: Cloud) -> None:
 
 def test_what_listens_is_what_the_docs_say(cloud: Cloud) -> None:
     lines = cloud.inside("c1", "ss", "-Hltn").splitlines()
-    assert {line.split()[3] for line in lines} == {"192.0.2.1:5000", "192.0.2.1:5011", "192.0.2.1:6642", "192.0.2.1:4222"}
+    assert {line.split()[3] for line in lines} == {"192.0.2.1:5000", "192.0.2.1:5011", "192.0.2.1:6641", "192.0.2.1:6642", "192.0.2.1:4222"}
     assert [line.split()[3] for line in cloud.inside("n1", "ss", "-Hltn").splitlines()] == ["192.0.2.2:5010"]
 
 

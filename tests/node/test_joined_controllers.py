@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.kernel.etcd_server import EtcdServer
 from tests.node.test_remote_nodes import Machines, apis_port, eventually
 from tests.postgres import Server
 
@@ -34,18 +35,20 @@ class Controllers(Machines):
     def __init__(self, folder: Path):
         super().__init__(folder)
         self.postgres = Server(lasting=True)
+        self.etcd = EtcdServer(self.home)
         self.second = folder / "second"
         self.second_port = apis_port()
         self.second_url = f"https://127.0.0.1:{self.second_port}"
 
     def begin(self) -> None:
         self.nats.start()
+        self.etcd.start()
         url = asyncio.run(self.postgres.empty())
         policy = self.home / "policy"
         policy.mkdir()
         (policy / "compute.yaml").write_text('"os_compute_api:servers:create:forced_host": "rule:context_is_admin"\n')
         (self.home / "moln.toml").write_text(
-            f'database_url = "{url}"\nlog_level = "info"\n[link]\nnats = ["{self.nats.urls[0]}"]\ncontroller = "c1"\n[compute]\nclock_limit_ms = 700\n'
+            f'database_url = "{url}"\nlog_level = "info"\n[link]\nnats = ["{self.nats.urls[0]}"]\netcd = ["{self.etcd.url}"]\ncontroller = "c1"\n[compute]\nclock_limit_ms = 700\n'
         )
         self.start_controller()
         self.password = (self.home / "admin.password").read_text().strip()
@@ -76,6 +79,7 @@ class Controllers(Machines):
 
     def stop(self) -> None:
         super().stop()
+        self.etcd.stop()
         self.postgres.remove()
 
 
@@ -176,6 +180,26 @@ def test_the_second_ends_what_the_first_began_when_it_was_killed(cloud: Controll
     assert collections.Counter(p["device_id"] for p in ports) == collections.Counter(dict.fromkeys(status, 1))
     found = [v for v in admin.ask(Places(cloud.second), "doctor")["violations"] if not v["invariant"].startswith("nats")]
     assert found == []
+
+
+def test_a_node_that_dies_is_noticed_when_etcd_is_back_and_not_before(cloud: Controllers) -> None:
+    other = cloud.signed_in(cloud.second_url, cloud.second)
+
+    def states() -> dict[str, str]:
+        return {s["host"]: s["state"] for s in other.call("GET", "/compute/v2.1/os-services?binary=nova-compute")["services"]}
+
+    def warned() -> int:
+        return (cloud.folder / "second.log").read_text().count("leases of nodes cannot be kept")
+
+    assert asyncio.run(cloud.etcd.client().all("nodes/")).keys() == {"node-a", "node-b"}
+    cloud.etcd.stop()
+    cloud.kill("node-b")
+    at = warned()
+    eventually(lambda: warned() >= at + 9, "more than 20 s went by, and nobody could be asked")  # it looks every 2.5 s
+    assert states() == {"node-a": "up", "node-b": "up"}
+    assert other.call("GET", "/compute/v2.1/servers/detail?limit=1000")["servers"]
+    cloud.etcd.start()
+    eventually(lambda: states() == {"node-a": "up", "node-b": "down"}, "its lease is over")
 
 
 def test_a_dead_controller_is_forgotten_and_its_name_may_be_taken_again(cloud: Controllers, tmp_path: Path) -> None:

@@ -86,13 +86,14 @@ def _central(places: Places, ovs: Ovs, machine: Machine) -> list[Engine]:
     after = [[sbctl, "--timeout=10", "init"]]
     nb_after = [[nbctl, "--timeout=10", "init"]]
     if machine.serves_southbound and machine.tls is not None:
-        own = proofs.among_controllers(places)
         served = ["--remote=db:OVN_Southbound,SB_Global,connections", *tls_options(machine.tls, ca=proofs.both(places))]
+        after.append([sbctl, "--timeout=10", f"--inactivity-probe={6 * PROBE_MS}", "set-connection", "role=ovn-controller",
+                      f"pssl:{SOUTHBOUND_PORT}:{bracketed(machine.address)}"])  # fmt: skip
+    if machine.serves_northbound:
+        own = proofs.among_controllers(places)
         nb_served = ["--remote=db:OVN_Northbound,NB_Global,connections", *tls_options(own)]
         nb_after.append([nbctl, "--timeout=10", f"--inactivity-probe={6 * PROBE_MS}", "set-connection",
                          f"pssl:{NORTHBOUND_PORT}:{bracketed(machine.address)}"])  # fmt: skip
-        after.append([sbctl, "--timeout=10", f"--inactivity-probe={6 * PROBE_MS}", "set-connection", "role=ovn-controller",
-                      f"pssl:{SOUTHBOUND_PORT}:{bracketed(machine.address)}"])  # fmt: skip
     return [
         _server(places, ovs, "ovsdb-nb", ovn / "nb.db", *nb_served, user=USER, after=nb_after),
         _server(places, ovs, "ovsdb-sb", ovn / "sb.db", *served, user=USER, after=after),

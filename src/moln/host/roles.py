@@ -136,6 +136,11 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
         return self.runs_ovn and bool(self.address) and self.tls is not None
 
     @property
+    def serves_northbound(self) -> bool:
+        """Whether other controllers come to its databases: where guests run there are none."""
+        return self.serves_southbound and not self.guests
+
+    @property
     def southbound(self) -> str:
         """Where a node's ovn-controller looks (ovsdb(7)); empty: in the machine's own databases."""
         return ",".join(f"ssl:{bracketed(a)}:{SOUTHBOUND_PORT}" for a in self.controllers)

@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from moln.cli import admin
-from moln.cli.commands import grow, up
+from moln.cli.commands import up
 from moln.cli.commands.node import seconds
+from moln.cli.settings_file import write_database_url
 from moln.host import postgresql, proofs, provider, roles, users
 from moln.host.places import USER, Places
 from moln.host.roles import ALONE, Machine, Role, bracketed
@@ -114,7 +115,7 @@ def give_database(places: Places, url: str) -> None:
         raise HostError(f"{url} is no database: --database-url postgresql://USER@HOST/NAME")
     if (places.home / "cloud.db").exists():
         raise HostError(f"The cloud in {places.home} has its rows in SQLite; move them: moln grow --to {url}")
-    grow.write_setting(places, url)
+    write_database_url(places, url)
 
 
 def join(args: argparse.Namespace) -> int:

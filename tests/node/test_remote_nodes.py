@@ -319,6 +319,26 @@ def test_a_certificate_that_ends_soon_is_renewed_over_the_link(machines: Machine
     machines.until(**{"node-h": "up"})
 
 
+def test_certificates_are_replaced_when_asked_for(machines: Machines) -> None:
+    files = {"apis": machines.home / "tls/server.pem", "c1": machines.home / "tls/controller.pem",
+             "node-a": machines.folder / "node-a/host/node/member/member.pem"}  # fmt: skip
+    shown = machines.moln("certificates").stdout
+    assert [line.split()[0] for line in shown.splitlines()][:3] == ["authority", "apis", "controller"] and "node-a" in shown, shown
+    for name, file in files.items():
+        _, before = certificates.read(file)
+        done = machines.moln("certificates", "renew", name)
+        assert done.returncode == 0 and f"{name} has another certificate" in done.stdout, done.stderr
+        _, after = certificates.read(file)
+        assert before is not None and after is not None and before.serial_number != after.serial_number
+    shows = ssl.create_default_context(cafile=str(machines.home / "tls/ca.crt"))
+    with socket.create_connection(("127.0.0.1", machines.port)) as plain, shows.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
+        assert int(str((tls.getpeercert() or {})["serialNumber"]), 16) == certificates.read(files["apis"])[1].serial_number  # type: ignore[union-attr]
+    machines.kill("node-a")
+    machines.start_node("node-a")  # what was given is good
+    machines.until(**{"node-a": "up"})
+    assert machines.moln("certificates", "renew", "nobody").returncode == 1
+
+
 def test_no_log_holds_a_secret(machines: Machines) -> None:
     token = machines.token()
     assert machines.join("node-g", token).returncode == 0

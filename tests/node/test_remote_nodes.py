@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.kernel.nats_server import NatsServer, free_port
+from tests.postgres import Server, binaries
 from websockets.asyncio.client import connect
 
 from moln.cli import admin
@@ -345,3 +346,23 @@ def test_no_log_holds_a_secret(machines: Machines) -> None:
     for file in machines.folder.glob("*.log"):
         assert token.partition(".")[0] not in file.read_text()
     assert json.loads((machines.folder / "node-g/host/node/member/joined.json").read_text())["name"] == "node-g"
+
+
+@pytest.mark.skipif(binaries() is None, reason="no PostgreSQL here: Debian's package is `postgresql`")
+def test_a_cloud_that_grows_keeps_its_nodes(machines: Machines) -> None:
+    """The last of them: the controller goes on over another database, and NATS and the gate with it."""
+    url = asyncio.run(Server(lasting=True).empty())
+    before = machines.boot("before", "node-a")
+    done = machines.moln("grow", "--to", url)
+    assert done.returncode == 0 and "Writes paused for" in done.stdout, done.stderr
+    assert url in (machines.home / "moln.toml").read_text() and "nats" in (machines.home / "moln.toml").read_text()
+    machines.until(**{"node-a": "up", "node-b.example": "up"})
+    assert machines.settled(before["id"])["status"] == "ACTIVE"
+    after = machines.boot("after", "node-b.example")
+    assert (after["status"], after["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", "node-b.example"), after
+    assert machines.join("node-late", machines.token()).returncode == 0
+    machines.kill("controller")
+    machines.start_controller()  # as its supervisor does: over what moln.toml says
+    machines.until(**{"node-a": "up", "node-b.example": "up"})
+    assert machines.settled(after["id"])["status"] == "ACTIVE"
+    assert not (machines.home / "cloud.db").exists()

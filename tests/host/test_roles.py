@@ -154,7 +154,7 @@ def test_several_controllers_have_postgresql_and_etcd_of_the_distribution_unless
 
 
 def arguments(home: Path, **changed: object) -> argparse.Namespace:
-    given = {"home": home, "listen": "192.0.2.1", "name": "c1", "provider_interface": "eth1", "guests": True, "nats": [], "etcd": [], "ha": False,
+    given = {"home": home, "listen": "192.0.2.1", "name": "c1", "provider_interface": "eth1", "guests": True, "nats": [], "etcd": [], "ntp": [], "ha": False,
              "ovn_nb": "", "ovn_sb": "", "database_url": ""}  # fmt: skip
     return argparse.Namespace(**{**given, **changed})
 

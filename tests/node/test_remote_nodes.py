@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.kernel.nats_server import NatsServer, free_port
+from tests.postgres import Server, binaries
 from websockets.asyncio.client import connect
 
 from moln.cli import admin
@@ -319,9 +320,49 @@ def test_a_certificate_that_ends_soon_is_renewed_over_the_link(machines: Machine
     machines.until(**{"node-h": "up"})
 
 
+def test_certificates_are_replaced_when_asked_for(machines: Machines) -> None:
+    files = {"apis": machines.home / "tls/server.pem", "c1": machines.home / "tls/controller.pem",
+             "node-a": machines.folder / "node-a/host/node/member/member.pem"}  # fmt: skip
+    shown = machines.moln("certificates").stdout
+    assert [line.split()[0] for line in shown.splitlines()][:3] == ["authority", "apis", "controller"] and "node-a" in shown, shown
+    for name, file in files.items():
+        _, before = certificates.read(file)
+        done = machines.moln("certificates", "renew", name)
+        assert done.returncode == 0 and f"{name} has another certificate" in done.stdout, done.stderr
+        _, after = certificates.read(file)
+        assert before is not None and after is not None and before.serial_number != after.serial_number
+    shows = ssl.create_default_context(cafile=str(machines.home / "tls/ca.crt"))
+    with socket.create_connection(("127.0.0.1", machines.port)) as plain, shows.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
+        assert int(str((tls.getpeercert() or {})["serialNumber"]), 16) == certificates.read(files["apis"])[1].serial_number  # type: ignore[union-attr]
+    machines.kill("node-a")
+    machines.start_node("node-a")  # what was given is good
+    machines.until(**{"node-a": "up"})
+    assert machines.moln("certificates", "renew", "nobody").returncode == 1
+
+
 def test_no_log_holds_a_secret(machines: Machines) -> None:
     token = machines.token()
     assert machines.join("node-g", token).returncode == 0
     for file in machines.folder.glob("*.log"):
         assert token.partition(".")[0] not in file.read_text()
     assert json.loads((machines.folder / "node-g/host/node/member/joined.json").read_text())["name"] == "node-g"
+
+
+@pytest.mark.skipif(binaries() is None, reason="no PostgreSQL here: Debian's package is `postgresql`")
+def test_a_cloud_that_grows_keeps_its_nodes(machines: Machines) -> None:
+    """The last of them: the controller goes on over another database, and NATS and the gate with it."""
+    url = asyncio.run(Server(lasting=True).empty())
+    before = machines.boot("before", "node-a")
+    done = machines.moln("grow", "--to", url)
+    assert done.returncode == 0 and "Writes paused for" in done.stdout, done.stderr
+    assert url in (machines.home / "moln.toml").read_text() and "nats" in (machines.home / "moln.toml").read_text()
+    machines.until(**{"node-a": "up", "node-b.example": "up"})
+    assert machines.settled(before["id"])["status"] == "ACTIVE"
+    after = machines.boot("after", "node-b.example")
+    assert (after["status"], after["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", "node-b.example"), after
+    assert machines.join("node-late", machines.token()).returncode == 0
+    machines.kill("controller")
+    machines.start_controller()  # as its supervisor does: over what moln.toml says
+    machines.until(**{"node-a": "up", "node-b.example": "up"})
+    assert machines.settled(after["id"])["status"] == "ACTIVE"
+    assert not (machines.home / "cloud.db").exists()

@@ -81,7 +81,7 @@ def check_reflink(places: Places) -> Finding:
 
 def check_clock(places: Places) -> Finding:
     """By chrony, or by what the kernel was told."""
-    off, by = clock.by_chrony(), "chrony"
+    off, by = clock.by_chrony(str(places.home)), "chrony"
     if off is None:
         off, by = clock.by_kernel(), "the kernel's estimate"
     if off is None:

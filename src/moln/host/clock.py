@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+from pathlib import Path
 
 from moln.host.run import SYSTEM_PATH
 
 CHRONY_S = 5.0
+SOCKET = "host/chrony/run/chronyd.sock"  # of a chronyd that the supervisor keeps, in the home
 UNKEPT = 0x0040  # STA_UNSYNC, linux/timex.h
 NOT_SYNCHRONISED = "Not synchronised"  # chronyc's leap status
 
@@ -28,10 +30,12 @@ def off_ms() -> float | None:
     return by_kernel() if found is None else found
 
 
-def by_chrony() -> float | None:
-    """None: there is no chrony here, or it follows nobody yet."""
+def by_chrony(home: str = "") -> float | None:
+    """None: there is no chrony here, or it follows nobody yet. home: of the cloud, whose own chronyd comes first (MOLN_HOME, unless told)."""
+    own = Path(home or os.environ.get("MOLN_HOME", "/nonexistent"), SOCKET)
+    asked = ["-h", str(own)] if own.exists() else []
     try:
-        done = subprocess.run(["chronyc", "-c", "tracking"], capture_output=True, text=True, timeout=CHRONY_S, check=True,
+        done = subprocess.run(["chronyc", *asked, "-c", "tracking"], capture_output=True, text=True, timeout=CHRONY_S, check=True,
                               env={"PATH": os.environ.get("PATH", SYSTEM_PATH), "LANG": "C.UTF-8"})  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

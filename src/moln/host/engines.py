@@ -16,7 +16,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from moln.host import control, libvirt, made, ovn, pool, provider, roles, tunnels, unit, users
+from moln.host import chrony, control, libvirt, made, ovn, pool, provider, roles, tunnels, unit, users
 from moln.host.libvirt import guests
 from moln.host.ovs import PREFIX, Ovs, others
 from moln.host.places import SHARED, Places, default_home
@@ -129,6 +129,7 @@ def purge(places: Places, steps: Steps) -> None:
     with steps("Remove devices, routes, rules"):
         remove_plugged(places)
         tunnels.remove_tunnels(places)
+        chrony.remove(places)
         provider.remove_provider(places)
     with steps("Remove files and users"):
         for mount in mounts_below(places.home, Path("/proc/self/mounts").read_text()):

@@ -18,7 +18,8 @@ class Made(msgspec.Struct, kw_only=True):
 
     ip_forward: what it was before we set it; None: not ours. mounts: directories that we mount. links: network
     devices outside OVS. nft: whether our table exists. blackholes: ranges below which we laid a blackhole route.
-    datapath: OVS's, chosen at the first start and kept. tunnels: whether their table exists. quiet: cards that take no IPv6 address
+    datapath: OVS's, chosen at the first start and kept. tunnels: whether their table exists. chrony: a file of
+    its configuration that is ours. quiet: cards that take no IPv6 address
     since, by what they did before.
     """
 
@@ -29,6 +30,7 @@ class Made(msgspec.Struct, kw_only=True):
     datapath: str = ""
     blackholes: list[str] = []
     tunnels: bool = False
+    chrony: str = ""
     quiet: dict[str, str] = {}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from moln.host import etcd, postgresql, proofs, roles
+from moln.host import chrony, etcd, postgresql, proofs, roles
 from moln.host.packages import have
 from moln.host.places import PACKAGE_ROOT, USER, Places
 from moln.host.roles import ALONE, Machine
@@ -111,7 +111,7 @@ def real(places: Places, choices: Choices, machine: Machine = ALONE) -> list[Eng
         engines.insert(0, postgresql.engine(places))
     if machine.runs_etcd:
         engines.insert(0, etcd.engine(places, machine))
-    return [e for e in engines if e.name in here]
+    return [*chrony.engines(places, machine), *(e for e in engines if e.name in here)]
 
 
 def simulated(places: Places, choices: Choices) -> list[Engine]:

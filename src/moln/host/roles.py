@@ -62,7 +62,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     etcd: the same of etcd, but none: there is none. ovn: the northbound and the southbound database that a controller was given (ovsdb(7)); None:
     they are its own. joined: the controller that this one joined, an address: engines are there, and moln.toml says where.
     postgresql: whether it runs the database of all controllers. runs_etcd: whether it runs their etcd.
-    tls: None, where it talks to nobody.
+    ntp: the site's time servers, which a controller follows; none: those of the distribution. tls: None, where it talks to nobody.
     """
 
     role: Role = Role.ALL
@@ -77,6 +77,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     joined: str = ""
     postgresql: bool = False
     runs_etcd: bool = False
+    ntp: tuple[str, ...] = ()
     tls: Tls | None = None
 
     @property

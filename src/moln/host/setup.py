@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from moln.host import libvirt, made, ovn, ovs, packages, pool, postgresql, proofs, provider, roles, tunnels, users
+from moln.host import chrony, libvirt, made, ovn, ovs, packages, pool, postgresql, proofs, provider, roles, tunnels, users
 from moln.host.checks import kvm_usable
 from moln.host.control import NotRunning, status
 from moln.host.places import GUEST_USER, USER, Places
@@ -53,7 +53,8 @@ def prepare(places: Places, settings: HostSettings, steps: Steps, machine: Machi
 
 
 def _packages(at: SetUp) -> None:
-    at.chosen = install_packages(packages.here(), at.places, at.steps, roles.unneeded(at.machine), at.machine.packages)
+    engines = (*at.machine.packages, *(("chrony",) if chrony.keeps_time(at.machine) else ()))
+    at.chosen = install_packages(packages.here(), at.places, at.steps, roles.unneeded(at.machine), engines)
     if at.machine.serves_nodes or at.machine.role == Role.NODE:
         ensure_extra("scale", at.places, at.steps)
 
@@ -92,6 +93,8 @@ def _tunnels(at: SetUp) -> None:
 def _configuration(at: SetUp) -> None:
     ovn.write_clients(at.places, at.chosen)
     with_guests = Part.GUESTS in at.machine.parts
+    if said := chrony.ensure(at.places, at.machine):
+        at.steps.note(said)
     if with_guests:
         libvirt.ensure_configuration(at.places)
     if not running(at.places):

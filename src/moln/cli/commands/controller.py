@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from moln.cli import admin
-from moln.cli.commands import grow, up
+from moln.cli.commands import up
 from moln.cli.commands.node import seconds
+from moln.cli.settings_file import write_database_url
 from moln.host import postgresql, proofs, provider, roles, users
 from moln.host.places import USER, Places
 from moln.host.roles import ALONE, Machine, Role, bracketed
@@ -32,6 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     init.add_argument("--etcd", metavar="URL", action="append", default=[], help="a server of etcd (https://ADDRESS:2379) that controllers share")
     init.add_argument("--ovn-nb", metavar="REMOTE", default="", help="OVN's northbound database (ssl:ADDRESS:6641,…) instead of one here")
     init.add_argument("--ovn-sb", metavar="REMOTE", default="", help="and its southbound one")
+    init.add_argument("--ntp", metavar="SERVER", action="append", default=[], help="the site's time server, which this machine follows; nodes follow this machine")
     join = doing.add_parser("join", help="make this machine another controller of a cloud")
     join.add_argument("url", help="where the APIs of a controller are: https://ADDRESS:5000")
     join.add_argument("--token", required=True, help="what `moln controller token` printed there")
@@ -93,7 +95,7 @@ def controller(args: argparse.Namespace) -> Machine:
         raise HostError("OVN's two databases are given together: --ovn-nb and --ovn-sb")
     return Machine(Role.CONTROLLER, args.name or socket.gethostname(), address, args.provider_interface, guests=args.guests and not args.ha,
                    postgresql=args.ha and not args.database_url, runs_etcd=args.ha and not args.etcd, nats=tuple(args.nats), etcd=tuple(args.etcd), ovn=(args.ovn_nb, args.ovn_sb) if args.ovn_nb else None,
-                   tls=proofs.tls(Places(args.home)))  # fmt: skip
+                   ntp=tuple(args.ntp), tls=proofs.tls(Places(args.home)))  # fmt: skip
 
 
 def begin(places: Places, machine: Machine) -> None:
@@ -113,7 +115,7 @@ def give_database(places: Places, url: str) -> None:
         raise HostError(f"{url} is no database: --database-url postgresql://USER@HOST/NAME")
     if (places.home / "cloud.db").exists():
         raise HostError(f"The cloud in {places.home} has its rows in SQLite; move them: moln grow --to {url}")
-    grow.write_setting(places, url)
+    write_database_url(places, url)
 
 
 def join(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from moln.host.run import HostError
 
 MANIFEST, DATABASE = "manifest.json", "cloud.db"
 FORMAT = 1
-FOLDERS = ("keys", "credential-keys", "tls", "nats", "policy", "certificates")
+FOLDERS = ("keys", "credential-keys", "tls", "nats", "controllers", "policy", "fence", "certificates")
 FILES = ("moln.toml", "admin.password", "host/machine.json", "host/up.json")
 
 

@@ -24,6 +24,7 @@ from moln.compute.work import (
     server_suspension,
     server_sync,
 )
+from moln.compute.work.host_losses import Losses
 from moln.compute.work.server_invariants import INVARIANTS
 from moln.compute.work.server_leftovers import LEFTOVERS
 from moln.compute.work.server_ports import Cards
@@ -31,6 +32,7 @@ from moln.compute.work.server_specs import waiting_for
 from moln.compute.work.server_volumes import Sizes
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Transaction
+from moln.kernel.module import Invariant
 from moln.kernel.work import Periodic, Reconciler, Work
 
 STEPS = server_suspension.STEPS | server_rescue.STEPS | server_shelving.STEPS | server_resize.STEPS | server_rebuild.STEPS
@@ -108,6 +110,7 @@ class ServersWork:
     def __init__(self) -> None:
         self.cards = Cards()
         self.sizes = Sizes()
+        self.losses = Losses()
         servers = Reconciler(
             "servers", find=store.unsettled, settle=settle, fail=fail, every_s=30, at_once=16, deadline=lambda s: s.deadline,
             ids=store.unsettled_ids, load=store.still_unsettled,
@@ -118,8 +121,9 @@ class ServersWork:
             Periodic("server-actions", forget_actions, 3600.0),
             Periodic("resize-confirm", server_resize.confirm_overdue, 60.0),
             Periodic("console-tokens", forget_tokens, 3600.0),
+            Periodic("lost-hosts", self.losses.look, 5.0),
         )
-        self.invariants = INVARIANTS
+        self.invariants = (*INVARIANTS, Invariant("hosts: who is lost is fenced", self.losses.unfenced))
 
     async def setup(self, cloud: Cloud) -> None:
         """Follow ports, volumes, nodes, and what hypervisors tell."""

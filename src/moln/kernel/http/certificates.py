@@ -23,13 +23,13 @@ MEMBER_DAYS, MEMBER_SPARE_DAYS = 90, 30  # nodes and controllers, who renew thei
 Key = ec.EllipticCurvePrivateKey
 
 
-def ensure(folder: Path, names: frozenset[str], now: datetime) -> Path:
+def ensure(folder: Path, names: frozenset[str], now: datetime, *, anew: bool = False) -> Path:
     """The file with a server's key and certificate for these names, renewed where need be. `ca.crt` beside it is what clients trust.
 
-    names: host names and addresses. Each file is whole or not there, so that death at any line leaves nothing half made.
+    names: host names and addresses. anew: however long the present one lasts. Each file is whole or not there, so that death at any line leaves nothing half made.
     Raises: Failure, when the folder cannot be used.
     """
-    return Authority(folder, now).ensure_server(folder / "server.pem", names, now)
+    return Authority(folder, now).ensure_server(folder / "server.pem", names, now, anew=anew)
 
 
 class Authority:
@@ -50,10 +50,10 @@ class Authority:
         """SHA-256 of the authority's certificate, in hex."""
         return self.certificate.fingerprint(hashes.SHA256()).hex()
 
-    def ensure_server(self, file: Path, names: frozenset[str], now: datetime, *, asks: bool = False) -> Path:
+    def ensure_server(self, file: Path, names: frozenset[str], now: datetime, *, asks: bool = False, anew: bool = False) -> Path:
         """A server's key and certificate in a file (0600), renewed where need be. asks: it is also a client of its like. Raises: Failure."""
         try:
-            if not _serves(file, names, self.certificate, now):
+            if anew or not _serves(file, names, self.certificate, now):
                 listed = x509.SubjectAlternativeName([_general(name) for name in sorted(names)])
                 usages = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if asks else [])]
                 _put(file, self._made(x509.Name([_said("Moln API")]), listed, usages, now, DAYS), 0o600)
@@ -61,10 +61,10 @@ class Authority:
             raise Failure(f"{file} cannot be written ({error.strerror}).") from None
         return file
 
-    def ensure_member(self, file: Path, role: str, name: str, now: datetime) -> Path:
-        """The same for a member of the cloud, see `sign`. Raises: Failure."""
+    def ensure_member(self, file: Path, role: str, name: str, now: datetime, *, anew: bool = False) -> Path:
+        """The same for a member of the cloud, see `sign`. anew: however long the present one lasts. Raises: Failure."""
         key, found = read(file)
-        if key is None or found is None or not _lasts(found, self.certificate, now, MEMBER_SPARE_DAYS) or member_of(found) != (role, name):
+        if anew or key is None or found is None or not _lasts(found, self.certificate, now, MEMBER_SPARE_DAYS) or member_of(found) != (role, name):
             key = ec.generate_private_key(ec.SECP256R1())
             signed = self.sign(key.public_key(), role, name, now)
             try:

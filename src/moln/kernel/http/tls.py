@@ -71,9 +71,12 @@ class Tls:
 
         return Periodic("certificate", look, every_s=LOOK_S, everywhere=True)
 
-    def renew(self) -> bool:
-        """Make or read the certificate, if it is time; whether another is used now. Raises: Failure; the old one stays."""
-        certificate, key = self._files()
+    def renew(self, *, anew: bool = False) -> bool:
+        """Make or read the certificate, if it is time; whether another is used now. anew: one of ours is made whatever the time.
+
+        Raises: Failure; the old one stays.
+        """
+        certificate, key = self._files(anew)
         try:
             found = [certificate.read_bytes(), key.read_bytes()]
             if found == self._loaded:
@@ -87,12 +90,12 @@ class Tls:
         self._loaded = found
         return True
 
-    def _files(self) -> tuple[Path, Path]:
+    def _files(self, anew: bool) -> tuple[Path, Path]:
         given = self._settings
         if given.tls_certificate:
             return Path(given.tls_certificate), Path(given.tls_key or given.tls_certificate)
         from moln.kernel.http import certificates  # its library costs memory, and most clouds need none of it
 
         now = datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC)
-        file = certificates.ensure(self._home / FOLDER, names_of(given), now)
+        file = certificates.ensure(self._home / FOLDER, names_of(given), now, anew=anew)
         return file, file

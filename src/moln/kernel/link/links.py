@@ -86,6 +86,11 @@ class NodeLinks:
         """The nodes that are there now."""
         raise NotImplementedError
 
+    @property
+    def trouble(self) -> str:
+        """Why no node can be heard of, whatever they do; empty: they can."""
+        return ""
+
     async def call(self, node: str, verb: str, args: bytes, *, resource: str = "", generation: int = 0, deadline_s: float = 60.0) -> bytes:
         """The packed result. Raises: BackendUnreachable, BackendRefused, StaleGeneration."""
         if self.tracer is None or not self.tracer.inside:

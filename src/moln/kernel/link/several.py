@@ -25,6 +25,10 @@ class SeveralLinks(NodeLinks):
     def nodes(self) -> frozenset[str]:
         return frozenset().union(*(way.nodes for way in self.ways))
 
+    @property
+    def trouble(self) -> str:
+        return next((way.trouble for way in self.ways if way.trouble), "")
+
     def _to(self, node: str) -> NodeLinks:
         for way in self.ways:
             if node in way.nodes:

@@ -33,6 +33,10 @@ class Certified(Protocol):
         """The certificate (PEM) that it asked for, and the claims that NATS takes with it."""
         ...
 
+    async def renew(self) -> None:
+        """Have it ask for another certificate, however long its own lasts."""
+        ...
+
 
 class Membership:
     """Of one controller; several share the database. nats: where nodes find it."""

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -63,6 +64,11 @@ class RemoteNodes:
         self._unsubscribe: Callable[[], None] = cloud.db.feed.subscribe("nodes.members", self._changed)
         self._loading: asyncio.Task[None] | None = None
         self._changes = 0
+
+    @property
+    def certificate(self) -> Path:
+        """The controller's own, as a member."""
+        return self._passport.certificate
 
     @property
     def invariants(self) -> list[Invariant]:
@@ -139,9 +145,18 @@ class RemoteNodes:
         now_s = self._cloud.clock.now_us() // 1_000_000
         return self.membership.nats_authority.controller(self.name, key, now_s=now_s, expires_s=now_s + CLAIMS_S)
 
-    def _ensure_certificate(self) -> None:
+    async def renew(self, node: str) -> None:
+        """Have a node, or this controller by its own name, have another certificate now. Raises: NotFound, BackendUnreachable, BackendRefused."""
+        if node == self.name:
+            self._ensure_certificate(anew=True)
+            self._passport.renewed()
+        else:
+            self.membership.get(node)
+            await self.links.driver(node, "node", Certified, deadline_s=10).renew()
+
+    def _ensure_certificate(self, *, anew: bool = False) -> None:
         now = datetime.fromtimestamp(self._cloud.clock.now_us() / 1e6, UTC)
-        self.membership.authority.ensure_member(self._passport.certificate, "controller", self.name, now)
+        self.membership.authority.ensure_member(self._passport.certificate, "controller", self.name, now, anew=anew)
         proof.ensure(self._cloud.home, self.name, now)
 
     def _changed(self, _: list[str]) -> None:

@@ -39,8 +39,13 @@ class Renewing:
 
     def ask_if_due(self) -> bool:
         """Whether another certificate was asked for."""
-        if self._member.lasts() > self._spare:
-            return False
+        return self._member.lasts() <= self._spare and self._ask()
+
+    async def renew(self) -> None:
+        if not self._ask():
+            raise BackendRefused("The node cannot tell its controller now.")
+
+    def _ask(self) -> bool:
         self._key = ec.generate_private_key(ec.SECP256R1())
         return self._tell(RENEWAL, request(self._key, self._name))
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.identity import slapd
-from tests.identity.conftest import Keystone, keystone_at, on_project, password_auth
+from tests.identity.conftest import Keystone, keystone_at, on_project, password_auth, somebody
 from tests.identity.slapd import GROUPS, PEOPLE, READER, READER_PASSWORD, SUFFIX, Slapd
 
 from moln.identity.drivers.fake import FakeDirectory
@@ -297,3 +297,21 @@ async def test_what_is_known_is_not_written_again(keystone: Keystone) -> None:
             assert (await keystone.admin.get(path)).status_code == 200
         await look_again(keystone.cloud)
     assert writes == [] and told == [] and await keystone.works(first.headers["X-Subject-Token"])
+
+
+async def test_who_may_not_see_them_does_not_learn_whether_the_directory_answers(keystone: Keystone) -> None:
+    there = await corp(keystone)
+    await there.listed("users"), await there.listed("groups")
+    ada, developers = there.id_of("user", "ada"), there.id_of("group", "developers")
+    there.directory.down = "The directory does not answer."
+    stranger = await somebody(keystone, "stranger", "elsewhere")
+    reader = await keystone.make("user", name="reader", password="correct horse")
+    await keystone.grant(reader["id"], "reader", f"domains/{there.id}")
+    of_domain = keystone.client(await keystone.token("reader", "correct horse", {"domain": {"id": there.id}}))
+    paths = ("/v3/users", f"/v3/users/{ada}", f"/v3/users/{ada}/groups", f"/v3/groups/{developers}/users", f"/v3/groups/{developers}/users/{ada}", "/v3/groups")
+    for path in paths:
+        assert (await keystone.client(stranger.token).get(path, params={"domain_id": there.id})).status_code == 403, path
+        assert (await of_domain.get(path)).status_code == 503, path
+    there.directory.down = ""
+    for path in paths:
+        assert (await of_domain.get(path)).is_success, path

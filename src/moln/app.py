@@ -217,7 +217,7 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     cloud.claims = claims
     if settings.audit_mib > 0:
         cloud.audit = Audit(home / "log/audit", clock, cloud.ids, settings.audit_mib << 20)
-    tls = Tls(home, settings, clock) if settings.serves_tls else None
+    tls = Tls(home, settings, clock, settings.identity.federation.client_ca) if settings.serves_tls else None
     etcd = _etcd(cloud)
     remote = _remote(cloud, etcd)
     policy_files = PolicyFiles(cloud)

@@ -93,7 +93,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     folder = tmp_path_factory.mktemp("certified")
     async with keystone_at(folder) as cloud:
         world = World(cloud, folder)
-        tls = Tls(folder, Settings(tls=True, tls_client_ca=str(world.authority.file)), Clock())
+        tls = Tls(folder, Settings(tls=True), Clock(), str(world.authority.file))
         server = http_server(cloud._transport.app, tls=tls.context)
         bound = socket.socket()
         bound.bind(("127.0.0.1", 0))

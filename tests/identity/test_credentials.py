@@ -74,7 +74,7 @@ async def test_a_program_is_out_with_its_credential_its_time_or_its_users_role(k
 
 
 @pytest.mark.parametrize("values", [{"expires_at": "2001-01-01T00:00:00"}, {"expires_at": "soon"}, {"roles": [{"name": "admin"}]},
-                                    {"access_rules": []}, {"name": ""}])  # fmt: skip
+                                    {"access_rules": {}}, {"name": ""}])  # fmt: skip
 async def test_a_malformed_application_credential_is_400(keystone: Keystone, alice: Someone, values: dict[str, Any]) -> None:
     path = f"/v3/users/{alice.id}/application_credentials"
     answer = await keystone.client(alice.token).post(path, json={"application_credential": {"name": "ci"} | values})
@@ -106,3 +106,10 @@ async def test_a_credential_keeps_its_user_and_type(keystone: Keystone, alice: S
     assert changed.json()["credential"]["blob"] == '{"a": 1}'
     assert (await keystone.admin.delete(f"/v3/users/{alice.id}")).status_code == 204
     assert (await keystone.admin.get(path)).status_code == 404
+
+
+async def test_no_rules_are_none(keystone: Keystone, alice: Someone) -> None:
+    """The openstack command says so where it was told of none."""
+    body = {"application_credential": {"name": "free", "roles": [], "access_rules": []}}
+    made = await keystone.client(alice.token).post(f"/v3/users/{alice.id}/application_credentials", json=body)
+    assert made.status_code == 201 and "access_rules" not in made.json()["application_credential"]

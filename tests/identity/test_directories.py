@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 from tests.identity import slapd
-from tests.identity.conftest import Keystone, keystone_at, on_project, password_auth
+from tests.identity.conftest import Keystone, keystone_at, on_project, password_auth, somebody
 from tests.identity.slapd import GROUPS, PEOPLE, READER, READER_PASSWORD, SUFFIX, Slapd
 
 from moln.identity.drivers.fake import FakeDirectory
+from moln.identity.ops.invariants import INVARIANTS
 from moln.identity.ops.signing_in import look_again
 
 LDAP = {"identity": {"driver": "ldap"}, "ldap": {"url": "ldap://127.0.0.1:1"}}
@@ -214,6 +215,8 @@ async def test_a_directory_that_is_lost_is_said_and_harms_nobody_else(keystone: 
     with pytest.raises(Exception, match="connection refused"):
         await look_again(keystone.cloud)
     assert await keystone.works(token)
+    told = [v.message for invariant in INVARIANTS for v in await invariant.check(keystone.cloud)]
+    assert len(told) == 1 and "connection refused" in told[0]
     there.directory.down = ""
     assert (await there.sign_in("ada", "analytical")).status_code == 201
 
@@ -270,5 +273,45 @@ async def test_openldap_by_the_configuration_alone(keystone: Keystone, tmp_path:
         lost = await there.sign_in("bob", "builder")
         assert lost.status_code == 503 and "does not answer" in lost.json()["error"]["message"]
         assert await keystone.works(signed_in.headers["X-Subject-Token"]) and await keystone.token("admin", keystone.password)
+        assert (await keystone.admin.delete(f"/v3/domains/{domain['id']}/config")).status_code == 204
     finally:
         server.stop()
+
+
+async def test_what_is_known_is_not_written_again(keystone: Keystone) -> None:
+    there = await corp(keystone)
+    keystone.cloud.db.feed.subscribe("identity", lambda keys: told.extend(keys))
+    told: list[str] = []
+    first = await there.sign_in("ada", "analytical")
+    await there.listed("users"), await there.listed("groups")
+    developers, ada = there.id_of("group", "developers"), there.id_of("user", "ada")
+    await keystone.admin.get(f"/v3/groups/{developers}/users")
+    writes: list[Any] = []
+    write = keystone.cloud.db.write
+    keystone.cloud.db.write = lambda fn, *args: (writes.append(fn), write(fn, *args))[1]  # type: ignore[method-assign,assignment]
+    told.clear()
+    for _ in range(2):
+        assert (await there.sign_in("ada", "analytical")).status_code == 201
+        assert len(await there.listed("users")) == 2 and len(await there.listed("groups")) == 1
+        for path in (f"/v3/users/{ada}", f"/v3/users/{ada}/groups", f"/v3/groups/{developers}/users", f"/v3/groups/{developers}"):
+            assert (await keystone.admin.get(path)).status_code == 200
+        await look_again(keystone.cloud)
+    assert writes == [] and told == [] and await keystone.works(first.headers["X-Subject-Token"])
+
+
+async def test_who_may_not_see_them_does_not_learn_whether_the_directory_answers(keystone: Keystone) -> None:
+    there = await corp(keystone)
+    await there.listed("users"), await there.listed("groups")
+    ada, developers = there.id_of("user", "ada"), there.id_of("group", "developers")
+    there.directory.down = "The directory does not answer."
+    stranger = await somebody(keystone, "stranger", "elsewhere")
+    reader = await keystone.make("user", name="reader", password="correct horse")
+    await keystone.grant(reader["id"], "reader", f"domains/{there.id}")
+    of_domain = keystone.client(await keystone.token("reader", "correct horse", {"domain": {"id": there.id}}))
+    paths = ("/v3/users", f"/v3/users/{ada}", f"/v3/users/{ada}/groups", f"/v3/groups/{developers}/users", f"/v3/groups/{developers}/users/{ada}", "/v3/groups")
+    for path in paths:
+        assert (await keystone.client(stranger.token).get(path, params={"domain_id": there.id})).status_code == 403, path
+        assert (await of_domain.get(path)).status_code == 503, path
+    there.directory.down = ""
+    for path in paths:
+        assert (await of_domain.get(path)).is_success, path

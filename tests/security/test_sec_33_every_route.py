@@ -22,6 +22,7 @@ NO_THINGS = {                                      # words before a variable tha
     "tags", "metadata", "os-extra_specs", "extra_specs", "ips", "extensions", "rule-types", "os-quota-class-sets", "os-console-auth-tokens",
     "resource_classes", "traits", "inventories", "capabilities", "os-hosts", "bindings", "encryption", "group_specs", "versions",
     "os-instance_usage_audit_log", "migrations", "os-baremetal-nodes", "stores", "objects", "properties", "resource_types",
+    "websso",                                      # a protocol of sign-in
     "config", "x",                                 # a group of options, and an option of the group x
 }  # fmt: skip
 OPERATORS = {                                      # those of operators: some are shown to everybody, none is anybody else's to change

@@ -40,6 +40,7 @@ class FederationSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """oidc: the OpenID Connect providers that we ask ourselves, by the ids of their identity providers.
     trusted_dashboards: addresses that a browser may be sent back to with a token (`https://dashboard/auth/websso/`).
     saml_certificate, saml_key: files (PEM) with what signs assertions for other clouds; no key: it is in the certificate's file.
+    client_ca: a file with the authorities whose clients may prove themselves by a certificate to us, where we serve TLS; empty: none may.
     oauth2_mapping: the mapping that says from a client's certificate which user it is (OAuth 2.0 mutual TLS).
     listen: where a proxy says who somebody is, in headers: the path of a socket that we make (its group may use it, mode 0660), or an
     address and port that only the proxy reaches; empty: nowhere. headers: how the names of those headers begin, in capitals and with `_`.
@@ -49,6 +50,7 @@ class FederationSettings(Struct, frozen=True, forbid_unknown_fields=True):
     trusted_dashboards: tuple[str, ...] = ()
     saml_certificate: str = ""
     saml_key: str = ""
+    client_ca: str = ""
     oauth2_mapping: str = "oauth2_mapping"
     listen: str = ""
     headers: tuple[str, ...] = ("MELLON_", "OIDC_", "SHIB_", "SSL_CLIENT_", "REMOTE_USER")

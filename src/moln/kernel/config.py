@@ -58,7 +58,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     simulate: fake drivers, no root. metrics: `/metrics` on the APIs' port too, for whoever reaches it.
     tls: serve https, with a certificate of the cloud's own authority. tls_certificate: a file with one of yours instead (PEM, its chain
     after it). tls_key: the file with its key; empty: the same file. tls_ca: the file that clients should trust; empty: their system's.
-    tls_client_ca: a file with the authorities whose clients may prove themselves by a certificate (OAuth 2.0 mutual TLS); empty: none may.
     database_url: `postgresql://user@host/name`, for several controllers; empty: SQLite, a file in the home.
     audit_mib: how much of the audit log is kept, MiB; 0: none is written. project_requests_per_s: how many requests a project may make in a
     second, twice as many in a burst; 0: any number.
@@ -75,7 +74,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls_certificate: str = ""
     tls_key: str = ""
     tls_ca: str = ""
-    tls_client_ca: str = ""
     database_url: str = ""
     audit_mib: int = 128
     project_requests_per_s: float = 0.0

@@ -28,7 +28,7 @@ class _New(Struct, forbid_unknown_fields=True):
     expires_at: str | None = None
     roles: Annotated[list[RoleRef], Meta(max_length=100)] | None = None
     unrestricted: bool | None = None
-    access_rules: Annotated[list[NewRule], Meta(min_length=1, max_length=100)] | None = None
+    access_rules: Annotated[list[NewRule], Meta(max_length=100)] | None = None
 
 
 async def _view(ctx: RequestContext, of: ApplicationCredential) -> dict[str, Any]:
@@ -57,7 +57,7 @@ async def create_application_credential(ctx: RequestContext, user_id: str, body:
         "unrestricted": bool(asked.unrestricted),
     }  # fmt: skip
     roles = [(role.id, role.name) for role in asked.roles] if asked.roles is not None else None
-    rules = [access_rules.asked(rule) for rule in asked.access_rules] if asked.access_rules is not None else None
+    rules = [access_rules.asked(rule) for rule in asked.access_rules] if asked.access_rules else None  # none is none, as the CLI says it
     made, secret = await ops.create(ctx, user_id, values, roles or None, asked.secret, rules)
     return {"application_credential": await _view(ctx, made) | {"secret": secret}}
 

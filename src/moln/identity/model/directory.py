@@ -32,7 +32,7 @@ class Circle(Struct, frozen=True):
 class Entry(Struct, frozen=True):
     """Who or what of a directory is known here. id: ours. kind: user or group. present: whether the directory had it at the last look.
 
-    signed_in_at: when somebody last did, µs UTC; 0: never, so that there can be no token of theirs.
+    signed_in_at: when somebody first did, µs UTC; 0: never, so that there can be no token of theirs.
     """
 
     id: str

@@ -25,14 +25,16 @@ from moln.identity.store.groups import GROUPS, MEMBERSHIPS
 from moln.identity.store.users import USERS
 from moln.kernel.cloud import Cloud
 from moln.kernel.context import RequestContext
-from moln.kernel.db import Transaction
+from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import BackendUnreachable
+
+MANY = 50  # entries, beyond which comparing them is not for the loop
 
 
 class Seen(Struct, frozen=True):
-    """What a directory said just now. whole: of which kinds these are all there are, so that others are gone.
+    """What a directory said just now. whole: of which kinds these are all there are, so that others are gone. gone: ids of ours that it has not.
 
-    gone: ids of ours that it has not. inside: user ids by group id, all of that group's; of: group ids by user id, all of that user's.
+    inside: user ids by group id, all of that group's; of: group ids by user id, all of that user's.
     """
 
     domain_id: str
@@ -62,7 +64,7 @@ async def refresh_user(cloud: Cloud, id_: str, *, circles: bool = False) -> None
         seen = await look(found[0], entry, circles=circles)
     except BackendUnreachable as error:
         raise directories.lost(entry.domain_id, error) from None
-    await cloud.db.write(note_in, seen, cloud.clock.now_us())
+    await note(cloud, seen)
 
 
 async def look(directory: Directory, entry: Entry, *, circles: bool) -> Seen:
@@ -92,7 +94,7 @@ async def refresh_group(cloud: Cloud, id_: str, *, members: bool = False) -> Non
     else:
         inside = {id_: [user_id(entry.domain_id, p) for p in people]} if members else {}
         seen = Seen(entry.domain_id, tuple(people), (circle,), inside=inside)
-    await cloud.db.write(note_in, seen, cloud.clock.now_us())
+    await note(cloud, seen)
 
 
 async def refresh_list(cloud: Cloud, domain_id: str, kind: str, name: str | None) -> None:
@@ -111,7 +113,7 @@ async def refresh_list(cloud: Cloud, domain_id: str, kind: str, name: str | None
         raise directories.lost(domain_id, error) from None
     if whole and name is None:
         seen = msgspec.structs.replace(seen, whole=(kind,))
-    await cloud.db.write(note_in, seen, cloud.clock.now_us())
+    await note(cloud, seen)
 
 
 async def listed(ctx: RequestContext, kind: str, domain_ids: list[str], name: str | None, further: Container[str]) -> list[tuple[str, str, Any]]:
@@ -125,17 +127,53 @@ async def listed(ctx: RequestContext, kind: str, domain_ids: list[str], name: st
     return [("here", "eq", 1)] if known else []
 
 
+async def note(cloud: Cloud, seen: Seen) -> None:
+    """Bring our rows to what a directory said; nothing is written where they say so already."""
+    many = len(seen.people) + len(seen.circles) > MANY
+    news = await (cloud.db.read(_news, seen) if many else _news(cloud.db, seen))
+    if news.people or news.circles or news.gone or news.inside or news.of:
+        await cloud.db.write(note_in, news, cloud.clock.now_us())
+
+
+async def _news(db: Reader, seen: Seen) -> Seen:
+    """What of it is not known yet."""
+    domain_id = seen.domain_id
+    people, circles = {user_id(domain_id, p): p for p in seen.people}, {group_id(domain_id, g): g for g in seen.circles}
+    entries = await store.among(db, [*people, *circles, *seen.gone])
+    here = {id_ for id_, entry in entries.items() if entry.present}
+    users, groups = await user_store.among(db, list(people)), await group_store.among(db, list(circles))
+    gone = [id_ for id_ in seen.gone if id_ in here]
+    for kind in seen.whole:
+        there = people if kind == "user" else circles
+        gone += [entry.id for entry in await store.of_domain(db, domain_id, kind) if entry.present and entry.id not in there]
+    inside = {id_: ids for id_, ids in seen.inside.items() if {u.id for u in await group_store.members(db, id_)} != set(ids)}
+    of = {id_: ids for id_, ids in seen.of.items() if set(await group_store.ids_of_user(db, id_)) != set(ids)}
+    return Seen(
+        domain_id, tuple(p for id_, p in people.items() if id_ not in here or id_ not in users or _columns(users[id_]) != _columns(_user(domain_id, id_, p))),
+        tuple(g for id_, g in circles.items() if id_ not in here or groups.get(id_) != _group(domain_id, id_, g)), gone=tuple(gone), inside=inside, of=of,
+    )  # fmt: skip
+
+
+def _user(domain_id: str, id_: str, person: Person) -> User:
+    return User(id_, person.name, domain_id, person.enabled, person.default_project_id, extra=person.extra)
+
+
+def _columns(user: User) -> dict[str, Any]:
+    """What the directory says of a user."""
+    return {name: getattr(user, name) for name in ("name", "enabled", "default_project_id", "extra")}
+
+
+def _group(domain_id: str, id_: str, circle: Circle) -> Group:
+    return Group(id_, circle.name, domain_id, circle.description, circle.extra)
+
+
 async def note_in(tx: Transaction, seen: Seen, now_us: int) -> None:
     """Bring our rows to what a directory said."""
     domain_id = seen.domain_id
     people = {user_id(domain_id, person): person for person in seen.people}
     circles = {group_id(domain_id, circle): circle for circle in seen.circles}
     known = await store.among(tx, [*people, *circles, *seen.gone])
-    gone = [known[id_] for id_ in seen.gone if id_ in known]
-    for kind in seen.whole:
-        there = people if kind == "user" else circles
-        gone += [entry for entry in await store.of_domain(tx, domain_id, kind) if entry.id not in there]
-    for entry in gone:
+    for entry in [known[id_] for id_ in seen.gone if id_ in known]:
         await _gone_in(tx, entry, now_us)
     for id_, person in people.items():
         await _user_in(tx, domain_id, id_, person, known.get(id_), now_us)
@@ -167,7 +205,7 @@ async def _entry_in(tx: Transaction, entry: Entry | None, id_: str, domain_id: s
 
 async def _user_in(tx: Transaction, domain_id: str, id_: str, person: Person, entry: Entry | None, now_us: int) -> None:
     old = await user_store.find(tx, id_)
-    new = User(id_, person.name, domain_id, person.enabled, person.default_project_id, extra=person.extra)
+    new = _user(domain_id, id_, person)
     if old is None:
         if not await _free_in(tx, USERS, await user_store.find_named(tx, person.name, domain_id)):
             return  # one of ours has the name: theirs has no place
@@ -175,7 +213,8 @@ async def _user_in(tx: Transaction, domain_id: str, id_: str, person: Person, en
     elif entry is None:
         return
     else:
-        columns: dict[str, Any] = {name: getattr(new, name) for name in ("name", "enabled", "default_project_id", "extra") if getattr(new, name) != getattr(old, name)}
+        before = _columns(old)
+        columns = {name: value for name, value in _columns(new).items() if value != before[name]}
         if "name" in columns and not await _free_in(tx, USERS, await user_store.find_named(tx, person.name, domain_id)):
             del columns["name"]
         if old.enabled and not person.enabled:
@@ -188,7 +227,7 @@ async def _user_in(tx: Transaction, domain_id: str, id_: str, person: Person, en
 
 async def _group_in(tx: Transaction, domain_id: str, id_: str, circle: Circle, entry: Entry | None) -> None:
     old = await group_store.find(tx, id_)
-    new = Group(id_, circle.name, domain_id, circle.description, circle.extra)
+    new = _group(domain_id, id_, circle)
     if old is None:
         if not await _free_in(tx, GROUPS, await group_store.find_named(tx, circle.name, domain_id)):
             return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from moln.identity.ops import directories
 from moln.identity.store import catalog, orphans
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as user_store
 from moln.identity.store.roles import GRANT_LISTING
 from moln.identity.store.roles import LISTING as ROLE_LISTING
 from moln.kernel.cloud import Cloud
+from moln.kernel.errors import Unavailable
 from moln.kernel.module import Invariant, Violation
 
 
@@ -41,8 +43,22 @@ async def _catalogue(cloud: Cloud) -> list[Violation]:
     return found
 
 
+async def _directories(cloud: Cloud) -> list[Violation]:
+    """Each is asked for somebody who is not there."""
+    found = []
+    for domain_id in sorted(await directories.domains(cloud)):
+        try:
+            directory = await directories.of_domain(cloud, domain_id)
+            if directory is not None:
+                await directory.person(name="moln-doctor")
+        except Unavailable as lost:
+            found.append(Violation(f"users of domain {domain_id} cannot sign in: {lost.message}", "start the directory, or mend the domain's configuration"))
+    return found
+
+
 INVARIANTS = (
     Invariant("identity: nothing names what is gone", _references),
     Invariant("identity: there is an administrator", _administrator),
     Invariant("identity: the catalogue leads back to us", _catalogue),
+    Invariant("identity: directories answer", _directories),
 )

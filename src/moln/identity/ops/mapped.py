@@ -54,12 +54,17 @@ async def named(cloud: Cloud, idp_id: str, protocol_id: str) -> tuple[IdentityPr
 
 
 async def provider_of(cloud: Cloud, protocol_id: str, assertion: Assertion) -> str:
-    """The provider whose protocol of this name finds one of the provider's remote ids in an assertion. Raises: Forbidden."""
-    for idp_id in await store.providers_with(cloud.db, protocol_id):
+    """The provider whose protocol of this name finds one of the provider's remote ids in an assertion, or the only one that there is,
+    where its protocol says not how to find it. Raises: Forbidden.
+    """
+    found = await store.providers_with(cloud.db, protocol_id)
+    for idp_id in found:
         provider, protocol = await store.find_provider(cloud.db, idp_id), await store.find_protocol(cloud.db, idp_id, protocol_id)
         if provider is not None and protocol is not None and protocol.remote_id_attribute:
             if assertion.get(protocol.remote_id_attribute) in provider.remote_ids:
                 return idp_id
+        elif len(found) == 1:
+            return idp_id
     raise Forbidden("Incoming identity provider identifier not included among the accepted identifiers.")
 
 

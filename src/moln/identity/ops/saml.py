@@ -17,7 +17,7 @@ from moln.identity.store import federation as store
 from moln.identity.store import groups as group_store
 from moln.identity.store import projects as project_store
 from moln.kernel.cloud import Cloud
-from moln.kernel.errors import Forbidden, NotSupported
+from moln.kernel.errors import Forbidden, NotFound, NotSupported
 
 if TYPE_CHECKING:
     from moln.identity.model.saml import Signer
@@ -72,7 +72,7 @@ async def _attributes(cloud: Cloud, opened: OpenToken) -> dict[str, list[str]]:
 
 
 async def metadata(cloud: Cloud, entity_id: str, sign_in_url: str) -> bytes:
-    """Raises: NotSupported."""
+    """Raises: NotFound, NotSupported."""
     signer = await _signer(cloud)
     from moln.identity.model import saml
 
@@ -80,10 +80,10 @@ async def metadata(cloud: Cloud, entity_id: str, sign_in_url: str) -> bytes:
 
 
 async def _signer(cloud: Cloud) -> Signer:
-    """Raises: NotSupported, when there is nothing to sign with."""
+    """Raises: NotFound, NotSupported, when there is nothing to sign with."""
     wanted = settings.of(cloud).federation
     if not wanted.saml_certificate:
-        raise NotSupported("This cloud signs no assertions: identity.federation.saml_certificate and saml_key say with what.")
+        raise NotFound("This cloud signs no assertions: identity.federation.saml_certificate and saml_key say with what.")
     try:
         from moln.identity.model.saml import Signer
 

@@ -70,14 +70,16 @@ async def by_password(cloud: Cloud, who: Elsewhere, password: str) -> User:
         raise directories.lost(who.domain_id, error) from None
     ids = [directory_entries.group_id(who.domain_id, circle) for circle in circles]
     await _note(cloud, who.domain_id, Seen(who.domain_id, (person,), circles, of={user.id: ids}), person)
-    await cloud.db.write(directory_entries.note_sign_in_in, user.id, cloud.clock.now_us())
+    entry = await store.find(cloud.db, user.id)
+    if entry is not None and not entry.signed_in_at:
+        await cloud.db.write(directory_entries.note_sign_in_in, user.id, cloud.clock.now_us())
     await active_domain(cloud.db, user.domain_id)
     return await active_user(cloud.db, user.id)
 
 
 async def _note(cloud: Cloud, domain_id: str, seen: Seen, person: Person) -> User | None:
     """The user as they are known here now; None, when one of ours has their name."""
-    await cloud.db.write(directory_entries.note_in, seen, cloud.clock.now_us())
+    await directory_entries.note(cloud, seen)
     id_ = user_id(domain_id, person)
     return await user_store.find(cloud.db, id_) if await store.find(cloud.db, id_) is not None else None
 
@@ -101,7 +103,7 @@ async def look_again(cloud: Cloud) -> None:
             directory = await directories.of_domain(cloud, domain_id)
             for entry in await store.signed_in(cloud.db, domain_id) if directory is not None else []:
                 seen = await directory_entries.look(directory, entry, circles=True)  # type: ignore[arg-type]
-                await cloud.db.write(directory_entries.note_in, seen, cloud.clock.now_us())
+                await directory_entries.note(cloud, seen)
         except Failure as failure:
             trouble = trouble or failure
     if trouble is not None:

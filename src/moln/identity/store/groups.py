@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from moln.identity.model.users import Group, User
 from moln.identity.store.directory import here
 from moln.identity.store.users import USERS
-from moln.kernel.db import TEXT, Listing, Query, Reader, column, table
+from moln.kernel.db import TEXT, Listing, Query, Reader, column, in_list, table
 
 GROUPS = table(
     "identity_groups",
@@ -28,6 +28,7 @@ _G, _M, _U = GROUPS.c, MEMBERSHIPS.c, USERS.c
 _ALL = sa.select(*[c for c in GROUPS.columns if c.name != "rowid"])
 LISTING = Listing(_ALL, Group, GROUPS, extra={"here": lambda param: here(param, _G.id)})
 _GET = Query(_ALL.where(_G.id == sa.bindparam("id")), Group)
+_AMONG = Query(_ALL.where(in_list(_G.id, "ids")), Group)
 _NAMED = Query(_ALL.where(_G.name == sa.bindparam("name"), _G.domain_id == sa.bindparam("domain_id")), Group)
 _OF_USER = Query(_ALL.join(MEMBERSHIPS, _M.group_id == _G.id).where(_M.user_id == sa.bindparam("id")), Group)
 _IDS_OF_USER = Query(sa.select(_M.group_id).where(_M.user_id == sa.bindparam("id")), str)
@@ -43,6 +44,11 @@ _MEMBERS = Query(
 
 async def find(db: Reader, group_id: str) -> Group | None:
     return await db.one(_GET, id=group_id)
+
+
+async def among(db: Reader, ids: list[str]) -> dict[str, Group]:
+    """Those of these ids that there are, by id."""
+    return {group.id: group for group in await db.all(_AMONG, ids=ids)}
 
 
 async def find_named(db: Reader, name: str, domain_id: str) -> Group | None:

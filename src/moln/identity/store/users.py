@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from moln.identity.model.users import User
 from moln.identity.store.directory import here
-from moln.kernel.db import INT, TEXT, Listing, Query, Reader, Statement, Transaction, column, table
+from moln.kernel.db import INT, TEXT, Listing, Query, Reader, Statement, Transaction, column, in_list, table
 
 USERS = table(
     "identity_users",
@@ -37,6 +37,7 @@ _U, _O, _S = USERS.c, OLD_PASSWORDS.c, SIGN_INS.c
 _ALL = sa.select(*[c for c in USERS.columns if c.name not in ("rowid", "password_hash")])
 LISTING = Listing(_ALL, User, USERS, extra={"here": lambda param: here(param, _U.id)})
 _GET = Query(_ALL.where(_U.id == sa.bindparam("id")), User)
+_AMONG = Query(_ALL.where(in_list(_U.id, "ids")), User)
 _NAMED = Query(_ALL.where(_U.name == sa.bindparam("name"), _U.domain_id == sa.bindparam("domain_id")), User)
 _HASH = Query(sa.select(_U.password_hash).where(_U.id == sa.bindparam("id")), str)
 _IN_DOMAIN = Query(_ALL.where(_U.domain_id == sa.bindparam("id")), User)
@@ -66,6 +67,11 @@ _SIGN_INS = Query(sa.select(*[c for c in SIGN_INS.columns if c.name != "rowid"])
 
 async def find(db: Reader, user_id: str) -> User | None:
     return await db.one(_GET, id=user_id)
+
+
+async def among(db: Reader, ids: list[str]) -> dict[str, User]:
+    """Those of these ids that there are, by id."""
+    return {user.id: user for user in await db.all(_AMONG, ids=ids)}
 
 
 async def find_named(db: Reader, name: str, domain_id: str) -> User | None:

@@ -41,8 +41,8 @@ def trusted(home: Path, settings: Settings) -> str:
 class Tls:
     """The context that handshakes use; what is loaded into it later holds for the handshakes to come."""
 
-    def __init__(self, home: Path, settings: Settings, clock: Clock):
-        """Raises: Failure, when there is no certificate to be had."""
+    def __init__(self, home: Path, settings: Settings, clock: Clock, client_ca: str = ""):
+        """client_ca: a file with the authorities whose clients may show a certificate. Raises: Failure, when there is no certificate to be had."""
         self._home = home
         self._settings = settings
         self._clock = clock
@@ -51,7 +51,7 @@ class Tls:
         self.context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         self.context.set_alpn_protocols(["http/1.1"])
         self._loaded: list[bytes] = []
-        self._ask_for_certificates(settings.tls_client_ca)
+        self._ask_for_certificates(client_ca)
         self.renew()
 
     def _ask_for_certificates(self, authorities: str) -> None:

@@ -50,21 +50,22 @@ async def by_password(cloud: Cloud, who: Named, password: str) -> User:
         await password_rules.note(cloud, user, right=right)
     if not right or kept_out:
         raise unauthorized(f"user {user.id} is kept out" if kept_out else None)
+    if hashed is not None and is_foreign(hashed):
+        hashed = await _renew(cloud, USERS, "password_hash", user.id, hashed, password)
     user = await active_user(cloud.db, user.id)  # it may have changed during the hash
     if hashed != await user_store.password_hash(cloud.db, user.id):
         raise unauthorized()
     await active_domain(cloud.db, user.domain_id, of(cloud))
     if user.expires_at is not None and user.expires_at <= cloud.clock.now_us():
         raise Unauthorized(f"The password is expired and needs to be changed for user: {user.id}.")
-    if hashed is not None and is_foreign(hashed):
-        await _renew(cloud, USERS, "password_hash", user.id, hashed, password)
     return user
 
 
-async def _renew(cloud: Cloud, table: sa.Table, column: str, id_: str, hashed: str, secret: str) -> None:
-    """Hash a secret that came from a Keystone our way, unless it was changed meanwhile. Its tokens stay."""
+async def _renew(cloud: Cloud, table: sa.Table, column: str, id_: str, hashed: str, secret: str) -> str:
+    """Hash a secret that came from a Keystone our way, and keep that unless it was changed meanwhile. Its tokens stay."""
     renewed = await of(cloud).passwords.hash(secret)
     await cloud.db.write(_renew_in, table, column, id_, hashed, renewed)
+    return renewed
 
 
 async def _renew_in(tx: Transaction, table: sa.Table, column: str, id_: str, hashed: str, renewed: str) -> None:
@@ -108,7 +109,6 @@ async def by_program(cloud: Cloud, shown: ProgramShown) -> tuple[User, Applicati
     right = await of(cloud).passwords.recognise(hashed, shown.secret)
     if found is None or not right or (found.expires_at is not None and found.expires_at <= cloud.clock.now_us()):
         raise unauthorized()
-    user = await active_user(db, found.user_id)
     if hashed is not None and is_foreign(hashed):
         await _renew(cloud, APPLICATION_CREDENTIALS, "secret_hash", found.id, hashed, shown.secret)
-    return user, found
+    return await active_user(db, found.user_id), found

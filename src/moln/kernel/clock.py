@@ -64,7 +64,8 @@ def iso(us: int, *, suffix: str = "Z") -> str:
 
 def iso_micro(us: int, *, suffix: str = "") -> str:
     """`2026-11-22T10:00:00.000000`: with microseconds, as Cinder and Keystone write times."""
-    return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%f") + suffix
+    second, rest = divmod(us, 1_000_000)
+    return f"{_to_the_second(second)}.{rest:06d}{suffix}"
 
 
 def parse_iso(text: str) -> int:

@@ -24,12 +24,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", action="store_true", help="instead, a simulated cloud of many machines on PostgreSQL and NATS (docs/scale.md)")
     for name, count in (("nodes", 1000), ("servers", 10_000), ("controllers", 2), ("boots", 2000)):
         parser.add_argument(f"--{name}", type=int, default=count, help="how many, with --scale (%(default)d)")
+    parser.add_argument("--identity", action="store_true", help="instead, identity's rows: tokens, lists, assignments")
+    parser.add_argument("--large", action="store_true", help="with --identity: also with a million users and 100,000 projects, which takes some minutes")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long, with --overload (%(default)g)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 1, when a budget is missed or could not be measured."""
-    from moln.bench import budget, overload
+    from moln.bench import budget, identity, overload
     from moln.bench.rows import table
 
     progress = Progress()
@@ -38,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
             rows = overload.measure(args.seconds, progress.note).rows()
         elif args.scale:
             rows = many(args, progress)
+        elif args.identity:
+            rows = identity.measure(progress.note, large=args.large)
         else:
             rows = budget.measure(progress.note) + real(Places(args.home), progress)
     except (RuntimeError, AssertionError, DemoError, TimeoutError) as error:

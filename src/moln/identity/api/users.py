@@ -13,7 +13,7 @@ from moln.identity.model.users import MAX_PASSWORD
 from moln.identity.ops import directory_entries, scopes
 from moln.identity.ops import users as ops
 from moln.identity.ops.access import require
-from moln.identity.store.users import LISTING
+from moln.identity.store.users import SHOWN
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid
 from moln.kernel.http import Params
@@ -47,7 +47,7 @@ async def list_users(ctx: RequestContext, query: Params) -> Any:
     if ctx.domain_id:
         where.append(("domain_id", "eq", ctx.domain_id))
     where += await directory_entries.listed(ctx, "user", [str(value) for name, _, value in where if name == "domain_id"], one(query, "name"), query)
-    return await views.page(ctx, LISTING, "users", views.user, query, where)
+    return await views.page(ctx, SHOWN, "users", views.user, query, where)
 
 
 @routes.post("/v3/users", status=201)

@@ -51,9 +51,11 @@ async def find(ctx: RequestContext, asked: Asked) -> list[Assignment]:
     if asked.effective and asked.inherited and asked.domain_id:
         raise Invalid("Combining effective, domain and inherited filters will always result in an empty list.")
     if asked.effective:
-        found = await ctx.db.read(_effective, asked, *await of(ctx.cloud).roles(ctx.db))
-        if asked.project_id:
-            found = [a for a in found if a.grant.target_id in targets]
+        known = await of(ctx.cloud).roles(ctx.db)
+        if asked.user_id and targets and not asked.subtree:  # few rows: not worth another thread
+            found = await _effective(ctx.db, asked, targets, *known)
+        else:
+            found = await ctx.db.read(_effective, asked, targets, *known)
     else:
         found = await _given(ctx.db, asked, targets)
     if ctx.domain_id:
@@ -96,24 +98,27 @@ async def _given(db: Reader, asked: Asked, projects: set[str]) -> list[Assignmen
     return [Assignment(grant) for grant in await GRANT_LISTING.page(db, where, limit=MOST)]
 
 
-async def _effective(db: Reader, asked: Asked, roles: dict[str, Any], implications: dict[str, list[str]]) -> list[Assignment]:
-    """Every grant as what it amounts to: one user, one real target, one role each."""
+async def _effective(db: Reader, asked: Asked, projects: set[str], roles: dict[str, Any], implications: dict[str, list[str]]) -> list[Assignment]:
+    """Every grant as what it amounts to: one user, one real target, one role each. projects: the only ones asked for, if any."""
     where: list[tuple[str, str, Any]] = []
     if asked.user_id:
         where.append(("actor_id", "in", [asked.user_id, *await group_store.ids_of_user(db, asked.user_id)]))
     if asked.inherited is not None:
         where.append(("inherited", "eq", int(asked.inherited)))
+    above = {id_: await _above(db, id_) for id_ in projects}
+    if projects:
+        where.append(("target_id", "in", sorted(projects.union(*above.values()))))
+    elif asked.domain_id or asked.system:
+        where.append(("target_id", "eq", asked.domain_id or SYSTEM))
     found: dict[Grant, Assignment] = {}
     for grant in await GRANT_LISTING.page(db, where, limit=MOST):
-        users = [grant.actor_id] if grant.actor_kind == "user" else [u.id for u in await group_store.members(db, grant.actor_id)]
-        targets = await _real_targets(db, grant)
-        for role_id in implied([grant.role_id], implications):
-            if (asked.role_id and role_id != asked.role_id) or role_id not in roles or roles[role_id].domain_id:
+        real_roles = [id_ for id_ in implied([grant.role_id], implications) if asked.role_id in (None, id_) and id_ in roles and not roles[id_].domain_id]
+        users = await _real_users(db, grant, asked)
+        for kind, target_id in await _real_targets(db, grant, above):
+            if not _wanted(asked, kind, target_id):
                 continue
-            for user_id in users:
-                for kind, target_id in targets:
-                    if not _wanted(asked, user_id, kind, target_id):
-                        continue
+            for role_id in real_roles:
+                for user_id in users:
                     real = Grant("user", user_id, kind, target_id, role_id)
                     found.setdefault(real, Assignment(
                         real,
@@ -124,18 +129,33 @@ async def _effective(db: Reader, asked: Asked, roles: dict[str, Any], implicatio
     return list(found.values())
 
 
-def _wanted(asked: Asked, user_id: str, kind: str, target_id: str) -> bool:
+async def _above(db: Reader, project_id: str) -> set[str]:
+    """The ids of what a project may inherit from."""
+    project = await project_store.find(db, project_id)
+    return await project_store.ancestor_ids(db, project) if project else set()
+
+
+async def _real_users(db: Reader, grant: Grant, asked: Asked) -> list[str]:
+    """Whose a grant is, of those asked for: it was found by them, where somebody was."""
+    if asked.user_id:
+        return [asked.user_id]
+    return [grant.actor_id] if grant.actor_kind == "user" else [user.id for user in await group_store.members(db, grant.actor_id)]
+
+
+def _wanted(asked: Asked, kind: str, target_id: str) -> bool:
     return (
-        asked.user_id in (None, user_id)
-        and (not asked.project_id or kind == "project")
+        (not asked.project_id or kind == "project")
         and (not asked.domain_id or (kind, target_id) == ("domain", asked.domain_id))
         and (not asked.system or kind == SYSTEM)
     )
 
 
-async def _real_targets(db: Reader, grant: Grant) -> list[tuple[str, str]]:
+async def _real_targets(db: Reader, grant: Grant, above: dict[str, set[str]]) -> list[tuple[str, str]]:
+    """above: what the only projects asked for inherit from; empty, where none were asked for."""
     if not grant.inherited:
-        return [(grant.target_kind, grant.target_id)]
+        return [(grant.target_kind, grant.target_id)] if not above or grant.target_id in above else []
+    if above:
+        return [("project", id_) for id_, parents in above.items() if grant.target_id in parents]
     below: Iterable[Project]
     if grant.target_kind == "domain":
         below = await project_store.in_domain(db, grant.target_id)

@@ -19,7 +19,6 @@ from moln.identity.ops.tokens import Grounds, unauthorized
 from moln.identity.store import credentials, trusts
 from moln.identity.store import projects as project_store
 from moln.kernel.cloud import Cloud
-from moln.kernel.db import Reader
 from moln.kernel.errors import Forbidden, Unauthorized
 
 
@@ -67,13 +66,14 @@ async def authenticate(cloud: Cloud, shown: Shown, wanted: Wanted) -> tuple[str,
     """A new token. Every attempt with a password costs exactly one hash. Raises: Unauthorized, MoreNeeded, Invalid, Forbidden."""
     if (shown.program or shown.access_token) and wanted != Wanted():
         raise Unauthorized("Application credentials cannot request a scope." if shown.program else "Cannot change what OAuth was granted for.")
+    as_of = of(cloud).generation
     grounds, bound = await _prove(cloud, shown)
-    grounds = _enough(cloud, grounds, shown.receipt)
+    grounds = replace(_enough(cloud, grounds, shown.receipt), as_of=as_of)
     if bound is not None:
         return await tokens.issue(cloud, grounds, bound)
     if wanted.trust is not None:
         return await _by_trust(cloud, grounds, wanted.trust)
-    parent, scope = grounds.parent, await _scope(cloud.db, wanted)
+    parent, scope = grounds.parent, await _scope(cloud, wanted)
     if parent is not None and parent.application_credential_id is not None:  # what was delegated leads nowhere else
         if scope is not None and scope != parent.scope:
             raise unauthorized()
@@ -167,8 +167,9 @@ async def _by_trust(cloud: Cloud, grounds: Grounds, trust_id: str) -> tuple[str,
     return token, opened
 
 
-async def _scope(db: Reader, wanted: Wanted) -> Scope | None:
+async def _scope(cloud: Cloud, wanted: Wanted) -> Scope | None:
     """The scope by ids; None, when the caller left it to us. Raises: Unauthorized, Invalid."""
+    db = cloud.db
     if wanted.system:
         return Scope(system=True)
     if wanted.unscoped:
@@ -184,7 +185,8 @@ async def _scope(db: Reader, wanted: Wanted) -> Scope | None:
         return Scope(project_id=wanted.project.id)
     if wanted.project.domain is None:
         raise lacking("domain", "project")
-    domain = await find_domain(db, wanted.project.domain)
+    which = wanted.project.domain
+    domain = await (of(cloud).domain(db, which.id) if which.id is not None else find_domain(db, which))
     project = await project_store.find_named(db, wanted.project.name or "", domain.id) if domain else None
     if project is None:
         raise unauthorized()

@@ -43,13 +43,14 @@ class Lent(Struct):
     users: tuple[str, ...] = ()
 
 
-async def examine(db: Reader, state: State, payload: Payload, now_us: int) -> OpenToken:
-    """Raises: Unauthorized."""
-    user = await active_user(db, payload.user_id)
+async def examine(db: Reader, state: State, payload: Payload, now_us: int, *, new: bool = False, user: User | None = None) -> OpenToken:
+    """new: nobody has seen it yet, so nobody has revoked it. user: whose it is, where somebody has just looked. Raises: Unauthorized."""
+    if user is None:
+        user = await active_user(db, payload.user_id)
     if payload.issued_at <= user.tokens_from:
         raise unauthorized()
-    user_domain = await active_domain(db, user.domain_id)
-    if len(payload.audit_ids) > MAX_CHAIN or await revocations.is_revoked(db, payload.audit_ids[0]):
+    user_domain = await active_domain(db, user.domain_id, state)
+    if len(payload.audit_ids) > MAX_CHAIN or (not new and await revocations.is_revoked(db, payload.audit_ids[0])):
         raise unauthorized()
     if payload.federated is not None:
         provider = await federation.find_provider(db, payload.federated.idp_id)
@@ -61,9 +62,9 @@ async def examine(db: Reader, state: State, payload: Payload, now_us: int) -> Op
         project = await project_store.find(db, scope.project_id)
         if project is None or not project.enabled or project.domain_id is None:
             raise unauthorized()
-        project_domain = await active_domain(db, project.domain_id)
+        project_domain = await active_domain(db, project.domain_id, state)
     elif scope.domain_id is not None:
-        domain = await active_domain(db, scope.domain_id)
+        domain = await active_domain(db, scope.domain_id, state)
     lent = await _lent(db, payload, user, now_us)
     roles = await _roles(db, state, payload, lent, project)
     if scope != Scope() and not roles:
@@ -167,9 +168,9 @@ async def active_user(db: Reader, user_id: str) -> User:
     return user
 
 
-async def active_domain(db: Reader, domain_id: str) -> Project:
-    """Raises: Unauthorized."""
-    domain = await project_store.find_domain(db, domain_id)
+async def active_domain(db: Reader, domain_id: str, state: State | None = None) -> Project:
+    """state: what it may be remembered by. Raises: Unauthorized."""
+    domain = await (state.domain(db, domain_id) if state else project_store.find_domain(db, domain_id))
     if domain is None or not domain.enabled:
         raise unauthorized()
     return domain

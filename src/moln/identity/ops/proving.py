@@ -50,21 +50,22 @@ async def by_password(cloud: Cloud, who: Named, password: str) -> User:
         await password_rules.note(cloud, user, right=right)
     if not right or kept_out:
         raise unauthorized(f"user {user.id} is kept out" if kept_out else None)
+    if hashed is not None and is_foreign(hashed):
+        hashed = await _renew(cloud, USERS, "password_hash", user.id, hashed, password)
     user = await active_user(cloud.db, user.id)  # it may have changed during the hash
     if hashed != await user_store.password_hash(cloud.db, user.id):
         raise unauthorized()
-    await active_domain(cloud.db, user.domain_id)
+    await active_domain(cloud.db, user.domain_id, of(cloud))
     if user.expires_at is not None and user.expires_at <= cloud.clock.now_us():
         raise Unauthorized(f"The password is expired and needs to be changed for user: {user.id}.")
-    if hashed is not None and is_foreign(hashed):
-        await _renew(cloud, USERS, "password_hash", user.id, hashed, password)
     return user
 
 
-async def _renew(cloud: Cloud, table: sa.Table, column: str, id_: str, hashed: str, secret: str) -> None:
-    """Hash a secret that came from a Keystone our way, unless it was changed meanwhile. Its tokens stay."""
+async def _renew(cloud: Cloud, table: sa.Table, column: str, id_: str, hashed: str, secret: str) -> str:
+    """Hash a secret that came from a Keystone our way, and keep that unless it was changed meanwhile. Its tokens stay."""
     renewed = await of(cloud).passwords.hash(secret)
     await cloud.db.write(_renew_in, table, column, id_, hashed, renewed)
+    return renewed
 
 
 async def _renew_in(tx: Transaction, table: sa.Table, column: str, id_: str, hashed: str, renewed: str) -> None:
@@ -78,7 +79,7 @@ async def by_totp(cloud: Cloud, who: Named, passcode: str) -> User:
     if user is None or await password_rules.is_kept_out(cloud, user):
         raise unauthorized()
     await active_user(cloud.db, user.id)
-    await active_domain(cloud.db, user.domain_id)
+    await active_domain(cloud.db, user.domain_id, of(cloud))
     now_s = cloud.clock.now_us() // 1_000_000
     for credential in (await credentials.of_user(cloud.db, user.id, TOTP))[:MAX_SECRETS]:
         secret = totp.secret_of(blob(cloud, credential))
@@ -91,7 +92,7 @@ async def by_totp(cloud: Cloud, who: Named, passcode: str) -> User:
 
 
 async def by_program(cloud: Cloud, shown: ProgramShown) -> tuple[User, ApplicationCredential]:
-    """The user whose credential it is; as slow and as silent when there is none. Raises: Unauthorized, Invalid."""
+    """The user whose credential it is; a wrong secret is as slow as one of none, and as silent. Raises: Unauthorized, Invalid."""
     db = cloud.db
     found: ApplicationCredential | None = None
     if shown.id is not None:
@@ -105,10 +106,9 @@ async def by_program(cloud: Cloud, shown: ProgramShown) -> tuple[User, Applicati
         owner = await find_user(db, who)
         found = await credentials.find_named(db, owner.id, shown.name) if owner else None
     hashed = await credentials.secret_hash(db, found.id) if found else None
-    right = await of(cloud).passwords.verify(hashed, shown.secret)
+    right = await of(cloud).passwords.recognise(hashed, shown.secret)
     if found is None or not right or (found.expires_at is not None and found.expires_at <= cloud.clock.now_us()):
         raise unauthorized()
-    user = await active_user(db, found.user_id)
     if hashed is not None and is_foreign(hashed):
         await _renew(cloud, APPLICATION_CREDENTIALS, "secret_hash", found.id, hashed, shown.secret)
-    return user, found
+    return await active_user(db, found.user_id), found

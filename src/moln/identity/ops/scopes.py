@@ -24,7 +24,7 @@ async def roles_on(
     above: set[str] = set()
     if scope.project_id is not None and project is not None:
         target, kind = scope.project_id, "project"
-        above = {parent.id for parent in await project_store.ancestors(db, project)}
+        above = await project_store.ancestor_ids(db, project)
     elif scope.domain_id is not None:
         target, kind = scope.domain_id, "domain"
     elif scope.system:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 
 from moln.identity.model.credentials import MAX_BLOB
+from moln.identity.model.projects import Project
 from moln.identity.model.roles import Role
 from moln.identity.model.tokens import OpenToken
 from moln.identity.ops.keys import Keyring
 from moln.identity.ops.passwords import Passwords
+from moln.identity.store import projects as project_store
 from moln.identity.store import roles as role_store
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader, Transaction
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from moln.identity.ops.directories import Known
 
 TOKENS = 10_000  # opened tokens kept, at most
+DOMAINS = 1_000  # domains kept, at most
 _PEOPLE, _CATALOG, _DIRECTORIES = "identity", "identity.catalog", "identity.directories"
 
 
@@ -45,6 +48,7 @@ class State:
         self._tokens: dict[str, OpenToken] = {}
         self._of_user: dict[str, set[str]] = {}
         self._roles: tuple[dict[str, Role], dict[str, list[str]]] | None = None
+        self._domains: dict[str, Project] = {}
         self._feed = cloud.db.feed
         self._stop = [
             cloud.db.feed.on_gap(self._all_changed),
@@ -100,6 +104,17 @@ class State:
             self._roles = read
         return read
 
+    async def domain(self, db: Reader, domain_id: str) -> Project | None:
+        """A domain as tokens see it: its name, and whether it is enabled."""
+        known = self._domains.get(domain_id)
+        if known is not None and self._feed.fresh:
+            return known
+        generation = self.generation
+        found = await project_store.find_domain(db, domain_id)
+        if found is not None and generation == self.generation and len(self._domains) < DOMAINS:
+            self._domains[domain_id] = found
+        return found
+
     def _all_changed(self) -> None:
         self._people_changed([""])
         self._catalog_changed([])
@@ -116,6 +131,7 @@ class State:
                 self._of_user.clear()
                 self._roles = None
                 self.service_providers = None
+                self._domains.clear()
 
     def _catalog_changed(self, keys: list[str]) -> None:
         self.catalog_generation += 1

@@ -25,6 +25,7 @@ class Grounds(Struct, frozen=True):
     """Why there may be a token: who it is for and how that was proved; what it derives from, and what lends it.
 
     thumbprint: of the certificate that it is bound to. ends_at: when what lends it ends, µs UTC.
+    as_of: the state's generation before the user was read; -1: not to be relied on.
     """
 
     user: User
@@ -36,6 +37,7 @@ class Grounds(Struct, frozen=True):
     federated: Federated | None = None
     thumbprint: str | None = None
     ends_at: int | None = None
+    as_of: int = -1
 
 
 async def authenticate(cloud: Cloud, token: str) -> Identity:
@@ -91,8 +93,8 @@ async def issue(cloud: Cloud, grounds: Grounds, scope: Scope) -> tuple[str, Open
         federated=grounds.federated or (parent.federated if parent else None),
         thumbprint=grounds.thumbprint or (parent.thumbprint if parent else None),
     )
-    generation = state.generation
-    opened = await examine(cloud.db, state, payload, now)
+    known, generation = (grounds.user, grounds.as_of) if grounds.as_of >= 0 else (None, state.generation)
+    opened = await examine(cloud.db, state, payload, now, new=True, user=known)
     token = state.keys.seal(pack(payload), now // 1_000_000)
     state.keep(token, opened, generation)
     return token, opened

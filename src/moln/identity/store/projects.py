@@ -72,6 +72,13 @@ async def ancestors(db: Reader, project: Project) -> list[Project]:
     return found
 
 
+async def ancestor_ids(db: Reader, project: Project) -> set[str]:
+    """The ids of `ancestors`; one project below its domain costs no read."""
+    if project.parent_id is None or project.parent_id == project.domain_id:
+        return {project.parent_id} if project.parent_id is not None else set()
+    return {above.id for above in await ancestors(db, project)}
+
+
 async def subtree(db: Reader, project_id: str) -> list[Project]:
     """Every project below, parents before children."""
     found: list[Project] = []

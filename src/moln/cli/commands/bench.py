@@ -21,6 +21,8 @@ HELP = "measure the speed of the control plane against its budgets (docs/bench.m
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     parser.add_argument("--overload", action="store_true", help="instead, ask a simulated cloud for four times what it can serve")
+    parser.add_argument("--images", action="store_true", help="instead, images: their data and their list")
+    parser.add_argument("--size", type=int, default=2048, metavar="MIB", help="of an image, with --images (%(default)d); nine of them must fit")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long, with --overload (%(default)g)")
 
 
@@ -33,6 +35,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.overload:
             rows = overload.measure(args.seconds, progress.note).rows()
+        elif args.images:
+            from moln.bench import images
+
+            rows = images.measure(progress.note, args.size)
         else:
             rows = budget.measure(progress.note) + real(Places(args.home), progress)
     except (RuntimeError, AssertionError, DemoError, TimeoutError) as error:

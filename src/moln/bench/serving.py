@@ -12,6 +12,7 @@ import contextlib
 import signal
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import uvloop
 from moln.kernel import log
 from moln.kernel.http.serve import http_server, spare_collecting
 
+PIECE = 1 << 20
+
 
 class Bare:
     """The handler that everything is compared with."""
@@ -29,9 +32,27 @@ class Bare:
         resp.data = b'{"version": {"id": "v1"}}'
 
 
-async def bare(port: int) -> None:
+class BareFile:
+    """A file in pieces, with nothing around it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            with open(self.path, "rb", buffering=0) as file:  # noqa: ASYNC230 (from memory: it was just written)
+                while piece := file.read(PIECE):
+                    yield piece
+
+        resp.set_header("Content-Length", str(self.path.stat().st_size))
+        resp.stream = pieces()
+
+
+async def bare(port: int, file: Path | None = None) -> None:
     app = falcon.asgi.App()
     app.add_route("/bare", Bare())
+    if file:
+        app.add_route("/file", BareFile(file))
     await _serve(app, {port: None})
 
 
@@ -74,13 +95,14 @@ def main() -> None:
     parser.add_argument("what", choices=("bare", "cloud"))
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--home", type=Path)
+    parser.add_argument("--file", type=Path, help="with bare: a file that /file streams")
     parser.add_argument("--tls-port", type=int, default=0, help="serve the same there over TLS")
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--no-work", action="store_true")
     args = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
         if args.what == "bare":
-            uvloop.run(bare(args.port))
+            uvloop.run(bare(args.port, args.file))
         else:
             uvloop.run(cloud(args.home, args.port, args.nodes, work=not args.no_work, tls_port=args.tls_port))
 

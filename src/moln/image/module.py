@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from moln.image.drivers.web import Allowed, Web
 from moln.image.model.protections import Protections
 from moln.image.ops import metadefs as metadefs_ops
 from moln.image.ops.quotas import QUOTA
+from moln.image.ops.rendering import AREA
 from moln.image.settings import RbdStore, S3Store
 from moln.image.work.cache import IMAGE_CACHE
 from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS, QUOTA_MATCHES_ROWS
@@ -71,6 +73,7 @@ def module(settings: Any) -> Module:
         )  # fmt: skip
         await store.start()
         cloud.areas["image"] = store
+        cloud.areas[AREA] = OrderedDict()
         cloud.areas["image-web"] = Web(allowed)
         specs = [to_spec(msgspec.json.decode(path.read_bytes())) for path in sorted(CATALOGUE.glob("*.json"))]
         await cloud.db.write(metadefs_ops.bootstrap_in, cloud.system_context(), specs, RESOURCE_TYPES)

@@ -26,6 +26,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=int, default=count, help="how many, with --scale (%(default)d)")
     parser.add_argument("--identity", action="store_true", help="instead, identity's rows: tokens, lists, assignments")
     parser.add_argument("--large", action="store_true", help="with --identity: also with a million users and 100,000 projects, which takes some minutes")
+    parser.add_argument("--images", action="store_true", help="instead, images: their data and their list")
+    parser.add_argument("--size", type=int, default=2048, metavar="MIB", help="of an image, with --images (%(default)d); nine of them must fit")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long, with --overload (%(default)g)")
 
 
@@ -42,6 +44,10 @@ def run(args: argparse.Namespace) -> int:
             rows = many(args, progress)
         elif args.identity:
             rows = identity.measure(progress.note, large=args.large)
+        elif args.images:
+            from moln.bench import images
+
+            rows = images.measure(progress.note, args.size)
         else:
             rows = budget.measure(progress.note) + real(Places(args.home), progress)
     except (RuntimeError, AssertionError, DemoError, TimeoutError) as error:

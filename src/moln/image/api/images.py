@@ -6,13 +6,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 import falcon.asgi
+import msgspec
 
 from moln.image.api.bodies import to_changes, to_limit, to_sort, to_spec, to_wanted
 from moln.image.api.faults import SERVICE
 from moln.image.api.views import image_view, member_view
-from moln.image.model.images import MEMBER_STATUSES
+from moln.image.model.images import MEMBER_STATUSES, Image
 from moln.image.ops import images as ops
-from moln.image.ops import imports, members
+from moln.image.ops import imports, members, rendering
 from moln.image.ops.data import store_of
 from moln.kernel.context import RequestContext
 from moln.kernel.errors import Invalid
@@ -35,18 +36,22 @@ async def create_image(ctx: RequestContext, body: dict) -> Reply:  # type: ignor
 async def list_images(ctx: RequestContext, query: Params) -> dict[str, Any]:
     limit = to_limit(query, ctx.settings.image.page)
     marker = query.get("marker", [None])[-1]
-    found = []
+    found: list[tuple[str, msgspec.Raw]] = []
     if limit:
-        found = await ops.index(ctx, to_wanted(query), sort=to_sort(query), marker=marker, limit=limit)
+        found = await rendering.page(ctx, to_wanted(query), rendered, sort=to_sort(query), marker=marker, limit=limit)
     rest = [(k, v) for k, vs in query.items() if k != "marker" for v in vs]
     answer: dict[str, Any] = {
-        "images": [image_view(i) for i in found],
+        "images": [raw for _, raw in found],
         "first": "/v2/images" + (f"?{urlencode(rest)}" if rest else ""),
         "schema": "/v2/schemas/images",
     }
     if found and len(found) == limit:
-        answer["next"] = f"/v2/images?{urlencode([*rest, ('marker', found[-1].id)])}"
+        answer["next"] = f"/v2/images?{urlencode([*rest, ('marker', found[-1][0])])}"
     return answer
+
+
+def rendered(image: Image) -> bytes:
+    return msgspec.json.encode(image_view(image))
 
 
 @routes.get("/v2/images/{image_id}")

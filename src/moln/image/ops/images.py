@@ -131,6 +131,15 @@ class Wanted(Struct, frozen=True):
 
 async def index(ctx: RequestContext, wanted: Wanted, *, sort: Sequence[tuple[str, str]], marker: str | None, limit: int) -> list[Image]:
     """One page of the images that the caller may know of. Raises: Forbidden, Invalid."""
+    where = conditions(ctx, wanted)
+    if where is None:
+        return []
+    found = await store.LISTING.page(ctx.db, where, sort=sort, marker=marker, limit=limit)
+    return [protections.shown(ctx, i) for i in found if ctx.allows(SERVICE, "get_image", target(i, ctx.project_id))]
+
+
+def conditions(ctx: RequestContext, wanted: Wanted) -> list[tuple[str, str, Any]] | None:
+    """What a listing is bound by, for this caller; None, when nothing may be found. Raises: Forbidden."""
     if not ctx.allows(SERVICE, "get_images", {"project_id": ctx.project_id}):
         raise Forbidden("You are not authorized to complete get_images action.")
     where = [*wanted.where, ("status", "ne", "killed")]
@@ -144,9 +153,8 @@ async def index(ctx: RequestContext, wanted: Wanted, *, sort: Sequence[tuple[str
         where.append(("visibility", "eq", wanted.visibility))
     rules = protections.of(ctx)
     if rules and not all(rules.allows(name, "read", ctx.roles) for name in wanted.properties):
-        return []  # a filter would tell what may not be read
-    found = await store.LISTING.page(ctx.db, where, sort=sort, marker=marker, limit=limit)
-    return [protections.shown(ctx, i) for i in found if ctx.allows(SERVICE, "get_image", target(i, ctx.project_id))]
+        return None  # a filter would tell what may not be read
+    return where
 
 
 class Change(Struct, frozen=True):

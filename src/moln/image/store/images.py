@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from moln.image.model.images import ARRIVING, MOVES, Image, labels
 from moln.image.store.tables import image_labels, image_members, images
@@ -70,19 +71,30 @@ def visible_with(*statuses: str) -> Any:
     return clause
 
 
-LISTING = Listing(
-    sa.select(*COLUMNS),
-    Image,
-    images,
-    extra={
-        "visible_accepted": visible_with("accepted"),
-        "visible_pending": visible_with("pending"),
-        "visible_rejected": visible_with("rejected"),
-        "visible_all": visible_with("accepted", "pending", "rejected"),
-        "mine_or_not_community": lambda p: sa.or_(images.c.project_id == sa.bindparam(p), images.c.visibility != "community"),
-        "label": labelled,
-    },
-)  # fmt: skip
+class Written(Struct, frozen=True):
+    """Which image, as of which write, and what its visibility hangs on."""
+
+    id: str
+    generation: int
+    project_id: str | None
+    visibility: str
+
+
+EXTRA: dict[str, Any] = {
+    "visible_accepted": visible_with("accepted"),
+    "visible_pending": visible_with("pending"),
+    "visible_rejected": visible_with("rejected"),
+    "visible_all": visible_with("accepted", "pending", "rejected"),
+    "mine_or_not_community": lambda p: sa.or_(images.c.project_id == sa.bindparam(p), images.c.visibility != "community"),
+    "label": labelled,
+}  # fmt: skip
+LISTING = Listing(sa.select(*COLUMNS), Image, images, extra=EXTRA)
+WRITTEN = Listing(sa.select(*(images.c[f] for f in Written.__struct_fields__)), Written, images, extra=EXTRA)
+BY_IDS = Query(sa.select(*COLUMNS).where(in_list(images.c.id, "ids")), Image)
+
+
+async def several(db: Reader, ids: Sequence[str]) -> list[Image]:
+    return await db.all(BY_IDS, ids=list(ids))
 
 
 async def find(db: Reader, image_id: str) -> Image | None:

@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 1, when a budget is missed or could not be measured."""
-    from moln.bench import budget, identity, overload
+    from moln.bench import budget, identity, images, overload
     from moln.bench.rows import table
 
     progress = Progress()
@@ -45,8 +45,6 @@ def run(args: argparse.Namespace) -> int:
         elif args.identity:
             rows = identity.measure(progress.note, large=args.large)
         elif args.images:
-            from moln.bench import images
-
             rows = images.measure(progress.note, args.size)
         else:
             rows = budget.measure(progress.note) + real(Places(args.home), progress)

@@ -78,3 +78,18 @@ async def test_a_node_brings_what_an_image_of_its_own_servers_waits_for(api, tmp
     assert made.startswith(b"from afar") and len(made) == 4096
     with pytest.raises(NotFound):
         await openers(api.cloud, "sim-1")[BRING][0](image.data_id)
+
+
+async def test_a_node_brings_what_an_image_of_its_own_volumes_waits_for(api) -> None:
+    made = (await api.member.post("/volume/v3/volumes", json={"volume": {"size": 1}})).json()["volume"]
+    await api.settle()
+    asked = {"os-volume_upload_image": {"image_name": "i", "disk_format": "raw"}}
+    told = (await api.member.post(f"/volume/v3/volumes/{made['id']}/action", json=asked)).json()["os-volume_upload_image"]
+    image = await images.find(api.cloud.db, told["image_id"])
+    assert image is not None and image.data_id
+    with pytest.raises(NotFound):
+        await openers(api.cloud, "thief")[BRING][0](image.data_id)
+    (await openers(api.cloud, "sim-1")[BRING][0](image.data_id)).close()
+    await api.settle()
+    with pytest.raises(NotFound):
+        await openers(api.cloud, "sim-1")[BRING][0](image.data_id)

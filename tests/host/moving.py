@@ -60,11 +60,11 @@ class Moving:
     def server(self, server_id: str) -> dict[str, Any]:
         return dict(self.call("GET", f"{story.COMPUTE}/servers/{server_id}")["server"])
 
-    def boot(self, name: str, host: str, image: str = "") -> Guest:
+    def boot(self, name: str, host: str, image: str = "", **more: Any) -> Guest:
         with inside(f"{self.tag}-c1", keep=True):
             made = self.client.make("server", f"{story.COMPUTE}/servers", name, {
                 "imageRef": image or self.image, "flavorRef": self.flavor, "networks": [{"uuid": self.network["id"]}], "key_name": "demo",
-                "security_groups": [{"name": self.group["name"]}], "availability_zone": f"nova:{host}"})  # fmt: skip
+                "security_groups": [{"name": self.group["name"]}], "availability_zone": f"nova:{host}", **more})  # fmt: skip
             self.client.wait(f"{story.COMPUTE}/servers/{made['id']}", "server", lambda s: s["status"] == "ACTIVE", 180)
             return Guest(self, made["id"], story.ensure_floating_ip(self.client, made["id"], self.public))
 

@@ -94,8 +94,12 @@ def fast_again(moving: Moving, guest: Guest, machine: str) -> None:
         connection.lookupByUUIDString(guest.id).migrateSetMaxSpeed(1 << 20)
 
 
-def test_a_link_that_is_cut_while_a_server_moves_leaves_it_where_it_was(moving: Moving, guest: Guest) -> None:
-    before, source = guest.boot_id(), guest.host
+@pytest.mark.parametrize("source", ["c1", "n1"])
+def test_a_link_that_is_cut_while_a_server_moves_leaves_it_where_it_was(moving: Moving, guest: Guest, source: str) -> None:
+    """The node's: it is the destination first, then the source, of which nobody hears meanwhile how far it is."""
+    before = guest.boot_id()
+    if guest.host != source:
+        move(guest, source)
     dest = {"c1": "n1", "n1": "c1"}[source]
     slow_down(moving, guest, source)
     guest.act(**{"os-migrateLive": {"host": dest, "block_migration": "auto"}})
@@ -158,3 +162,15 @@ def test_servers_of_a_node_that_is_lost_begin_anew_once_it_is_fenced(moving: Mov
     until(lambda: moving.service("n1")["state"] == "up", "the node is back", 60)
     move(guest, "n1")
     assert guest.boot_id() == after
+
+
+def test_a_volume_on_a_node_becomes_an_image(moving: Moving) -> None:
+    disk = {"uuid": moving.image, "source_type": "image", "destination_type": "volume", "boot_index": 0, "volume_size": 1, "delete_on_termination": True}
+    made = moving.boot("from-a-volume", "n1", block_device_mapping_v2=[disk], imageRef="")
+    [attached] = moving.call("GET", f"{story.COMPUTE}/servers/{made.id}/os-volume_attachments")["volumeAttachments"]
+    assert moving.call("GET", f"{story.VOLUME}/volumes/{attached['volumeId']}")["volume"]["os-vol-host-attr:host"].startswith("n1")
+    asked = {"os-volume_upload_image": {"image_name": "of-a-volume", "force": True, "disk_format": "raw"}}
+    image = moving.call("POST", f"{story.VOLUME}/volumes/{attached['volumeId']}/action", asked)["os-volume_upload_image"]["image_id"]
+    until(lambda: moving.call("GET", f"/image/v2/images/{image}")["status"] == "active", "the image", 120)
+    assert moving.call("GET", f"/image/v2/images/{image}")["size"] == 1 << 30
+    made.delete()

@@ -105,6 +105,13 @@ CHANGES = {
     "a card on the host": ('<interface type="ethernet"', '<interface type="direct"'),
     "a serial port on the network": ('<serial type="unix"', '<serial type="tcp"'),
     "QEMU's command line": ("</devices>", "</devices><q:commandline xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:arg value='-x'/></q:commandline>"),
+    "a file by another way": (DISKS[0].path, "etc/shadow"),
+    "a program by another way": ("/usr/bin/qemu-system-x86_64", "bin/sh"),
+    "a kernel of the host": ("<os>", "<os><kernel>boot/vmlinuz</kernel>"),
+    "a script": ('<mac address', '<script path="bin/sh"/><mac address'),
+    "a screen that listens": ('<listen type="none"', '<listen type="address" address="0.0.0.0"'),
+    "a screen that listens by another way": ('<graphics type="vnc"', '<graphics type="vnc" listen="0.0.0.0"'),
+    "entropy from the network": ('<backend model="random">/dev/urandom', '<backend model="egd">'),
     "a backing file": ('<target dev="vda"', '<backingStore type="file"><source file="relative"/></backingStore><target dev="vda"'),
 }  # fmt: skip
 

@@ -92,7 +92,10 @@ class Between:
         wanted, path = self.offered.get(disk_id, ("", Path()))
         if not wanted or not compare_digest(wanted, secret):
             raise NotFound("No such disk is offered here.")
-        file = await asyncio.to_thread(os.open, path, READ_ONLY)
+        try:
+            file = await asyncio.to_thread(os.open, path, READ_ONLY)
+        except OSError:
+            raise NotFound("The disk is not here any more.") from None
 
         async def write(writer: asyncio.StreamWriter) -> None:
             try:

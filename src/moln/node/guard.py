@@ -31,6 +31,8 @@ NAME = "qemu:///system"  # of the only hypervisor
 DEVICES = {"emulator", "disk", "controller", "interface", "serial", "console", "channel", "input", "graphics", "video", "audio", "watchdog",
            "memballoon", "rng"}  # fmt: skip
 KINDS = {"disk": {"file", "block"}, "interface": {"ethernet"}, "serial": {"unix"}, "console": {"unix"}, "channel": {"unix"}, "graphics": {"vnc"}}
+BELOW = ("source/reservations", "source/slices", "backingStore/source", "mirror", "script", "downscript")
+TEXTS, ATTRIBUTED, FILES = {"emulator", "loader", "nvram", "kernel", "initrd", "dtb"}, {"source", "log"}, {"file", "dev", "path", "dir", "socket"}
 OWN = "http://libvirt.org/schemas/domain/"  # namespaces by which words reach QEMU's command line
 COMMON = {"/dev/urandom", "/machine"}  # the latter is a control group
 HYPERVISOR = ("/var/lib/libvirt/qemu/", "/usr/share/", "/usr/bin/qemu-system-", "/run/libvirt/qemu/")
@@ -129,15 +131,28 @@ def check_domain(root: Element, expected: Expected) -> None:
     for element in root.iter():
         if element.tag.startswith(f"{{{OWN}"):
             raise BackendRefused("It has words for QEMU's command line.")
-        text = "" if element.tag == "title" else (element.text or "").strip()  # the title is what its owner calls it
-        for value in (*element.attrib.values(), text):
-            if value.startswith("/") and not _its_own(value, expected):
+        for value in _files(element):
+            if not _its_own(value, expected):
                 raise BackendRefused("It has a file that is not its own.", detail=value[:200])
     for device in root.iterfind("devices/*"):
         if device.tag not in DEVICES or device.get("type") not in KINDS.get(device.tag, {device.get("type")}):
             raise BackendRefused(f"It has a {device.tag} that no server has here.", detail=str(device.attrib)[:200])
-    if any(root.find(f"devices/disk/{below}") is not None for below in ("source/reservations", "source/slices", "backingStore/source")):
-        raise BackendRefused("It has a disk of several files.")
+        if any(device.find(below) is not None for below in BELOW):
+            raise BackendRefused(f"It has a {device.tag} of more than it may be.")
+        if any(listen.get("type") != "none" for listen in device.iterfind("listen")) or device.get("listen"):
+            raise BackendRefused("It has a screen that listens.")
+        if any(backend.get("model") != "random" for backend in device.iterfind("backend")):
+            raise BackendRefused("It has entropy from elsewhere.")
+
+
+def _files(element: Element) -> Iterator[str]:
+    """What libvirt or QEMU may open, or may take for a file."""
+    text = "" if element.tag == "title" else (element.text or "").strip()  # the title is what its owner calls it
+    if text and (element.tag in TEXTS or text.startswith("/")):
+        yield text
+    for name, value in element.attrib.items():
+        if value.startswith("/") or (element.tag in ATTRIBUTED and name in FILES):
+            yield value
 
 
 def _its_own(path: str, expected: Expected) -> bool:

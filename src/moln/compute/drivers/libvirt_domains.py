@@ -26,6 +26,8 @@ POWERS: dict[int, Power] = {
     libvirt.VIR_DOMAIN_SHUTOFF: "stopped",
     libvirt.VIR_DOMAIN_CRASHED: "crashed",
 }
+COMING = {libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP}
+"""Why a guest stands still that does not run here yet: it is on its way to here, or its QEMU has just begun to wait for it."""
 FELL = {libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_FAILED}
 UNDEFINE = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
@@ -71,8 +73,8 @@ def list_states(connection: libvirt.virConnect) -> list[ServerState]:
 def _state_of(domain: libvirt.virDomain) -> ServerState:
     state, reason = domain.state()
     power = POWERS.get(state, "crashed")
-    if state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION:
-        power = "stopped"  # a guest on its way to here does not run here yet
+    if state == libvirt.VIR_DOMAIN_PAUSED and reason in COMING:
+        power = "stopped"
     if state == libvirt.VIR_DOMAIN_SHUTOFF and reason in FELL:
         power = "crashed"
     return ServerState(domain.UUIDString(), power, read_domain(domain.XMLDesc(INACTIVE)).generation)

@@ -69,7 +69,8 @@ class Between:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700, parents=True)
         if self.qemu is not None:
-            shutil.chown(self.sockets, self.qemu)
+            with contextlib.suppress(LookupError):  # a machine that was set up otherwise (`--join-only`) has no such user
+                shutil.chown(self.sockets, self.qemu)
         # Sockets are named through these: a unix socket's path has 107 bytes, and most may be the home's.
         self.at = {folder: os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for folder in (self.sockets, self.daemons)}
 

@@ -73,8 +73,8 @@ def cloud() -> Iterator[Several]:
 
 
 def test_both_serve_the_same_cloud(cloud: Several) -> None:
-    listed = [line.split("\t")[:2] for line in cloud.moln(SECOND, "controller", "list").splitlines()]
-    assert listed == [["c1", URLS[FIRST]], ["c2", URLS[SECOND]]]
+    listed = [line.split("\t")[:3] for line in cloud.moln(SECOND, "controller", "list").splitlines()]
+    assert listed == [["c1", URLS[FIRST], "up"], ["c2", URLS[SECOND], "up"]]
     first, second = cloud.make_network(FIRST, "of-c1"), cloud.make_network(SECOND, "of-c2")
     eventually(lambda: first in cloud.switches() and second in cloud.switches(), "who leads writes what both were asked")
     assert cloud.violations(FIRST) == [] and cloud.violations(SECOND) == []

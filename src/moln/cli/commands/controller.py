@@ -158,7 +158,7 @@ def token(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     for found in admin.ask(Places(args.home), "controllers"):
-        print(f"{found['name']}\t{found['url']}\tsince {found['joined']}")
+        print(f"{found['name']}\t{found['url']}\t{'up' if found['up'] else 'down'}\tsince {found['joined']}")
     return 0
 
 

@@ -77,8 +77,7 @@ class Controllers:
         joined = Controller(name, asked.url, key, self._cloud.clock.now_us())
         await self._cloud.db.write(_join_in, requests.digest(secret, requests.CONTROLLER), joined)
         _log.info("controller %s joined", name)
-        files = await asyncio.to_thread(heritage.files, self._cloud.home)
-        return Heritage(files, heritage.settings_text(self._settings(), self._cloud.home))
+        return await asyncio.to_thread(heritage.of, self._cloud.home, self._settings())
 
     def _settings(self) -> object:
         """With addresses of this machine, where they are its own sockets."""

@@ -109,7 +109,10 @@ class _Controllers:
         self._app = app
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        resp.data = msgspec.json.encode([{"name": c.name, "url": c.url, "joined": iso(c.joined_at)} for c in await remote_of(self._app).controllers.all()])
+        controllers = remote_of(self._app).controllers
+        living = await controllers.living()
+        resp.data = msgspec.json.encode([{"name": c.name, "url": c.url, "up": c.name in living, "joined": iso(c.joined_at)}
+                                         for c in await controllers.all()])  # fmt: skip
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         expires_s = req.get_param_as_int("expires_s", required=True)

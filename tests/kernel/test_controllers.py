@@ -54,6 +54,9 @@ async def first(tmp_path: Path, database: str) -> AsyncIterator[First]:
     (home / "policy").mkdir()
     (home / "policy/nova.yaml").write_text("{}")
     (home / "policy/.nova.yaml.swp").write_text("half")
+    (home / "fence").mkdir()
+    (home / "fence/default").write_text("#!/bin/sh\n")
+    (home / "fence/default").chmod(0o755)
     (home / "admin.password").write_text("secret\n")
     settings = AllSettings(database_url=DATABASE, listen="192.0.2.1", tls=True, tls_certificate=str(home / "own.pem"))
     cloud = Cloud(settings=settings, db=await databases.opened(home, clock), policy=Policy.load(), links=InProcessLinks(clock.now_us), home=home, clock=clock)
@@ -111,14 +114,15 @@ async def test_a_name_that_was_removed_is_free_and_ones_own_is_not_removed(first
 
 async def test_what_is_given_is_what_controllers_share(first: First, tmp_path: Path) -> None:
     given = await first.controllers.enrol(asked(await first.controllers.make_token()))
-    assert given.files.keys() == {"keys/1.key", "policy/nova.yaml", "admin.password", "tls/ca.pem", "nats/operator.pem", "nats/account.pem",
+    assert given.files.keys() == {"keys/1.key", "policy/nova.yaml", "fence/default", "admin.password", "tls/ca.pem", "nats/operator.pem", "nats/account.pem",
                                   "nats/system.pem", "controllers/ca.pem"}  # fmt: skip
     second = tmp_path / "two"
     second.mkdir()
     for _ in range(2):  # whoever dies there begins anew
         heritage.keep(second, msgspec.json.decode(msgspec.json.encode(given), type=Heritage))
     assert heritage.files(second) == given.files
-    assert {stat.S_IMODE(f.stat().st_mode) for f in second.rglob("*") if f.is_file()} == {0o600}
+    modes = {str(f.relative_to(second)): stat.S_IMODE(f.stat().st_mode) for f in second.rglob("*") if f.is_file()}
+    assert modes.pop("fence/default") == 0o700 and set(modes.values()) == {0o600}
     authority = certificates.Authority(second / "tls", first.nodes._now())
     assert authority.fingerprint == first.nodes.authority.fingerprint
 

@@ -144,10 +144,12 @@ def join(args: argparse.Namespace) -> int:
 
 def give_to_controller(places: Places) -> None:
     """What was fetched is the controller's user's; moln.toml it may read only. Raises: HostError."""
+    from moln.kernel.controllers import heritage
+
     users.ensure_users()
-    for path in [p for name in ("keys", "credential-keys", "policy", "certificates", "tls", "nats", "controllers") for p in
+    for path in [p for name in (*heritage.FOLDERS, "tls", "nats", "controllers") for p in
                  [places.home / name, *(places.home / name).rglob("*")] if p.exists()] + [places.admin_password]:  # fmt: skip
-        users.own(path, USER, USER, 0o700 if path.is_dir() else 0o600)
+        users.own(path, USER, USER, 0o700 if path.is_dir() or os.access(path, os.X_OK) else 0o600)
     users.own(places.settings, None, USER, 0o640)
 
 
@@ -158,7 +160,7 @@ def token(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     for found in admin.ask(Places(args.home), "controllers"):
-        print(f"{found['name']}\t{found['url']}\tsince {found['joined']}")
+        print(f"{found['name']}\t{found['url']}\t{'up' if found['up'] else 'down'}\tsince {found['joined']}")
     return 0
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from moln.kernel.errors import Failure
 
-FOLDERS = ("keys", "credential-keys", "policy", "certificates")
+FOLDERS = ("keys", "credential-keys", "policy", "certificates", "fence")
 FILES = ("admin.password", "tls/ca.pem", "nats/operator.pem", "nats/account.pem", "nats/system.pem", "controllers/ca.pem")
 OWN = ("listen", "port", "log_level", "tls_certificate", "tls_key", "tls_ca", "host", "node")  # settings of one machine
 HOME = "{home}"
@@ -20,10 +20,13 @@ BOUND = 1 << 20  # bytes of a file
 
 
 class Heritage(Struct, frozen=True):
-    """files: by their path in the home. settings: moln.toml, in which HOME stands for the home."""
+    """files: by their path in the home. settings: moln.toml, in which HOME stands for the home. programs: those of `files` that are
+    executable.
+    """
 
     files: dict[str, bytes]
     settings: str
+    programs: list[str] = []
 
 
 class Asked(Struct, frozen=True):
@@ -50,17 +53,23 @@ def files(home: Path) -> dict[str, bytes]:
     return found
 
 
+def of(home: Path, settings: Any) -> Heritage:
+    """Raises: Failure, when a file cannot be read."""
+    found = files(home)
+    return Heritage(found, settings_text(settings, home), [name for name in found if os.access(home / name, os.X_OK)])
+
+
 def keep(home: Path, heritage: Heritage) -> None:
     """Put it into a home that has no cloud yet; moln.toml comes last: whoever finds it finds the rest. Raises: Failure."""
     for name, data in heritage.files.items():
         parts = Path(name).parts
         if name not in FILES and (parts[0] not in FOLDERS or ".." in parts):
             raise Failure(f"The other controller gives a file that no controller has: {name}")
-        put(home / name, data, home)
+        put(home / name, data, home, mode=0o700 if name in heritage.programs else 0o600)
     put(home / "moln.toml", heritage.settings.replace(HOME, str(home)).encode(), home)
 
 
-def put(file: Path, data: bytes, home: Path) -> None:
+def put(file: Path, data: bytes, home: Path, mode: int = 0o600) -> None:
     """A private file, whole or not there. Raises: Failure."""
     new = file.with_name(f".{file.name}.new")
     try:
@@ -69,6 +78,7 @@ def put(file: Path, data: bytes, home: Path) -> None:
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(data)
+            os.fchmod(out.fileno(), mode)
             os.fsync(out.fileno())
         new.replace(file)
     except OSError as error:

@@ -15,6 +15,7 @@ from moln.kernel.controllers.heritage import Asked, Heritage
 from moln.kernel.controllers.tables import CONTROLLERS, Controller
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+from moln.kernel.module import Violation
 from moln.kernel.nodes import requests
 from moln.kernel.nodes.membership import TOKEN_S, Membership
 from moln.kernel.nodes.tables import USE
@@ -43,6 +44,16 @@ class Controllers:
     async def all(self) -> list[Controller]:
         return await self._cloud.db.all(CONTROLLERS)
 
+    async def living(self) -> set[str]:
+        """Names of those that give signs of life. Raises: Unavailable."""
+        claims = self._cloud.claims
+        return {self.name} if claims is None else await claims.living()
+
+    async def dead(self) -> list[Violation]:
+        living = await self.living()
+        mend = "Start it; or, if it is gone for good, have another one forget it: moln controller remove {}"
+        return [Violation(f"Controller {c.name} ({c.url}) gives no sign of life.", mend.format(c.name)) for c in await self.all() if c.name not in living]
+
     async def make_token(self, expires_s: int = TOKEN_S) -> str:
         """A token with which one machine may become a controller, once. Raises: Invalid; Conflict, when there can be but one."""
         self._check()
@@ -66,8 +77,7 @@ class Controllers:
         joined = Controller(name, asked.url, key, self._cloud.clock.now_us())
         await self._cloud.db.write(_join_in, requests.digest(secret, requests.CONTROLLER), joined)
         _log.info("controller %s joined", name)
-        files = await asyncio.to_thread(heritage.files, self._cloud.home)
-        return Heritage(files, heritage.settings_text(self._settings(), self._cloud.home))
+        return await asyncio.to_thread(heritage.of, self._cloud.home, self._settings())
 
     def _settings(self) -> object:
         """With addresses of this machine, where they are its own sockets."""

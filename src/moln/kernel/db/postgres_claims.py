@@ -20,6 +20,7 @@ LEASE_S, BEAT_S = 9.0, 2.0
 BEAT = """INSERT INTO controllers AS mine (id, name, until) VALUES ($1, $2, clock_timestamp() + $3::float8 * interval '1 s')
     ON CONFLICT (id) DO UPDATE SET until = excluded.until WHERE mine.until > clock_timestamp() RETURNING (xmax = 0) AS fresh"""
 LIVING = "SELECT id FROM controllers WHERE until > clock_timestamp()"
+NAMES = "SELECT name FROM controllers WHERE until > clock_timestamp()"
 DEAD = "DELETE FROM controllers WHERE until < clock_timestamp() - interval '60 s'"
 ORPHANS = "DELETE FROM work_claims c WHERE NOT EXISTS (SELECT 1 FROM controllers WHERE id = c.owner)"
 TAKE = """INSERT INTO work_claims AS held (work, key, owner) SELECT $1, key, $3 FROM (
@@ -79,6 +80,9 @@ class PostgresClaims:
 
     def on_change(self, callback: Callable[[bool], None]) -> None:
         self._callbacks.append(callback)
+
+    async def living(self) -> set[str]:
+        return {row[0] for row in await self._db.plainly(lambda conn: conn.fetch(NAMES))}
 
     async def stop(self) -> None:
         if self._task is not None:

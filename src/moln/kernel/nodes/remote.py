@@ -24,7 +24,7 @@ from moln.kernel.link.nats_authority import UPDATE
 from moln.kernel.link.nats_keys import USER, NatsKey
 from moln.kernel.link.nats_wire import TROUBLE, Badge, connect
 from moln.kernel.metrics import Family
-from moln.kernel.module import Invariant
+from moln.kernel.module import Invariant, Violation
 from moln.kernel.nodes import checks
 from moln.kernel.nodes.enrolment import AuthorityResource, EnrolmentResource
 from moln.kernel.nodes.gate import Gate, Openers, address_of
@@ -72,7 +72,10 @@ class RemoteNodes:
 
     @property
     def invariants(self) -> list[Invariant]:
-        return checks.invariants(self.links, self.membership)
+        async def controllers_live(_: Cloud) -> list[Violation]:
+            return await self.controllers.dead()
+
+        return [*checks.invariants(self.links, self.membership), Invariant("controllers-live", controllers_live)]
 
     async def measure(self, _: Cloud) -> list[Family]:
         return checks.families(self.links, self.membership)

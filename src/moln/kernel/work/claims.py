@@ -33,6 +33,10 @@ class Claims(Protocol):
         """Call it when another controller came or went (False), or when this one was taken for dead (True): all claims are lost."""
         ...
 
+    async def living(self) -> set[str]:
+        """Names of the controllers that live, this one's too. Raises: Unavailable."""
+        ...
+
     async def stop(self) -> None:
         """Leave everything."""
         ...

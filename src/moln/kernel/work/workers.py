@@ -135,6 +135,7 @@ class _Loop:
         self._woken: set[str] = set()
         self._steps: dict[str, tuple[float, int]] = {}
         self._looked = 0.0  # monotonic seconds
+        self._blind = ""  # why it could not look last
         self._found = 0  # unsettled, at the last look
         self._heard_here: set[str] = set()  # woken by what no other controller heard
         self.settled = self.failures = self.given_up = 0
@@ -175,9 +176,11 @@ class _Loop:
                 pause_s = BLIND_PAUSE_S
                 try:
                     await self._dispatch()
-                    pause_s = self._pause()
+                    pause_s, self._blind = self._pause(), ""
                 except Unavailable as lost:
-                    _log.warning("reconciler %s cannot look: %s", r.name, lost.message)
+                    if lost.message != self._blind:  # once, however long it lasts
+                        _log.warning("reconciler %s cannot look: %s", r.name, lost.message)
+                    self._blind = lost.message
                 except Exception:
                     _log.exception("reconciler %s cannot look", r.name)
                 with contextlib.suppress(TimeoutError):

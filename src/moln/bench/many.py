@@ -40,7 +40,7 @@ class Size(Struct, frozen=True):
     controllers: int = 2
     boots: int = 2000
     at_once: int = 32
-    projects: int = 20
+    projects: int = 100
 
 
 def measure(size: Size, step: Step = print) -> list[Row]:

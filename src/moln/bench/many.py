@@ -28,7 +28,7 @@ from moln.bench.rows import Row
 from moln.host import packages
 
 IDLE_S, FLOOD_S, FILL_S = 10.0, 15.0, 180.0
-FLOODING = 512  # connections that ask for too much
+FLOODING = 1600  # connections that ask for too much
 Step = Callable[[str], object]
 
 

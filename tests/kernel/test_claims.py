@@ -147,6 +147,24 @@ async def test_what_one_hears_of_another_ones_is_passed_on(begin: Begin) -> None
     assert heard == {"one": [], "two": ["a"]}
 
 
+async def test_what_all_hear_of_a_change_is_not_passed_on_by_those_who_make_a_wake_of_it(begin: Begin) -> None:
+    known: list[bool] = []
+    for claims in (await begin(), await begin()):
+        feed = claims._db.feed
+        feed.subscribe("ports", lambda keys, feed=feed: feed.publish([("wake.boxes", key) for key in keys]))
+        feed.subscribe("wake.boxes", lambda _, feed=feed: known.append(feed.known))
+    feed.publish([("wake.boxes", "by itself")])
+
+    async def change(tx: Transaction) -> None:
+        tx.changed("ports", "p")
+
+    await claims._db.write(change)
+    async with asyncio.timeout(20):
+        while len(known) < 3:
+            await asyncio.sleep(0.01)
+    assert known == [False, True, True] and feed.known
+
+
 async def grown(tx: Transaction, id: str) -> None:
     await tx.update(BOXES, {"size": 1}, id=id)
 
@@ -157,7 +175,16 @@ def cloud_of(claims: Any, home: Path) -> Cloud:
     return cloud
 
 
-async def test_no_resource_is_settled_by_two_controllers_at_once_nor_twice(begin: Begin, tmp_path: Path) -> None:
+async def unsettled_ids(db: Reader, now_us: int) -> list[str]:
+    return [box.id for box in await db.all(EVERY) if not box.size]
+
+
+async def still(db: Reader, ids: list[str]) -> list[Box]:
+    return [box for box in await db.all(EVERY) if box.id in ids and not box.size]
+
+
+@pytest.mark.parametrize("by_id", [False, True], ids=["read whole", "found by their ids"])
+async def test_no_resource_is_settled_by_two_controllers_at_once_nor_twice(begin: Begin, tmp_path: Path, by_id: bool) -> None:
     """Work found by both, as every wake reaches both."""
     at_work: set[str] = set()
     overlaps: list[str] = []
@@ -183,8 +210,10 @@ async def test_no_resource_is_settled_by_two_controllers_at_once_nor_twice(begin
         tx.wake("boxes")
 
     workers = []
+    how: dict[str, Any] = {"ids": unsettled_ids, "load": still} if by_id else {}
     for claims in (await begin(), await begin()):
-        workers.append(Workers(cloud_of(claims, tmp_path), [Reconciler("boxes", find=find, settle=settle, fail=fail, at_once=4, every_s=600)]))
+        boxes = Reconciler("boxes", find=find, settle=settle, fail=fail, at_once=4, every_s=600, **how)
+        workers.append(Workers(cloud_of(claims, tmp_path), [boxes]))
     for one in workers:
         one.start()
     await workers[0]._cloud.db.write(fill)

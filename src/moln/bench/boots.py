@@ -101,6 +101,7 @@ class Boots:
         self._database = database
         self._tls = ssl.create_default_context(cafile=cloud.cacert)
         self._waiting: dict[str, asyncio.Future[None]] = {}
+        self.patience_s = STUCK_S
         self.outcome = Outcome()
 
     def connection(self, number: int) -> Connection:
@@ -114,7 +115,7 @@ class Boots:
             await asyncio.sleep(LOOK_S)
             if not self._waiting:
                 continue
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 for id, state, launched in await self._database.fetch(SEEN, list(self._waiting)):
                     if state == "active":
                         self.outcome.active[id] = launched / 1e6
@@ -144,7 +145,7 @@ class Boots:
 
     async def settled(self, id: str) -> None:
         if (future := self._waiting.get(id)) is not None:
-            await asyncio.wait_for(future, STUCK_S)
+            await asyncio.wait_for(asyncio.shield(future), self.patience_s)
 
     async def one_after_the_other(self, count: int, at_once: int) -> Outcome:
         """`count` boots, `at_once` of them under way: whoever has a server asks for the next."""
@@ -174,6 +175,23 @@ class Boots:
             connection.close()
 
         await asyncio.gather(*(client(n) for n in range(connections)))
+        await asyncio.gather(*map(self.settled, list(self.outcome.promised)))
+        return self.outcome
+
+    async def steadily(self, rate: float, stop: asyncio.Event, clients: int = 8) -> Outcome:
+        """About `rate` boots a second, whatever becomes of them, until `stop`; returns when all that were promised are there."""
+        self.outcome = Outcome()
+
+        async def client(at: int) -> None:
+            connection = self.connection(at)
+            while not stop.is_set():
+                await self.ask(connection, self.among[len(self.outcome.promised) % len(self.among)].asks())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(clients / rate):
+                        await stop.wait()
+            connection.close()
+
+        await asyncio.gather(*(client(n) for n in range(clients)))
         await asyncio.gather(*map(self.settled, list(self.outcome.promised)))
         return self.outcome
 

@@ -1,4 +1,4 @@
-"""Engines begun for a measurement or a test, on sockets of their own, and ended with whoever began them: PostgreSQL and NATS."""
+"""Engines begun for a measurement or a test, on sockets of their own, and ended with whoever began them: PostgreSQL, NATS, etcd."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ import os
 import pwd
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from moln.bench.process import cpu_of, free_port, pss_of
+from moln.bench.process import cpu_of, lasting_port, pss_of
+from moln.kernel.etcd import server as etcd_server
+from moln.kernel.http.certificates import Authority
 from moln.kernel.nodes import nats_server
 
 WAIT_S = 60.0
@@ -36,6 +43,14 @@ def nats_program() -> str | None:
 def ending_with_us(number: str = "KILL") -> list[str]:
     """Before a command: the signal that it gets when this process ends, however it does."""
     return ["setpriv", "--pdeathsig", number]
+
+
+_spawner = ThreadPoolExecutor(1)
+
+
+def spawn(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Popen, from a thread that lasts as long as this process: its end is what the kernel takes for the parent's (prctl(2))."""
+    return _spawner.submit(partial(subprocess.Popen, command, **options)).result()
 
 
 def _as_nobody() -> list[str]:
@@ -72,7 +87,7 @@ class PostgresServer:
         until = time.monotonic() + WAIT_S
         while True:
             with open(self.folder / "log", "ab") as log:
-                self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+                self._process = spawn(command, cwd=self.folder, stdout=log, stderr=log)
             while self._process.poll() is None and time.monotonic() < until:
                 if subprocess.run([self._bin / "pg_isready", "-q", "-h", self.folder], check=False).returncode == 0:
                     return
@@ -128,7 +143,7 @@ class Nats:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.port = free_port()
+        self.port = lasting_port()
         self.urls = (f"tls://127.0.0.1:{self.port}",)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -138,7 +153,7 @@ class Nats:
         configuration = nats_server.ensure(self.home, listen=f"127.0.0.1:{self.port}", names=frozenset({"127.0.0.1"}), now=now)
         log = self.home / "nats.log"
         at = log.stat().st_size if log.exists() else 0
-        self.process = subprocess.Popen([*ending_with_us(), str(nats_program()), "-c", str(configuration), "-l", str(log)])
+        self.process = spawn([*ending_with_us(), str(nats_program()), "-c", str(configuration), "-l", str(log)])
         ends = time.monotonic() + WAIT_S
         while "Server is ready" not in (log.read_text()[at:] if log.exists() else ""):
             assert time.monotonic() < ends and self.process.poll() is None, log.read_text()
@@ -158,6 +173,46 @@ class Nats:
     def pss_mib(self) -> float:
         assert self.process is not None
         return pss_of(self.process.pid)
+
+
+class EtcdServer:
+    """etcd with the authority of controllers, on loopback. home: of the cloud."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.port, self._peer_port = lasting_port(), lasting_port()
+        self.url = f"https://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Ready when it returns."""
+        etcd_server.ensure(self.home, frozenset({"127.0.0.1"}), datetime.now(UTC))
+        program = shutil.which("etcd", path="/usr/sbin:/usr/bin:/usr/local/bin")
+        command = [*ending_with_us(), str(program), *etcd_server.arguments(self.home, "e1", "127.0.0.1", self.port, self._peer_port)]
+        with open(self.home / "etcd.log", "ab") as log:
+            self.process = spawn(command, stdout=log, stderr=log, env={})
+        ends = time.monotonic() + WAIT_S
+        while not self._healthy():
+            assert time.monotonic() < ends and self.process.poll() is None, (self.home / "etcd.log").read_text()
+            time.sleep(0.05)
+
+    def _healthy(self) -> bool:
+        folder, now = self.home / etcd_server.CONTROLLERS, datetime.now(UTC)
+        file = Authority(folder, now).ensure_member(self.home / "etcd-asked.pem", "controller", "asks", now)
+        context = ssl.create_default_context(cafile=folder / "ca.crt")
+        context.load_cert_chain(file)
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=2, context=context) as answer:
+                return b'"true"' in answer.read()
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """As a crash would end it."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
 
 
 def children(pid: int) -> list[int]:

@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 import moln.app  # noqa: F401  (declares every table, as the database is asked for)
-from moln.bench.engines import Nats, PostgresServer, ending_with_us
-from moln.bench.process import Measured, free_port
+from moln.bench.engines import EtcdServer, Nats, PostgresServer, ending_with_us, spawn
+from moln.bench.process import Measured, lasting_port
 from moln.demo.client import Client
 from moln.host.places import PACKAGE_ROOT
 from moln.kernel.clock import Clock
@@ -59,7 +59,7 @@ class Process:
         read, write = os.pipe()
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE_ROOT), *filter(None, sys.path)]), "MOLN_READY_FD": str(write)}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = spawn(
                 self._command, env=env, pass_fds=[write], stderr=log, stdin=subprocess.DEVNULL, stdout=write if self._says else subprocess.DEVNULL
             )
         os.close(write)
@@ -131,15 +131,16 @@ class Controller(Process):
 class Cloud:
     """begin() before all else, end() at the end. folder: its own, removed by whoever made it."""
 
-    def __init__(self, folder: Path, *, controllers: int = 2, settings: str = "") -> None:
+    def __init__(self, folder: Path, *, controllers: int = 2, settings: str = "", etcd: bool = False) -> None:
         self.folder = folder
         self._settings = settings
         (folder / "c1").mkdir()
-        ports = [api_port() for _ in range(controllers)]
+        ports = [lasting_port(PORT_AFTER) for _ in range(controllers)]
         self.controllers = [Controller(folder / f"c{n}", port) for n, port in enumerate(ports, 1)]
         self.nodes = Process(folder / "nodes.log", "moln.bench.many_nodes", folder / "nodes", says="ready")
         self.postgres = PostgresServer()
         self.nats = Nats(folder / "c1")
+        self.etcd = EtcdServer(folder / "c1") if etcd else None
 
     def begin(self) -> None:
         """Engines and controllers run."""
@@ -147,9 +148,11 @@ class Cloud:
         self.database_url = self.postgres.create("moln")
         Authority(first.home / "tls", datetime.now(UTC))
         self.nats.start()
+        if self.etcd is not None:
+            self.etcd.start()
         self._set(first, "c1")
         first.start()
-        shared = shutil.ignore_patterns("run", "log", "pool", "controller.*", "moln.toml", "simulated", "nats-server", "nats.log")
+        shared = shutil.ignore_patterns("run", "log", "pool", "controller.*", "moln.toml", "simulated", "nats-server", "nats.log", "etcd*")
         for n, other in enumerate(others, 2):
             shutil.copytree(first.home, other.home, ignore=shared)
             (other.home / "tls/controller.pem").unlink(missing_ok=True)
@@ -162,6 +165,8 @@ class Cloud:
 
     def _set(self, controller: Controller, name: str) -> None:
         text = f'database_url = "{self.database_url}"\n{self._settings}\n[link]\nnats = ["{self.nats.urls[0]}"]\ncontroller = "{name}"\n'
+        if self.etcd is not None:
+            text += f'etcd = ["{self.etcd.url}"]\n'
         (controller.home / "moln.toml").write_text(text)
 
     def admin(self, controller: int = 0) -> Client:
@@ -179,7 +184,9 @@ class Cloud:
         """Everything is gone, whatever was left running."""
         for process in (self.nodes, *self.controllers):
             process.stop()
-        self.nats.stop()
+        for engine in (self.nats, self.etcd):
+            if engine is not None:
+                engine.stop()
         self.postgres.remove()
 
     def errors(self) -> list[str]:
@@ -189,22 +196,14 @@ class Cloud:
 
 
 @contextlib.contextmanager
-def cloud(folder: Path, *, controllers: int = 2, settings: str = "") -> Iterator[Cloud]:
-    """One that runs, without a node."""
-    made = Cloud(folder, controllers=controllers, settings=settings)
+def cloud(folder: Path, *, controllers: int = 2, settings: str = "", etcd: bool = False) -> Iterator[Cloud]:
+    """One that runs, without a node. etcd: it has one."""
+    made = Cloud(folder, controllers=controllers, settings=settings, etcd=etcd)
     try:
         made.begin()
         yield made
     finally:
         made.end()
-
-
-def api_port() -> int:
-    """A free one, the gate's beside it free as well."""
-    while True:
-        port = free_port()
-        if port + PORT_AFTER < 65536:
-            return port
 
 
 async def _join(cloud: Cloud, homes: dict[str, Path], nats: tuple[str, ...]) -> None:

@@ -28,7 +28,7 @@ from moln.bench.rows import Row
 from moln.host import packages
 
 IDLE_S, FLOOD_S, FILL_S = 10.0, 15.0, 180.0
-FLOODING = 512  # connections that ask for too much
+FLOODING = 1600  # connections that ask for too much
 Step = Callable[[str], object]
 
 
@@ -40,7 +40,7 @@ class Size(Struct, frozen=True):
     controllers: int = 2
     boots: int = 2000
     at_once: int = 32
-    projects: int = 20
+    projects: int = 100
 
 
 def measure(size: Size, step: Step = print) -> list[Row]:

@@ -19,6 +19,7 @@ import uvloop
 from moln.compute.drivers.fake import FakeCompute
 from moln.kernel import log
 from moln.kernel.clock import Clock
+from moln.kernel.controllers.telling import AREA, Knows
 from moln.kernel.errors import Failure
 from moln.kernel.link import MemoryFences, Verbs
 from moln.kernel.link.nats import NatsEnd
@@ -30,6 +31,13 @@ from moln.volume.drivers.fake import FakeVolumes
 AT_ONCE = 32  # nodes that connect at the same time
 
 
+class Ear:
+    """It asks controllers for nothing."""
+
+    async def controllers(self, urls: list[str]) -> None:
+        pass
+
+
 async def node(home: Path, turns: asyncio.Semaphore, up: asyncio.Queue[str]) -> None:
     """One node, until it is cancelled."""
     member = Member(home / "host/node" / FOLDER)
@@ -38,7 +46,7 @@ async def node(home: Path, turns: asyncio.Semaphore, up: asyncio.Queue[str]) -> 
     now_us = Clock().now_us
     compute, volumes = FakeCompute(joined.name), FakeVolumes()
     facts = {"compute": msgspec.to_builtins(await compute.host_facts())}
-    verbs = Verbs(fake_drivers(compute, volumes), MemoryFences(), now_us)
+    verbs = Verbs({**fake_drivers(compute, volumes), AREA: (Knows, Ear())}, MemoryFences(), now_us)
     tls, key, claims = member.passport.client(), member.nats_key, member.claims()
     end = NatsEnd(Badge(joined.name, tuple(joined.nats), lambda: tls, key, lambda: claims), lambda: facts, verbs)
     compute.on_power_change(lambda state: end.report("compute.power", [state]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import select
 import shutil
 import signal
@@ -60,6 +62,17 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def lasting_port(*beside: int) -> int:
+    """A port that stays ours while nobody listens there, as no connection is given one of those by itself; those `beside` it as well."""
+    luck = random.SystemRandom()
+    while True:
+        port = luck.randrange(20_000, 32_000)
+        with contextlib.ExitStack() as found, contextlib.suppress(OSError):
+            for each in (port, *(port + n for n in beside)):
+                found.enter_context(socket.socket()).bind(("127.0.0.1", each))
+            return port
 
 
 @contextmanager

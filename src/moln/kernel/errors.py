@@ -90,11 +90,13 @@ class NotSupported(Failure):
 
 
 class Unavailable(Failure):
-    """An engine is lost; trying again later may work (503)."""
+    """An engine is lost; trying again later may work (503). retry_after_s: seconds."""
+
+    retry_after_s = 5
 
 
 class Paused(Unavailable):
-    """Nothing can be changed for some seconds, on purpose (503). retry_after_s: seconds."""
+    """Nothing can be changed for some seconds, on purpose (503)."""
 
     retry_after_s = 2
 

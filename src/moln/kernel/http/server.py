@@ -160,7 +160,7 @@ class Endpoint:
         resp.status = str(status) if status not in STATUS_LINES else STATUS_LINES[status]
         if status == 401:
             resp.set_header("WWW-Authenticate", f'Keystone uri="{self.cloud.settings.public_url}/identity"')
-        if isinstance(failure, errors.TooManyRequests | errors.Paused):
+        if isinstance(failure, errors.TooManyRequests | errors.Unavailable) and status in (429, 503):
             resp.set_header("Retry-After", str(failure.retry_after_s))
         if isinstance(failure, errors.MethodNotAllowed) and failure.allowed:
             resp.set_header("Allow", ", ".join(failure.allowed))

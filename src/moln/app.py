@@ -144,7 +144,8 @@ class App(Struct):
             await self.etcd.settings.start()
         self.workers.start()
 
-    async def stop(self) -> None:
+    async def rest(self) -> None:
+        """No more work; it answers still."""
         await self.workers.stop()
         if self.etcd is not None:
             await self.etcd.settings.stop()
@@ -152,6 +153,9 @@ class App(Struct):
             await self.cloud.leaders.stop()
         if self.cloud.claims is not None:
             await self.cloud.claims.stop()
+
+    async def stop(self) -> None:
+        await self.rest()
         await self._close_areas()
         await self.cloud.links.close()
         if self.remote:

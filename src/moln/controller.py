@@ -110,10 +110,7 @@ class Serving:
             new = old.again(msgspec.structs.replace(old.cloud.settings, database_url=url))
             if new.tls and old.tls:
                 new.tls.context = old.tls.context  # what the server has; what is loaded into it later holds
-            await old.workers.stop()
-            if old.etcd:
-                await old.etcd.settings.stop()
-                await old.etcd.leaders.stop()
+            await old.rest()
             await new.set_up()
             for server, app in zip(self.servers, self._apps(new), strict=True):
                 server.config.loaded_app = app

@@ -14,12 +14,15 @@ import pytest
 from tests.conftest import Api
 from tests.databases import chosen
 
+from moln import saving
 from moln.app import compose, load_settings
 from moln.cli import main
 from moln.cli.saved import archive
+from moln.cli.saved import database as saved
 from moln.cli.settings_file import with_url
 from moln.host.places import Places
 from moln.host.processes import Choices
+from moln.host.run import HostError
 from moln.kernel.db.saving import RAISED
 from moln.simulation import simulated_links
 
@@ -29,6 +32,17 @@ SECRET = {"credential": {"type": "cert", "blob": "what only they know"}}
 
 async def moln(*args: object) -> int:
     return await asyncio.to_thread(main, [str(a) for a in args])
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Databases are read and written by this process, which has tables of other tests, too (tests/faults/test_growing.py has processes of their own)."""
+
+    def process(places: Places, owner: str | None, *args: str) -> None:
+        if saving.main(places.home, args[0], Path(args[1]), *args[2:]):
+            raise HostError("see above")
+
+    monkeypatch.setattr(saved, "process", process)
 
 
 async def restore(file: Path, other: Path) -> int:

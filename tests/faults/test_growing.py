@@ -24,6 +24,7 @@ from moln.cli.commands.grow import finish
 from moln.growing import BEGUN
 from moln.host.control import NotRunning
 from moln.host.places import Places
+from moln.host.processes import Choices
 from moln.kernel.db import postgres_schema
 
 pytestmark = [
@@ -186,6 +187,37 @@ async def test_a_beginning_is_no_database_for_a_controller_and_no_target_for_ano
     finish(there.places, url)
     with pytest.raises(AssertionError, match="beginning of a cloud's move"):
         await there.start()
+
+
+async def test_a_backup_of_a_cloud_that_runs_is_a_cloud(there: Killed, server: Server, tmp_path: Path) -> None:
+    """On either database, by the commands as they are typed."""
+
+    def moln(*args: object) -> None:
+        command = [sys.executable, "-c", "import sys; from moln.cli import main; sys.exit(main())", *map(str, args)]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": "src"}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    there.places.host.mkdir(exist_ok=True)
+    there.places.choices.write_bytes(msgspec.json.encode(Choices(simulate=True)))
+    await there.start()
+    await asyncio.to_thread(moln, "backup", tmp_path / "one", "--home", there.places.home)
+    await there.make("after it")
+    there.end()
+    url = await server.empty()
+    await asyncio.to_thread(moln, "restore", tmp_path / "one", "--home", tmp_path / "r1", "--database-url", url)
+    restored = Killed(tmp_path / "r1")
+    restored.token = there.token
+    await restored.start()
+    assert await restored.names() == ["first"]
+    await restored.make("second")
+    await asyncio.to_thread(moln, "backup", tmp_path / "two", "--home", restored.places.home)
+    restored.end()
+    await asyncio.to_thread(moln, "restore", tmp_path / "two", "--home", tmp_path / "r2", "--sqlite")
+    again = Killed(tmp_path / "r2")
+    again.token = there.token
+    await again.start()
+    assert await again.names() == ["first", "second"]
+    again.end()
 
 
 async def test_a_postgresql_that_cannot_be_reached_leaves_the_cloud_where_it_is(there: Killed, server: Server) -> None:

@@ -53,8 +53,10 @@ class Target:
             self._conn = await asyncpg.connect(self._url, timeout=CONNECT_S, server_settings=SETTINGS)
         except (OSError, asyncpg.PostgresError, TimeoutError, ValueError) as error:
             raise Failure(f"The database cannot be reached: {error or 'no answer'}.") from None
-        if not await self.conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
-            raise Conflict("Another cloud is being moved to this database.")
+        try:  # a connection that was lost a moment ago may hold it still
+            await self.conn.execute(f"SET lock_timeout = '2s'; SELECT pg_advisory_lock({LOCK}); RESET lock_timeout")
+        except asyncpg.LockNotAvailableError:
+            raise Conflict("Another cloud is being moved to this database.") from None
         if (found := await self.conn.fetchval("SHOW server_encoding")) != "UTF8":
             raise Failure(f"The database has to be in UTF8, and is in {found}.")
 

@@ -72,6 +72,15 @@ async def test_they_are_listed_shown_and_named_as_keystone_names_them(keystone: 
     assert "ada" not in [u["name"] for u in (await keystone.admin.get("/v3/users")).json()["users"]]
 
 
+async def test_a_list_by_name_shows_who_has_it_now(keystone: Keystone) -> None:
+    there = await corp(keystone)
+    assert len(await there.listed("users", name="ada")) == 1 and len(await there.listed("groups", name="developers")) == 1
+    there.directory.add("ada", "analytical", name="countess")
+    del there.directory.groups["developers"]
+    assert await there.listed("users", name="ada") == [] and await there.listed("groups", name="developers") == []
+    assert [u["id"] for u in await there.listed("users", name="countess")] == [there.id_of("user", "ada")]
+
+
 async def test_a_list_that_is_not_all_makes_nobody_gone(keystone: Keystone) -> None:
     there = await corp(keystone)
     assert len(await there.listed("users")) == 2

@@ -324,3 +324,16 @@ async def test_who_may_not_see_them_does_not_learn_whether_the_directory_answers
     there.directory.down = ""
     for path in paths:
         assert (await of_domain.get(path)).is_success, path
+
+
+async def test_many_are_listed_in_pages_and_the_directory_is_asked_for_the_first_alone(keystone: Keystone) -> None:
+    there = await corp(keystone)
+    for number in range(120):
+        there.directory.add(f"user{number}", "x")
+    first = await there.listed("users", limit="100")
+    there.directory.down = "The directory does not answer."
+    second = await there.listed("users", limit="100", marker=first[-1]["id"])
+    assert (len(first), len(second)) == (100, 22) and not {u["id"] for u in first} & {u["id"] for u in second}
+    there.directory.down = ""
+    there.directory.folk.clear()
+    assert await there.listed("users", limit="100") == []

@@ -116,6 +116,21 @@ async def test_a_browser_comes_back_with_a_token_for_the_dashboard(cloud: Keysto
         assert names == ["developers"], "nobody;admins is one group's name, and no group of ours"
 
 
+@pytest.mark.parametrize(("count", "status"), [(150, 201), (300, 401)])
+async def test_a_token_tells_of_many_groups_or_is_not_given(cloud: Keystone, provider: OidcProvider, count: int, status: int) -> None:
+    names = [f"group{number}" for number in range(count)]
+    there = {g["name"] for g in (await cloud.admin.get("/v3/groups")).json()["groups"]}
+    for name in names:
+        if name not in there:
+            await cloud.make("group", name=name)
+    answer = await bring(cloud, provider.sign(provider.access_claims() | {"groups": names}))
+    assert answer.status_code == status
+    if status == 201:
+        assert len(answer.json()["token"]["user"]["OS-FEDERATION"]["groups"]) == count
+        cloud.cloud.areas["identity"]._tokens.clear()
+        assert await cloud.works(answer.headers["X-Subject-Token"])
+
+
 async def test_only_the_browser_that_left_comes_back_and_only_once(cloud: Keystone) -> None:
     victim, thief = Browser(cloud), Browser(cloud)
     back = await victim.sign_in(await victim.leave())

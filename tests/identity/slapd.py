@@ -70,7 +70,8 @@ class Slapd:
 
     def start(self) -> None:
         where = f"{self.url} ldaps://127.0.0.1:{self.tls_port}"
-        self._process = subprocess.Popen([BINARY, "-d", "0", "-f", str(self.folder / "slapd.conf"), "-h", where], stderr=subprocess.DEVNULL)
+        command = ["setpriv", "--pdeathsig", "TERM", BINARY, "-d", "0", "-f", str(self.folder / "slapd.conf"), "-h", where]
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         ends = time.monotonic() + 20
         while time.monotonic() < ends:
             with socket.socket() as probe:

@@ -94,7 +94,7 @@ async def test_a_second_start_changes_nothing_but_the_address(keystone: Keystone
 
 
 def test_the_key_rotation_is_a_periodic_job() -> None:
-    assert [p.name for p in identity.module(config.Settings()).periodics] == ["identity.keys"]
+    assert "identity.keys" in [p.name for p in identity.module(config.Settings()).periodics]
 
 
 async def test_the_home_document_names_resources_as_keystone_does(api):

@@ -72,6 +72,15 @@ async def test_they_are_listed_shown_and_named_as_keystone_names_them(keystone: 
     assert "ada" not in [u["name"] for u in (await keystone.admin.get("/v3/users")).json()["users"]]
 
 
+async def test_a_list_by_name_shows_who_has_it_now(keystone: Keystone) -> None:
+    there = await corp(keystone)
+    assert len(await there.listed("users", name="ada")) == 1 and len(await there.listed("groups", name="developers")) == 1
+    there.directory.add("ada", "analytical", name="countess")
+    del there.directory.groups["developers"]
+    assert await there.listed("users", name="ada") == [] and await there.listed("groups", name="developers") == []
+    assert [u["id"] for u in await there.listed("users", name="countess")] == [there.id_of("user", "ada")]
+
+
 async def test_a_list_that_is_not_all_makes_nobody_gone(keystone: Keystone) -> None:
     there = await corp(keystone)
     assert len(await there.listed("users")) == 2
@@ -203,8 +212,10 @@ async def test_a_directory_that_is_lost_is_said_and_harms_nobody_else(keystone: 
     token = (await there.sign_in("ada", "analytical")).headers["X-Subject-Token"]
     there.directory.down = "The directory at ldap://127.0.0.1:1 does not answer: connection refused."
     ada = there.id_of("user", "ada")
+    told = await there.sign_in("ada", "analytical")
+    assert told.status_code == 503 and "directory that cannot be asked" in told.text and "127.0.0.1" not in told.text, "where it is, is not everybody's to know"
     for answer in (
-        await there.sign_in("ada", "analytical"), await keystone.admin.get("/v3/users", params={"domain_id": there.id}),
+        await keystone.admin.get("/v3/users", params={"domain_id": there.id}),
         await keystone.admin.get(f"/v3/users/{ada}"), await keystone.admin.get(f"/v3/users/{ada}/groups"),
         await keystone.admin.get("/v3/groups", params={"domain_id": there.id}),
     ):  # fmt: skip
@@ -215,8 +226,8 @@ async def test_a_directory_that_is_lost_is_said_and_harms_nobody_else(keystone: 
     with pytest.raises(Exception, match="connection refused"):
         await look_again(keystone.cloud)
     assert await keystone.works(token)
-    told = [v.message for invariant in INVARIANTS for v in await invariant.check(keystone.cloud)]
-    assert len(told) == 1 and "connection refused" in told[0]
+    found = [v.message for invariant in INVARIANTS for v in await invariant.check(keystone.cloud)]
+    assert len(found) == 1 and "connection refused" in found[0]
     there.directory.down = ""
     assert (await there.sign_in("ada", "analytical")).status_code == 201
 
@@ -271,7 +282,9 @@ async def test_openldap_by_the_configuration_alone(keystone: Keystone, tmp_path:
             assert (await there.sign_in(name, password)).status_code == 401
         server.stop()
         lost = await there.sign_in("bob", "builder")
-        assert lost.status_code == 503 and "does not answer" in lost.json()["error"]["message"]
+        assert lost.status_code == 503 and "cannot be asked" in lost.json()["error"]["message"]
+        seen = await keystone.admin.get("/v3/users", params={"domain_id": domain["id"]})
+        assert seen.status_code == 503 and "does not answer" in seen.json()["error"]["message"]
         assert await keystone.works(signed_in.headers["X-Subject-Token"]) and await keystone.token("admin", keystone.password)
         assert (await keystone.admin.delete(f"/v3/domains/{domain['id']}/config")).status_code == 204
     finally:
@@ -315,3 +328,16 @@ async def test_who_may_not_see_them_does_not_learn_whether_the_directory_answers
     there.directory.down = ""
     for path in paths:
         assert (await of_domain.get(path)).is_success, path
+
+
+async def test_many_are_listed_in_pages_and_the_directory_is_asked_for_the_first_alone(keystone: Keystone) -> None:
+    there = await corp(keystone)
+    for number in range(120):
+        there.directory.add(f"user{number}", "x")
+    first = await there.listed("users", limit="100")
+    there.directory.down = "The directory does not answer."
+    second = await there.listed("users", limit="100", marker=first[-1]["id"])
+    assert (len(first), len(second)) == (100, 22) and not {u["id"] for u in first} & {u["id"] for u in second}
+    there.directory.down = ""
+    there.directory.folk.clear()
+    assert await there.listed("users", limit="100") == []

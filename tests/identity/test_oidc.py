@@ -22,6 +22,7 @@ from keystoneauth1.identity import v3
 from tests.identity.conftest import Keystone, keystone_at
 from tests.identity.oidc_provider import CLIENT, PASSWORD, SECRET, USER, OidcProvider
 
+from moln.identity.api import websso
 from moln.identity.settings import FederationSettings
 from moln.kernel.http.serve import http_server
 
@@ -115,6 +116,21 @@ async def test_a_browser_comes_back_with_a_token_for_the_dashboard(cloud: Keysto
         assert names == ["developers"], "nobody;admins is one group's name, and no group of ours"
 
 
+@pytest.mark.parametrize(("count", "status"), [(150, 201), (300, 401)])
+async def test_a_token_tells_of_many_groups_or_is_not_given(cloud: Keystone, provider: OidcProvider, count: int, status: int) -> None:
+    names = [f"group{number}" for number in range(count)]
+    there = {g["name"] for g in (await cloud.admin.get("/v3/groups")).json()["groups"]}
+    for name in names:
+        if name not in there:
+            await cloud.make("group", name=name)
+    answer = await bring(cloud, provider.sign(provider.access_claims() | {"groups": names}))
+    assert answer.status_code == status
+    if status == 201:
+        assert len(answer.json()["token"]["user"]["OS-FEDERATION"]["groups"]) == count
+        cloud.cloud.areas["identity"]._tokens.clear()
+        assert await cloud.works(answer.headers["X-Subject-Token"])
+
+
 async def test_only_the_browser_that_left_comes_back_and_only_once(cloud: Keystone) -> None:
     victim, thief = Browser(cloud), Browser(cloud)
     back = await victim.sign_in(await victim.leave())
@@ -143,6 +159,24 @@ async def test_nobody_is_sent_to_a_dashboard_that_is_not_trusted(cloud: Keystone
     other = SSO.replace("corp", "nonesuch")
     assert (await cloud.anonymous.get(other, params={"origin": DASHBOARD})).status_code == 404
     assert (await cloud.anonymous.get("/v3/auth/OS-FEDERATION/websso/saml2", params={"origin": DASHBOARD})).status_code == 404
+
+
+async def test_a_provider_counts_while_it_is_enabled_and_by_the_name_that_it_is_known_by(cloud: Keystone, provider: OidcProvider) -> None:
+    for change, back in (({"enabled": False}, {"enabled": True}), ({"remote_ids": ["https://other.example"]}, {"remote_ids": [provider.issuer]})):
+        browser = Browser(cloud)
+        came_back = await browser.sign_in(await browser.leave())
+        assert (await cloud.admin.patch(ROOT, json={"identity_provider": change})).status_code == 200
+        assert (await browser.come_back(came_back)).status_code == 403
+        assert (await bring(cloud, provider.sign(provider.access_claims()))).status_code == 403
+        assert (await cloud.admin.patch(ROOT, json={"identity_provider": back})).status_code == 200
+    assert (await bring(cloud, provider.sign(provider.access_claims()))).status_code == 201
+
+
+def test_the_page_that_hands_a_token_over_holds_text_alone() -> None:
+    page = websso.handed_over("gAAA<script>", 'https://dashboard.example/?a="><script>alert(1)</script>', {})
+    assert page.body.count(b"<script>") == 1 and b'action="https://dashboard.example/?a=&quot;&gt;&lt;script&gt;' in page.body
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and policy.count("form-action https://dashboard.example;") == 1
 
 
 @pytest.mark.parametrize("spoil", [

@@ -27,6 +27,7 @@ from tests.identity.conftest import Keystone, keystone_at, on_project, somebody
 from werkzeug.serving import make_server
 
 from moln.identity.api.proxy import by_proxy, listener
+from moln.identity.model.saml import Said, response, signer_of, text
 from moln.identity.settings import FederationSettings
 from moln.kernel.http.serve import http_server
 
@@ -97,6 +98,19 @@ async def test_an_assertion_says_who_has_the_token_and_is_signed(cloud: Keystone
         command = ["xmlsec1", "--verify", "--pubkey-cert-pem", str(cloud.cloud.home / "idp.pem"), "--id-attr:ID", f"{N['saml']}:Assertion", str(file)]
         done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, done.stderr
+
+
+async def test_a_key_of_ecdsas_signs_too_and_one_that_does_not_belong_to_the_certificate_does_not(tmp_path: Path) -> None:
+    rsa_certificate, rsa_key = signing_files(tmp_path)
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x", "-keyout", tmp_path / "ec.key",
+               "-out", tmp_path / "ec.pem"]  # fmt: skip
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    said = Said("issuer", "recipient", "ada", {"openstack_user": ["ada"]}, ("_1", "_2", "_3"), 0, 60)
+    signer = signer_of((tmp_path / "ec.key").read_bytes(), (tmp_path / "ec.pem").read_bytes())
+    assert attributes(verified(text(response(said, signer)), (tmp_path / "ec.pem").read_bytes())) == {"openstack_user": ["ada"]}
+    for key, certificate in ((tmp_path / "ec.key", rsa_certificate), (rsa_key, tmp_path / "ec.pem"), (rsa_certificate, rsa_certificate)):
+        with pytest.raises(ValueError):
+            signer_of(key.read_bytes(), certificate.read_bytes())
 
 
 async def test_metadata_tell_the_certificate(cloud: Keystone) -> None:

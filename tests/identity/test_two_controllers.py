@@ -12,6 +12,8 @@ from tests.conftest import Api
 from tests.postgres import binaries
 
 from moln.app import compose, load_settings
+from moln.identity.drivers.fake import FakeDirectory
+from moln.identity.ops.signing_in import look_again
 from moln.simulation import simulated_links
 
 pytestmark = [
@@ -68,3 +70,28 @@ async def test_a_controller_that_cannot_hear_trusts_no_token_that_it_remembers(a
             await asyncio.sleep(0.01)
     await change_password(one, "alice")
     assert await projects(two, token) == 401
+
+
+async def test_where_a_domains_users_are_is_known_to_the_other_controller_and_so_is_who_left(apis: list[Api]) -> None:
+    one, two = apis
+    directory = FakeDirectory()
+    directory.add("ada", "analytical")
+    for api in apis:
+        api.cloud.areas["identity"].directory_of = lambda options: directory
+    domain = (await one.admin.post("/identity/v3/domains", json={"domain": {"name": "corp"}})).json()["domain"]["id"]
+    user = {"name": "ada", "domain": {"id": domain}, "password": "analytical"}
+    body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
+    assert (await two.anonymous.post("/identity/v3/auth/tokens", json=body)).status_code == 401  # and that there is no directory is remembered
+    config = {"identity": {"driver": "ldap"}, "ldap": {"url": "ldap://x"}}
+    assert (await one.admin.put(f"/identity/v3/domains/{domain}/config", json={"config": config})).status_code == 201
+    async with asyncio.timeout(20):
+        while (answer := await two.anonymous.post("/identity/v3/auth/tokens", json=body)).status_code != 201:
+            await asyncio.sleep(0.01)
+    token = answer.headers["X-Subject-Token"]
+    assert await projects(one, token) == await projects(two, token) == 200
+    directory.add("ada", "analytical", enabled=False)
+    await look_again(one.cloud)
+    assert await projects(one, token) == 401
+    async with asyncio.timeout(20):
+        while await projects(two, token) != 401:
+            await asyncio.sleep(0.01)

@@ -47,7 +47,7 @@ def _cookie(ctx: RequestContext, state: str) -> tuple[str, str]:
     return ("__Host-" if secure else "") + f"moln-sign-in-{oidc.short(state)}", "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
 
 
-def _handed_over(token: str, origin: str, headers: dict[str, str]) -> Reply:
+def handed_over(token: str, origin: str, headers: dict[str, str]) -> Reply:
     """The page whose form takes the token to the dashboard."""
     where = urlsplit(origin)
     policy = f"default-src 'none'; script-src 'sha256-{SCRIPT_HASH}'; form-action {where.scheme}://{where.netloc}; frame-ancestors 'none'"
@@ -61,7 +61,7 @@ async def _sign_in(ctx: RequestContext, idp_id: str, protocol_id: str, query: Pa
     origin = oidc.check_origin(ctx.cloud, one(query, "origin") or await _origin(request))
     if federated_auth.is_vouched(ctx, request):
         token, _ = await mapped.authenticate(ctx.cloud, idp_id, protocol_id, federated_auth.assertion(ctx, request))
-        return _handed_over(token, origin, {})
+        return handed_over(token, origin, {})
     url, coming, sealed = await oidc.begin(ctx.cloud, idp_id, protocol_id, _back(ctx, idp_id, protocol_id), origin)
     name, attributes = _cookie(ctx, coming.state)
     return Reply(status=302, headers={"Location": Whole(url), "Set-Cookie": f"{name}={sealed}; Max-Age={SIGN_IN_S}{attributes}"})
@@ -83,7 +83,7 @@ async def _finish(ctx: RequestContext, idp_id: str, protocol_id: str, query: Par
     token, _, origin = await oidc.finish(
         ctx.cloud, idp_id, protocol_id, _back(ctx, idp_id, protocol_id), sealed, state, one(query, "code") or "", one(query, "iss") or ""
     )
-    return _handed_over(token, oidc.check_origin(ctx.cloud, origin), {"Set-Cookie": f"{name}=; Max-Age=0{attributes}"})
+    return handed_over(token, oidc.check_origin(ctx.cloud, origin), {"Set-Cookie": f"{name}=; Max-Age=0{attributes}"})
 
 
 @routes.get(OF_PROVIDER, public=True)

@@ -144,13 +144,11 @@ def first(attributes: Attributes, name: str | None) -> str | None:
 
 def is_enabled(options: LdapOptions, attributes: Attributes) -> bool:
     """What is no clear yes is a no. A mask names the bits of which none may be set (Active Directory's userAccountControl: 2)."""
-    said = first(attributes, options.user_enabled_attribute) or options.user_enabled_default
+    said = (first(attributes, options.user_enabled_attribute) or options.user_enabled_default).strip()
+    number = int(said) if said.isascii() and said.isdigit() and len(said) < 20 else None
     if options.user_enabled_mask:
-        try:
-            return int(said) & options.user_enabled_mask != options.user_enabled_mask
-        except ValueError:
-            return False
-    yes = said.strip().lower() in TRUE or (said.strip().isdigit() and int(said) != 0)
+        return number is not None and number & options.user_enabled_mask != options.user_enabled_mask
+    yes = said.lower() in TRUE or bool(number)
     return yes != options.user_enabled_invert
 
 

@@ -8,6 +8,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificate
 from lxml import etree
 from msgspec import Struct
 from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
@@ -39,10 +44,23 @@ class Said(Struct, frozen=True):
 
 
 class Signer(Struct, frozen=True):
-    """What signs: both in PEM."""
+    """What signs: both in PEM. elliptic: whether it is a key of ECDSA's."""
 
     key: bytes
     certificate: bytes
+    elliptic: bool = False
+
+
+def signer_of(key: bytes, certificate: bytes) -> Signer:
+    """Raises: ValueError, when one is not what it should be, or they do not belong together."""
+    try:
+        private = load_pem_private_key(key, None)
+        public = load_pem_x509_certificate(certificate).public_key()
+    except (TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(private, RSAPrivateKey | EllipticCurvePrivateKey) or public != private.public_key():
+        raise ValueError("the key has to be RSA's or ECDSA's, and the certificate that key's")
+    return Signer(key, certificate, isinstance(private, EllipticCurvePrivateKey))
 
 
 def _time(seconds: int) -> str:
@@ -80,7 +98,7 @@ def _assertion(said: Said, signer: Signer) -> Any:
         attribute = _add(attributes, "saml:Attribute", Name=name)
         for value in values:
             _add(attribute, "saml:AttributeValue", value)
-    kind = SignatureMethod.ECDSA_SHA256 if b"BEGIN EC" in signer.key else SignatureMethod.RSA_SHA256
+    kind = SignatureMethod.ECDSA_SHA256 if signer.elliptic else SignatureMethod.RSA_SHA256
     made = XMLSigner(SignatureConstructionMethod.enveloped, kind, DigestAlgorithm.SHA256, CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0)
     return made.sign(root, key=signer.key, cert=signer.certificate.decode(), reference_uri=said.ids[1], id_attribute="ID")
 

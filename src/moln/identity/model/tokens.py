@@ -60,6 +60,12 @@ class Payload(Struct, frozen=True):
         return self.trust_id is not None or self.access_token_id is not None or "ec2credential" in self.methods
 
 
+class _WireFederated(Struct, array_like=True):
+    idp_id: str
+    protocol_id: str
+    group_ids: list[Any] = []  # bytes or str
+
+
 class _Wire(Struct, array_like=True):
     version: int
     user: Any  # bytes or str
@@ -72,7 +78,7 @@ class _Wire(Struct, array_like=True):
     application_credential: Any = None  # bytes, str or None
     trust: Any = None  # so are these
     access_token: Any = None
-    federated: Federated | None = None
+    federated: _WireFederated | None = None
     thumbprint: str | None = None
 
 
@@ -89,11 +95,13 @@ def pack(payload: Payload) -> bytes:
     else:
         kind, target = (SYSTEM_SCOPE if scope.system else UNSCOPED), None
     methods = sum(1 << METHODS.index(method) for method in payload.methods)
+    federated = payload.federated
+    origin = None if federated is None else _WireFederated(federated.idp_id, federated.protocol_id, [_short(id_) for id_ in federated.group_ids])
     audit_ids = [base64.urlsafe_b64decode(audit_id + "==") for audit_id in payload.audit_ids]
     return _encode(
         _Wire(_VERSION, _short(payload.user_id), methods, kind, target and _short(target), payload.issued_at,
               payload.expires_at, audit_ids, _maybe(payload.application_credential_id),
-              _maybe(payload.trust_id), _maybe(payload.access_token_id), payload.federated, payload.thumbprint)
+              _maybe(payload.trust_id), _maybe(payload.access_token_id), origin, payload.thumbprint)
     )  # fmt: skip
 
 
@@ -117,9 +125,16 @@ def unpack(raw: bytes) -> Payload:
         application_credential_id=None if wire.application_credential is None else _long(wire.application_credential),
         trust_id=None if wire.trust is None else _long(wire.trust),
         access_token_id=None if wire.access_token is None else _long(wire.access_token),
-        federated=wire.federated,
+        federated=None if wire.federated is None else _federated(wire.federated),
         thumbprint=wire.thumbprint,
     )  # fmt: skip
+
+
+def _federated(wire: _WireFederated) -> Federated:
+    """Raises: ValueError."""
+    if not all(isinstance(id_, bytes | str) for id_ in wire.group_ids):
+        raise ValueError("no token of ours")
+    return Federated(wire.idp_id, wire.protocol_id, tuple(_long(id_) for id_ in wire.group_ids))
 
 
 _RECEIPT = 101  # a version that no token has
@@ -156,12 +171,12 @@ def audit_id(raw: bytes) -> str:
 
 
 def _short(id_: str) -> Any:
-    """32 hex digits in 16 bytes; any other id as it is."""
+    """32 or 64 hex digits in 16 or 32 bytes; any other id as it is."""
     try:
         raw = bytes.fromhex(id_)
     except ValueError:
         return id_
-    return raw if len(raw) == 16 and raw.hex() == id_ else id_
+    return raw if len(raw) in (16, 32) and raw.hex() == id_ else id_
 
 
 def _maybe(id_: str | None) -> Any:

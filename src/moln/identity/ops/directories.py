@@ -95,5 +95,7 @@ async def check_writable(cloud: Cloud, *ids: str, domain_id: str = "") -> None:
         raise Forbidden("You are not authorized to perform the requested action: LDAP does not support write operations.")
 
 
-def lost(domain_id: str, error: BackendUnreachable) -> Unavailable:
-    return Unavailable(f"Users of domain {domain_id} are in a directory that cannot be asked now. {error.message}", detail=error.detail)
+def lost(domain_id: str, error: BackendUnreachable, *, to_anybody: bool = False) -> Unavailable:
+    """to_anybody: said to who has not signed in, and need not know where the directory is."""
+    said = f"Users of domain {domain_id} are in a directory that cannot be asked now."
+    return Unavailable(said, detail=error.message) if to_anybody else Unavailable(f"{said} {error.message}", detail=error.detail)

@@ -114,6 +114,10 @@ async def refresh_list(cloud: Cloud, domain_id: str, kind: str, name: str | None
     if whole and name is None:
         seen = msgspec.structs.replace(seen, whole=(kind,))
     await note(cloud, seen)
+    if name is not None:  # who had it here may have another name by now, or be gone
+        before = await (user_store.find_named(cloud.db, name, domain_id) if kind == "user" else group_store.find_named(cloud.db, name, domain_id))
+        if before is not None and before.id not in {*(user_id(domain_id, p) for p in seen.people), *(group_id(domain_id, g) for g in seen.circles)}:
+            await (refresh_user(cloud, before.id) if kind == "user" else refresh_group(cloud, before.id))
 
 
 async def listed(ctx: RequestContext, kind: str, domain_ids: list[str], name: str | None, further: Container[str]) -> list[tuple[str, str, Any]]:

@@ -28,9 +28,9 @@ MOST = 500  # groups that one names
 
 async def assertion(cloud: Cloud, token: str, sp_id: str, issuer: str, *, wrapped: bool) -> tuple[bytes, ServiceProvider]:
     """What a service provider takes for a token, in XML; wrapped: for a client to carry. Raises: Unauthorized, NotFound, Forbidden, NotSupported."""
+    signer = await _signer(cloud)
     from moln.identity.model.saml import Said, envelope, response, text
 
-    signer = await _signer(cloud)
     provider = await store.find_service_provider(cloud.db, sp_id)
     if provider is None:
         raise missing("service provider", sp_id)
@@ -85,14 +85,14 @@ async def _signer(cloud: Cloud) -> Signer:
     if not wanted.saml_certificate:
         raise NotFound("This cloud signs no assertions: identity.federation.saml_certificate and saml_key say with what.")
     try:
-        from moln.identity.model.saml import Signer
+        from moln.identity.model.saml import signer_of
 
         certificate, key = [await asyncio.to_thread(Path(name).read_bytes) for name in (wanted.saml_certificate, wanted.saml_key or wanted.saml_certificate)]
+        return signer_of(key, certificate)
     except ModuleNotFoundError as absent:
         raise NotSupported(f"SAML needs the Python package {absent.name}: pip install 'moln[federation]'.") from None
-    except OSError as error:
-        raise NotSupported("The certificate or key that signs assertions cannot be read.", detail=str(error)) from None
-    return Signer(key, certificate)
+    except (OSError, ValueError) as error:
+        raise NotSupported("The certificate or key that signs assertions cannot be used.", detail=str(error)) from None
 
 
 async def providers(cloud: Cloud) -> list[dict[str, str]]:

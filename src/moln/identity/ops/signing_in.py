@@ -18,7 +18,7 @@ from moln.identity.ops.state import of
 from moln.identity.store import directory as store
 from moln.identity.store import users as user_store
 from moln.kernel.cloud import Cloud
-from moln.kernel.errors import BackendUnreachable, Failure, Unavailable
+from moln.kernel.errors import BackendUnreachable, Failure
 
 
 class Elsewhere(Struct, frozen=True):
@@ -67,7 +67,7 @@ async def by_password(cloud: Cloud, who: Elsewhere, password: str) -> User:
             raise unauthorized()
         circles = tuple(await who.directory.circles_of(person))
     except BackendUnreachable as error:
-        raise directories.lost(who.domain_id, error) from None
+        raise directories.lost(who.domain_id, error, to_anybody=True) from None
     ids = [directory_entries.group_id(who.domain_id, circle) for circle in circles]
     await _note(cloud, who.domain_id, Seen(who.domain_id, (person,), circles, of={user.id: ids}), person)
     entry = await store.find(cloud.db, user.id)
@@ -86,13 +86,13 @@ async def _note(cloud: Cloud, domain_id: str, seen: Seen, person: Person) -> Use
 
 async def proves(cloud: Cloud, id_: str, password: str) -> bool:
     """Whether it is the password of a user of a directory. Raises: Unavailable."""
-    found = await directories.of_entry(cloud, id_)
-    if found is None:
+    found, entry = await directories.of_entry(cloud, id_), await store.find(cloud.db, id_)
+    if found is None or entry is None:
         return False
     try:
         return await found[0].proves(await found[0].person(local_id=found[1]), password)
     except BackendUnreachable as error:
-        raise Unavailable(error.message, detail=error.detail) from None
+        raise directories.lost(entry.domain_id, error, to_anybody=True) from None
 
 
 async def look_again(cloud: Cloud) -> None:

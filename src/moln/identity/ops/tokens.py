@@ -96,6 +96,8 @@ async def issue(cloud: Cloud, grounds: Grounds, scope: Scope) -> tuple[str, Open
     known, generation = (grounds.user, grounds.as_of) if grounds.as_of >= 0 else (None, state.generation)
     opened = await examine(cloud.db, state, payload, now, new=True, user=known)
     token = state.keys.seal(pack(payload), now // 1_000_000)
+    if len(token) > state.keys.longest:
+        raise unauthorized(f"user {grounds.user.id} is in more groups than a token can tell")
     state.keep(token, opened, generation)
     return token, opened
 

@@ -58,7 +58,7 @@ class Running:
     def openstack(self, *arguments: str) -> Any:
         """An `openstack` command; what it prints as JSON. Raises AssertionError, with what it said."""
         quiet = {"delete", "add", "remove", "set", "unset", "stop", "start", "reboot", "pause", "unpause", "suspend", "resume",
-                 "rescue", "unrescue", "shelve", "unshelve", "resize"}  # fmt: skip
+                 "rescue", "unrescue", "shelve", "unshelve", "resize", "contains", "revoke"}  # fmt: skip
         command = [*arguments] if quiet & set(arguments) else [*arguments, "-f", "json"]
         if self.shell is None:
             script = Path(__file__).with_name("shell.py")

@@ -8,8 +8,9 @@ import pytest
 from tests.identity.conftest import Keystone, on_project, password_auth
 from tests.identity.test_foreign_hashes import OF_OLD_SECRET
 
+from moln.identity.model.directory import public_id
 from moln.identity.ops.importing import keystone as importing
-from moln.identity.store import projects, roles, users
+from moln.identity.store import directory, projects, roles, users
 from moln.identity.store.limits import LIMITS
 from moln.kernel import quota
 from moln.kernel.db import Transaction
@@ -140,14 +141,13 @@ async def test_an_administrator_who_could_not_sign_in_takes_nobodys_place(keysto
 
 async def test_what_names_something_that_is_gone_stays_behind_with_the_reason(keystone: Keystone, tables: Tables) -> None:
     tables["assignment"] += [grant("ghost", "their-admin-project", "their-reader"), grant("carol-id", "gone", "their-reader")]
-    tables["user"] += [user("dir-id"), user("lost", domain_id="gone")]
-    tables["nonlocal_user"] = [{"user_id": "dir-id", "domain_id": "default", "name": "x"}]
+    tables["user"] += [user("nameless"), user("lost", domain_id="gone")]
     tables["project"].append(project("orphan", "orphan", parent_id="gone"))
     tables["revocation_event"] = [{}, {}]
     left = {(item.kind, item.id): (item.why, item.count) for item in (await bring(keystone, tables))["left"]}
     assert left["assignment", "ghost"] == ("its user is not there or stays behind", 1)
     assert left["assignment", "carol-id"] == ("its project is not there", 1)
-    assert "LDAP" in left["user", "dir-id"][0] and "domain gone" in left["user", "lost"][0] and "gone" in left["project", "orphan"][0]
+    assert "no name" in left["user", "nameless"][0] and "domain gone" in left["user", "lost"][0] and "gone" in left["project", "orphan"][0]
     assert left["revocation_event", ""][1] == 2
 
 
@@ -172,3 +172,23 @@ async def test_limits_become_quotas(keystone: Keystone, tables: Tables) -> None:
 async def test_another_database_is_refused(keystone: Keystone) -> None:
     with pytest.raises(Invalid, match="no Keystone's database"):
         await bring(keystone, {"wp_posts": []})
+
+
+async def test_users_and_groups_of_a_directory_keep_their_ids_and_assignments(keystone: Keystone, tables: Tables) -> None:
+    ids = {kind: public_id("default", kind, name) for kind, name in (("user", "uid-7"), ("group", "staff"))}
+    tables["id_mapping"] = [
+        {"public_id": ids[kind], "domain_id": "default", "local_id": local_id, "entity_type": kind} for kind, local_id in (("user", "uid-7"), ("group", "staff"))
+    ]
+    tables["user"].append(user(ids["user"], default_project_id="their-admin-project"))
+    tables["nonlocal_user"] = [{"user_id": ids["user"], "domain_id": "default", "name": "grace"}]
+    tables["assignment"] += [grant(ids["user"], "their-admin-project", "their-reader"), grant(ids["group"], "their-admin-project", "their-member", "GroupProject")]
+    said = await bring(keystone, tables)
+    assert not said["left"] and said["brought"]["directory entry"] == 2
+    admin = keystone.client(await keystone.token("admin", SECRET, on_project("admin")))
+    grace = (await admin.get(f"/v3/users/{ids['user']}")).json()["user"]
+    assert (grace["name"], grace["default_project_id"]) == ("grace", "their-admin-project")
+    given = (await admin.get("/v3/role_assignments?scope.project.id=their-admin-project")).json()["role_assignments"]
+    assert {ids["user"], ids["group"]} <= {found.get("user", found.get("group"))["id"] for found in given}
+    entry = await directory.find(keystone.cloud.db, ids["user"])
+    assert entry is not None and (entry.kind, entry.local_id) == ("user", "uid-7")
+    assert not (await bring(keystone, tables))["brought"]

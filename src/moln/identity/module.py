@@ -30,6 +30,7 @@ from moln.identity.api import (  # noqa: F401 (each declares its routes)
     websso,
 )
 from moln.identity.api.service import at_root, routes
+from moln.identity.ops import limits as limits_ops
 from moln.identity.ops import rotation
 from moln.identity.ops.bootstrap import bootstrap
 from moln.identity.ops.invariants import INVARIANTS
@@ -51,6 +52,7 @@ async def _set_up(cloud: Cloud) -> None:
     cloud.authenticate = authenticate
     cloud.authenticate_late = authenticate_late
     await bootstrap(cloud)
+    await limits_ops.choose_model(cloud)
     await rotation.take(cloud)
 
 

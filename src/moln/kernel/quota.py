@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from msgspec import Struct
@@ -12,6 +13,8 @@ from moln.kernel.db import INT, Query, Reader, Statement, Transaction, column, g
 from moln.kernel.errors import OverQuota
 
 UNLIMITED = -1
+EVERYBODY = ""  # the reserved project
+MODE = "-"  # the reserved service, of what holds for all of them
 
 usages = table(
     "quota_usages", column("service"), column("project_id"), column("resource"), column("used", INT),
@@ -21,6 +24,22 @@ limits = table(
     "quota_limits", column("service"), column("project_id"), column("resource"), column("limit", INT),
     sa.UniqueConstraint("service", "project_id", "resource"),
 )  # fmt: skip
+
+
+class _Tree(Protocol):
+    async def full(self, tx: Transaction, service: str, project_id: str, amounts: dict[str, int]) -> set[str]:
+        """The resources of which the project's tree has not so much left."""
+        ...
+
+
+class _Trees(Struct):
+    """of: who is below whom. watched: whether some cloud of this process may bind a root's projects together; most clouds never do."""
+
+    of: _Tree | None = None
+    watched: bool = False
+
+
+TREES = _Trees()  # kernel/quota_trees.py fills it in
 
 
 class _Count(Struct, frozen=True):
@@ -65,6 +84,11 @@ def _charging(count: int) -> Query[str]:
     return Query(charged.values(used=usages.c.used + amount).returning(usages.c.resource), str)
 
 
+def _over(amounts: Iterable[str], over: set[str]) -> OverQuota:
+    named = [name for name in amounts if name in over]
+    return OverQuota(f"Quota exceeded for resources: {named}.", resources=tuple(named))
+
+
 class Quota:
     """One service's quota. defaults: a limit by resource, -1 for none (shared/api quotas; the project's own override them).
 
@@ -78,11 +102,13 @@ class Quota:
     async def charge(self, tx: Transaction, project_id: str, **amounts: int) -> None:
         """Take `amounts` more. Raises: OverQuota, naming every resource that would overflow; then nothing is taken."""
         wanted = sorted((name, n) for name, n in amounts.items() if n > 0)
+        if TREES.watched and TREES.of is not None and wanted:
+            if full := await TREES.of.full(tx, self.service, project_id, dict(wanted)):
+                raise _over(amounts, full)
         over = set(await self._charge(tx, project_id, wanted))
         if over:
             await self.refund(tx, project_id, **{name: n for name, n in wanted if name not in over})
-            named = [name for name in amounts if name in over]
-            raise OverQuota(f"Quota exceeded for resources: {named}.", resources=tuple(named))
+            raise _over(amounts, over)
         await self.refund(tx, project_id, **{name: -n for name, n in amounts.items() if n < 0})
 
     async def _charge(self, tx: Transaction, project_id: str, wanted: list[tuple[str, int]]) -> set[str]:

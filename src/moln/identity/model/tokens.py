@@ -11,6 +11,7 @@ from msgspec import Struct
 from moln.identity.model.credentials import ApplicationCredential, KeptRule
 from moln.identity.model.oauth1 import AccessToken
 from moln.identity.model.trusts import Trust
+from moln.identity.model.users import User
 from moln.kernel.context import Identity
 
 METHODS = ("password", "token", "application_credential", "totp", "oauth1", "mapped", "ec2credential", "oauth2_credential")  # new ones at the end
@@ -197,7 +198,7 @@ class Ref(Struct, frozen=True):
 class OpenToken(Struct):
     """A token opened and found good: what it says now. rendered: its views, by whether they hold the catalogue.
 
-    users: whose changes concern it. access_rules: of its application credential, with their ids.
+    users: whose changes concern it. access_rules: of its application credential, with their ids. account: the user, whole.
     """
 
     payload: Payload
@@ -214,4 +215,5 @@ class OpenToken(Struct):
     access_token: AccessToken | None = None
     users: tuple[str, ...] = ()
     password_expires_at: int | None = None
+    account: User | None = None
     rendered: dict[bool, Any] = {}

@@ -115,12 +115,13 @@ async def _prove(cloud: Cloud, shown: Shown) -> tuple[Grounds, Scope | None]:
         methods.add("totp")
     parent = None
     if shown.token is not None:
-        parent = (await tokens.open_token(cloud, shown.token)).payload
+        opened = await tokens.open_token(cloud, shown.token)
+        parent = opened.payload
         if parent.lent:
             raise Forbidden("Using a token that was delegated to create another token. Create a new one of what delegates it instead.")
         methods |= {*parent.methods, "token"}
         if not proved:
-            proved.append(await active_user(cloud.db, parent.user_id))
+            proved.append(opened.account or await active_user(cloud.db, parent.user_id))
     if not proved or {user.id for user in proved} | ({parent.user_id} if parent else set()) != {proved[0].id}:
         raise unauthorized()
     return Grounds(proved[0], tuple(sorted(methods)), parent, federated=shown.mapped[1] if shown.mapped else None), None
@@ -185,8 +186,7 @@ async def _scope(cloud: Cloud, wanted: Wanted) -> Scope | None:
         return Scope(project_id=wanted.project.id)
     if wanted.project.domain is None:
         raise lacking("domain", "project")
-    which = wanted.project.domain
-    domain = await (of(cloud).domain(db, which.id) if which.id is not None else find_domain(db, which))
+    domain = await find_domain(db, wanted.project.domain, of(cloud))
     project = await project_store.find_named(db, wanted.project.name or "", domain.id) if domain else None
     if project is None:
         raise unauthorized()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from moln.identity.model.credentials import ApplicationCredential, KeptRule
 from moln.identity.model.oauth1 import AccessToken
@@ -84,7 +85,14 @@ async def examine(db: Reader, state: State, payload: Payload, now_us: int, *, ne
         access_token=lent.access_token,
         users=(user.id, *lent.users),
         password_expires_at=user.expires_at,
+        account=user,
     )
+
+
+def anew(like: OpenToken, payload: Payload) -> OpenToken:
+    """What a new token says, of one of the same user on the same scope that is kept: whatever changes for them, that is forgotten."""
+    identity = replace(like.identity, audit_id=payload.audit_ids[0], expires_at=payload.expires_at)
+    return replace(like, payload=payload, identity=identity, rendered={})
 
 
 def _identity(payload: Payload, user: User, project: Project | None, roles: list[Role], lent: Lent) -> Identity:

@@ -16,12 +16,22 @@ from moln.identity.store.catalog import SERVICES
 from moln.identity.store.holding import hold
 from moln.identity.store.limits import LIMITS, REGISTERED
 from moln.identity.store.projects import PROJECTS
-from moln.kernel import quota
+from moln.kernel import quota, quota_trees
+from moln.kernel.cloud import Cloud
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Conflict, Forbidden, Invalid
 
-EVERYBODY = ""  # the quota's name for who has no limit of their own
+EVERYBODY = quota.EVERYBODY  # the quota's name for who has no limit of their own
+
+
+async def choose_model(cloud: Cloud) -> None:
+    """Have quotas bind as the setting says: by each project's own, or by its domain's for all of them together as well."""
+    strict = settings.of(cloud).limit_model == "strict_two_level"
+    if strict:
+        quota_trees.watch()
+    if strict != await quota_trees.is_on(cloud.db):
+        await cloud.db.write(quota_trees.switch_in, strict)
 
 
 async def get_registered(ctx: RequestContext, id_: str, verb: str = "get") -> RegisteredLimit:

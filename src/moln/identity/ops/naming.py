@@ -7,6 +7,7 @@ from msgspec import Struct
 from moln.identity.model.projects import Project
 from moln.identity.model.users import User
 from moln.identity.ops.access import lacking
+from moln.identity.ops.state import State
 from moln.identity.store import projects as project_store
 from moln.identity.store import users as user_store
 from moln.kernel.db import Reader
@@ -28,14 +29,16 @@ def check_named(who: Named) -> None:
         raise lacking("domain", "user")
 
 
-async def find_user(db: Reader, who: Named) -> User | None:
+async def find_user(db: Reader, who: Named, state: State | None = None) -> User | None:
+    """state: what may remember the domain."""
     if who.id is not None:
         return await user_store.find(db, who.id)
-    domain = await find_domain(db, who.domain or Named())
+    domain = await find_domain(db, who.domain or Named(), state)
     return await user_store.find_named(db, who.name or "", domain.id) if domain else None
 
 
-async def find_domain(db: Reader, which: Named) -> Project | None:
+async def find_domain(db: Reader, which: Named, state: State | None = None) -> Project | None:
+    """state: what may remember it."""
     if which.id is not None:
-        return await project_store.find_domain(db, which.id)
+        return await (state.domain(db, which.id) if state else project_store.find_domain(db, which.id))
     return await project_store.find_domain_named(db, which.name or "")

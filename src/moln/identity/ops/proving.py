@@ -40,7 +40,7 @@ async def by_password(cloud: Cloud, who: Named, password: str) -> User:
     check_named(who)
     if (elsewhere := await signing_in.whose(cloud, who)) is not None:
         return await signing_in.by_password(cloud, elsewhere, password)
-    user = await find_user(cloud.db, who)
+    user = await find_user(cloud.db, who, of(cloud))
     hashed = await user_store.password_hash(cloud.db, user.id) if user else None
     right = await of(cloud).passwords.verify(hashed, password)
     if user is None:
@@ -111,4 +111,4 @@ async def by_program(cloud: Cloud, shown: ProgramShown) -> tuple[User, Applicati
         raise unauthorized()
     if hashed is not None and is_foreign(hashed):
         await _renew(cloud, APPLICATION_CREDENTIALS, "secret_hash", found.id, hashed, shown.secret)
-    return await active_user(db, found.user_id), found
+    return of(cloud).account(found.user_id) or await active_user(db, found.user_id), found

@@ -9,7 +9,8 @@ from msgspec import Raw
 from moln.identity.model.credentials import MAX_BLOB
 from moln.identity.model.projects import Project
 from moln.identity.model.roles import Role
-from moln.identity.model.tokens import OpenToken
+from moln.identity.model.tokens import OpenToken, Payload, Scope
+from moln.identity.model.users import User
 from moln.identity.ops.keys import Keyring
 from moln.identity.ops.passwords import Passwords
 from moln.identity.store import projects as project_store
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from moln.identity.model.ldap import LdapOptions
     from moln.identity.ops.directories import Known
 
+_What = tuple[str, Scope, str | None]
 TOKENS = 10_000  # opened tokens kept, at most
 DOMAINS = 1_000  # domains kept, at most
 _PEOPLE, _CATALOG, _DIRECTORIES = "identity", "identity.catalog", "identity.directories"
@@ -47,6 +49,7 @@ class State:
         self.catalogs: dict[tuple[str, str | None], Raw] = {}
         self._tokens: dict[str, OpenToken] = {}
         self._of_user: dict[str, set[str]] = {}
+        self._alike: dict[_What | None, OpenToken] = {}
         self._roles: tuple[dict[str, Role], dict[str, list[str]]] | None = None
         self._domains: dict[str, Project] = {}
         self._feed = cloud.db.feed
@@ -83,11 +86,26 @@ class State:
         while len(self._tokens) >= TOKENS:
             self.forget(next(iter(self._tokens)))
         self._tokens[token] = opened
+        if what := _what(opened.payload):
+            self._alike[what] = opened
         for user_id in opened.users:
             self._of_user.setdefault(user_id, set()).add(token)
 
+    def alike(self, payload: Payload) -> OpenToken | None:
+        """A token that is kept and says of the same user on the same scope what a new one will; None too for what was lent."""
+        return self._alike.get(_what(payload)) if self._feed.fresh else None
+
+    def account(self, user_id: str) -> User | None:
+        """A user as their kept tokens know them; None, when there is none of them."""
+        for token in self._of_user.get(user_id, ()) if self._feed.fresh else ():
+            found = self._tokens[token].account
+            return found if found is not None and found.id == user_id else None
+        return None
+
     def forget(self, token: str) -> None:
         opened = self._tokens.pop(token, None)
+        if opened is not None and self._alike.get(what := _what(opened.payload)) is opened:
+            del self._alike[what]
         for user_id in opened.users if opened is not None else ():
             theirs = self._of_user[user_id]
             theirs.discard(token)
@@ -128,6 +146,7 @@ class State:
                     self.forget(token)
             else:
                 self._tokens.clear()
+                self._alike.clear()
                 self._of_user.clear()
                 self._roles = None
                 self.service_providers = None
@@ -138,6 +157,13 @@ class State:
         self.catalogs.clear()
         for opened in self._tokens.values():
             opened.rendered.clear()
+
+
+def _what(payload: Payload) -> _What | None:
+    """Who a token is for, and for what; None, where more than that decides what it says."""
+    if payload.lent or payload.federated is not None or payload.thumbprint is not None:
+        return None
+    return payload.user_id, payload.scope, payload.application_credential_id
 
 
 def of(cloud: Cloud) -> State:

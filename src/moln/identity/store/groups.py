@@ -12,8 +12,8 @@ from moln.kernel.db import TEXT, Listing, Query, Reader, column, in_list, table
 GROUPS = table(
     "identity_groups",
     column("id", TEXT, unique=True),
-    column("name"),
-    column("domain_id"),
+    column("name", index=True),
+    column("domain_id", index=True),
     column("description"),
     column("extra"),
     sa.UniqueConstraint("domain_id", "name"),

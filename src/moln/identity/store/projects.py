@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from moln.identity.model.projects import Project
+from moln.kernel import quota_trees
 from moln.kernel.db import INT, TEXT, Listing, Query, Reader, column, partial_index, table
 
 PROJECTS = table(
     "identity_projects",
     column("id", TEXT, unique=True),
-    column("name"),
-    column("domain_id", null=True),
+    column("name", index=True),
+    column("domain_id", null=True, index=True),
     column("parent_id", null=True, index=True),
     column("description"),
     column("enabled", INT),
@@ -23,6 +24,8 @@ PROJECTS = table(
 )
 _P = PROJECTS.c
 partial_index("identity_domain_names", _P.name, unique=True, where=_P.is_domain == 1)
+
+quota_trees.declare(_P.id, _P.domain_id)
 
 _ALL = sa.select(PROJECTS)
 LISTING = Listing(_ALL, Project, PROJECTS)

@@ -12,8 +12,8 @@ from moln.kernel.db import INT, TEXT, Listing, Query, Reader, Statement, Transac
 USERS = table(
     "identity_users",
     column("id", TEXT, unique=True),
-    column("name"),
-    column("domain_id"),
+    column("name", index=True),
+    column("domain_id", index=True),
     column("enabled", INT),
     column("default_project_id", null=True),
     column("password_hash", null=True),

@@ -114,16 +114,27 @@ class Listing(Generic[T]):
         if marked:
             select = select.where(_after(columns))
         for column, desc, _ in columns:
-            select = select.order_by(sa.nulls_last(column.desc()) if desc else sa.nulls_first(column.asc()))
+            ordered = column.desc() if desc else column.asc()
+            if column.nullable:  # else an index has the order already, and PostgreSQL's has its NULLs elsewhere
+                ordered = sa.nulls_last(ordered) if desc else sa.nulls_first(ordered)
+            select = select.order_by(ordered)
         if limited:
             select = select.limit(sa.bindparam("limit", type_=sa.Integer()))
         return Query(select, self.shape)
 
 
 def _after(columns: Sequence[tuple[Any, bool, str]]) -> Any:
-    """The rows behind the marker: (a > m0) or (a is m0 and (b > m1 or …)), NULL being the smallest."""
+    """The rows behind the marker: (a > m0) or (a is m0 and (b > m1 or …)), NULL being the smallest.
+
+    Where there is no NULL it begins with a >= m0, which says the same and lets an index begin there.
+    """
     column, desc, name = columns[0]
     mark: Any = sa.bindparam(name)
+    if not column.nullable:
+        beyond = column < mark if desc else column > mark
+        if len(columns) == 1:
+            return beyond
+        return sa.and_(column <= mark if desc else column >= mark, sa.or_(beyond, _after(columns[1:])))
     if desc:
         beyond = sa.or_(column < mark, sa.and_(column.is_(None), mark.is_not(None)))
     else:

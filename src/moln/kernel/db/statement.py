@@ -149,7 +149,8 @@ def decoder(shape: type[T], columns: Sequence[str]) -> Callable[[Row], T]:
         kind, call = _converter(hints[field.name])
         if kind:
             names[f"c{at}"] = call
-            parts.append(f"{field.name}=None if r[{at}] is None else c{at}(r[{at}])")
+            empty = "{} if r[%d] == '{}' else " % at if get_origin(_strip_optional(hints[field.name])[0]) is dict else ""  # most are, and it is faster
+            parts.append(f"{field.name}={empty}None if r[{at}] is None else c{at}(r[{at}])")
         else:
             parts.append(f"{field.name}=r[{at}]")
     return eval(f"lambda r: shape({', '.join(parts)})", names)  # type: ignore[no-any-return]

@@ -45,12 +45,12 @@ class Reading:
             found[row[column]].append(row)
         return found
 
-    def add(self, kind: str, thing: Struct | Row, **more: Any) -> None:
-        """Keep something. more: columns that the thing itself does not have."""
+    def add(self, kind: str, thing: Struct | Row, *, known_as: str = "", **more: Any) -> None:
+        """Keep something. known_as: the kind that others look for, where that is not its own. more: columns that the thing itself does not have."""
         row = dict(thing) if isinstance(thing, dict) else msgspec.structs.asdict(thing)
         self.rows[kind].append(row | more)
         if "id" in row:
-            self._ids[kind].add(row["id"])
+            self._ids[known_as or kind].add(row["id"])
 
     def has(self, id_: str | None, *kinds: str) -> bool:
         return any(id_ in self._ids[kind] for kind in kinds)

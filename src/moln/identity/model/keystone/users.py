@@ -15,16 +15,17 @@ OPTIONS = {
 
 def read(reading: Reading) -> None:
     local = {row["user_id"]: row for row in reading.table("local_user")}
-    federated, elsewhere = reading.by("federated_user", "user_id"), {row["user_id"] for row in reading.table("nonlocal_user")}
+    federated = reading.by("federated_user", "user_id")
     passwords, kept = reading.by("password", "local_user_id"), reading.by("user_option", "user_id")
     taken: set[tuple[str, str]] = set()
     for row in reading.table("user"):
         name = _name(row, local.get(row["id"]), federated[row["id"]])
+        if name is None and reading.has(row["id"], "user"):  # a directory's
+            continue
         if not reading.has(row["domain_id"], "domain"):
             reading.leave("user", row["id"], name, f"its domain {row['domain_id']} is not there")
         elif name is None:
-            why = "it is a directory's (LDAP): it comes with the domain's configuration" if row["id"] in elsewhere else "it has no name"
-            reading.leave("user", row["id"], name, why)
+            reading.leave("user", row["id"], name, "it has no name, and no place in a directory")
         elif (row["domain_id"], name) in taken:
             reading.leave("user", row["id"], name, "another user of its domain has the same name")
         else:

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from moln.identity.store.catalog import ENDPOINTS, REGIONS, SERVICES
 from moln.identity.store.credentials import ACCESS_RULES, APPLICATION_CREDENTIALS, CREDENTIALS, POLICIES
+from moln.identity.store.directory import ENTRIES
 from moln.identity.store.domain_configs import OPTIONS
 from moln.identity.store.endpoint_groups import BY_ENDPOINT, BY_GROUP
 from moln.identity.store.endpoint_groups import GROUPS as ENDPOINT_GROUPS
@@ -40,6 +41,9 @@ KINDS = (
     Kind("project", PROJECTS, unique=_NAMED),
     Kind("user", USERS, unique=_NAMED, changing=_PASSWORD),
     Kind("group", GROUPS, unique=_NAMED),
+    Kind("directory user", USERS, unique=_NAMED, changing=("name", "enabled", "default_project_id", "options", "extra", *_PASSWORD)),
+    Kind("directory group", GROUPS, unique=_NAMED, changing=("name", "description", "extra")),
+    Kind("directory entry", ENTRIES, unique=("domain_id", "kind", "local_id"), changing=("present", "signed_in_at")),
     Kind("membership", MEMBERSHIPS, ("group_id", "user_id")),
     Kind("role", ROLES, unique=_NAMED),
     Kind("implied role", IMPLIED, ("prior_id", "implied_id")),

@@ -94,6 +94,7 @@ async def _update_in(tx: Transaction, id: str, name: str, parent_id: str | None,
         values["parent_id"] = parent_id
         for member in below:
             await tx.update(rows, {"root_id": root_id}, id=member)
+            tx.changed("placement.providers", member)
     try:
         await tx.update(rows, values, id=id)
     except Duplicate:
@@ -256,6 +257,7 @@ async def _set_aggregates_in(tx: Transaction, id: str, wanted: list[str], genera
         _same(found, generation)
         await store.raise_generation(tx, id, now, generation)
     await store.set_aggregates(tx, id, wanted)
+    tx.changed("placement.providers", id)
     return await store.get(tx, id), await tx.all(store.AGGREGATES, id=id)
 
 

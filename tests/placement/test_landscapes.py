@@ -51,6 +51,8 @@ async def agree(placement: Placement, dice: random.Random, ids: list[str]) -> in
 
     mine, theirs = await kept(placement.cloud).search(search), [ways(candidates(land, r)) for r in asked]
     assert mine == theirs
+    listed = (await placement("GET", f"/resource_providers?resources=VCPU:1&required={dice.choice(TRAITS)}")).json()["resource_providers"]
+    assert {p["uuid"]: p["generation"] for p in listed}.items() <= {p.id: p.generation for p in land.providers.values()}.items()
     return sum(map(len, mine))
 
 

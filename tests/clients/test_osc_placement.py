@@ -6,7 +6,6 @@ import uuid
 from typing import Any
 
 import pytest
-
 from tests.clients.conftest import Running
 
 VERSION = ("--os-placement-api-version", "1.39")

@@ -55,11 +55,12 @@ class Running:
         assert not check or done.returncode == 0, f"moln {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def openstack(self, *arguments: str) -> Any:
-        """An `openstack` command; what it prints as JSON. Raises AssertionError, with what it said."""
+    def openstack(self, *arguments: str, silent: bool | None = None) -> Any:
+        """An `openstack` command; what it prints as JSON. silent: it prints nothing; None: its verb tells. Raises AssertionError, with what it said."""
         quiet = {"delete", "add", "remove", "set", "unset", "stop", "start", "reboot", "pause", "unpause", "suspend", "resume",
                  "rescue", "unrescue", "shelve", "unshelve", "resize", "contains", "revoke"}  # fmt: skip
-        command = [*arguments] if quiet & set(arguments) else [*arguments, "-f", "json"]
+        silent = bool(quiet & set(arguments)) if silent is None else silent
+        command = [*arguments] if silent else [*arguments, "-f", "json"]
         if self.shell is None:
             script = Path(__file__).with_name("shell.py")
             self.shell = subprocess.Popen([sys.executable, str(script)], env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tests.image.s3 import KEYS, Between, Passing, between, bucket_at, s3_server
 
 from moln.image.drivers.s3 import S3Backend
@@ -203,3 +210,40 @@ async def test_an_answer_that_breaks_off_is_gone_on_with(s3: S3Backend, server: 
         await whole(s3)
     server.spoil = lambda handler: False
     await s3.remove("one")
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A server's certificate for 127.0.0.1 that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    crt, pem = folder / "ca.crt", folder / "key.pem"
+    crt.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    pem.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return crt, pem
+
+
+async def test_tls_needs_a_certificate_that_the_operator_trusts(behind: str, tmp_path: Path) -> None:
+    crt, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(crt, key)
+    name = bucket_at(behind).name
+    with between(behind) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        endpoint = server.endpoint.replace("http:", "https:")
+        trusting = S3Backend(Bucket(endpoint, name, *KEYS, ca=str(crt), timeout_s=5))
+        await trusting.put("one", 5, pieces(b"hello"))
+        assert b"".join([piece async for piece in trusting.read("one", 0, 5)]) == b"hello"
+        await trusting.remove("one")
+        await trusting.stop()
+        stranger = S3Backend(Bucket(endpoint, name, *KEYS, timeout_s=5))
+        with pytest.raises(Unavailable) as refused:
+            await stranger.names()
+        assert "certificate" in (refused.value.detail or "").lower()
+        await stranger.stop()

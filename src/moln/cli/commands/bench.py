@@ -27,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--identity", action="store_true", help="instead, identity's rows: tokens, lists, assignments")
     parser.add_argument("--large", action="store_true", help="with --identity: also with a million users and 100,000 projects, which takes some minutes")
     parser.add_argument("--images", action="store_true", help="instead, images: their data and their list")
+    parser.add_argument("--placement", action="store_true", help="instead, placement with 10,000 providers")
     parser.add_argument("--size", type=int, default=2048, metavar="MIB", help="of an image, with --images (%(default)d); nine of them must fit")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long, with --overload (%(default)g)")
 
@@ -46,6 +47,10 @@ def run(args: argparse.Namespace) -> int:
             rows = identity.measure(progress.note, large=args.large)
         elif args.images:
             rows = images.measure(progress.note, args.size)
+        elif args.placement:
+            from moln.bench import placement
+
+            rows = placement.measure(progress.note)
         else:
             rows = budget.measure(progress.note) + real(Places(args.home), progress)
     except (RuntimeError, AssertionError, DemoError, TimeoutError) as error:

@@ -95,13 +95,12 @@ class Upload(Protocol):
 
 
 class ImageStore(Protocol):
-    """A place for image data. Every verb but `begin` may run twice. default: the store of what names none.
-
-    moving: held by whoever copies data into a store, or judges by the rows what a store should not hold.
-    """
+    """A place for image data. Every verb but `begin` may run twice. default: the store of what names none."""
 
     default: str
-    moving: asyncio.Lock
+
+    def moving(self, data_id: str) -> asyncio.Lock:
+        """Held by whoever copies this data into a store, or judges by its row what a store should not hold."""
 
     async def begin(self, data_id: str, *, most: int, algorithm: str = "sha512") -> Upload:
         """Start taking bytes; most: bytes that may come; algorithm: of the digest beside md5."""

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from moln.image.drivers.base import Backend, Inventory, Stored
 from moln.image.drivers.cache import ImageCache
@@ -52,7 +53,7 @@ class FileStore:
         self.remote = dict(remote or {})
         self.default = default
         self.cache = cache
-        self.moving = asyncio.Lock()
+        self.locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.sandbox = sandbox
         self.convert = convert
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="images")
@@ -78,6 +79,10 @@ class FileStore:
         for backend in self.remote.values():
             await backend.stop()
         self.threads.shutdown(wait=False, cancel_futures=True)
+
+    def moving(self, data_id: str) -> asyncio.Lock:
+        """See ImageStore."""
+        return self.locks.setdefault(data_id, asyncio.Lock())
 
     async def run(self, work: Callable[..., R], *args: object) -> R:
         """Run in a thread; a failing disk is Unavailable, a full one TooLarge (Glance: 413)."""

@@ -17,7 +17,7 @@ from moln.kernel.errors import Failure, TooLarge
 if TYPE_CHECKING:
     from moln.image.drivers.files import FileStore
 
-PIECE = 4 << 20  # bytes hashed and written at once; an upload holds at most two of these
+PIECE = 2 << 20  # bytes hashed and written at once; an upload holds at most two of these
 
 
 class FileUpload:

@@ -20,7 +20,7 @@ from moln.kernel.context import RequestContext
 
 KEPT = 4096  # images, some 700 bytes each
 AREA = "image-rendered"
-Rendered = OrderedDict[str, tuple[int, msgspec.Raw | None]]
+Rendered = OrderedDict[str, tuple[int, msgspec.Raw]]
 
 
 async def page(
@@ -35,18 +35,19 @@ async def page(
         return []
     rows = await store.WRITTEN.page(ctx.db, where, sort=sort, marker=marker, limit=limit)
     may = {whose: _may(ctx, *whose) for whose in {(row.project_id, row.visibility) for row in rows}}
-    rows = [row for row in rows if may[row.project_id, row.visibility]]
+    if not all(may.values()):
+        rows = [row for row in rows if may[row.project_id, row.visibility]]
     known: Rendered = ctx.cloud.areas[AREA]
-    held = {row.id: known.get(row.id, (0, None)) for row in rows}
-    if missing := [row.id for row in rows if held[row.id][0] != row.generation]:
-        fresh: Rendered = OrderedDict()
-        for image in await store.several(ctx.db, missing):
-            fresh[image.id] = image.generation, msgspec.Raw(render(image))
-        held |= dict.fromkeys(missing, (0, None)) | fresh
-        known.update(fresh)
-        while len(known) > KEPT:
-            known.popitem(last=False)
-    return [(row.id, raw) for row in rows if (raw := held[row.id][1]) is not None]  # None: it went between the two looks
+    held = [(row.id, got[1]) if (got := known.get(row.id)) and got[0] == row.generation else (row.id, None) for row in rows]
+    missing = [id for id, raw in held if raw is None]
+    if not missing:
+        return held  # type: ignore[return-value]
+    fresh = {image.id: (image.generation, msgspec.Raw(render(image))) for image in await store.several(ctx.db, missing)}
+    known.update(fresh)
+    while len(known) > KEPT:
+        known.popitem(last=False)
+    found = [(id, raw or fresh.get(id, (0, None))[1]) for id, raw in held]
+    return [(id, raw) for id, raw in found if raw is not None]  # None: it went between the two looks
 
 
 def _may(ctx: RequestContext, project_id: str | None, visibility: str) -> bool:

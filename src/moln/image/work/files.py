@@ -37,9 +37,10 @@ async def sweep(work: Work, _: Sweep) -> None:
         await images.remove(name, [store_id for store_id, names in held.stores.items() if name in names])
     for name in await settled(work.cloud, held):
         await images.settled(name)
-    async with images.moving:
-        for store_id, name in await misplaced(work.cloud):
-            await images.drop(name, store_id)
+    for store_id, name in await misplaced(work.cloud, held):
+        async with images.moving(name):
+            if await still_misplaced(work.cloud, store_id, name):
+                await images.drop(name, store_id)
     raise Later("nothing is left over", EVERY_S)
 
 
@@ -54,14 +55,20 @@ async def settled(cloud: Cloud, held: Inventory) -> list[str]:
     return sorted(set(held.arriving) & set(await cloud.db.all(store.KEPT)))
 
 
-async def misplaced(cloud: Cloud) -> list[tuple[str, str]]:
+async def misplaced(cloud: Cloud, held: Inventory) -> list[tuple[str, str]]:
     """Stores with data that lies elsewhere by its row: it was taken out of them."""
-    held = await store_of(cloud).inventory()
-    rows = {
-        row["data_id"]: {*msgspec.json.decode(row["stores"]), *(row["importing_to"] or "").split(",")}
-        for row in await cloud.db.all(store.IN_STORES)
-    }
+    rows = {row["data_id"]: belongs(msgspec.json.decode(row["stores"]), row["importing_to"]) for row in await cloud.db.all(store.IN_STORES)}
     return [(store_id, name) for store_id, names in held.stores.items() for name in names if name in rows and store_id not in rows[name]]
+
+
+async def still_misplaced(cloud: Cloud, store_id: str, name: str) -> bool:
+    """The same of one, now."""
+    return all(store_id not in belongs(image.stores, image.importing_to) for image in await store.with_data(cloud.db, [name]))
+
+
+def belongs(stores: list[str], importing_to: str | None) -> set[str]:
+    """Where data lies, or is on its way to."""
+    return {*stores, *(importing_to or "").split(",")}
 
 
 async def cannot_fail(work: Work, resource: object, reason: str) -> None:

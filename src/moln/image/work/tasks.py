@@ -149,7 +149,7 @@ async def spread(work: Work, task: Task, image: Image) -> None:
     for name in waiting(image):
         failed = None
         try:
-            async with here.moving:
+            async with here.moving(image.data_id or ""):
                 await here.copy(image.data_id or "", name)
         except Failure as refused:
             if all_must(task):

@@ -7,7 +7,7 @@ suffix is met by one provider. The product of choices is bounded by WAYS per tre
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -65,14 +65,14 @@ class Candidate(Struct, frozen=True):
 Choice = list[tuple[str, str]]  # (resource class, provider id); for a group without resources one with class ""
 
 
-def candidates(land: Land, request: Request) -> list[Candidate]:
-    """Without two alike; in the order of the providers."""
-    trees: dict[str, list[str]] = {}
-    for p in land.providers.values():
-        trees.setdefault(p.root_id, []).append(p.id)
-    sharers = [id for id, traits in land.traits.items() if SHARING in traits]
+def candidates(
+    land: Land, request: Request, trees: Iterable[tuple[str, list[str]]] | None = None, sharers: list[str] | None = None
+) -> list[Candidate]:
+    """Without two alike; in the order of the providers. trees, sharers: those of an index (model/index.py); None, when there is none."""
+    trees = _trees(land) if trees is None else trees
+    sharers = [id for id, traits in land.traits.items() if SHARING in traits] if sharers is None else sharers
     found: dict[object, Candidate] = {}
-    for root, members in trees.items():
+    for root, members in trees:
         if not (request.root_required <= land.traits[root] and not request.root_forbidden & land.traits[root]):
             continue
         for candidate in _of_tree(land, request, members, sharers):
@@ -81,6 +81,13 @@ def candidates(land: Land, request: Request) -> list[Candidate]:
             if request.limit is not None and len(found) >= request.limit:
                 return list(found.values())
     return list(found.values())
+
+
+def _trees(land: Land) -> Iterable[tuple[str, list[str]]]:
+    trees: dict[str, list[str]] = {}
+    for p in land.providers.values():
+        trees.setdefault(p.root_id, []).append(p.id)
+    return trees.items()
 
 
 def _of_tree(land: Land, request: Request, members: list[str], sharers: list[str]) -> Iterator[Candidate]:

@@ -6,10 +6,10 @@ from msgspec import Struct
 
 from moln.kernel.db import Reader
 from moln.kernel.errors import Invalid
+from moln.placement.model.candidates import Land
 from moln.placement.model.names import STANDARD_CLASSES, STANDARD_TRAITS
 from moln.placement.model.providers import Provider
 from moln.placement.store import names
-from moln.placement.store.providers import Landscape, landscape
 
 
 class ProviderFilter(Struct, frozen=True):
@@ -35,8 +35,8 @@ async def check_names(db: Reader, *, classes: set[str], traits: set[str]) -> Non
         raise Invalid(f"No such trait(s): {', '.join(unknown)}.", field="required")
 
 
-async def matching(db: Reader, wanted: ProviderFilter) -> list[Provider]:
-    """Raises: Invalid."""
+async def check(db: Reader, wanted: ProviderFilter) -> None:
+    """Raises: Invalid, for a resource class or trait that does not exist."""
     traits = {t for group in wanted.required for t in group} | wanted.forbidden
     try:
         await check_names(db, classes=set(wanted.resources), traits=set(traits))
@@ -44,14 +44,17 @@ async def matching(db: Reader, wanted: ProviderFilter) -> list[Provider]:
         if unknown.field == "required":
             raise Invalid(f'Invalid trait(s) in "required" parameter: {unknown.message}', field="required") from None
         raise
-    land = await landscape(db)
+
+
+def matching(land: Land, wanted: ProviderFilter) -> list[Provider]:
+    """In the order of the providers."""
     tree = land.providers.get(wanted.in_tree or "")
     if wanted.in_tree is not None and tree is None:
         return []
     return [p for p in land.providers.values() if _passes(land, p, wanted, tree.root_id if tree else None)]
 
 
-def _passes(land: Landscape, p: Provider, wanted: ProviderFilter, root_id: str | None) -> bool:
+def _passes(land: Land, p: Provider, wanted: ProviderFilter, root_id: str | None) -> bool:
     if wanted.id is not None and p.id != wanted.id or wanted.name is not None and p.name != wanted.name:
         return False
     if root_id is not None and p.root_id != root_id:

@@ -8,7 +8,8 @@ from moln.kernel.errors import Conflict, Invalid, NotFound
 from moln.placement.model.names import STANDARD_TRAITS
 from moln.placement.model.providers import Amounts, Inventory, Provider
 from moln.placement.ops import inventories as inventory_ops
-from moln.placement.ops.filters import ProviderFilter, matching
+from moln.placement.ops import landscapes
+from moln.placement.ops.filters import ProviderFilter, check, matching
 from moln.placement.store import allocations as ledger
 from moln.placement.store import inventories, names
 from moln.placement.store import providers as store
@@ -35,7 +36,8 @@ async def require(ctx: RequestContext, id: str, rule: str) -> None:
 async def search(ctx: RequestContext, wanted: ProviderFilter) -> list[Provider]:
     """The providers that pass every filter. Raises: Invalid, for unknown traits or classes."""
     ctx.require(AREA, "placement:resource_providers:list")
-    return await ctx.db.read(matching, wanted)
+    await check(ctx.db, wanted)
+    return await landscapes.kept(ctx.cloud).search(lambda index: matching(index.land, wanted))
 
 
 async def create(ctx: RequestContext, *, id: str, name: str, parent_id: str | None) -> Provider:
@@ -94,6 +96,7 @@ async def _update_in(tx: Transaction, id: str, name: str, parent_id: str | None,
         values["parent_id"] = parent_id
         for member in below:
             await tx.update(rows, {"root_id": root_id}, id=member)
+            tx.changed("placement.providers", member)
     try:
         await tx.update(rows, values, id=id)
     except Duplicate:
@@ -147,6 +150,7 @@ async def report_in(tx: Transaction, *, id: str, name: str, amounts: dict[str, A
         await create_in(tx, id=id, name=name, parent_id=None, now_us=now_us)
     elif found.name != name:
         await tx.update(rows, {"name": name}, id=id)
+        tx.changed("placement.providers", id)
     changed = await inventory_ops.report_in(tx, id, amounts, now_us)
     for trait in sorted(traits - STANDARD_TRAITS):
         await tx.insert(custom_traits, {"name": trait, "created_at": now_us}, if_absent=True)
@@ -256,6 +260,7 @@ async def _set_aggregates_in(tx: Transaction, id: str, wanted: list[str], genera
         _same(found, generation)
         await store.raise_generation(tx, id, now, generation)
     await store.set_aggregates(tx, id, wanted)
+    tx.changed("placement.providers", id)
     return await store.get(tx, id), await tx.all(store.AGGREGATES, id=id)
 
 

@@ -44,6 +44,16 @@ class Pair(Struct, frozen=True):
 
 ALL_TRAITS = Query(sa.select(provider_traits.c.provider_id, provider_traits.c.trait.label("value")), Pair)
 ALL_AGGREGATES = Query(sa.select(provider_aggregates.c.provider_id, provider_aggregates.c.aggregate_id.label("value")), Pair)
+PAIRS_OF_SEVERAL = Query(
+    sa.select(provider_traits.c.provider_id, provider_traits.c.trait.label("value")).where(in_list(provider_traits.c.provider_id, "ids")), Pair
+)
+AGGREGATES_OF_SEVERAL = Query(
+    sa.select(provider_aggregates.c.provider_id, provider_aggregates.c.aggregate_id.label("value"))
+    .where(in_list(provider_aggregates.c.provider_id, "ids")), Pair,
+)  # fmt: skip
+INVENTORIES_OF_SEVERAL = Query(
+    sa.select(inventories).where(in_list(inventories.c.provider_id, "ids")).order_by(inventories.c.rowid), Inventory
+)
 ALL_INVENTORIES = Query(sa.select(inventories).order_by(inventories.c.rowid), Inventory)
 
 
@@ -97,6 +107,21 @@ class Landscape:
     inventories: dict[str, dict[str, Inventory]]
     traits: dict[str, set[str]]
     aggregates: dict[str, set[str]]
+
+
+async def part(db: Reader, ids: list[str]) -> Landscape:
+    """Those of these providers that are there, with what they have."""
+    found = {p.id: p for p in await db.all(SOME, ids=ids)}
+    held: dict[str, dict[str, Inventory]] = {id: {} for id in found}
+    traits: dict[str, set[str]] = {id: set() for id in found}
+    aggregates: dict[str, set[str]] = {id: set() for id in found}
+    for row in await db.all(INVENTORIES_OF_SEVERAL, ids=ids):
+        held[row.provider_id][row.resource_class] = row
+    for pair in await db.all(PAIRS_OF_SEVERAL, ids=ids):
+        traits[pair.provider_id].add(pair.value)
+    for pair in await db.all(AGGREGATES_OF_SEVERAL, ids=ids):
+        aggregates[pair.provider_id].add(pair.value)
+    return Landscape(found, held, traits, aggregates)
 
 
 async def landscape(db: Reader) -> Landscape:

@@ -50,7 +50,7 @@ async def fill(client: httpx.AsyncClient, servers: int) -> None:
     project = (await client.get("/identity/v3/auth/projects")).json()["projects"][0]["id"]
     wide = dict.fromkeys(("instances", "cores", "ram"), -1)
     await client.put(f"/compute/v2.1/os-quota-sets/{project}", json={"quota_set": wide})
-    await client.put(f"/network/v2.0/quotas/{project}", json={"quota": {"port": -1}})
+    await client.put(f"/network/v2.0/quotas/{project}", json={"quota": {"port": -1, "network": -1}})
     server = {"name": "vm", "flavorRef": flavor, "imageRef": image, "networks": [{"uuid": network}], "max_count": AT_ONCE, "min_count": AT_ONCE}
     for _ in range(servers // AT_ONCE):
         await post(client, "/compute/v2.1/servers", {"server": server})

@@ -30,7 +30,7 @@ OPERATORS = {                                      # those of operators: some ar
     "security-groups-default-statefulness", "resource_providers", "domains", "groups", "roles", "implies", "regions", "services", "endpoints",
     "policies", "logs", "tasks", "namespaces", "default-types", "segments", "network_segment_ranges", "network-segment-ranges", "qos-specs", "group_types",
     "endpoint_groups", "identity_providers", "protocols", "mappings", "service_providers", "consumers", "registered_limits", "limits", "authorize",
-    "access_tokens",
+    "access_tokens", "cache", "nodes",
 }  # fmt: skip
 PROXIES = {                                        # Nova's and Cinder's other names of the same things
     "os-networks": "networks", "os-tenant-networks": "networks", "os-floating-ips": "floatingips", "os-security-groups": "security-groups",

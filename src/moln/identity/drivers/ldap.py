@@ -96,7 +96,7 @@ class LdapDirectory:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
         except (LDAPException, OSError, ssl.SSLError) as error:
-            raise BackendUnreachable(f"The directory at {self.options.url} does not answer: {_said(error)}.") from None
+            raise BackendUnreachable(f"The directory at {self.options.url} does not answer.", detail=_said(error)) from None
         finally:
             self._waiting -= 1
 

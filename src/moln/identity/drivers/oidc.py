@@ -98,7 +98,7 @@ class Provider:
                 now=now_s, leeway=LEEWAY_S, iss={"essential": True, "value": self.settings.issuer}, exp={"essential": True}, sub={"essential": True}
             ).validate(claims)
         except (errors.JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
-            raise BackendRefused(f"the token is not good: {error}") from None
+            raise BackendRefused("the token is not good", detail=repr(error)) from None
         if not isinstance(claims["sub"], str):
             raise BackendRefused("the token names nobody")
         return claims
@@ -133,7 +133,7 @@ class Provider:
             try:
                 known = msgspec.convert(said, Description)
             except msgspec.ValidationError as error:
-                raise BackendUnreachable(f"The provider {issuer} describes itself in a way that is not understood: {error}.") from None
+                raise BackendUnreachable(f"The provider {issuer} describes itself in a way that is not understood.", detail=str(error)) from None
             if known.issuer != issuer:
                 raise BackendUnreachable(f"The provider calls itself {known.issuer[:200]!r}, not {issuer!r} as the settings have it.")
             self._description = self._monotonic(), known
@@ -174,7 +174,7 @@ class Provider:
                     if len(raw) > ANSWER_BOUND:
                         raise BackendUnreachable(f"The provider {self.settings.issuer} answered too much.")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise BackendUnreachable(f"The provider {self.settings.issuer} does not answer: {type(error).__name__}.", detail=str(error)) from None
+            raise BackendUnreachable(f"The provider {self.settings.issuer} does not answer.", detail=repr(error)) from None
         if answer.status_code in (400, 401, 403, 404):
             raise BackendRefused(f"the provider answered {answer.status_code} {raw[:200]!r}")
         if answer.status_code != 200:

@@ -74,9 +74,9 @@ async def _make(cloud: Cloud, domain_id: str) -> Directory:
             return instead(options)
         from moln.identity.drivers.ldap import LdapDirectory  # needed by few clouds
     except ValueError as error:
-        raise Unavailable(f"The configuration of domain {domain_id} makes no sense: {error}.") from None
+        raise Unavailable(f"The configuration of domain {domain_id} makes no sense.", detail=str(error)) from None
     except ModuleNotFoundError as absent:
-        raise Unavailable(f"LDAP needs the Python package {absent.name}: pip install 'moln[ldap]'.") from None
+        raise Unavailable("LDAP needs a Python package that is not here: pip install 'moln[ldap]'.", detail=str(absent)) from None
     return LdapDirectory(options)
 
 

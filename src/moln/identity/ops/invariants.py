@@ -52,7 +52,7 @@ async def _directories(cloud: Cloud) -> list[Violation]:
             if directory is not None:
                 await directory.person(name="moln-doctor")
         except Unavailable as lost:
-            found.append(Violation(f"users of domain {domain_id} cannot sign in: {lost.message}", "start the directory, or mend the domain's configuration"))
+            found.append(Violation(f"users of domain {domain_id} cannot sign in: {lost.message} {lost.detail or ''}".rstrip(), "start the directory, or mend the domain's configuration"))
     return found
 
 

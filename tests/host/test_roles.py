@@ -108,6 +108,12 @@ def test_a_nodes_chassis_goes_to_every_controller_with_its_certificate(places: P
     assert tunnels.BRIDGE in setup_words and tunnels.BRIDGE in " ".join(found["ovs-vswitchd"].after[-1])
 
 
+def test_a_nodes_chassis_goes_where_the_cloud_says_that_its_southbound_database_is(places: Places) -> None:
+    told = msgspec.structs.replace(NODE, ovn=("", "ssl:192.0.2.7:6642"))
+    assert 'ovn-remote="ssl:192.0.2.7:6642"' in shlex.join(planned(places, told)["ovsdb-vswitch"].after[1])
+    assert planned(places, told).keys() == planned(places, NODE).keys()
+
+
 def test_a_node_without_a_card_reaches_no_provider_network(places: Places) -> None:
     machine = Machine(Role.NODE, "n1", "192.0.2.2", controllers=("fd00::1",), tls=TLS)
     assert machine.provider == Provider.NONE

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.host.test_two_machines import Cloud
+from tests.host.test_two_machines import MOLN, Cloud
 from tests.network import machines
 from tests.network.lab import run
 from tests.node.turns import guests_alone
 
 from moln.cli import admin
 from moln.host.places import Places
+from moln.kernel.nodes.joining import Member
 
 pytestmark = [pytest.mark.engines, pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
 MAKE = """
@@ -79,6 +80,17 @@ def test_both_serve_the_same_cloud(cloud: Several) -> None:
     eventually(lambda: first in cloud.switches() and second in cloud.switches(), "who leads writes what both were asked")
     assert cloud.violations(FIRST) == [] and cloud.violations(SECOND) == []
     assert {line.split()[0] for line in cloud.moln(SECOND, "status").splitlines() if "pid" in line} <= {"controller"}
+
+
+def test_a_node_that_joins_at_the_second_is_told_where_ovn_is(cloud: Several) -> None:
+    token = cloud.moln(SECOND, "node", "token").strip()
+    folder = cloud.home / "n9"
+    cloud.inside(SECOND, sys.executable, "-P", "-c", MOLN, "node", "join", URLS[SECOND], "--token", token, "--name", "n9", "--join-only",
+                 "--home", str(folder))  # fmt: skip
+    joined = Member(folder / "host/node/member").joined()
+    assert joined is not None and joined.southbound == "ssl:192.0.2.1:6642" and joined.nats == ["tls://192.0.2.1:4222"]
+    assert "n9" in cloud.moln(FIRST, "node", "list"), "the first knows it, too"
+    cloud.moln(SECOND, "node", "remove", "n9")
 
 
 def test_what_the_second_holds_is_the_controllers_alone(cloud: Several) -> None:

@@ -59,8 +59,8 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
 
     provider_interface: the card of the provider network. guests: whether it runs guests; without, it may still carry routers' gateways.
     controllers: a node's way to OVN's southbound databases, addresses. nats: URLs of servers that a controller was given; none: it runs one.
-    etcd: the same of etcd, but none: there is none. ovn: the northbound and the southbound database that a controller was given (ovsdb(7)); None:
-    they are its own. joined: the controller that this one joined, an address: engines are there, and moln.toml says where.
+    etcd: the same of etcd, but none: there is none. ovn: the northbound and the southbound database that a controller was given (ovsdb(7)), and
+    a node told (the latter); None: they are the controller's own. joined: the controller that this one joined, an address: engines are there, and moln.toml says where.
     postgresql: whether it runs the database of all controllers. runs_etcd: whether it runs their etcd.
     ntp: the site's time servers, which a controller follows; none: those of the distribution. tls: None, where it talks to nobody.
     """
@@ -144,6 +144,8 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def southbound(self) -> str:
         """Where a node's ovn-controller looks (ovsdb(7)); empty: in the machine's own databases."""
+        if self.ovn and self.role == Role.NODE:
+            return self.ovn[1]
         return ",".join(f"ssl:{bracketed(a)}:{SOUTHBOUND_PORT}" for a in self.controllers)
 
 

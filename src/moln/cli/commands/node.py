@@ -111,7 +111,8 @@ def machine(member: Member, joined: Joined, provider_interface: str) -> Machine:
         raise HostError(f"{host} has no address ({error.strerror})") from None
     address = joined.streams.rpartition(":")[0].strip("[]")
     proof = str(member.certificate)
-    return Machine(Role.NODE, joined.name, address, provider_interface, controllers=(str(controller),), tls=Tls(proof, proof, str(member.ca)))
+    return Machine(Role.NODE, joined.name, address, provider_interface, controllers=(str(controller),),
+                   ovn=("", joined.southbound) if joined.southbound else None, tls=Tls(proof, proof, str(member.ca)))
 
 
 def remove(args: argparse.Namespace) -> int:

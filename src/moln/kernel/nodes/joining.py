@@ -32,12 +32,15 @@ ANSWER_BOUND = 8 << 20  # bytes
 
 
 class Joined(Struct, frozen=True):
-    """What `moln node join` left behind. streams: address:port where the node serves streams. nats: URLs of the servers."""
+    """What `moln node join` left behind. streams: address:port where the node serves streams. nats: URLs of the servers. southbound: see
+    Admission.
+    """
 
     name: str
     controller: str
     nats: list[str]
     streams: str
+    southbound: str = ""
 
 
 class Member:
@@ -128,7 +131,7 @@ def join(url: str, token: str, folder: Path, *, name: str, streams: str = "") ->
     admission = msgspec.json.decode(body, type=Admission)
     if admission.ca.strip() != ca.strip():
         raise Invalid("The controller answers with another authority than the token names.")
-    joined = Joined(name, url, admission.nats, _with_port(streams or own_address))
+    joined = Joined(name, url, admission.nats, _with_port(streams or own_address), admission.southbound)
     member.keep(key, admission, joined)
     (folder / "key.pem").unlink()
     return joined

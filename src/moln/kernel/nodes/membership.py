@@ -39,13 +39,13 @@ class Certified(Protocol):
 
 
 class Membership:
-    """Of one controller; several share the database. nats: where nodes find it."""
+    """Of one controller; several share the database. nats, southbound: where nodes find them."""
 
-    def __init__(self, home: Path, db: Database, clock: Clock, nats: tuple[str, ...]):
+    def __init__(self, home: Path, db: Database, clock: Clock, nats: tuple[str, ...], southbound: str = ""):
         """Raises: Failure, when keys or certificates cannot be used."""
         self._db = db
         self._clock = clock
-        self._nats = nats
+        self._nats, self._southbound = nats, southbound
         self.authority = Authority(home / "tls", self._now())
         self.nats_authority = NatsAuthority(home / "nats")
         self._given: list[Certificate] = []
@@ -140,7 +140,7 @@ class Membership:
         now_s, ends_s = self._clock.now_us() // 1_000_000, given.expires_at // 1_000_000
         claims = self.nats_authority.node(given.node, given.nats_key, now_s=now_s, expires_s=ends_s)
         pem = signed.public_bytes(Encoding.PEM).decode()
-        return Admission(given.node, pem, self.authority.public.read_text(), claims, list(self._nats))
+        return Admission(given.node, pem, self.authority.public.read_text(), claims, list(self._nats), self._southbound)
 
 
 async def _add_token_in(tx: Transaction, digest: str, now: int, expires: int) -> None:

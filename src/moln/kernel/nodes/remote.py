@@ -48,7 +48,8 @@ class RemoteNodes:
         self._cloud = cloud
         clock, settings = cloud.clock, cloud.settings.link
         self.name = settings.controller or socket.gethostname()
-        self.membership = Membership(cloud.home, cloud.db, clock, tuple(settings.nats))
+        southbound = getattr(getattr(cloud.settings, "network", None), "southbound", "")  # a socket is no node's
+        self.membership = Membership(cloud.home, cloud.db, clock, tuple(settings.nats), southbound if southbound.startswith("ssl:") else "")
         own = cloud.links
         self.controllers = Controllers(cloud, self.name, self.membership, lambda: own.nodes)
         self._passport = Passport(cloud.home / "tls" / "controller.pem", self.membership.authority.public)

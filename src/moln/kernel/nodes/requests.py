@@ -33,13 +33,16 @@ class Enrolment(Struct, frozen=True):
 
 
 class Admission(Struct, frozen=True):
-    """What a node may go by. certificate, ca: PEM. claims: what NATS takes for its key. nats: where."""
+    """What a node may go by. certificate, ca: PEM. claims: what NATS takes for its key. nats: where. southbound: OVN's southbound
+    database (ovsdb(7)); empty: at the controller that was asked.
+    """
 
     name: str
     certificate: str
     ca: str
     claims: str
     nats: list[str]
+    southbound: str = ""
 
 
 def new_token(fingerprint: str, kind: str = NODE) -> tuple[str, str]:

@@ -299,6 +299,13 @@ async def test_each_kind_of_failure_has_its_status(client: httpx.AsyncClient, na
     assert answer.headers.get("Retry-After") == {429: "7", 503: "5"}.get(status)
 
 
+async def test_who_would_wait_long_for_a_write_is_sent_away_at_once(client: httpx.AsyncClient, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud.db, "wait_s", lambda: 11.5)
+    answer = await client.delete("/pot/v2/pots/a")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "12")
+    assert (await client.get("/pot/v2/failures/gone")).status_code == 410  # reads do not wait for that
+
+
 async def test_what_is_unforeseen_is_500_in_the_services_shape_and_tells_nothing(client: httpx.AsyncClient) -> None:
     answer = await client.get("/pot/v2/failures/crash")
     assert answer.status_code == 500

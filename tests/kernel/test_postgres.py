@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from tests import databases
 from tests.kernel.boxes import BOXES, BY_ID, EVERY, SIZE, add
 from tests.postgres import Server, binaries
 
-from moln.kernel.db import Database, Duplicate, Transaction
+from moln.kernel.db import Database, Duplicate, Query, Transaction
 from moln.kernel.errors import Failure, Unavailable
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="no PostgreSQL here: Debian's package is `postgresql`")
@@ -230,3 +231,19 @@ async def test_old_changes_are_forgotten(processes: Processes) -> None:
     await db.write(add, "b")
     await db.plainly(lambda conn: conn.execute(postgres_feed.PURGE))
     assert await db.plainly(lambda conn: conn.fetchval("SELECT array_agg(key) FROM changes")) == ["b"]
+
+
+async def test_how_long_a_write_would_wait_is_known_while_many_do(processes: Processes) -> None:
+    db = await processes.begin()
+    slow = Query(sa.select(sa.cast(sa.func.pg_sleep(0.02), sa.Text).label("slept")), str)
+
+    async def take_time(tx: Transaction) -> None:
+        await tx.one(slow)
+
+    assert db.wait_s() == 0
+    await db.write(take_time)
+    writes = [asyncio.create_task(db.write(take_time)) for _ in range(60)]
+    await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
+    assert 0 < db.wait_s() < 60
+    await asyncio.gather(*writes)
+    assert db.wait_s() == 0

@@ -149,6 +149,10 @@ class Database(Reader, Protocol):
         """Run `fn(reader, …)` over one consistent view, in a reader thread: for long reads."""
         ...
 
+    def wait_s(self) -> float:
+        """Seconds that a write would wait for its turn; 0 where writes wait for nothing that is known beforehand."""
+        ...
+
     def families(self) -> list[Family]:
         """Writes, how many each commit held, and how long commits took."""
         ...

@@ -160,6 +160,7 @@ class PostgresDatabase:
         self._writes: set[asyncio.Task[Any]] = set()
         self._commits = Spread()
         self._again = self._lost = 0
+        self._turn_s = 0.0  # seconds that a write takes once it is its turn, as of late
         self._closed = False
 
     async def connect(self) -> Connection:
@@ -251,17 +252,23 @@ class PostgresDatabase:
         self._waiting += 1
         try:
             async with self._turns:
-                with contextlib.suppress(*AGAIN):
-                    return await self._transact(fn, args, kwargs)
-                for attempt in range(1, TRIES):
-                    self._again += 1
-                    async with self._one_by_one:  # those that came too late do not make each other do so
-                        with contextlib.suppress(*AGAIN):
-                            return await self._transact(fn, args, kwargs)
-                    await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))
-            raise Unavailable("Too many others write the same. Try again soon.")
+                began = time.monotonic()
+                result = await self._in_turn(fn, args, kwargs)
+                self._turn_s += 0.05 * (time.monotonic() - began - self._turn_s)
+                return result
         finally:
             self._waiting -= 1
+
+    async def _in_turn(self, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        with contextlib.suppress(*AGAIN):
+            return await self._transact(fn, args, kwargs)
+        for attempt in range(1, TRIES):
+            self._again += 1
+            async with self._one_by_one:  # those that came too late do not make each other do so
+                with contextlib.suppress(*AGAIN):
+                    return await self._transact(fn, args, kwargs)
+            await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))
+        raise Unavailable("Too many others write the same. Try again soon.")
 
     async def _transact(self, fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         async with self._connection() as conn:
@@ -292,6 +299,10 @@ class PostgresDatabase:
         if self._hook:
             self._hook("sql-done", "COMMIT")
         self._commits.add(time.monotonic() - began)
+
+    def wait_s(self) -> float:
+        """As long as those that wait have to take their turns, each as long as one took of late."""
+        return max(0, self._waiting - WRITERS) * self._turn_s / WRITERS
 
     def families(self) -> list[Family]:
         return [

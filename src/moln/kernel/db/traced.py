@@ -20,7 +20,7 @@ class TracedDatabase:
         self._tracer = tracer
         self.feed = db.feed
         self.one, self.all, self.read = db.one, db.all, db.read
-        self.open, self.families, self.close = db.open, db.families, db.close
+        self.open, self.wait_s, self.families, self.close = db.open, db.wait_s, db.families, db.close
 
     async def write(self, fn: Callable[Concatenate[Any, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """From the queue to the commit."""

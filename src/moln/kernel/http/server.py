@@ -78,6 +78,8 @@ class Endpoint:
                 who = await self._who(req, headers, public)
                 ctx = RequestContext(cloud, request_id, who, version, began + REQUEST_S)
                 waited = began - req.scope.get(ARRIVED, began)
+                if audited:
+                    waited = max(waited, cloud.db.wait_s())  # who is let in waits for that
                 if who is None:
                     place = fairness.enter("anonymous", req.remote_addr, began, waited)
                 else:

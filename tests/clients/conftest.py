@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -79,7 +80,13 @@ class Running:
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[Running]:
-    """`moln up --simulate --detach` with one node."""
+    with running_cloud(nodes=1) as cloud:
+        yield cloud
+
+
+@contextlib.contextmanager
+def running_cloud(nodes: int) -> Iterator[Running]:
+    """`moln up --simulate --detach`, in a home of its own."""
     folder = Path(tempfile.mkdtemp(prefix="moln-clients-"))
     home = folder / "home"
     home.mkdir()
@@ -87,7 +94,7 @@ def running() -> Iterator[Running]:
     if cloud.prefix:
         os.chown(home, NOBODY, NOBODY)
         folder.chmod(0o755)
-    cloud.moln("up", "--simulate", "--detach", "--port", str(cloud.port), "--nodes", "1")
+    cloud.moln("up", "--simulate", "--detach", "--port", str(cloud.port), "--nodes", str(nodes))
     try:
         yield cloud
     finally:

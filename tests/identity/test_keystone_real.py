@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from tests.clients.conftest import NOBODY, Running
+from tests.clients.conftest import Running, running_cloud
 from tests.keystone import mariadb
 from tests.keystone.filling import HASHES, World, fill
 from tests.keystone.real import Keystone
@@ -185,18 +183,9 @@ async def test_without_its_keys_credentials_stay_behind_and_are_named(api: Any, 
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    """A cloud of its own: `moln up --simulate`."""
-    folder = Path(tempfile.mkdtemp(prefix="moln-import-"))
-    home = folder / "home"
-    home.mkdir()
-    cloud = Running(home)
-    if cloud.prefix:
-        os.chown(home, NOBODY, NOBODY)
-        folder.chmod(0o755)
-    cloud.moln("up", "--simulate", "--detach", "--port", str(cloud.port), "--nodes", "0")
-    yield cloud
-    cloud.end()
-    shutil.rmtree(folder, ignore_errors=True)
+    """A cloud of its own."""
+    with running_cloud(nodes=0) as cloud:
+        yield cloud
 
 
 def test_the_command_brings_a_running_database_to_a_running_cloud(source: Source, running: Running) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from msgspec import field
+from tests.image.s3 import Between, between, s3_server
 from tests.wire.areas import AreaApi, areas
 
 import moln.image.module as image
@@ -25,6 +26,13 @@ async def glance(tmp_path: Path, database: str) -> AsyncIterator[AreaApi]:
     settings = Settings(simulate=not shutil.which("qemu-img"))
     async with areas(tmp_path, settings, [image.module(settings)]) as api:
         yield api
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Between]:
+    """An S3 server, and what stands before it."""
+    with s3_server() as endpoint, between(endpoint) as found:
+        yield found
 
 
 @pytest.fixture

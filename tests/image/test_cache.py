@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from tests.image.asking import make
 from tests.image.conftest import Settings
-from tests.image.s3 import KEYS, Between, between, bucket_at, s3_server
+from tests.image.s3 import KEYS, Between, bucket_at
 from tests.wire.areas import AreaApi, areas
 
 import moln.image.module as image_module
@@ -24,12 +24,6 @@ from moln.kernel.work import Work
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Client = httpx.AsyncClient
 DATA = os.urandom(1 << 20) * 2
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Between]:
-    with s3_server() as endpoint, between(endpoint) as found:
-        yield found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from tests.image.asking import OCTETS, make
 from tests.image.conftest import Settings
-from tests.image.s3 import KEYS, Between, between, bucket_at, s3_server
+from tests.image.s3 import KEYS, Between, bucket_at
 from tests.wire.areas import AreaApi, areas
 
 import moln.image.module as image_module
@@ -21,12 +21,6 @@ from moln.kernel.errors import Invalid
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Client = httpx.AsyncClient
 DATA = bytes(range(256)) * 40000  # two parts
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Between]:
-    with s3_server() as endpoint, between(endpoint) as found:
-        yield found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -25,7 +25,7 @@ from moln.compute.drivers.disks import READ_ONLY, known
 from moln.compute.drivers.reach import Way
 from moln.host.places import GUEST_USER, Places
 from moln.kernel.errors import BackendRefused, BackendUnreachable, Failure, NotFound
-from moln.kernel.link.streams import Opener, Stream, copy, of_path, splice
+from moln.kernel.link.streams import Opener, Stream, copy, of_path, splice, until_one_ends
 from moln.kernel.nodes import sparse
 from moln.kernel.nodes.gate import GateClient, spoken, written
 from moln.kernel.nodes.passport import Passport
@@ -215,13 +215,9 @@ async def guarded(libvirtd: Stream, expected: Expected) -> Stream:
     """The same, for one who may say no more than a migration takes."""
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks = {asyncio.create_task(pass_on(reader, libvirtd.writer, expected)), asyncio.create_task(copy(libvirtd.reader, writer))}
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await until_one_ends(pass_on(reader, libvirtd.writer, expected), copy(libvirtd.reader, writer))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             libvirtd.close()
 
     return await spoken(speak)

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from moln.image.drivers.base import Backend, Inventory, Stored
-from moln.image.drivers.cache import ImageCache
+from moln.image.drivers.cache import ImageCache, clone_to
 from moln.image.drivers.preparing import Preparation, prepare
 from moln.image.drivers.sandbox import Sandbox
 from moln.image.drivers.uploads import PIECE, FileUpload, create, write_all
@@ -356,18 +356,6 @@ class FileStore:
                 silent.append(name)
         data = sorted({n for held in stores.values() for n in held}) if self.remote else found.data
         return Inventory(data, found.bases, found.arriving, stores, silent, cached)
-
-
-def clone_to(source: Path, target: Path) -> None:
-    """The same bytes under another name; whoever put it there before was one of us. Blocks."""
-    if target.exists():
-        return
-    fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        with files.appearing(target) as copy:
-            files.clone(fd, copy)
-    finally:
-        os.close(fd)
 
 
 def open_to_nobody(fd: int, mode: int) -> None:

@@ -10,8 +10,8 @@ import msgspec
 from moln.kernel.clock import Clock
 from moln.kernel.controllers.heritage import Asked
 from moln.kernel.controllers.membership import Controllers
-from moln.kernel.errors import Failure, Invalid, TooLarge
-from moln.kernel.nodes.enrolment import BODY_BOUND, Attempts, fail
+from moln.kernel.errors import Failure
+from moln.kernel.nodes.enrolment import Attempts, asked, fail
 
 _log = logging.getLogger("moln.controllers")
 _decode = msgspec.json.Decoder(Asked).decode
@@ -25,19 +25,9 @@ class ControllerEnrolmentResource:
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         try:
             self._attempts.take(req.remote_addr)
-            heritage = await self._controllers.enrol(await self._asked(req))
+            heritage = await self._controllers.enrol(await asked(req, _decode, "controller"))
             resp.status = "201 Created"
             resp.data = msgspec.json.encode(heritage)
         except Failure as failure:
             _log.warning("a machine at %s may not be a controller: %s", req.remote_addr, failure.message)
             fail(resp, failure)
-
-    @staticmethod
-    async def _asked(req: falcon.asgi.Request) -> Asked:
-        raw = await req.stream.read(BODY_BOUND + 1)
-        if len(raw) > BODY_BOUND:
-            raise TooLarge("The body is too long.")
-        try:
-            return _decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Invalid(f"The body is not what a controller asks: {error}") from None

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple
 
 import msgspec
@@ -70,15 +70,22 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 async def splice(one: Stream, other: Stream) -> None:
     """Carry bytes both ways until either end is closed; then both are."""
-    tasks = [asyncio.create_task(copy(one.reader, other.writer)), asyncio.create_task(copy(other.reader, one.writer))]
+    try:
+        await until_one_ends(copy(one.reader, other.writer), copy(other.reader, one.writer))
+    finally:
+        one.close()
+        other.close()
+
+
+async def until_one_ends(*carriers: Coroutine[Any, Any, None]) -> None:
+    """However it does; the others are cut off then."""
+    tasks = [asyncio.create_task(carrier) for carrier in carriers]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        one.close()
-        other.close()
 
 
 class Streams:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import falcon
 import falcon.asgi
@@ -21,6 +22,7 @@ BURST, AGAIN_S = 10, 6.0  # attempts of one address at once; seconds until one m
 EVERYBODYS = "everybody"
 EVERYBODYS_BURST, EVERYBODYS_AGAIN_S = 50, 0.5
 ADDRESSES = 10_000  # kept, at most
+T = TypeVar("T")
 _log = logging.getLogger("moln.nodes")
 _decode = msgspec.json.Decoder(Enrolment).decode
 
@@ -60,22 +62,12 @@ class EnrolmentResource:
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         try:
             self._attempts.take(req.remote_addr)
-            admission = await self._membership.enrol(await self._asked(req), self._taken())
+            admission = await self._membership.enrol(await asked(req, _decode, "node"), self._taken())
             resp.status = "201 Created"
             resp.data = msgspec.json.encode(admission)
         except Failure as failure:
             _log.warning("a machine at %s may not join: %s", req.remote_addr, failure.message)
             fail(resp, failure)
-
-    @staticmethod
-    async def _asked(req: falcon.asgi.Request) -> Enrolment:
-        raw = await req.stream.read(BODY_BOUND + 1)
-        if len(raw) > BODY_BOUND:
-            raise TooLarge("The body is too long.")
-        try:
-            return _decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Invalid(f"The body is not what a node asks: {error}") from None
 
 
 class AuthorityResource:
@@ -87,6 +79,17 @@ class AuthorityResource:
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         resp.content_type = "application/x-pem-file"
         resp.data = self._membership.authority.public.read_bytes()
+
+
+async def asked(req: falcon.asgi.Request, decode: Callable[[bytes], T], who: str) -> T:
+    """The body. Raises: TooLarge, Invalid."""
+    raw = await req.stream.read(BODY_BOUND + 1)
+    if len(raw) > BODY_BOUND:
+        raise TooLarge("The body is too long.")
+    try:
+        return decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Invalid(f"The body is not what a {who} asks: {error}") from None
 
 
 def fail(resp: falcon.asgi.Response, failure: Failure) -> None:

@@ -6,10 +6,13 @@ Real are controllers, PostgreSQL, nats-server, TLS, credentials, links and fence
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -46,7 +49,7 @@ class Size(Struct, frozen=True):
 def measure(size: Size, step: Step = print) -> list[Row]:
     """Raises: RuntimeError, AssertionError, TimeoutError. step: told what is being done."""
     ensure_engines(step)
-    with folder("moln-scale-") as place:
+    with leaving_nothing(), folder("moln-scale-") as place:
         with folder("moln-pick-") as home:
             took = sorted(scale.pick_times(home))
         rows = [Row(f"pick a host among {scale.HOSTS:,}, 99 % within", 10, "ms", 1000 * took[int(len(took) * 0.99)],
@@ -62,6 +65,16 @@ def measure(size: Size, step: Step = print) -> list[Row]:
             wrong = [v for controller in running.controllers for v in controller.violations()]
             rows.append(Row("what moln doctor has against the cloud at the end", 0, "", len(wrong), "; ".join(wrong[:3])))
             return rows
+
+
+@contextlib.contextmanager
+def leaving_nothing() -> Iterator[None]:
+    """SIGTERM ends this process as Ctrl-C does: what was begun is ended and removed."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def ensure_engines(step: Step) -> None:

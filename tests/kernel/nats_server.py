@@ -4,62 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import shutil
-import signal
-import socket
 import ssl
-import subprocess
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nats
 
+from moln.bench.engines import Nats
 from moln.kernel.http.certificates import Authority
 from moln.kernel.link import subjects
 from moln.kernel.link.nats_authority import UPDATE, NatsAuthority
 from moln.kernel.link.nats_keys import USER, NatsKey
 from moln.kernel.link.nats_wire import Badge
-from moln.kernel.nodes import nats_server
-
-BINARY = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin")
-WAIT_S = 20
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class NatsServer:
+class NatsServer(Nats):
     """urls: where it listens. authority: signs claims."""
 
     def __init__(self, home: Path):
-        self.home = home
+        super().__init__(home)
         self.now = datetime.now(UTC)
         self.ca = Authority(home / "tls", self.now)
         self.authority = NatsAuthority(home / "nats")
-        self.port = free_port()
-        self.urls = (f"tls://127.0.0.1:{self.port}",)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        configuration = nats_server.ensure(self.home, listen=f"127.0.0.1:{self.port}", names=frozenset({"127.0.0.1"}), now=self.now)
-        log = self.home / "nats.log"
-        at = log.stat().st_size if log.exists() else 0
-        self.process = subprocess.Popen([str(BINARY), "-c", str(configuration), "-l", str(log)])
-        ends = time.monotonic() + WAIT_S
-        while "Server is ready" not in (log.read_text()[at:] if log.exists() else ""):
-            assert time.monotonic() < ends and self.process.poll() is None, log.read_text()
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """As a crash would end it."""
-        if self.process:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
-            self.process = None
 
     def context(self, role: str, name: str) -> ssl.SSLContext:
         file = self.ca.ensure_member(self.home / f"{role}-{subjects.token(name)}.pem", role, name, self.now)

@@ -23,10 +23,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from tests.kernel.nats_server import NatsServer, free_port
+from tests.kernel.nats_server import NatsServer
 from tests.postgres import Server, binaries
 from websockets.asyncio.client import connect
 
+from moln.bench.process import lasting_port
 from moln.cli import admin
 from moln.demo.client import Client
 from moln.host.places import Places
@@ -101,7 +102,7 @@ class Machines:
         return done.stdout.strip()
 
     def join(self, name: str, token: str, url: str = "") -> subprocess.CompletedProcess[str]:
-        return self.moln("node", "join", url or self.url, "--token", token, "--join-only", "--name", name, "--address", f"127.0.0.1:{free_port()}",
+        return self.moln("node", "join", url or self.url, "--token", token, "--join-only", "--name", name, "--address", f"127.0.0.1:{lasting_port()}",
                          home=self.folder / name)  # fmt: skip
 
     def start_node(self, name: str) -> None:

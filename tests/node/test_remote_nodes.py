@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -48,13 +46,8 @@ def eventually(ask: Callable[[], Any], what: str) -> Any:
 
 
 def apis_port() -> int:
-    """Below those that the kernel gives to whoever asks, and free together with the gate's."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.socket() as apis, socket.socket() as gate:
-            apis.bind(("127.0.0.1", port))
-            gate.bind(("127.0.0.1", port + PORT_AFTER))
-            return port
+    """Free together with the gate's."""
+    return lasting_port(PORT_AFTER)
 
 
 class Machines:

@@ -29,6 +29,8 @@ async def build(work: Work, server: Server) -> None:
     try:
         server = await ports_ready(work, server)
     except Later:
+        for over in [id for id, (_, when) in begun.items() if now - when > BEGUN_S]:  # servers that were deleted, say
+            del begun[over]
         begun[server.id] = server.generation, at
         raise
     await work.write(built_in, work.ctx, server)

@@ -64,6 +64,16 @@ def clone(source: int, target: int, *, stop: Callable[[], bool] = never) -> bool
     return False
 
 
+@contextmanager
+def private() -> Iterator[None]:
+    """What this process makes meanwhile is read by its user alone: for commands, which do one thing at a time."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -18,6 +18,7 @@ from moln.host.places import USER, Places
 from moln.host.roles import ALONE, Machine, Role, bracketed
 from moln.host.run import HostError
 from moln.host.setup import make_directories
+from moln.kernel import files
 
 HELP = "make this machine the controller of a cloud of several, or another one of them"
 
@@ -129,10 +130,9 @@ def join(args: argparse.Namespace) -> int:
         if roles.read(places) != ALONE or places.choices.exists():
             raise HostError(f"{places.home} holds a cloud already; choose another --home, or: moln down --purge")
         make_directories(places)
-    before = os.umask(0o077)
-    places.home.mkdir(parents=True, exist_ok=True)
-    joining.join(args.url, args.token, places.home, name=name, own_url=f"https://{bracketed(address)}:{args.port or 5000}")
-    os.umask(before)
+    with files.private():
+        places.home.mkdir(parents=True, exist_ok=True)
+        joining.join(args.url, args.token, places.home, name=name, own_url=f"https://{bracketed(address)}:{args.port or 5000}")
     print(f"This machine is controller {name} of the cloud at {args.url}; what controllers share is in {places.home}.")
     if args.join_only:
         return 0

@@ -17,6 +17,7 @@ from moln.host.places import Places
 from moln.host.roles import ALONE, Machine, Role, Tls
 from moln.host.run import HostError
 from moln.host.setup import make_directories
+from moln.kernel import files
 
 if TYPE_CHECKING:
     from moln.kernel.nodes.joining import Joined, Member
@@ -80,9 +81,8 @@ def join(args: argparse.Namespace) -> int:
         make_directories(places)
         joined = joining.Member(folder).joined()
     if joined is None or (joined.name, joined.controller) != (args.name, args.url):
-        before = os.umask(0o077)
-        joined = joining.join(args.url, args.token, folder, name=args.name, streams=args.address)
-        os.umask(before)
+        with files.private():
+            joined = joining.join(args.url, args.token, folder, name=args.name, streams=args.address)
     print(f"This machine is node {joined.name} of {joined.controller}; its certificate and settings are in {folder}.")
     if args.join_only:
         return 0

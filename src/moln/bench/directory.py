@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 
@@ -70,11 +71,16 @@ class Directory(Struct):
 
 
 def user_id(number: int) -> str:
-    return f"{number:032x}"
+    return _id(f"user {number}")
 
 
 def project_id(number: int) -> str:
-    return f"{number:031x}p"
+    return _id(f"project {number}")
+
+
+def _id(of: str) -> str:
+    """As an UUID's: 32 hexadecimal digits without a pattern."""
+    return hashlib.md5(of.encode(), usedforsecurity=False).hexdigest()
 
 
 def fill(home: Path, size: Size) -> Directory:

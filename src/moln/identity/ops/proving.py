@@ -40,9 +40,11 @@ async def by_password(cloud: Cloud, who: Named, password: str) -> User:
     check_named(who)
     if (elsewhere := await signing_in.whose(cloud, who)) is not None:
         return await signing_in.by_password(cloud, elsewhere, password)
-    user = await find_user(cloud.db, who, of(cloud))
+    state = of(cloud)
+    generation = state.generation
+    user = await find_user(cloud.db, who, state)
     hashed = await user_store.password_hash(cloud.db, user.id) if user else None
-    right = await of(cloud).passwords.verify(hashed, password)
+    right = await state.passwords.verify(hashed, password)
     if user is None:
         raise unauthorized()
     kept_out = await password_rules.is_kept_out(cloud, user)
@@ -52,10 +54,13 @@ async def by_password(cloud: Cloud, who: Named, password: str) -> User:
         raise unauthorized(f"user {user.id} is kept out" if kept_out else None)
     if hashed is not None and is_foreign(hashed):
         hashed = await _renew(cloud, USERS, "password_hash", user.id, hashed, password)
-    user = await active_user(cloud.db, user.id)  # it may have changed during the hash
-    if hashed != await user_store.password_hash(cloud.db, user.id):
+    if not state.is_still(generation):  # it may have changed during the hash
+        user = await active_user(cloud.db, user.id)
+        if hashed != await user_store.password_hash(cloud.db, user.id):
+            raise unauthorized()
+    if not user.enabled:
         raise unauthorized()
-    await active_domain(cloud.db, user.domain_id, of(cloud))
+    await active_domain(cloud.db, user.domain_id, state)
     if user.expires_at is not None and user.expires_at <= cloud.clock.now_us():
         raise Unauthorized(f"The password is expired and needs to be changed for user: {user.id}.")
     return user

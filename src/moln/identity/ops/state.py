@@ -75,13 +75,17 @@ class State:
             self.directories.close()
             self.directories = None
 
+    def is_still(self, generation: int) -> bool:
+        """Whether nothing changed since, as far as this process must know."""
+        return self.generation == generation and self._feed.fresh
+
     def token(self, token: str) -> OpenToken | None:
         """One that was opened before; None too while what other controllers revoke cannot be heard."""
         return self._tokens.get(token) if self._feed.fresh else None
 
     def keep(self, token: str, opened: OpenToken, generation: int) -> None:
         """Remember an opened token, unless something changed since `generation`."""
-        if generation != self.generation or not self._feed.fresh:
+        if not self.is_still(generation):
             return
         while len(self._tokens) >= TOKENS:
             self.forget(next(iter(self._tokens)))

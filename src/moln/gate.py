@@ -1,4 +1,5 @@
-"""What nodes on other machines may ask of a controller (kernel/nodes/gate.py): the images that their servers begin as, and their guests' metadata."""
+"""What nodes on other machines may ask of a controller (kernel/nodes/gate.py): the images that their servers begin as,
+who else has them, and their guests' metadata."""
 
 from __future__ import annotations
 
@@ -18,14 +19,19 @@ from moln.kernel.errors import NotFound
 from moln.kernel.link.streams import Opener, Stream
 from moln.kernel.nodes import sparse
 from moln.kernel.nodes.gate import of_bytes, spoken, written
+from moln.kernel.nodes.lending import LOAN
+from moln.lenders import Lenders
 
 BASE, BRING, METADATA, LEAVE = "image.base", "image.bring", "metadata.answer", "node.leave"
 
 
-def openers(cloud: Cloud, node: str, *, leave: Callable[..., Awaitable[bool]] | None = None) -> dict[str, tuple[Opener, Any]]:
-    """By verb, for one node. leave: has the cloud refuse a node from now on."""
+def openers(
+    cloud: Cloud, node: str, *, leave: Callable[..., Awaitable[bool]] | None = None, lenders: Lenders | None = None
+) -> dict[str, tuple[Opener, Any]]:
+    """By verb, for one node. leave: has the cloud refuse a node from now on. lenders: nodes that have images."""
     return {
         **({LEAVE: (partial(_leave, leave, node), tuple[bool])} if leave else {}),
+        **({LOAN: (partial(_loan, cloud, lenders, node), tuple[str])} if lenders else {}),
         BASE: (partial(_base, cloud, node), tuple[str]),
         BRING: (partial(_bring, cloud, node), tuple[str]),
         METADATA: (partial(_metadata, cloud, node), tuple[str, str, str, bytes | None]),
@@ -37,15 +43,29 @@ async def _leave(leave: Callable[..., Awaitable[bool]], node: str, force: bool) 
     return await of_bytes(msgspec.msgpack.encode(await leave(node, force=force)))
 
 
-async def _base(cloud: Cloud, node: str, name: str) -> Stream:
+async def _opened(cloud: Cloud, node: str, name: str) -> int:
     """The raw disk that a server of this node begins as. Raises: NotFound, also for one that no server there begins as."""
     if not await needed_images.on_host(cloud, node, name):
         raise NotFound(f"No server on {node} begins as {name}.")
     folder = cloud.home / cloud.settings.image.folder / "base"  # type: ignore[attr-defined]
     try:
-        file = await asyncio.to_thread(os.open, folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return await asyncio.to_thread(os.open, folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         raise NotFound(f"Image {name} is not here.") from None
+
+
+async def _loan(cloud: Cloud, lenders: Lenders, node: str, name: str) -> Stream:
+    """Which nodes lend what a server of this node begins as, and what it is. Raises: NotFound, as _opened."""
+    file = await _opened(cloud, node, name)
+    try:
+        return await of_bytes(msgspec.msgpack.encode(await lenders.loan(node, name, file)))
+    finally:
+        os.close(file)
+
+
+async def _base(cloud: Cloud, node: str, name: str) -> Stream:
+    """All of it. Raises: NotFound, as _opened."""
+    file = await _opened(cloud, node, name)
 
     async def write(writer: asyncio.StreamWriter) -> None:
         try:

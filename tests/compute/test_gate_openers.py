@@ -14,6 +14,8 @@ from moln.gate import BASE, BRING, METADATA, openers
 from moln.image.ops import images
 from moln.kernel.errors import NotFound
 from moln.kernel.nodes import sparse
+from moln.kernel.nodes.lending import LOAN, Loan
+from moln.lenders import Lenders
 
 
 async def boot(api) -> tuple[str, str]:
@@ -36,7 +38,7 @@ async def test_a_node_is_told_of_its_own_servers_alone(api, tmp_path: Path) -> N
     network, address = await boot(api)
     [server] = await store.on_host(api.cloud.db, "sim-1")
     [base] = {disk.image for disk in server.disks if disk.image}
-    own, other = openers(api.cloud, "sim-1"), openers(api.cloud, "thief")
+    own, other = (openers(api.cloud, node, lenders=Lenders(api.cloud)) for node in ("sim-1", "thief"))
 
     async def said(of, path: str) -> int:
         stream = await of[METADATA][0](network, address, path, None)
@@ -52,9 +54,13 @@ async def test_a_node_is_told_of_its_own_servers_alone(api, tmp_path: Path) -> N
         await sparse.take(stream.reader, file.fileno())
     stream.close()
     assert (tmp_path / "copy").read_bytes() == (api.cloud.home / api.cloud.settings.image.folder / "base" / base).read_bytes()
+    stream = await own[LOAN][0](base)
+    assert msgspec.msgpack.decode(await stream.reader.read(), type=Loan).size == (tmp_path / "copy").stat().st_size
+    stream.close()
     for of, name in ((other, base), (own, "aaaaaaaa-0000-4000-8000-000000000001"), (own, "../../cloud.db")):
-        with pytest.raises(NotFound):
-            await of[BASE][0](name)
+        for verb in (BASE, LOAN):
+            with pytest.raises(NotFound):
+                await of[verb][0](name)
     assert not await needed_images.on_host(api.cloud, "thief", base)
 
 

@@ -1,5 +1,5 @@
-"""Images on a node of another machine's cloud: fetched when a disk is to begin as one, kept, and dropped when nobody has used them for long.
-And the other way round: what a node copies for the image store is brought to a controller."""
+"""Images on a node of another machine's cloud: fetched when a disk is to begin as one, from another node that has it or else from a
+controller, kept while there is room (room.py), and lent to other nodes (lending.py). And the other way round: what a node copies for the image store is brought to a controller."""
 
 from __future__ import annotations
 
@@ -8,37 +8,52 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from moln.compute.drivers.disks import known
 from moln.kernel import files
-from moln.kernel.errors import BackendUnreachable
+from moln.kernel.errors import BackendUnreachable, Failure
 from moln.kernel.nodes import sparse
 from moln.kernel.nodes.gate import GateClient
+from moln.kernel.nodes.lending import LOAN, Loan
+from moln.node.lending import Borrowing
+from moln.node.room import Room
 
 VERB, BRING = "image.base", "image.bring"
 SAFE_S = 120.0  # seconds that a controller may take to have all of it on its disk
-KEPT_S = 7 * 24 * 3600.0  # seconds that one is kept unused
+LOAN_BYTES = 64 << 10  # that a controller says about one
+TOLD = 256  # that controllers are told of, at most: the last that were used
 log = logging.getLogger("moln.node")
 
 
 class Bases:
-    """In `images/base`, as on the controller."""
+    """In `images/base`, as on the controller. borrowing: from other nodes; None: from controllers alone. changed: told what is here, when it changes."""
 
-    def __init__(self, images: Path, gate: GateClient) -> None:
+    def __init__(
+        self, images: Path, gate: GateClient, borrowing: Borrowing | None = None, *,
+        room: Room | None = None, changed: Callable[[list[str]], object] = lambda names: None,
+    ) -> None:  # fmt: skip
         self.folder = images / "base"
-        self.gate = gate
+        self.gate, self.borrowing, self.changed = gate, borrowing, changed
+        self.room = room or Room(images)
         self.coming: dict[str, asyncio.Task[None]] = {}
+        self.held: list[str] = []
 
     def prepare(self) -> None:
-        """Nothing half fetched is left; nor what nobody has used for KEPT_S. Blocks."""
-        for folder in (self.folder, self.folder.with_name("incoming")):
-            folder.mkdir(parents=True, exist_ok=True)
-        files.sweep(self.folder)
-        for path in self.folder.iterdir():
-            if path.stat().st_mtime < time.time() - KEPT_S:
-                files.vanish(path)
+        """Nothing half fetched is left; nor what nobody has used for long, or what there is no room for. Blocks."""
+        self.room.prepare()
+        self.folder.with_name("incoming").mkdir(parents=True, exist_ok=True)
+        self.room.make()
+        self.look()
+
+    def look(self) -> bool:
+        """Whether other images are here than before. Blocks."""
+        before, self.held = set(self.held), [image.name for image in self.room.kept()[-TOLD:]]
+        return set(self.held) != before
 
     async def ensure(self, name: str) -> None:
         """It is here. A call that is given up meanwhile leaves it coming; the next one waits for the same.
@@ -63,15 +78,55 @@ class Bases:
 
     async def fetch(self, path: Path) -> None:
         began = time.monotonic()
-        stream = await self.gate.open(VERB, path.name)
+        loan = await self.loan(path.name) if self.borrowing else None
         try:
-            with files.appearing(path, mode=0o644) as file:
-                size = await sparse.take(stream.reader, file)
+            with self.room.using(path.name):
+                await self.make_room(loan.data if loan else 0)
+                with files.appearing(path, mode=0o644) as file:
+                    lender = await self.borrowing.borrow(path.name, loan, file) if self.borrowing and loan else ""
+                    if not lender:
+                        await self.from_controller(path.name, file)
+                    size = os.fstat(file).st_size
+                await self.make_room()
+                if await asyncio.to_thread(self.look):
+                    self.changed(self.held)
         except OSError as error:
             raise BackendUnreachable("This host cannot keep the image.", detail=f"{path}: {error}") from error
+        log.info("image %s came from %s: %d MiB in %.1f s", path.name, lender or "a controller", size >> 20, time.monotonic() - began)
+
+    async def loan(self, name: str) -> Loan | None:
+        """Which nodes lend it; None: no controller says so, nor what it is."""
+        try:
+            return msgspec.msgpack.decode(await self.gate.read(LOAN, name, most=LOAN_BYTES), type=Loan)
+        except (Failure, msgspec.MsgspecError) as error:
+            log.info("no controller says who has image %s: %s", name, error)
+            return None
+
+    async def from_controller(self, name: str, file: int) -> None:
+        stream = await self.gate.open(VERB, name)
+        try:
+            await sparse.take(stream.reader, file)
         finally:
             stream.close()
-        log.info("image %s came: %d MiB in %.1f s", path.name, size >> 20, time.monotonic() - began)
+
+    async def make_room(self, coming: int = 0) -> None:
+        for name in await asyncio.to_thread(self.room.make, coming):
+            log.info("image %s had to go: nobody uses it, or room is needed", name)
+
+    async def begin(self, disk_id: str, name: str, make: Callable[[], Awaitable[Any]], *, anew: bool = False) -> Any:
+        """Have a disk or a volume begin as an image, which is here until it has. anew: also where there is one already.
+
+        Raises: BackendUnreachable, BackendRefused.
+        """
+        path = known(disk_id)
+        if not anew and await asyncio.to_thread(self.room.has, path):
+            return await make()  # it began before, perhaps elsewhere
+        with self.room.using(known(name)):
+            await self.ensure(name)
+            made = await make()
+            with contextlib.suppress(OSError):  # then only the image goes sooner
+                await asyncio.to_thread(self.room.note, name, path)
+        return made
 
     async def bring(self, name: str) -> None:
         """A controller has what the driver left under this name; nothing of it is left here. Raises: BackendUnreachable, BackendRefused."""
@@ -114,18 +169,19 @@ class WithBases:
         return getattr(self._driver, name)
 
     async def ensure_disk(self, disk_id: str, size_gib: int, image_id: str | None = None) -> Any:
-        if image_id is not None:
-            await self._bases.ensure(image_id)
-        return await self._driver.ensure_disk(disk_id, size_gib, image_id)
+        async def make() -> Any:
+            return await self._driver.ensure_disk(disk_id, size_gib, image_id)
+
+        return await self._bases.begin(disk_id, image_id, make) if image_id is not None else await make()
 
     async def ensure_volume(self, volume_id: str, size_gib: int, source: str = "blank", source_id: str = "") -> None:
-        if source == "image":
-            await self._bases.ensure(source_id)
-        await self._driver.ensure_volume(volume_id, size_gib, source, source_id)
+        async def make() -> None:
+            await self._driver.ensure_volume(volume_id, size_gib, source, source_id)
+
+        await (self._bases.begin(volume_id, source_id, make) if source == "image" else make())
 
     async def reimage_volume(self, volume_id: str, image_id: str) -> None:
-        await self._bases.ensure(image_id)
-        await self._driver.reimage_volume(volume_id, image_id)
+        await self._bases.begin(volume_id, image_id, lambda: self._driver.reimage_volume(volume_id, image_id), anew=True)
 
     async def ensure_image_data(self, image_id: str, *of: str) -> Any:
         made = await self._driver.ensure_image_data(image_id, *of)

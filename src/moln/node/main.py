@@ -108,7 +108,7 @@ class Node:
             more = {**self.remote.drivers, "compute": (ComputeDriver, compute), "compute-snapshots": (Snapshots, compute),
                     "volume": (VolumeDriver, volumes)}  # fmt: skip
             self.end = self.remote.link(self.hello, self.verbs(fences, more))
-            self.streams = self.remote.serving(streams, moves.streams if moves else None)
+            self.streams = self.remote.serving(streams, moves.between.openers if moves else None)
         else:
             self.end = SocketEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences))
             self.streams = StreamServer(self.folder / "streams.sock", streams, proxy_user())
@@ -197,7 +197,8 @@ class Node:
     def hello(self) -> dict[str, Any]:
         if not self.facts:
             return {}
-        return {"compute": msgspec.to_builtins(self.facts), "streams": self.streams.address}
+        more = self.remote.facts() if self.remote is not None else {}
+        return {"compute": msgspec.to_builtins(self.facts), "streams": self.streams.address, **more}
 
     async def start_metadata(self) -> None:
         """A network whose metadata cannot be served yet is tried again when the controller next says what it wants."""

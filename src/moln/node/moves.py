@@ -30,10 +30,9 @@ class NoFences:
 
 
 class Moves(Struct):
-    """streams: what other nodes may open here. server: where, on a controller, whose own streams have a unix socket."""
+    """server: where other nodes open what between has for them, on a controller, whose own streams have a unix socket."""
 
     between: Between
-    streams: Streams
     server: TlsStreamServer | None
 
 
@@ -48,5 +47,7 @@ def moves_of(places: Places, remote: Any, now_us: Callable[[], int]) -> Moves | 
         passport, host = Passport(Path(machine.tls.certificate), Path(machine.tls.ca)), member_host("controller", machine.called)
         address = f"{bracketed(machine.address)}:{STREAMS_PORT}"
     between = Between(places, passport, address, host, now_us)
+    if remote is not None:
+        return Moves(between, None)
     streams = Streams(between.openers, NoFences(), now_us)
-    return Moves(between, streams, None if remote is not None else TlsStreamServer(address, streams, passport, streams))
+    return Moves(between, TlsStreamServer(address, streams, passport, streams))

@@ -18,12 +18,17 @@ from moln.kernel.clock import Clock
 from moln.kernel.controllers.telling import AREA, Knows
 from moln.kernel.errors import Failure
 from moln.kernel.link import Streams, Verbs
+from moln.kernel.link.streams import Opener
 from moln.kernel.nodes.gate import GateClient, address_of
 from moln.kernel.nodes.joining import FOLDER, Joined, Member
+from moln.kernel.nodes.lending import AREA as IMAGES
+from moln.kernel.nodes.lending import HELD, Lends
 from moln.kernel.nodes.membership import Certified
 from moln.kernel.nodes.renewing import Renewing
 from moln.node.bases import Bases, WithBases
 from moln.node.controllers import KnownControllers
+from moln.node.lending import Borrowing, Lending
+from moln.node.moves import NoFences
 from moln.node.remote_metadata import RemoteMetadata
 from moln.node.tls_streams import TlsStreamServer
 
@@ -48,11 +53,15 @@ class Remote:
         self.gate = GateClient(*address_of(where.hostname or "", where.port or 443), member.passport, Clock().now_us)
         self.drivers[AREA] = (Knows, KnownControllers(member.folder / "controllers.json", self.gate))
         self.bases: Bases | None = None
+        self.lending: Lending | None = None
         self.metadata: RemoteMetadata | None = None
 
     async def start(self, places: Places) -> None:
         """What guests here need of the controller: images, and answers to their metadata requests."""
-        self.bases = Bases(places.pool / "images", self.gate)
+        borrowing = Borrowing(self.passport, Clock().now_us)
+        self.bases = Bases(places.pool / "images", self.gate, borrowing, changed=lambda names: self.end.report(HELD, names))
+        self.lending = Lending(self.bases.folder)
+        self.drivers[IMAGES] = (Lends, self.lending)
         await asyncio.to_thread(self.bases.prepare)
         self.metadata = RemoteMetadata(places.run / "metadata.sock", self.gate, proxy_uid())
         await self.metadata.start()
@@ -71,9 +80,14 @@ class Remote:
         self.end = self.make_end(self.badge, facts, verbs)
         return self.end
 
-    def serving(self, streams: Streams, others: Streams | None = None) -> TlsStreamServer:
-        """others: what other nodes may open here."""
-        return TlsStreamServer(self.address, streams, self.passport, others)
+    def facts(self) -> dict[str, Any]:
+        """What controllers are told of this node besides what its drivers say: the images that it has."""
+        return {"images": self.bases.held} if self.bases is not None else {}
+
+    def serving(self, streams: Streams, others: dict[str, tuple[Opener, Any]] | None = None) -> TlsStreamServer:
+        """others: what other nodes may open here, besides images."""
+        opened = {**(others or {}), **(self.lending.openers if self.lending is not None else {})}
+        return TlsStreamServer(self.address, streams, self.passport, Streams(opened, NoFences(), Clock().now_us) if opened else None)
 
     async def run(self) -> None:
         """Until cancelled."""

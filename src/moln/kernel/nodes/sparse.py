@@ -2,6 +2,8 @@
 
 Each piece is its offset and length (8 bytes, big-endian, each), then its bytes; one of length 0 has the file's size for an offset and the
 SHA-256 of everything before it follows.
+
+That hash tells that what came is what was sent. What a file is, whoever sends it and wherever its holes are, `digest` tells.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterator
+from itertools import islice
 
 from moln.kernel.errors import BackendUnreachable
 
@@ -19,6 +22,8 @@ PIECE = 256 << 10  # bytes
 HEAD = struct.Struct(">QQ")
 SIZE = struct.Struct(">Q")  # what who took a file may answer
 MOST = 1 << 62
+BLOCK, STEP = 1 << 20, 16  # bytes that are hashed together, and how many of these in one go
+ZEROS = bytes(BLOCK)
 STUCK_S = 30.0  # seconds that the other side may say or take nothing
 
 
@@ -34,6 +39,34 @@ def extents(file: int) -> Iterator[tuple[int, int]]:
             raise
         at = os.lseek(file, start, os.SEEK_HOLE)
         yield start, at - start
+
+
+def blocks(file: int) -> Iterator[int]:
+    """The offset of each block that is not all hole. Blocks, little."""
+    after = 0
+    for start, length in extents(file):
+        first = max(after, start - start % BLOCK)
+        after = -(-(start + length) // BLOCK) * BLOCK
+        yield from range(first, after, BLOCK)
+
+
+async def digest(file: int) -> bytes:
+    """Of an open file's bytes and size: a hole, and zeros that somebody wrote, are the same. Raises: OSError."""
+    whole, left = hashlib.sha256(), blocks(file)
+
+    def some() -> bool:
+        at = None
+        for at in islice(left, STEP):
+            data = os.pread(file, BLOCK, at)
+            if data != (ZEROS if len(data) == BLOCK else ZEROS[: len(data)]):
+                whole.update(HEAD.pack(at, len(data)))
+                whole.update(data)
+        return at is not None
+
+    while await asyncio.to_thread(some):
+        pass
+    whole.update(HEAD.pack(os.fstat(file).st_size, 0))
+    return whole.digest()
 
 
 async def send(file: int, writer: asyncio.StreamWriter) -> None:
@@ -55,12 +88,12 @@ async def send(file: int, writer: asyncio.StreamWriter) -> None:
     await writer.drain()
 
 
-async def take(reader: asyncio.StreamReader, file: int, most: int = MOST) -> int:
-    """Write what comes into an empty file; its size. most: bytes that it may have.
+async def take(reader: asyncio.StreamReader, file: int, most: int = MOST, most_data: int = MOST) -> int:
+    """Write what comes into an empty file; its size. most: bytes that it may have. most_data: that may come.
 
     Raises: BackendUnreachable, when it is not whole, not what was sent, or too long; OSError.
     """
-    digest = hashlib.sha256()
+    digest, came = hashlib.sha256(), 0
 
     async def get(count: int) -> bytes:
         async with asyncio.timeout(STUCK_S):
@@ -80,6 +113,9 @@ async def take(reader: asyncio.StreamReader, file: int, most: int = MOST) -> int
                 return int(at)
             if length > PIECE:
                 raise BackendUnreachable("A piece is too long.")
+            came += length
+            if came > most_data:
+                raise BackendUnreachable("There is more of it than there may be.")
             data = await get(length)
             digest.update(data)
             await asyncio.to_thread(os.pwrite, file, data, at)

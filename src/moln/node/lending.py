@@ -1,0 +1,116 @@
+"""Images between nodes: lent to whom a controller sends, and borrowed from whom it names.
+
+What is lent is opened by a secret that the controller had made for one member and one time. What is borrowed must be what the controller
+says that it is, whoever it came from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from moln.compute.drivers.disks import READ_ONLY, known
+from moln.kernel.errors import BackendRefused, BackendUnreachable, Failure, NotFound
+from moln.kernel.http.certificates import member_host
+from moln.kernel.link.streams import Opener, Stream
+from moln.kernel.nodes import sparse
+from moln.kernel.nodes.gate import GateClient, written
+from moln.kernel.nodes.lending import LENT, Lender, Loan
+from moln.kernel.nodes.passport import Passport
+
+GOOD_S = 60.0  # seconds that a secret is good
+AT_ONCE = 4  # that are lent, or promised
+SECRET_BYTES = 24
+OPEN_S = 5.0  # seconds that a lender may take to begin
+BEGIN_S, PACE = 15.0, 4 << 20  # seconds and bytes a second that a loan may take in all
+SLACK = 64 << 20  # bytes: file systems differ in where holes are
+log = logging.getLogger("moln.node")
+
+
+class Lending:
+    """`Lends` (kernel/nodes/lending.py). folder: of images, by name."""
+
+    def __init__(self, folder: Path, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self.folder = folder
+        self.clock_s = clock_s
+        self.promised: dict[str, tuple[str, float]] = {}
+        self.lent = 0
+
+    @property
+    def openers(self) -> dict[str, tuple[Opener, Any]]:
+        """What members may open, each with its secret."""
+        return {LENT: (self.open, tuple[str, str])}
+
+    async def lend(self, name: str) -> str:
+        now = self.clock_s()
+        self.promised = {secret: promise for secret, promise in self.promised.items() if promise[1] > now}
+        if not (self.folder / known(name)).exists():
+            raise BackendRefused("The image is not here.")
+        if len(self.promised) + self.lent >= AT_ONCE:
+            raise BackendUnreachable("Too many take images from here.")
+        secret = secrets.token_hex(SECRET_BYTES)
+        self.promised[secret] = name, now + GOOD_S
+        return secret
+
+    async def open(self, name: str, secret: str) -> Stream:
+        promised, until = self.promised.get(secret, ("", 0.0))
+        if not promised or promised != name or until <= self.clock_s():
+            raise NotFound("No such image is lent here.")
+        del self.promised[secret]
+        try:
+            file = await asyncio.to_thread(os.open, self.folder / name, READ_ONLY)
+        except OSError:
+            raise NotFound("The image is not here any more.") from None
+
+        async def write(writer: asyncio.StreamWriter) -> None:
+            self.lent += 1
+            try:
+                await sparse.send(file, writer)
+            finally:
+                self.lent -= 1
+                os.close(file)
+
+        try:
+            return await written(write)
+        except BaseException:
+            os.close(file)
+            raise
+
+
+class Borrowing:
+    """passport: this node's."""
+
+    def __init__(self, passport: Passport, now_us: Callable[[], int]) -> None:
+        self.passport, self.now_us = passport, now_us
+
+    async def borrow(self, name: str, loan: Loan, file: int) -> str:
+        """Who lent it: it is all in the file, which was empty. Empty: nobody did, and it is again. Raises: OSError, when it cannot be."""
+        for lender in loan.lenders:
+            try:
+                async with asyncio.timeout(BEGIN_S + loan.data / PACE):
+                    await self._take(name, loan, lender, file)
+                return lender.node
+            except (Failure, OSError) as error:
+                why = getattr(error, "message", "") or repr(error)
+                log.warning("image %s does not come from %s: %s", name, lender.node, why)
+            os.ftruncate(file, 0)
+        return ""
+
+    async def _take(self, name: str, loan: Loan, lender: Lender, file: int) -> None:
+        host, _, port = lender.address.rpartition(":")
+        if not port.isdecimal():
+            raise BackendUnreachable(f"{lender.address} is no address with a port.")
+        client = GateClient(host.strip("[]"), int(port), self.passport, self.now_us, member_host("node", lender.node))
+        stream = await client.open(LENT, name, lender.secret, deadline_s=OPEN_S)
+        try:
+            size = await sparse.take(stream.reader, file, loan.size, 2 * loan.data + SLACK)
+        finally:
+            stream.close()
+        if size != loan.size or await sparse.digest(file) != loan.digest:
+            raise BackendUnreachable("It is not the image that it should be.")

@@ -103,6 +103,7 @@ class App(Struct):
     """A cloud put together: its areas, its work and its HTTP application. start() before serving, stop() at the end.
 
     again: the same cloud put together anew, by other settings. remote: nodes on other machines; etcd; None, where settings name no way to them.
+    lenders: what nodes have of images, from when they may come (controller.py).
     """
 
     cloud: Cloud
@@ -115,6 +116,7 @@ class App(Struct):
     tls: Tls | None = None
     remote: RemoteNodes | None = None
     etcd: SharedEtcd | None = None
+    lenders: Any = None
 
     @property
     def routes(self) -> list[Route]:

@@ -78,7 +78,8 @@ async def begin(app: App, nodes: int) -> None:
         from moln.gate import openers  # its library of certificates costs memory and time at the start
         from moln.lenders import Lenders
 
-        await app.remote.open_gate(partial(openers, cloud, leave=partial(local_nodes.remove, app), lenders=Lenders(cloud)))
+        app.lenders = Lenders(cloud)
+        await app.remote.open_gate(partial(openers, cloud, leave=partial(local_nodes.remove, app), lenders=app.lenders))
     await app.work()
     await cloud.links.start()
     if cloud.settings.simulate:

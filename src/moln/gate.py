@@ -19,8 +19,8 @@ from moln.kernel.errors import NotFound
 from moln.kernel.link.streams import Opener, Stream
 from moln.kernel.nodes import sparse
 from moln.kernel.nodes.gate import of_bytes, spoken, written
-from moln.kernel.nodes.lending import LOAN
-from moln.lenders import Lenders
+from moln.kernel.nodes.lending import LENT, LOAN
+from moln.lenders import Lenders, open_base
 
 BASE, BRING, METADATA, LEAVE = "image.base", "image.bring", "metadata.answer", "node.leave"
 
@@ -32,6 +32,7 @@ def openers(
     return {
         **({LEAVE: (partial(_leave, leave, node), tuple[bool])} if leave else {}),
         **({LOAN: (partial(_loan, cloud, lenders, node), tuple[str])} if lenders else {}),
+        **({LENT: (partial(_lent, cloud, lenders, node), tuple[str, str])} if lenders else {}),
         BASE: (partial(_base, cloud, node), tuple[str]),
         BRING: (partial(_bring, cloud, node), tuple[str]),
         METADATA: (partial(_metadata, cloud, node), tuple[str, str, str, bytes | None]),
@@ -47,11 +48,7 @@ async def _opened(cloud: Cloud, node: str, name: str) -> int:
     """The raw disk that a server of this node begins as. Raises: NotFound, also for one that no server there begins as."""
     if not await needed_images.on_host(cloud, node, name):
         raise NotFound(f"No server on {node} begins as {name}.")
-    folder = cloud.home / cloud.settings.image.folder / "base"  # type: ignore[attr-defined]
-    try:
-        return await asyncio.to_thread(os.open, folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        raise NotFound(f"Image {name} is not here.") from None
+    return await open_base(cloud, name)
 
 
 async def _loan(cloud: Cloud, lenders: Lenders, node: str, name: str) -> Stream:
@@ -65,8 +62,16 @@ async def _loan(cloud: Cloud, lenders: Lenders, node: str, name: str) -> Stream:
 
 async def _base(cloud: Cloud, node: str, name: str) -> Stream:
     """All of it. Raises: NotFound, as _opened."""
-    file = await _opened(cloud, node, name)
+    return await _sent(await _opened(cloud, node, name))
 
+
+async def _lent(cloud: Cloud, lenders: Lenders, node: str, name: str, secret: str) -> Stream:
+    """The same of one that an operator has this node fetch. Raises: NotFound."""
+    lenders.take(node, name, secret)
+    return await _sent(await open_base(cloud, name))
+
+
+async def _sent(file: int) -> Stream:
     async def write(writer: asyncio.StreamWriter) -> None:
         try:
             await sparse.send(file, writer)

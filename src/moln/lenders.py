@@ -11,17 +11,20 @@ import os
 import random
 from collections import OrderedDict
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 import msgspec
 
 from moln.kernel.cloud import Cloud
-from moln.kernel.errors import Failure
+from moln.kernel.errors import Failure, NotFound
 from moln.kernel.nodes import sparse
-from moln.kernel.nodes.lending import AREA, HELD, Lender, Lends, Loan
+from moln.kernel.nodes.gate import address_of
+from moln.kernel.nodes.lending import AREA, FETCHING, HELD, Fetches, Lender, Lends, Loan, Promises, State
 
 ASKED = 3  # nodes for one loan
 LEND_S = 1.5  # seconds that they may take to answer
 DIGEST_S = 2.5  # seconds that a loan waits for its digest; if that takes longer, the next one finds it
+PREFETCHES, PREFETCH_S = 64, 10.0  # that are begun within a minute; seconds that a node may take to begin one
 DIGESTS, AT_ONCE = 1024, 2  # that are remembered; that are made at a time
 NAMES = 1024  # of images of one node that are believed to be there
 
@@ -46,6 +49,7 @@ class Lenders:
         self._streams: dict[str, str] = {}
         self._digests: OrderedDict[str, asyncio.Task[bytes]] = OrderedDict()
         self._making = asyncio.Semaphore(AT_ONCE)
+        self._promises = Promises(PREFETCHES)
         for topic, handler in (("node.up", self._came), (HELD, self._holds), ("node.down", self._gone)):
             self._links.on_report(topic, handler)
 
@@ -68,7 +72,7 @@ class Lenders:
         """For a node that may have the image of this name, which is the open file here. Raises: OSError."""
         there = os.fstat(file)
         loan = Loan(there.st_size, there.st_blocks * 512)
-        holders = [other for other, names in self._held.items() if other != node and name in names and self._streams.get(other)]
+        holders = self._holders(node, name)
         if not holders:
             return loan
         try:
@@ -76,9 +80,37 @@ class Lenders:
                 digest = await asyncio.shield(self._digest(name, file))
         except OSError:  # TimeoutError is one
             return loan
+        return msgspec.structs.replace(loan, digest=digest, lenders=await self._promised(name, holders))
+
+    async def _promised(self, name: str, holders: list[str]) -> tuple[Lender, ...]:
         asked = random.sample(holders, min(ASKED, len(holders)))
-        lenders = [lender for lender in await asyncio.gather(*(self._ask(other, name) for other in asked)) if lender]
-        return msgspec.structs.replace(loan, digest=digest, lenders=tuple(lenders))
+        return tuple(lender for lender in await asyncio.gather(*(self._ask(other, name) for other in asked)) if lender)
+
+    async def prefetch(self, node: str, name: str, file: int, url: str) -> None:
+        """Have the image, which is the open file here, come to a node that may not need it: an operator's word. url: of this controller.
+
+        Raises: BackendUnreachable, BackendRefused, OSError.
+        """
+        there, digest = os.fstat(file), await asyncio.shield(self._digest(name, file))
+        where = urlsplit(url)
+        host, port = address_of(where.hostname or "", where.port or 443)
+        ours = Lender("", f"[{host}]:{port}" if ":" in host else f"{host}:{port}", self._promises.make(f"{node} {name}"))
+        lenders = (*await self._promised(name, self._holders(node, name)), ours)
+        await self._fetching(node).prefetch(name, Loan(there.st_size, there.st_blocks * 512, digest, lenders))
+
+    async def state(self, node: str, name: str) -> State:
+        """Whether a node has it. Raises: BackendUnreachable, BackendRefused."""
+        return await self._fetching(node).state(name)
+
+    def _fetching(self, node: str) -> Fetches:
+        return self._links.driver(node, FETCHING, Fetches, deadline_s=PREFETCH_S)
+
+    def take(self, node: str, name: str, secret: str) -> None:
+        """A node may have it once, as it was promised. Raises: NotFound."""
+        self._promises.take(f"{node} {name}", secret)
+
+    def _holders(self, node: str, name: str) -> list[str]:
+        return [other for other, names in self._held.items() if other != node and name in names and self._streams.get(other)]
 
     async def _ask(self, node: str, name: str) -> Lender | None:
         """Where it is, is what the node's hello said; who it is, its link proves."""
@@ -112,4 +144,13 @@ class Lenders:
             del self._digests[name]
 
 
-__all__ = ["Lenders"]
+async def open_base(cloud: Cloud, name: str) -> int:
+    """The raw disk that servers begin as, here. Raises: NotFound."""
+    folder = cloud.home / cloud.settings.image.folder / "base"  # type: ignore[attr-defined]
+    try:
+        return await asyncio.to_thread(os.open, folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        raise NotFound(f"Image {name} is not here.") from None
+
+
+__all__ = ["Lenders", "open_base"]

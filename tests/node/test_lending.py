@@ -21,12 +21,12 @@ from moln.kernel.link.links import InProcessLinks
 from moln.kernel.link.streams import Stream
 from moln.kernel.link.verbs import MemoryFences
 from moln.kernel.nodes import lending, sparse
-from moln.kernel.nodes.gate import Gate, GateClient, of_bytes, written
-from moln.kernel.nodes.lending import LENT, Lender, Lends, Loan
+from moln.kernel.nodes.gate import PORT_AFTER, Gate, GateClient, of_bytes, written
+from moln.kernel.nodes.lending import FETCHING, GOOD_S, LENT, Fetches, Lender, Lends, Loan
 from moln.kernel.nodes.passport import Passport
 from moln.lenders import Lenders
 from moln.node.bases import Bases, WithBases
-from moln.node.lending import AT_ONCE, GOOD_S, Borrowing, Lending
+from moln.node.lending import AT_ONCE, Borrowing, Lending
 from moln.node.moves import NoFences
 from moln.node.room import Room
 from moln.node.tls_streams import TlsStreamServer
@@ -64,7 +64,7 @@ class Machine:
 
     async def join(self) -> None:
         await self.server.start()
-        verbs = Verbs({lending.AREA: (Lends, self.lending)}, MemoryFences(), Clock().now_us)
+        verbs = Verbs({lending.AREA: (Lends, self.lending), FETCHING: (Fetches, self.bases)}, MemoryFences(), Clock().now_us)
         await self.home.links.join(self.name, verbs, {"streams": self.server.address, "images": self.bases.held})
 
     def base(self, name: str = NAME) -> Path:
@@ -110,7 +110,9 @@ class Home:
                 os.close(file)
 
         async def base(name: str) -> Stream:
-            file = self.opened(node, name)
+            return await sent(name, self.opened(node, name))
+
+        async def sent(name: str, file: int) -> Stream:
             self.served.append((node, name))
 
             async def write(writer: asyncio.StreamWriter) -> None:
@@ -119,7 +121,18 @@ class Home:
 
             return await written(write)
 
-        return {lending.LOAN: (loan, tuple[str]), "image.base": (base, tuple[str])}
+        async def lent(name: str, secret: str) -> Stream:
+            self.lenders.take(node, name, secret)
+            return await sent(name, os.open(self.images / name, os.O_RDONLY))
+
+        return {lending.LOAN: (loan, tuple[str]), LENT: (lent, tuple[str, str]), "image.base": (base, tuple[str])}
+
+    async def prefetch(self, node: str, name: str = NAME) -> None:
+        file = os.open(self.images / name, os.O_RDONLY)
+        try:
+            await self.lenders.prefetch(node, name, file, f"https://127.0.0.1:{self.port - PORT_AFTER}")
+        finally:
+            os.close(file)
 
 
 class Cloudlet:
@@ -162,7 +175,7 @@ async def test_the_first_node_asks_the_controller_and_others_ask_it(home: Home, 
         assert await machine.has() == whole
         assert machine.base().stat().st_blocks < (3 << 20) // 512
     assert home.served == [("n1", NAME)]
-    assert all(not machine.lending.promised and not machine.lending.lent for machine in nodes[2:])
+    assert all(not machine.lending.promises and not machine.lending.lent for machine in nodes[2:])
 
 
 async def test_a_node_that_comes_back_says_what_it_has(home: Home, nodes: list[Machine]) -> None:
@@ -182,7 +195,7 @@ async def test_many_asks_of_many_nodes_fetch_once_each(home: Home, nodes: list[M
     await nodes[0].has()
     await asyncio.gather(*(machine.bases.ensure(NAME) for machine in nodes[1:] for _ in range(5)))
     assert home.served == [("n1", NAME)]
-    assert not nodes[0].lending.promised, "each opened one"
+    assert not nodes[0].lending.promises, "each opened one"
 
 
 async def test_a_peer_that_lies_is_not_believed(home: Home, nodes: list[Machine], caplog: pytest.LogCaptureFixture) -> None:
@@ -227,9 +240,9 @@ async def test_a_peer_that_is_gone_costs_nothing_but_the_try(home: Home, nodes: 
 async def test_a_peer_that_has_it_no_more_or_is_busy_is_not_named(home: Home, nodes: list[Machine]) -> None:
     await nodes[0].has()
     file = os.open(home.images / NAME, os.O_RDONLY)
-    nodes[0].lending.promised = {str(n): (NAME, nodes[0].lending.clock_s() + GOOD_S) for n in range(AT_ONCE)}
+    promised = [await nodes[0].lending.lend(NAME) for _ in range(AT_ONCE)]
     assert (await home.lenders.loan("n2", NAME, file)).lenders == ()
-    nodes[0].lending.promised.clear()
+    nodes[0].lending.promises.take(NAME, promised[0])
     assert len((await home.lenders.loan("n2", NAME, file)).lenders) == 1
     nodes[0].base().unlink()
     assert (await home.lenders.loan("n2", NAME, file)).lenders == ()
@@ -255,7 +268,7 @@ async def test_a_node_borrows_nothing_that_no_server_of_its_needs(home: Home, no
     await nodes[0].has(OTHER)
     with pytest.raises(BackendRefused, match="No server there"):
         await nodes[1].bases.ensure(OTHER)
-    assert nodes[0].lending.promised == {} and list(nodes[1].bases.folder.iterdir()) == []
+    assert not nodes[0].lending.promises and list(nodes[1].bases.folder.iterdir()) == []
 
 
 async def test_a_peer_opens_what_it_was_told_to_lend_and_once(home: Home, nodes: list[Machine]) -> None:
@@ -263,12 +276,12 @@ async def test_a_peer_opens_what_it_was_told_to_lend_and_once(home: Home, nodes:
     for name in (NAME, OTHER):
         await nodes[0].has(name)
     lent, now = nodes[0].lending, [0.0]
-    lent.clock_s = lambda: now[0]
+    lent.promises.clock_s = lambda: now[0]
     host, port = nodes[0].server.address.rsplit(":", 1)
     client = GateClient(host, int(port), nodes[1].passport, Clock().now_us, member_host("node", "n1"))
     secret = await lent.lend(OTHER)
-    for name, shown in ((NAME, secret), (OTHER, ""), (OTHER, "guessed"), ("../../../tls/ca.key", secret)):
-        with pytest.raises(BackendRefused, match="No such image is lent"):
+    for name, shown in ((NAME, secret), (OTHER, ""), ("", ""), (OTHER, "guessed"), ("../../../tls/ca.key", secret)):
+        with pytest.raises(BackendRefused, match="No such image is lent|not an id"):
             await client.open(LENT, name, shown)
     stream = await client.open(LENT, OTHER, secret)
     await stream.reader.read()
@@ -286,14 +299,14 @@ async def test_a_peer_opens_what_it_was_told_to_lend_and_once(home: Home, nodes:
 async def test_promises_end_and_are_few(home: Home, nodes: list[Machine]) -> None:
     await nodes[0].has()
     lent, now = nodes[0].lending, [0.0]
-    lent.clock_s = lambda: now[0]
+    lent.promises.clock_s = lambda: now[0]
     for _ in range(AT_ONCE):
         await lent.lend(NAME)
     with pytest.raises(BackendUnreachable, match="Too many"):
         await lent.lend(NAME)
     now[0] += GOOD_S
     await lent.lend(NAME)
-    assert len(lent.promised) == 1
+    assert len(lent.promises) == 1
 
 
 async def test_whoever_passes_itself_off_as_a_peer_is_not_asked(home: Home, nodes: list[Machine]) -> None:
@@ -306,6 +319,50 @@ async def test_whoever_passes_itself_off_as_a_peer_is_not_asked(home: Home, node
         assert await borrowing.borrow(NAME, Loan(1, 1, b"x", (lender,)), file) == ""
     assert os.fstat(file).st_size == 0
     os.close(file)
+
+
+async def test_an_operator_has_nodes_fetch_what_no_server_there_needs(home: Home, nodes: list[Machine]) -> None:
+    home.needs.clear()
+    whole = (home.images / NAME).read_bytes()
+    for node, machine in (("n1", nodes[0]), ("n2", nodes[1])):
+        assert await home.lenders.state(node, NAME) == "absent"
+        await home.prefetch(node)
+        assert await home.lenders.state(node, NAME) == "coming"
+        await machine.bases.coming[NAME]
+        assert await home.lenders.state(node, NAME) == "here"
+        assert machine.base().read_bytes() == whole
+        await machine.heard()
+        await home.prefetch(node)  # it is here: nothing begins
+        assert not machine.bases.coming
+    assert home.served == [("n1", NAME)], "the other took it from the first"
+
+
+async def test_what_an_operator_promised_one_node_opens_for_that_one_and_that_image(home: Home, nodes: list[Machine]) -> None:
+    await nodes[1].server.stop()
+    secret = home.lenders._promises.make(f"n1 {NAME}")
+    for machine, name, shown in ((nodes[1], NAME, secret), (nodes[0], OTHER, secret), (nodes[0], NAME, "guessed")):
+        with pytest.raises(BackendRefused, match="No such image is lent"):
+            await machine.bases.gate.open(LENT, name, shown)
+    (await nodes[0].bases.gate.open(LENT, NAME, secret)).close()
+    with pytest.raises(BackendRefused):
+        await nodes[0].bases.gate.open(LENT, NAME, secret)
+
+
+async def test_a_prefetch_that_fails_leaves_nothing_and_may_be_asked_for_again(home: Home, nodes: list[Machine]) -> None:
+    home.needs.clear()
+    file = os.open(home.images / OTHER, os.O_RDONLY)
+    wrong = home.lenders._digest(NAME, file)  # another image's: what comes is not what it should be
+    await wrong
+    os.close(file)
+    await home.prefetch("n1")
+    with pytest.raises(BackendRefused, match="No server there"):
+        await nodes[0].bases.coming[NAME]
+    assert await home.lenders.state("n1", NAME) == "absent" and list(nodes[0].bases.folder.iterdir()) == []
+    home.lenders._digests.clear()
+    home.needs.clear()
+    await home.prefetch("n1")
+    await nodes[0].bases.coming[NAME]
+    assert await home.lenders.state("n1", NAME) == "here"
 
 
 async def test_an_older_controller_knows_of_no_lenders(home: Home, nodes: list[Machine], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from moln.cli import admin
 from moln.cli.progress import Progress
 from moln.host import engines, roles
+from moln.host.control import NotRunning
 from moln.host.libvirt import guests
 from moln.host.places import Places
 from moln.host.roles import Role
@@ -22,6 +23,9 @@ from moln.host.run import HostError
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 
 LOOK_S = 1.0
+HERE = "here"
+DIGEST_S = 600  # seconds that a controller may take to read the whole image once
+PREFETCHES = 8  # nodes at the same time: later ones take it from earlier ones
 LEAVE = "node.leave"
 
 
@@ -82,6 +86,35 @@ def maintenance(args: argparse.Namespace) -> int:
     print(f"Node {args.name} takes no new servers, and checks are silent about it, until: moln node maintenance {args.name} --end\n"
           f"Those that it has go on; to move them: moln node drain {args.name}")  # fmt: skip
     return 0
+
+
+def prefetch(args: argparse.Namespace) -> int:
+    """Until each has it, or cannot. Status 0: all have."""
+    places = Places(args.home)
+    waiting = args.names or [node["name"] for node in admin.ask(places, "nodes") if node["up"] and "certificate" in node]
+    coming, told = list[str](), dict[str, str]()
+    while waiting or coming:
+        asked = dict.fromkeys(coming, "GET") | dict.fromkeys(waiting[: PREFETCHES - len(coming)], "PUT")
+        waiting, coming = [name for name in waiting if name not in asked], []
+        for name, method in asked.items():
+            said = fetching(places, args.image, name, method)
+            if said == "coming":
+                coming.append(name)
+            else:
+                told[name] = said
+                print(f"{name}: {said}", flush=True)
+        if coming:
+            time.sleep(LOOK_S)
+    return 0 if all(said == HERE for said in told.values()) else 1
+
+
+def fetching(places: Places, image: str, node: str, method: str) -> str:
+    """"here", "coming", or why neither."""
+    try:
+        state = str(admin.ask(places, "images", image, "nodes", node, method=method, timeout_s=DIGEST_S)["state"])
+    except NotRunning as refused:
+        return str(refused)
+    return state if state != "absent" else f"it did not come; on {node}: moln logs node"
 
 
 def leave(args: argparse.Namespace) -> int:

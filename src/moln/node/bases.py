@@ -19,7 +19,7 @@ from moln.kernel import files
 from moln.kernel.errors import BackendUnreachable, Failure
 from moln.kernel.nodes import sparse
 from moln.kernel.nodes.gate import GateClient
-from moln.kernel.nodes.lending import LOAN, Loan
+from moln.kernel.nodes.lending import LOAN, Loan, State
 from moln.node.lending import Borrowing
 from moln.node.room import Room
 
@@ -65,20 +65,36 @@ class Bases:
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(os.utime, path)
             return
+        await asyncio.shield(self.come(path))
+
+    async def prefetch(self, name: str, loan: Loan) -> None:
+        """`Fetches` (kernel/nodes/lending.py). No server here need begin as it: the loan is the controller's word."""
+        path = self.folder / known(name)
+        if not path.exists():
+            self.come(path, loan)
+
+    async def state(self, name: str) -> State:
+        path = self.folder / known(name)
+        return "coming" if name in self.coming else "here" if path.exists() else "absent"
+
+    def come(self, path: Path, loan: Loan | None = None) -> asyncio.Task[None]:
+        """What fetches it; one task however often it is asked for."""
+        name = path.name
         task = self.coming.get(name)
         if task is None:
-            task = self.coming[name] = asyncio.create_task(self.fetch(path), name=f"image {name}")
+            task = self.coming[name] = asyncio.create_task(self.fetch(path, loan), name=f"image {name}")
             task.add_done_callback(lambda done: self.came(name, done))
-        await asyncio.shield(task)
+        return task
 
     def came(self, name: str, task: asyncio.Task[None]) -> None:
         self.coming.pop(name, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("image %s did not come: %s", name, error)
 
-    async def fetch(self, path: Path) -> None:
+    async def fetch(self, path: Path, loan: Loan | None = None) -> None:
         began = time.monotonic()
-        loan = await self.loan(path.name) if self.borrowing else None
+        if loan is None and self.borrowing:
+            loan = await self.loan(path.name)
         try:
             with self.room.using(path.name):
                 await self.make_room(loan.data if loan else 0)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,13 +18,11 @@ from moln.kernel.errors import BackendRefused, BackendUnreachable, Failure, NotF
 from moln.kernel.http.certificates import member_host
 from moln.kernel.link.streams import Opener, Stream
 from moln.kernel.nodes import sparse
-from moln.kernel.nodes.gate import GateClient, written
-from moln.kernel.nodes.lending import LENT, Lender, Loan
+from moln.kernel.nodes.gate import ANY_CONTROLLER, GateClient, written
+from moln.kernel.nodes.lending import LENT, Lender, Loan, Promises
 from moln.kernel.nodes.passport import Passport
 
-GOOD_S = 60.0  # seconds that a secret is good
 AT_ONCE = 4  # that are lent, or promised
-SECRET_BYTES = 24
 OPEN_S = 5.0  # seconds that a lender may take to begin
 BEGIN_S, PACE = 15.0, 4 << 20  # seconds and bytes a second that a loan may take in all
 SLACK = 64 << 20  # bytes: file systems differ in where holes are
@@ -36,10 +32,9 @@ log = logging.getLogger("moln.node")
 class Lending:
     """`Lends` (kernel/nodes/lending.py). folder: of images, by name."""
 
-    def __init__(self, folder: Path, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.clock_s = clock_s
-        self.promised: dict[str, tuple[str, float]] = {}
+        self.promises = Promises(AT_ONCE)
         self.lent = 0
 
     @property
@@ -48,21 +43,12 @@ class Lending:
         return {LENT: (self.open, tuple[str, str])}
 
     async def lend(self, name: str) -> str:
-        now = self.clock_s()
-        self.promised = {secret: promise for secret, promise in self.promised.items() if promise[1] > now}
         if not (self.folder / known(name)).exists():
             raise BackendRefused("The image is not here.")
-        if len(self.promised) + self.lent >= AT_ONCE:
-            raise BackendUnreachable("Too many take images from here.")
-        secret = secrets.token_hex(SECRET_BYTES)
-        self.promised[secret] = name, now + GOOD_S
-        return secret
+        return self.promises.make(name, self.lent)
 
     async def open(self, name: str, secret: str) -> Stream:
-        promised, until = self.promised.get(secret, ("", 0.0))
-        if not promised or promised != name or until <= self.clock_s():
-            raise NotFound("No such image is lent here.")
-        del self.promised[secret]
+        self.promises.take(known(name), secret)
         try:
             file = await asyncio.to_thread(os.open, self.folder / name, READ_ONLY)
         except OSError:
@@ -95,10 +81,10 @@ class Borrowing:
             try:
                 async with asyncio.timeout(BEGIN_S + loan.data / PACE):
                     await self._take(name, loan, lender, file)
-                return lender.node
+                return lender.node or "a controller"
             except (Failure, OSError) as error:
                 why = getattr(error, "message", "") or repr(error)
-                log.warning("image %s does not come from %s: %s", name, lender.node, why)
+                log.warning("image %s does not come from %s: %s", name, lender.node or "a controller", why)
             os.ftruncate(file, 0)
         return ""
 
@@ -106,7 +92,8 @@ class Borrowing:
         host, _, port = lender.address.rpartition(":")
         if not port.isdecimal():
             raise BackendUnreachable(f"{lender.address} is no address with a port.")
-        client = GateClient(host.strip("[]"), int(port), self.passport, self.now_us, member_host("node", lender.node))
+        peer = member_host("node", lender.node) if lender.node else ANY_CONTROLLER
+        client = GateClient(host.strip("[]"), int(port), self.passport, self.now_us, peer)
         stream = await client.open(LENT, name, lender.secret, deadline_s=OPEN_S)
         try:
             size = await sparse.take(stream.reader, file, loan.size, 2 * loan.data + SLACK)

@@ -22,7 +22,7 @@ from moln.kernel.link.streams import Opener
 from moln.kernel.nodes.gate import GateClient, address_of
 from moln.kernel.nodes.joining import FOLDER, Joined, Member
 from moln.kernel.nodes.lending import AREA as IMAGES
-from moln.kernel.nodes.lending import HELD, Lends
+from moln.kernel.nodes.lending import FETCHING, HELD, Fetches, Lends
 from moln.kernel.nodes.membership import Certified
 from moln.kernel.nodes.renewing import Renewing
 from moln.node.bases import Bases, WithBases
@@ -61,7 +61,7 @@ class Remote:
         borrowing = Borrowing(self.passport, Clock().now_us)
         self.bases = Bases(places.pool / "images", self.gate, borrowing, changed=lambda names: self.end.report(HELD, names))
         self.lending = Lending(self.bases.folder)
-        self.drivers[IMAGES] = (Lends, self.lending)
+        self.drivers |= {IMAGES: (Lends, self.lending), FETCHING: (Fetches, self.bases)}
         await asyncio.to_thread(self.bases.prepare)
         self.metadata = RemoteMetadata(places.run / "metadata.sock", self.gate, proxy_uid())
         await self.metadata.start()

@@ -53,6 +53,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     remove.add_argument("name")
     remove.add_argument("--force", action="store_true", help="even with servers on it: they go on running there, out of reach")
     doing.add_parser("list", help="the nodes, and how they are")
+    prefetch = doing.add_parser("prefetch", help="have nodes fetch an image before a server there needs it")
+    prefetch.add_argument("image", help="its id")
+    prefetch.add_argument("names", nargs="*", metavar="NODE", help="default: every node that joined and is up")
     for each in doing.choices.values():
         each.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
@@ -61,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from moln.cli import nodes
 
     doing = {"token": token, "join": join, "remove": remove, "list": nodes.show, "drain": nodes.drain, "maintenance": nodes.maintenance,
-             "leave": nodes.leave}  # fmt: skip
+             "leave": nodes.leave, "prefetch": nodes.prefetch}  # fmt: skip
     return doing[args.doing](args)
 
 

@@ -26,7 +26,7 @@ from moln.kernel.nodes.lending import FETCHING, GOOD_S, LENT, Fetches, Lender, L
 from moln.kernel.nodes.passport import Passport
 from moln.lenders import Lenders
 from moln.node.bases import Bases, WithBases
-from moln.node.lending import AT_ONCE, Borrowing, Lending
+from moln.node.lending import AT_ONCE, PROMISED, Borrowing, Lending
 from moln.node.moves import NoFences
 from moln.node.room import Room
 from moln.node.tls_streams import TlsStreamServer
@@ -240,9 +240,9 @@ async def test_a_peer_that_is_gone_costs_nothing_but_the_try(home: Home, nodes: 
 async def test_a_peer_that_has_it_no_more_or_is_busy_is_not_named(home: Home, nodes: list[Machine]) -> None:
     await nodes[0].has()
     file = os.open(home.images / NAME, os.O_RDONLY)
-    promised = [await nodes[0].lending.lend(NAME) for _ in range(AT_ONCE)]
+    nodes[0].lending.lent = AT_ONCE
     assert (await home.lenders.loan("n2", NAME, file)).lenders == ()
-    nodes[0].lending.promises.take(NAME, promised[0])
+    nodes[0].lending.lent = 0
     assert len((await home.lenders.loan("n2", NAME, file)).lenders) == 1
     nodes[0].base().unlink()
     assert (await home.lenders.loan("n2", NAME, file)).lenders == ()
@@ -300,13 +300,35 @@ async def test_promises_end_and_are_few(home: Home, nodes: list[Machine]) -> Non
     await nodes[0].has()
     lent, now = nodes[0].lending, [0.0]
     lent.promises.clock_s = lambda: now[0]
-    for _ in range(AT_ONCE):
+    for _ in range(PROMISED):
         await lent.lend(NAME)
     with pytest.raises(BackendUnreachable, match="Too many"):
         await lent.lend(NAME)
     now[0] += GOOD_S
     await lent.lend(NAME)
     assert len(lent.promises) == 1
+
+
+async def test_a_lender_gives_to_a_few_at_a_time_and_the_rest_go_elsewhere(home: Home, nodes: list[Machine]) -> None:
+    home.images.joinpath(OTHER).write_bytes(os.urandom(32 << 20))  # more than fits into buffers
+    home.needs.add(("n1", OTHER))
+    await nodes[0].has(OTHER)
+    lent = nodes[0].lending
+    promised = [await lent.lend(OTHER) for _ in range(AT_ONCE + 1)]
+    opened = [await lent.open(OTHER, secret) for secret in promised[:AT_ONCE]]
+    await asyncio.sleep(0)
+    assert lent.lent == AT_ONCE
+    for refused in (lent.open(OTHER, promised[-1]), lent.lend(OTHER)):
+        with pytest.raises(BackendUnreachable, match="Too many take"):
+            await refused
+    opened.pop().close()
+    while lent.lent == AT_ONCE:
+        await asyncio.sleep(0)
+    opened.append(await lent.open(OTHER, promised[-1]))
+    for stream in opened:
+        stream.close()
+    while lent.lent:
+        await asyncio.sleep(0)
 
 
 async def test_whoever_passes_itself_off_as_a_peer_is_not_asked(home: Home, nodes: list[Machine]) -> None:

@@ -97,10 +97,22 @@ def test_what_nobody_used_for_long_goes_even_if_there_is_room(room: Room) -> Non
 
 def test_what_a_crash_left_is_swept_and_never_counted(room: Room) -> None:
     (room.folder / f"{files.TEMP_PREFIX}x").write_bytes(b"x")
-    (room.began / f"{files.TEMP_PREFIX}x").write_bytes(b"x")
-    assert [image.name for image in room.kept()] == IDS[:4] and room.used() == set()
+    (room.disks[0] / DISK).write_bytes(b"")
+    (room.began / DISK).write_bytes(IDS[0][:7].encode())  # a note that was half written
+    assert [image.name for image in room.kept()] == IDS[:4] and not room.used() & set(IDS)
     room.prepare()
-    assert here(room) == IDS[:4] and list(room.began.iterdir()) == []
+    assert here(room) == IDS[:4]
+
+
+def test_notes_lead_nowhere_else(room: Room, tmp_path: Path) -> None:
+    """The folder of images belongs to a user less trusted than who writes there."""
+    (tmp_path / "secret").write_text(IDS[0])
+    (room.disks[0] / DISK).write_bytes(b"")
+    (room.began / DISK).symlink_to(tmp_path / "secret")
+    assert room.used() == set()
+    with pytest.raises(OSError, match="symbolic"):
+        room.note(IDS[1], DISK)
+    assert (tmp_path / "secret").read_text() == IDS[0]
 
 
 def test_nothing_is_taken_from_under_who_begins_to_use_it(room: Room) -> None:

@@ -22,7 +22,7 @@ from moln.kernel.nodes.gate import ANY_CONTROLLER, GateClient, written
 from moln.kernel.nodes.lending import LENT, Lender, Loan, Promises
 from moln.kernel.nodes.passport import Passport
 
-AT_ONCE = 4  # that are lent, or promised
+AT_ONCE, PROMISED = 4, 64  # that are lent; that are promised, most of which nobody comes for: a borrower has others
 OPEN_S = 5.0  # seconds that a lender may take to begin
 BEGIN_S, PACE = 15.0, 4 << 20  # seconds and bytes a second that a loan may take in all
 SLACK = 64 << 20  # bytes: file systems differ in where holes are
@@ -34,7 +34,7 @@ class Lending:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.promises = Promises(AT_ONCE)
+        self.promises = Promises(PROMISED)
         self.lent = 0
 
     @property
@@ -45,9 +45,16 @@ class Lending:
     async def lend(self, name: str) -> str:
         if not (self.folder / known(name)).exists():
             raise BackendRefused("The image is not here.")
-        return self.promises.make(name, self.lent)
+        self.check()
+        return self.promises.make(name)
+
+    def check(self) -> None:
+        """Raises: BackendUnreachable."""
+        if self.lent >= AT_ONCE:
+            raise BackendUnreachable("Too many take images from here.")
 
     async def open(self, name: str, secret: str) -> Stream:
+        self.check()
         self.promises.take(known(name), secret)
         try:
             file = await asyncio.to_thread(os.open, self.folder / name, READ_ONLY)

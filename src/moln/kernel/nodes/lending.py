@@ -74,10 +74,10 @@ class Promises:
         self._given = {secret: promise for secret, promise in self._given.items() if promise[1] > now}
         return len(self._given)
 
-    def make(self, what: str, besides: int = 0) -> str:
-        """Another secret for this. besides: that count, too. Raises: BackendUnreachable, when there are too many."""
-        if len(self) + besides >= self.most:
-            raise BackendUnreachable("Too many take images from here.")
+    def make(self, what: str) -> str:
+        """Another secret for this. Raises: BackendUnreachable, when there are too many."""
+        if len(self) >= self.most:
+            raise BackendUnreachable("Too many images are promised here.")
         secret = secrets.token_hex(SECRET_BYTES)
         self._given[secret] = what, self.clock_s() + GOOD_S
         return secret

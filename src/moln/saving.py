@@ -6,35 +6,38 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
 from moln.app import load_settings
+from moln.kernel import files
 from moln.kernel.db import saving
 from moln.kernel.errors import Failure
 
 
 def main(home: Path, doing: str, file: Path, url: str = "") -> int:
-    os.umask(0o077)
     try:
-        if doing == "save":
-            at = load_settings(home).database_url
-            if at:
-                asyncio.run(saving.save_postgres(at, file))
-            elif (home / "cloud.db").exists():
-                saving.save_sqlite(home / "cloud.db", file)
-            else:
-                raise Failure(f"There is no cloud in {home}.")
-        elif doing == "load":
-            asyncio.run(saving.load_postgres(file, url))
-        else:
-            saving.check_file(file)
-            saving.raise_fences(file)
+        with files.private():
+            run(home, doing, file, url)
     except (Failure, OSError) as failure:
         print(failure.message if isinstance(failure, Failure) else failure, file=sys.stderr)
         return 1
     return 0
+
+
+def run(home: Path, doing: str, file: Path, url: str) -> None:
+    """Raises: Failure, OSError."""
+    if doing == "load":
+        asyncio.run(saving.load_postgres(file, url))
+    elif doing == "check":
+        saving.check_file(file)
+        saving.raise_fences(file)
+    elif at := load_settings(home).database_url:
+        asyncio.run(saving.save_postgres(at, file))
+    elif (home / "cloud.db").exists():
+        saving.save_sqlite(home / "cloud.db", file)
+    else:
+        raise Failure(f"There is no cloud in {home}.")
 
 
 if __name__ == "__main__":

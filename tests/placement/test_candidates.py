@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 
 from moln.placement.model.candidates import Group, Request, candidates
@@ -77,6 +78,31 @@ def test_the_limit_is_kept():
     for i in range(20):
         land.add(f"h{i}", VCPU=1)
     assert len(ways(land, Group("", {"VCPU": 1}), limit=3)) == 3
+
+
+def test_a_provider_by_itself_gives_what_it_would_with_others_around():
+    dice = random.Random(7)
+    traits, aggregates = ["T", "U", "V"], ["x", "y", "z"]
+
+    def some(names):
+        return frozenset(dice.sample(names, dice.randrange(1, 3)))
+
+    land = Land().add("idle", traits=["MISC_SHARES_VIA_AGGREGATE"])  # shares with nobody, yet there is a choice to be looked for
+    for n in range(60):
+        land.add(f"h{n}", traits=some(traits), aggregates=some(aggregates), **{name: dice.randrange(1, 5) for name in some(["VCPU", "DISK_GB"])})
+    seen = 0
+    for _ in range(300):
+        group = Group(
+            dice.choice(["", "1"]), {name: dice.randrange(1, 4) for name in some(["VCPU", "DISK_GB"])}, *(
+                wants for names in (traits, aggregates)
+                for wants in (tuple(some(names) for _ in range(dice.randrange(2))), some(names) if dice.random() < 0.3 else frozenset())
+            ), dice.choice([None, None, None, "h1", "h2", "gone"]),
+        )  # fmt: skip
+        request = Request((group,), root_required=some(traits) if dice.random() < 0.2 else frozenset(), limit=dice.choice([None, 1, 5]))
+        found = candidates(land, request, sharers=[])
+        assert found == candidates(land, request)
+        seen += len(found)
+    assert seen > 300
 
 
 async def test_over_the_wire(placement):

@@ -30,6 +30,7 @@ def requests(dice: random.Random, ids: list[str]) -> list[Request]:
         Request((one,)),
         Request((Group("", {"VCPU": 1}, (trait,), frozenset(), (aggregate,)),)),
         Request((Group("", {"VCPU": 1}, (), trait, (), aggregate),)),
+        Request((Group("", {"VCPU": 1}, (frozenset(TRAITS) - trait,), trait, (frozenset(AGGREGATES),), aggregate),)),
         Request((Group("1", {"VCPU": 1}, (trait,)), Group("2", {"MEMORY_MB": 1})), isolate=True),
         Request((one,), root_required=trait, root_forbidden=frozenset(["CUSTOM_NONE"])),
         Request((Group("", {"VCPU": 1}, in_tree=dice.choice(ids)),)),

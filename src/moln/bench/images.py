@@ -1,4 +1,4 @@
-"""What moving an image's data costs, and listing many: `moln bench --images`.
+"""What moving an image's data costs, listing many, and beginning a disk as one: `moln bench --images`.
 
 By the server process's clock, as all rows; the children that look into images are not in it, nor is who asks. An upload is compared with
 its hashes and a file written by themselves, a download with a bare handler that streams the same file.
@@ -17,6 +17,7 @@ from typing import Any
 
 from moln.bench.load import cost, request
 from moln.bench.process import Measured, apart, folder, measured
+from moln.bench.root_disk import root_disk
 from moln.bench.rows import Row
 from moln.demo.client import Client
 
@@ -46,7 +47,9 @@ def measure(step: Callable[[str], object], size_mib: int) -> list[Row]:
                 rows = [*_data(cloud, bare, asking, size, alone), *rows]
                 step(f"a list of {IMAGES:,} images")
                 rows.append(_list(cloud, bare, asking))
-        return rows
+        plain.unlink()
+        step("root disks")
+        return [*rows, root_disk(home / "disks", size)]
 
 
 def write_alone(path: Path, size: int) -> float:

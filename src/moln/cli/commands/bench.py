@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=int, default=count, help="how many, with --scale (%(default)d)")
     parser.add_argument("--identity", action="store_true", help="instead, identity's rows: tokens, lists, assignments")
     parser.add_argument("--large", action="store_true", help="with --identity: also with a million users and 100,000 projects, which takes some minutes")
-    parser.add_argument("--images", action="store_true", help="instead, images: their data and their list")
+    parser.add_argument("--images", action="store_true", help="instead, images: their data, their list, and disks that begin as one")
     parser.add_argument("--placement", action="store_true", help="instead, placement with 10,000 providers")
     parser.add_argument("--size", type=int, default=2048, metavar="MIB", help="of an image, with --images (%(default)d); nine of them must fit")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long, with --overload (%(default)g)")

@@ -71,16 +71,40 @@ def candidates(
     """Without two alike; in the order of the providers. trees, sharers: those of an index (model/index.py); None, when there is none."""
     trees = _trees(land) if trees is None else trees
     sharers = [id for id, traits in land.traits.items() if SHARING in traits] if sharers is None else sharers
+    plain = request.groups[0] if len(request.groups) == 1 and request.groups[0].resources and not (request.subtrees or sharers) else None
     found: dict[object, Candidate] = {}
     for root, members in trees:
         if not (request.root_required <= land.traits[root] and not request.root_forbidden & land.traits[root]):
             continue
-        for candidate in _of_tree(land, request, members, sharers):
-            key = tuple(sorted((p, c, n) for p, r in candidate.resources.items() for c, n in r.items())), str(candidate.mappings)
-            found.setdefault(key, candidate)
-            if request.limit is not None and len(found) >= request.limit:
-                return list(found.values())
+        if plain and len(members) == 1:
+            if (only := _alone(land, plain, root)) is not None:
+                found[root] = only
+        else:
+            for candidate in _of_tree(land, request, members, sharers):
+                key = tuple(sorted((p, c, n) for p, r in candidate.resources.items() for c, n in r.items())), str(candidate.mappings)
+                found.setdefault(key, candidate)
+                if len(found) == request.limit:
+                    break
+        if len(found) == request.limit:
+            break
     return list(found.values())
+
+
+def _alone(land: Land, group: Group, id: str) -> Candidate | None:
+    """What `_of_tree` finds where there is nothing to choose: one group, and a provider by itself with which nobody shares."""
+    traits, aggregates = land.traits[id], land.aggregates[id]
+    if group.in_tree not in (None, id) or not (group.forbidden.isdisjoint(traits) and group.forbidden_aggregates.isdisjoint(aggregates)):
+        return None
+    for name, amount in group.resources.items():
+        if not _fits(land, id, name, amount):
+            return None
+    for want in group.required:
+        if want.isdisjoint(traits):
+            return None
+    for want in group.member_of:
+        if want.isdisjoint(aggregates):
+            return None
+    return Candidate({id: group.resources.copy()}, {group.suffix: [id]})
 
 
 def _trees(land: Land) -> Iterable[tuple[str, list[str]]]:

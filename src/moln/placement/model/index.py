@@ -35,6 +35,7 @@ class Index:
         self.land = land
         self.trees: dict[str, list[str]] = {}
         self.sharers: dict[str, None] = {}
+        self._grown: set[str] = set()  # trees of more than one
         self._position: dict[str, int] = {}
         self._next = 0
         self._by_trait: dict[str, set[str]] = {}
@@ -78,10 +79,14 @@ class Index:
             self._position[root] = self._next
             self._next += 1
         self.trees[root].append(id)
+        if len(self.trees[root]) > 1:
+            self._grown.add(root)
 
     def _leave(self, id: str, root: str) -> None:
         members = self.trees[root]
         members.remove(id)
+        if len(members) < 2:
+            self._grown.discard(root)
         if members:
             self._describe(root)
             return
@@ -118,7 +123,7 @@ class Index:
                 tree = self.land.providers.get(group.in_tree)
                 wanted.append({tree.root_id} if tree else set())
         wanted.sort(key=len)
-        among = wanted[0].intersection(*wanted[1:]) if wanted else None
+        among = wanted[0].intersection(*wanted[1:]).difference(*self._barred(request.groups)) if wanted else None
         if among is None:
             found = iter(self.trees)
         elif len(among) * FEW < len(self.trees):
@@ -129,17 +134,30 @@ class Index:
             if self._may(root, request.groups):
                 yield root, self.trees[root]
 
+    def _barred(self, groups: tuple[Group, ...]) -> Iterator[set[str]]:
+        """Lone providers that have what a group forbids: the whole tree is out then."""
+        for group in groups:
+            for known, names in ((self._by_trait, group.forbidden), (self._by_aggregate, group.forbidden_aggregates)):
+                for name in names:
+                    having = known.get(name, set())
+                    yield having - self._grown if self._grown else having
+
     def _may(self, root: str, groups: tuple[Group, ...]) -> bool:
         """Whether somebody in the tree has room for each amount by itself; and of a lone provider, that it has nothing forbidden."""
         members, land = self.trees[root], self.land
-        alone = len(members) == 1
+        if len(members) > 1:
+            return all(any(_has_room(land.inventories[m], *want) for m in members) for group in groups for want in group.resources.items())
         for group in groups:
-            if alone and (group.forbidden & land.traits[root] or group.forbidden_aggregates & land.aggregates[root]):
+            if not (group.forbidden.isdisjoint(land.traits[root]) and group.forbidden_aggregates.isdisjoint(land.aggregates[root])):
                 return False
             for name, amount in group.resources.items():
-                if not any((held := land.inventories[m].get(name)) is not None and held.fits(amount) for m in members):
+                if not _has_room(land.inventories[root], name, amount):
                     return False
         return True
+
+
+def _has_room(held: Mapping[str, Inventory], name: str, amount: int) -> bool:
+    return (found := held.get(name)) is not None and found.fits(amount)
 
 
 def _any(sets: Mapping[str, set[str]], names: frozenset[str]) -> set[str]:

@@ -17,7 +17,7 @@ from moln.kernel.db.moving import Target, sums_of_file
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import Failure, Paused
 
-pytestmark = pytest.mark.skipif(binaries() is None, reason="no PostgreSQL here: Debian's package is `postgresql`")
+pytestmark = [pytest.mark.postgresql, pytest.mark.skipif(binaries() is None, reason="no PostgreSQL here: Debian's package is `postgresql`")]
 
 
 def row(id: str, name: str) -> dict[str, object]:

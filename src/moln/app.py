@@ -24,7 +24,7 @@ from moln.compute.settings import ComputeSettings
 from moln.host.settings import HostSettings, NodeSettings
 from moln.identity.settings import IdentitySettings
 from moln.image.settings import ImageSettings
-from moln.kernel import config
+from moln.kernel import config, notifications
 from moln.kernel.audit import Audit
 from moln.kernel.clock import Clock, Ids
 from moln.kernel.cloud import Cloud
@@ -53,6 +53,7 @@ from moln.volume.settings import VolumeSettings
 if TYPE_CHECKING:
     from moln.kernel.etcd.shared import SharedEtcd
     from moln.kernel.nodes.remote import RemoteNodes
+    from moln.kernel.notifications.publisher import Publisher
 
 Hook = Callable[[str, str], None]
 MARK = "grown.json"  # in the home of a cloud that grew, until moln.toml says where its database is
@@ -102,8 +103,8 @@ def modules(settings: Settings) -> list[Module]:
 class App(Struct):
     """A cloud put together: its areas, its work and its HTTP application. start() before serving, stop() at the end.
 
-    again: the same cloud put together anew, by other settings. remote: nodes on other machines; etcd; None, where settings name no way to them.
-    lenders: what nodes have of images, from when they may come (controller.py).
+    again: the same cloud put together anew, by other settings. remote: nodes on other machines; etcd; notices: what tells others of changes;
+    None, where settings name no way to them. lenders: what nodes have of images, from when they may come (controller.py).
     """
 
     cloud: Cloud
@@ -116,6 +117,7 @@ class App(Struct):
     tls: Tls | None = None
     remote: RemoteNodes | None = None
     etcd: SharedEtcd | None = None
+    notices: Publisher | None = None
     lenders: Any = None
 
     @property
@@ -149,6 +151,8 @@ class App(Struct):
     async def rest(self) -> None:
         """No more work; it answers still."""
         await self.workers.stop()
+        if self.notices is not None:
+            await self.notices.close()
         if self.etcd is not None:
             await self.etcd.settings.stop()
         if self.cloud.leaders is not None:
@@ -217,6 +221,8 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     areas = modules(settings)
     tracer = tracer_of(settings.tracing, "moln-controller")
     db, claims = databases(home, settings, clock, ids, hook)
+    if settings.link.nats and notifications.wanted(home):
+        db = _notified(db, settings, clock, ids)
     if tracer is not None:
         db = TracedDatabase(db, tracer)
     cloud = Cloud(settings=settings, db=db, policy=load_policy(home), links=links(clock), home=home, clock=clock, ids=ids, tracer=tracer)
@@ -226,14 +232,15 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     tls = Tls(home, settings, clock, settings.identity.federation.client_ca) if settings.serves_tls else None
     etcd = _etcd(cloud)
     remote = _remote(cloud, etcd)
+    notices = _publisher(cloud, remote)
     policy_files = PolicyFiles(cloud)
     cloud.links.tracer = tracer
-    periodics = [HOUSEKEEPING, *(own.periodic for own in (tls, remote, policy_files) if own), *(p for a in areas for p in a.periodics)]
-    workers = Workers(cloud, [r for a in areas for r in a.reconcilers], periodics)
+    periodics = [HOUSEKEEPING, *(own.periodic for own in (tls, remote, notices, policy_files) if own), *(p for a in areas for p in a.periodics)]
+    workers = Workers(cloud, [*(r for a in areas for r in a.reconcilers), *([notices.reconciler] if notices else [])], periodics)
     asgi = build_app(cloud, all_routes(areas))
     serve_consoles(asgi, cloud)
     watch(asgi, cloud, {area.name: area.ready for area in areas if area.ready})
-    metrics = Metrics(cloud, [_own(workers), *(part.measure for part in (remote, etcd, *areas) if part and part.measure)])
+    metrics = Metrics(cloud, [_own(workers), *(part.measure for part in (remote, etcd, notices, *areas) if part and part.measure)])
     asgi.add_route("/openapi.json", OpenApi(lambda: render_description(areas, settings.public_url)))
     if remote:
         remote.serve(asgi)
@@ -241,7 +248,7 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
         asgi.add_route("/metrics", metrics)
     again = functools.partial(compose, home, links=links, clock=clock, ids=ids, hook=hook)
     served = without_json(legacy_root(asgi, "/compute/v2", "/compute/v2.1"), "/network/v2.0/")
-    return App(cloud, areas, workers, served, metrics, again, policy_files, tls, remote, etcd)
+    return App(cloud, areas, workers, served, metrics, again, policy_files, tls, remote, etcd, notices)
 
 
 def _etcd(cloud: Cloud) -> SharedEtcd | None:
@@ -253,6 +260,27 @@ def _etcd(cloud: Cloud) -> SharedEtcd | None:
     shared = SharedEtcd(cloud, cloud.settings.link.controller or socket.gethostname())
     cloud.leaders = shared.leaders
     return shared
+
+
+def _notified(db: Database, settings: Settings, clock: Clock, ids: Ids) -> Database:
+    """The same, whose writes note what others are told of."""
+    from moln.compute.work.notifications import KINDS as SERVERS
+    from moln.identity.ops.notifications import KINDS as IDENTITIES
+    from moln.image.work.notifications import KINDS as IMAGES
+    from moln.kernel.notifications.noting import NotifiedDatabase
+    from moln.network.work.notifications import KINDS as NETWORKS
+    from moln.volume.work.notifications import KINDS as VOLUMES
+
+    kinds = [*IDENTITIES, *IMAGES, *NETWORKS, *VOLUMES, *SERVERS]
+    return NotifiedDatabase(db, kinds, settings.link.controller or socket.gethostname(), ids.uuid, clock.now_us)
+
+
+def _publisher(cloud: Cloud, remote: RemoteNodes | None) -> Publisher | None:
+    if remote is None or not notifications.wanted(cloud.home):
+        return None
+    from moln.kernel.notifications.publisher import Publisher
+
+    return Publisher(cloud, remote)
 
 
 def _remote(cloud: Cloud, etcd: SharedEtcd | None = None) -> RemoteNodes | None:

@@ -20,7 +20,6 @@ import msgspec
 
 from moln.app import MARK, App, Grown
 from moln.kernel.db.sqlite import SqliteDatabase
-from moln.kernel.db.traced import TracedDatabase
 from moln.kernel.errors import Conflict, Failure, Invalid
 
 T = TypeVar("T")
@@ -123,8 +122,8 @@ class Growth:
         except ModuleNotFoundError as missing:
             raise Failure(f"PostgreSQL needs the Python package {missing.name}: pip install 'moln[scale]'.") from None
         db = self.app.cloud.db
-        db = db.real if isinstance(db, TracedDatabase) else db
-        assert isinstance(db, SqliteDatabase)
+        while not isinstance(db, SqliteDatabase):
+            db = db.real  # type: ignore[attr-defined]  # under what is put around it
         aside, target = Aside(), Target(url, self._id())
         try:
             await self._move(db, target, aside, url)

@@ -15,7 +15,7 @@ import falcon
 import falcon.asgi
 import msgspec
 
-from moln import local_certificates, local_images, local_nodes
+from moln import local_certificates, local_consumers, local_images, local_nodes
 from moln.compute.ops import explain, metadata
 from moln.identity.ops import policy_check
 from moln.kernel.clock import iso
@@ -49,7 +49,7 @@ class _Doctor:
         self._app = app
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        parts = [*self._app.areas, *(part for part in (self._app.policy_files, self._app.remote, self._app.etcd) if part)]
+        parts = [*self._app.areas, *(part for part in (self._app.policy_files, self._app.remote, self._app.etcd, self._app.notices) if part)]
         invariants = [i for part in parts for i in part.invariants]
         violations = await diagnose(self._app.cloud, invariants)
         resp.data = msgspec.json.encode({"checked": [i.name for i in invariants], "violations": violations})
@@ -198,6 +198,9 @@ def admin_app(app: Any, growth: Any = None) -> falcon.asgi.App[Any, Any]:
     made.add_route("/controllers", _Controllers(app))
     made.add_route("/controllers/{name}", _Controller(app))
     made.add_route("/settings", _Settings(app))
+    made.add_route("/notifications", local_consumers.Notifications(app))
+    made.add_route("/consumers", local_consumers.Consumers(app))
+    made.add_route("/consumers/{name}", local_consumers.Consumer(app))
     local_nodes.add_routes(made, app)
     local_images.add_routes(made, app)
     local_certificates.add_routes(made, app)

@@ -22,8 +22,9 @@ from moln.kernel.link.nats_wire import Badge
 class NatsServer(Nats):
     """urls: where it listens. authority: signs claims."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, *, notifications: bool = False):
         super().__init__(home)
+        self.notifications = notifications
         self.now = datetime.now(UTC)
         self.ca = Authority(home / "tls", self.now)
         self.authority = NatsAuthority(home / "nats")

@@ -141,6 +141,8 @@ class PostgresServer:
 class Nats:
     """nats-server with the cloud's own authority, on loopback. home: of the cloud; it holds its keys and its folder."""
 
+    notifications = False  # whether it keeps them, for others to read
+
     def __init__(self, home: Path) -> None:
         self.home = home
         self.port = lasting_port()
@@ -150,7 +152,8 @@ class Nats:
     def start(self) -> None:
         """Ready when it returns."""
         now = datetime.now(UTC)
-        configuration = nats_server.ensure(self.home, listen=f"127.0.0.1:{self.port}", names=frozenset({"127.0.0.1"}), now=now)
+        configuration = nats_server.ensure(self.home, listen=f"127.0.0.1:{self.port}", names=frozenset({"127.0.0.1"}), now=now,
+                                             notifications=self.notifications)  # fmt: skip
         log = self.home / "nats.log"
         at = log.stat().st_size if log.exists() else 0
         self.process = spawn([*ending_with_us(), str(nats_program()), "-c", str(configuration), "-l", str(log)])

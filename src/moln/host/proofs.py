@@ -56,6 +56,7 @@ def engine(places: Places, program: str) -> Engine:
 
 
 def main() -> int:
+    from moln.kernel import notifications
     from moln.kernel.controllers import proof
     from moln.kernel.errors import Failure
     from moln.kernel.etcd import server as etcd_server
@@ -75,7 +76,7 @@ def main() -> int:
         Authority(args.home / "tls", now).ensure_member(certificate(Places(args.home)), "controller", args.name, now)
         proof.ensure(args.home, args.name, now)
         if args.nats:
-            nats_server.ensure(args.home, listen=args.nats, names=frozenset(args.names), now=now)
+            nats_server.ensure(args.home, listen=args.nats, names=frozenset(args.names), now=now, notifications=notifications.wanted(args.home))
         if args.etcd:
             etcd_server.ensure(args.home, frozenset({args.etcd}), now)
     except Failure as failure:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from moln.cli import admin
+from moln.cli import admin, consumers
 from moln.cli.commands import up
 from moln.cli.commands.node import seconds
 from moln.cli.settings_file import write_database_url
@@ -52,12 +52,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     settings = doing.add_parser("set", help="change a setting for all controllers, without a restart; without NAME: tell those that can be")
     settings.add_argument("name", nargs="?")
     settings.add_argument("value", nargs="?", help="without it: as each one's moln.toml has it")
+    consumers.arguments(doing)
     for each in doing.choices.values():
         each.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"init": init, "join": join, "token": token, "list": show, "remove": remove, "set": settle}[args.doing](args)
+    return {"init": init, "join": join, "token": token, "list": show, "remove": remove, "set": settle, "consumer": consumers.run, "notifications": consumers.tell}[args.doing](args)
 
 
 def init(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from moln.kernel.errors import Failure
 
 FOLDERS = ("keys", "credential-keys", "policy", "certificates", "fence")
-FILES = ("admin.password", "tls/ca.pem", "nats/operator.pem", "nats/account.pem", "nats/system.pem", "controllers/ca.pem")
+FILES = ("admin.password", "tls/ca.pem", "nats/operator.pem", "nats/account.pem", "nats/system.pem", "nats/notifications", "controllers/ca.pem")
 OWN = ("listen", "port", "log_level", "tls_certificate", "tls_key", "tls_ca", "host", "node")  # settings of one machine
 HOME = "{home}"
 BOUND = 1 << 20  # bytes of a file

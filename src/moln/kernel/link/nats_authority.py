@@ -1,7 +1,7 @@
 """Who may do what on NATS: the cloud's operator and account, what each user's claims allow, and the server's configuration.
 
-A node may hear its own calls, answer them, and speak for itself; a controller the other way round. None of it stands in the server's
-configuration, so that a node which joins edits nothing; one that is removed is revoked in the account's claims, which the server takes
+A node may hear its own calls, answer them, and speak for itself; a controller the other way round. Notifications are another account's, from
+which nothing of that can be heard or said. None of it stands in the server's configuration, so that a node which joins edits nothing; one that is removed is revoked in the account's claims, which the server takes
 at once and keeps (`resolver`).
 """
 
@@ -14,6 +14,7 @@ from moln.kernel.link import subjects
 from moln.kernel.link.nats_keys import ACCOUNT, OPERATOR, USER, NatsKey, ensure_key
 
 FRAME_BOUND = 8 << 20  # bytes of a message, at most: what the server is told, and clients hear from it
+STORE, MEMORY = 1 << 30, 1 << 24  # bytes that JetStream may take, at most
 UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
 _UNBOUND = {"subs": -1, "data": -1, "payload": -1}
 
@@ -27,6 +28,7 @@ class NatsAuthority:
         self._operator = ensure_key(folder / "operator.pem", OPERATOR)
         self._account = ensure_key(folder / "account.pem", ACCOUNT)
         self._system = ensure_key(folder / "system.pem", ACCOUNT)
+        self._notifications = self._account.derived(ACCOUNT, "notifications")  # every controller has it without being given it
 
     def node(self, name: str, key: str, *, now_s: int, expires_s: int) -> str:
         """Claims of a node's key: what node `name` may do, until then."""
@@ -49,18 +51,39 @@ class NatsAuthority:
             said["revocations"] = revoked
         return self._operator.claim(self._account.name, "moln", said, issued_s=now_s)
 
+    def publisher(self, name: str, key: str, *, now_s: int, expires_s: int) -> str:
+        """Claims of a controller's key in the account of notifications: it publishes, and keeps the stream and who reads it."""
+        return self._user(self._notifications, key, name, subjects.publisher_may(name), now_s, expires_s)
+
+    def consumer(self, name: str, key: str, *, now_s: int, expires_s: int) -> str:
+        """Claims of the key of somebody outside, who may read notifications, and nothing else."""
+        return self._user(self._notifications, key, name, subjects.consumer_may(name), now_s, expires_s)
+
+    def notifications(self, revoked: dict[str, int], *, stored: int, now_s: int) -> str:
+        """Claims of the account of notifications. stored: bytes that its stream may take on the disk. revoked: see `account`."""
+        limits = {**_UNBOUND, "conn": -1, "leaf": 0, "imports": 0, "exports": 0, "wildcards": False,
+                  "mem_storage": 0, "disk_storage": stored, "streams": 1, "consumer": -1}  # fmt: skip
+        said: dict[str, Any] = {"type": "account", "limits": limits, "default_permissions": {}}
+        if revoked:
+            said["revocations"] = revoked
+        return self._operator.claim(self._notifications.name, "notifications", said, issued_s=now_s)
+
     def _user(self, by: NatsKey, key: str, name: str, may: tuple[list[str], list[str]], now_s: int, expires_s: int) -> str:
         speak, hear = may
         said = {"type": "user", "pub": {"allow": speak}, "sub": {"allow": hear}, **_UNBOUND}
         return by.claim(key, name, said, issued_s=now_s, expires_s=expires_s)
 
-    def configuration(self, *, listen: str, certificate: Path, ca: Path, accounts: Path, now_s: int) -> str:
-        """nats.conf of a server. listen: address:port. certificate: a file with key and certificate. accounts: a folder of the server's."""
+    def configuration(self, *, listen: str, certificate: Path, ca: Path, accounts: Path, now_s: int, stream: Path | None = None) -> str:
+        """nats.conf of a server. listen: address:port. certificate: a file with key and certificate. accounts: a folder of the server's.
+
+        stream: a folder for what JetStream keeps; None: there is none.
+        """
         operator = self._operator.claim(
             self._operator.name, "moln", {"type": "operator", "system_account": self._system.name}, issued_s=now_s
         )
         limits = {**_UNBOUND, "conn": -1, "leaf": 0, "imports": -1, "exports": -1, "wildcards": True}
         system = self._operator.claim(self._system.name, "SYS", {"type": "account", "limits": limits}, issued_s=now_s)
+        kept = f'jetstream {{ store_dir: "{stream}", max_mem: {MEMORY}, max_file: {STORE} }}\n' if stream else ""
         return f"""# Written by Moln. Nodes are not named here: each brings what the cloud's account signed for it.
 listen: "{listen}"
 max_payload: {FRAME_BOUND}
@@ -79,7 +102,7 @@ tls {{
   verify: true
   timeout: 5
 }}
-"""
+{kept}"""
 
 
-__all__ = ["FRAME_BOUND", "UPDATE", "USER", "NatsAuthority"]
+__all__ = ["FRAME_BOUND", "STORE", "UPDATE", "USER", "NatsAuthority"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from moln.kernel.errors import Failure
 from moln.kernel.files import appearing
 
 OPERATOR, ACCOUNT, USER = 14 << 3, 0 << 3, 20 << 3  # the first byte of a name; its first letter is O, A or U
+_SEED = 18 << 3  # the first five bits of a private key; it begins with S and the letter of its kind
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 
 
@@ -61,6 +63,19 @@ class NatsKey:
 
     def pem(self) -> bytes:
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    def _raw(self) -> bytes:
+        return self._key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+
+    def seed(self, kind: int) -> str:
+        """The private key as NATS's clients keep it in files."""
+        data = bytes([_SEED | kind >> 5, (kind & 31) << 3]) + self._raw()
+        return base64.b32encode(data + _checksum(data).to_bytes(2, "little")).decode().rstrip("=")
+
+    def derived(self, kind: int, purpose: str) -> NatsKey:
+        """Another key, the same for whoever has this one."""
+        seed = hmac.digest(self._raw(), purpose.encode(), "sha256")
+        return NatsKey(kind, ed25519.Ed25519PrivateKey.from_private_bytes(seed))
 
     def claim(self, subject: str, name: str, said: dict[str, Any], *, issued_s: int, expires_s: int | None = None) -> str:
         """A signed claim of this key about `subject`, a key's name. issued_s, expires_s: seconds since 1970."""

@@ -56,17 +56,23 @@ Hears = Callable[[Heard], None]
 async def connect(badge: Badge, url: str, closed: Callable[[], Awaitable[None]]) -> Client:
     """One connection, which ends for good when it is lost. Raises: TROUBLE."""
 
+    last: list[Exception] = []
+
     async def complain(error: Exception) -> None:
+        last[:] = [error]
         _log.info("NATS: %r", error)
 
     def sign(drawn: str) -> bytes:
         return base64.b64encode(badge.key.sign(drawn.encode()))
 
-    return await nats.connect(
-        url, name=badge.name, tls=badge.tls(), user_jwt_cb=lambda: bytearray(badge.claims(), "ascii"), signature_cb=sign, error_cb=complain,
-        closed_cb=closed, inbox_prefix=subjects.inbox(badge.name).encode(), allow_reconnect=False, connect_timeout=CONNECT_S,
-        ping_interval=PING_S, max_outstanding_pings=2,
-    )  # fmt: skip
+    try:
+        return await nats.connect(
+            url, name=badge.name, tls=badge.tls(), user_jwt_cb=lambda: bytearray(badge.claims(), "ascii"), signature_cb=sign, error_cb=complain,
+            closed_cb=closed, inbox_prefix=subjects.inbox(badge.name).encode(), allow_reconnect=False, connect_timeout=CONNECT_S,
+            ping_interval=PING_S, max_outstanding_pings=2, max_reconnect_attempts=1, reconnect_time_wait=0,  # or it stays with this server for minutes
+        )  # fmt: skip
+    except nats.errors.NoServersError as given_up:
+        raise (last[0] if last and isinstance(last[0], TROUBLE) else given_up) from None
 
 
 class NatsWire:

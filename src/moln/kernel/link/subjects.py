@@ -4,6 +4,8 @@ moln.call.<node>                        a controller's frames to a node; replies
 moln.answer.<node>.<controller>.<call>  its answer, or the server's word that nobody listens
 moln.tell.<node>                        what a node says unasked, to every controller: hello, beat, reports
 moln.who                                a controller asks everybody to say hello
+
+In the account of notifications: moln.notifications.<service>.<event type>, and JetStream's own.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import re
 
 WHO = "moln.who"
+STREAM = "NOTIFICATIONS"
 _PLAIN = re.compile(r"[A-Za-z0-9_-]")
 
 
@@ -53,3 +56,18 @@ def node_may(node: str) -> tuple[list[str], list[str]]:
 def controller_may(controller: str) -> tuple[list[str], list[str]]:
     """Where a controller may speak, and where it may hear."""
     return ["moln.call.*", WHO], [answers(controller), "moln.tell.*"]
+
+
+def consumer_inbox(name: str) -> str:
+    return f"moln.consumer.{token(name)}"
+
+
+def publisher_may(controller: str) -> tuple[list[str], list[str]]:
+    """Where a controller may speak in the account of notifications, and where it may hear."""
+    return ["moln.notifications.>", "$JS.API.>"], [f"{inbox(controller)}.>"]
+
+
+def consumer_may(name: str) -> tuple[list[str], list[str]]:
+    """The same for somebody outside: it asks for what comes next to the consumer that was made for it, and says what it has taken."""
+    own = f"{STREAM}.{name}"
+    return [f"$JS.API.CONSUMER.INFO.{own}", f"$JS.API.CONSUMER.MSG.NEXT.{own}", f"$JS.ACK.{own}.>"], [f"{consumer_inbox(name)}.>"]

@@ -6,3 +6,4 @@ def declare_tables() -> None:
     from moln.kernel.controllers import tables as controllers  # noqa: F401
     from moln.kernel.link import leases  # noqa: F401
     from moln.kernel.nodes import tables  # noqa: F401
+    from moln.kernel.notifications import tables as notifications  # noqa: F401

@@ -11,21 +11,28 @@ from moln.kernel.http.certificates import Authority
 from moln.kernel.link.nats_authority import NatsAuthority
 
 FOLDER = "nats-server"
+CONSUMERS = "nats/consumers"  # the authority of those outside that read notifications
 
 
-def ensure(home: Path, *, listen: str, names: frozenset[str], now: datetime) -> Path:
+def ensure(home: Path, *, listen: str, names: frozenset[str], now: datetime, notifications: bool = False) -> Path:
     """The configuration file, below the cloud's home, with a certificate that is renewed where need be (SIGHUP has it read again).
 
     listen: address:port. names: by which controllers and nodes call it. The keys that sign claims lie elsewhere (`home/nats`): the
-    server needs none of them. It keeps accounts' claims in `accounts`. Raises: Failure.
+    server needs none of them. It keeps accounts' claims in `accounts`. notifications: keep them for others to read; those prove themselves by
+    certificates of an authority of their own, which nobody else here takes. Raises: Failure.
     """
     folder = home / FOLDER
     authority = Authority(home / "tls", now)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         certificate = authority.ensure_server(folder / "server.pem", names, now)
-        text = NatsAuthority(home / "nats").configuration(
-            listen=listen, certificate=certificate, ca=authority.public, accounts=folder / "accounts", now_s=int(now.timestamp())
+        keys, ca = NatsAuthority(home / "nats"), authority.public
+        if notifications:
+            ca = folder / "clients.crt"
+            ca.write_bytes(authority.public.read_bytes() + Authority(home / CONSUMERS, now).public.read_bytes())
+        text = keys.configuration(
+            listen=listen, certificate=certificate, ca=ca, accounts=folder / "accounts", now_s=int(now.timestamp()),
+            stream=folder / "jetstream" if notifications else None,
         )
         file = folder / "nats.conf"
         new = folder / ".nats.conf.new"

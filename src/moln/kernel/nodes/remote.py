@@ -129,21 +129,31 @@ class RemoteNodes:
 
     async def tell_nats(self, url: str) -> None:
         """Give the server the account's newest claims: it hangs up on whoever they refuse. Raises: TROUBLE, Unavailable."""
-        key, now_s = NatsKey(USER), self._cloud.clock.now_us() // 1_000_000
-        authority = self.membership.nats_authority
-        claims = authority.system(self.name, key.name, now_s=now_s, expires_s=now_s + 60)
+        now_s = self._cloud.clock.now_us() // 1_000_000
         self.membership.stale = False  # what is removed meanwhile makes it true again
         try:
-            client = await connect(Badge(self.name, (url,), self._passport.client, key, lambda: claims), url, _nothing)
-            try:
-                answer = await client.request(UPDATE, authority.account(self.membership.revoked(), now_s=now_s).encode(), timeout=TELL_S)
-            finally:
-                await client.close()
-            if msgspec.json.decode(answer.data).get("data", {}).get("code") != 200:
-                raise Unavailable("NATS refuses the cloud's account.", detail=answer.data.decode("utf-8", "replace"))
+            await self.update(url, self.membership.nats_authority.account(self.membership.revoked(), now_s=now_s))
         except BaseException:
             self.membership.stale = True
             raise
+
+    async def update(self, url: str, account: str) -> None:
+        """Give the server the claims of an account. Raises: TROUBLE, Unavailable."""
+        key, now_s = NatsKey(USER), self._cloud.clock.now_us() // 1_000_000
+        claims = self.membership.nats_authority.system(self.name, key.name, now_s=now_s, expires_s=now_s + 60)
+        client = await connect(Badge(self.name, (url,), self._passport.client, key, lambda: claims), url, _nothing)
+        try:
+            answer = await client.request(UPDATE, account.encode(), timeout=TELL_S)
+        finally:
+            await client.close()
+        if msgspec.json.decode(answer.data).get("data", {}).get("code") != 200:
+            raise Unavailable("NATS refuses an account of the cloud.", detail=answer.data.decode("utf-8", "replace"))
+
+    def publisher(self) -> Badge:
+        """For a connection to where notifications are kept."""
+        key, now_s = NatsKey(USER), self._cloud.clock.now_us() // 1_000_000
+        claims = self.membership.nats_authority.publisher(self.name, key.name, now_s=now_s, expires_s=now_s + CLAIMS_S)
+        return Badge(self.name, self._badge.urls, self._passport.client, key, lambda: claims)
 
     def _claims(self, key: str) -> str:
         now_s = self._cloud.clock.now_us() // 1_000_000

@@ -58,3 +58,19 @@ async def forget(world: World) -> None:
         await tx.run(tables.OLDEST, most=10_000)
 
     await world.cloud.db.write(clear)
+
+
+@contextlib.asynccontextmanager
+async def controller(home: Path, name: str, url: str, urls: tuple[str, ...]) -> AsyncIterator[Api]:
+    """One of several on a database, at work."""
+    (home / MARK).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (home / MARK).touch()
+    link = {"nats": list(urls), "controller": name}
+    app = compose(home, load_settings(home, simulate=True, tls=True, link=link, database_url=url), simulated_links)
+    await app.start()
+    try:
+        api = Api(app, home)
+        await api.sign_in()
+        yield api
+    finally:
+        await app.stop()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
+import shutil
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,9 +15,10 @@ from typing import Any
 import nats
 import nats.errors
 import pytest
-from tests import notified
+from tests import databases, notified
 from tests.compute.world import World
 from tests.kernel.nats_server import NatsServer
+from tests.postgres import binaries
 
 from moln.kernel.errors import Invalid, Unavailable
 from moln.kernel.link import subjects
@@ -202,3 +205,42 @@ async def test_the_credentials_are_of_the_form_that_clients_read(world: World) -
     said = json.loads(base64.urlsafe_b64decode(claims.split(".")[1] + "=="))
     assert said["nats"]["sub"]["allow"] == ["moln.consumer.form.>"] and len(said["nats"]["pub"]["allow"]) == 3
     assert given.creds.split("-----BEGIN USER NKEY SEED-----\n")[1][:2] == "SU"
+
+
+@pytest.mark.skipif(binaries() is None, reason="no PostgreSQL here: Debian's package is `postgresql`")
+async def test_of_two_controllers_one_carries_each_and_when_it_ends_the_other_does(tmp_path: Path) -> None:
+    databases.chosen.kind = "postgresql"
+    first, second = tmp_path / "c1", tmp_path / "c2"
+    first.mkdir()
+    server = NatsServer(first, notifications=True)
+    try:
+        server.start()
+        async with contextlib.AsyncExitStack() as lasting:
+            leaving = contextlib.AsyncExitStack()
+            one = await leaving.enter_async_context(notified.controller(first, "c1", await databases.url(first), server.urls))
+            shutil.copytree(first, second, ignore=shutil.ignore_patterns("run", "nats-server", "log"))
+            two = await lasting.enter_async_context(notified.controller(second, "c2", await databases.url(first), server.urls))
+            bill = await Reader(await consumers_of(one.app).admit("bill", 3600), tmp_path / "b").connect()
+            for n in range(10):
+                made = await (one, two)[n % 2].admin.post("/network/v2.0/networks", json={"network": {"name": f"n{n}"}})
+                assert made.status_code == 201, made.text
+            assert sorted(await named(bill, 10)) == [f"n{n}" for n in range(10)]
+            await leaving.aclose()
+            assert (await two.admin.post("/network/v2.0/networks", json={"network": {"name": "after"}})).status_code == 201
+            assert await named(bill, 1) == ["after"]
+            stream = (await two.app.notices.connected()).jetstream()
+            count = (await stream.stream_info(subjects.STREAM)).state.last_seq
+            held = [json.loads((await stream.get_msg(subjects.STREAM, number)).data)["message_id"] for number in range(1, count + 1)]
+            assert len(set(held)) == count  # nobody is told anything twice
+            await bill.client.close()
+    finally:
+        server.stop()
+        databases.chosen.kind = databases.ALWAYS
+
+
+async def named(reader: Reader, count: int) -> list[str]:
+    """The names of so many networks that were made."""
+    found: list[str] = []
+    while len(found) < count:
+        found += [e["payload"]["versioned_object.data"]["network"]["name"] for e in await reader.read(1) if e["event_type"] == "network.create.end"]
+    return found

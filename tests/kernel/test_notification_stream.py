@@ -15,6 +15,8 @@ from typing import Any
 import nats
 import nats.errors
 import pytest
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from tests import databases, notified
 from tests.compute.world import World
 from tests.kernel.nats_server import NatsServer
@@ -175,6 +177,10 @@ async def test_a_consumer_reads_and_can_do_nothing_else(world: World, server: Na
             await asyncio.sleep(0.01)
     assert "permissions violation for publish" in str(node.errors[0])
     await node.close()
+    # Its certificate proves nothing to whoever takes the cloud's own: gate, nodes, OVN.
+    shown = x509.load_pem_x509_certificate(thief.given.certificate.encode())
+    with pytest.raises((InvalidSignature, ValueError)):
+        shown.verify_directly_issued_by(x509.load_pem_x509_certificate(server.ca.public.read_bytes()))
     await consumers.remove("thief")
     await asyncio.wait_for(thief.ended.wait(), 10)
     with pytest.raises((nats.errors.Error, OSError)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -17,6 +17,7 @@ from moln.app import compose, load_settings
 from moln.kernel.clock import Clock
 from moln.kernel.cloud import Cloud
 from moln.kernel.config import Settings
+from moln.kernel.db import metadata
 from moln.kernel.link import InProcessLinks
 from moln.kernel.policy import Policy
 from moln.simulation import simulated_links, start_nodes
@@ -38,6 +39,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if binaries() is None:
         marks.append(pytest.mark.skip(reason="no PostgreSQL here: Debian's package is `postgresql`"))
     metafunc.parametrize("database", ["sqlite", pytest.param("postgresql", marks=marks)], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def as_installed() -> Iterator[None]:
+    """The schema as processes of the package know it: without the tables that tests declare."""
+    tests_own = [table for name, table in metadata.tables.items() if name.startswith("test_")]
+    for table in tests_own:
+        metadata.remove(table)
+    yield
+    for table in tests_own:
+        table.to_metadata(metadata)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from moln.bench import many
 from moln.bench.engines import nats_program, postgres_programs
 
 
+@pytest.mark.usefixtures("as_installed")
 @pytest.mark.engines
 @pytest.mark.skipif(not (postgres_programs() and nats_program()), reason="no PostgreSQL or nats-server here: `./moln test` installs them")
 def test_every_boot_is_active_none_is_lost_and_nobody_is_left_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ class Machines:
 
 
 @pytest.fixture(scope="module")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+def machines(as_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     with cloud(tmp_path_factory.mktemp("under-load"), etcd=True) as running:
         made = Machines(running)
         try:

@@ -85,6 +85,16 @@ async def test_a_lone_surrogate_is_refused(db: Database) -> None:
         await db.one(BY_ID, id="\udfff")
 
 
+async def test_who_stops_listening_hears_no_more_and_may_say_so_twice(db: Database) -> None:
+    heard: list[str] = []
+    stop = db.feed.subscribe("boxes", heard.extend)
+    await db.write(add, "a")
+    stop()
+    stop()
+    await db.write(add, "b")
+    assert heard == ["a"]
+
+
 async def test_a_subscriber_that_raises_keeps_no_writer_waiting(db: Database) -> None:
     def bad(keys: list[str]) -> None:
         raise ValueError("a bug")

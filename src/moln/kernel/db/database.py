@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -107,9 +108,15 @@ class Feed:
             callback()
 
     def subscribe(self, topic: str, callback: Callable[[list[str]], None]) -> Callable[[], None]:
-        """Call `callback(keys)` after each commit that changed `topic`. Returns how to stop it."""
-        self._callbacks.setdefault(topic, []).append(callback)
-        return lambda: self._callbacks[topic].remove(callback)
+        """Call `callback(keys)` after each commit that changed `topic`. Returns how to stop it, which may be called again."""
+        callbacks = self._callbacks.setdefault(topic, [])
+        callbacks.append(callback)
+
+        def stop() -> None:
+            with contextlib.suppress(ValueError):
+                callbacks.remove(callback)
+
+        return stop
 
     def publish(self, changes: Iterable[tuple[str, str]], *, known: bool = False) -> None:
         """A callback that raises is logged: what was committed stays committed, and its writer gets its answer.

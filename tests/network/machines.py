@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.network.lab import run
 
-from moln.host import made, roles, users
+from moln.host import made, proofs, roles, users
 from moln.host.places import INTEGRATION_BRIDGE, PACKAGE_ROOT, USER, Places
 from moln.host.roles import Machine, Role, Tls
 from moln.host.supervise.processes import Identity
@@ -68,6 +68,9 @@ class OneMachine:
         self.places.host.mkdir(parents=True)
         roles.write(self.places, self.machine)
         self.engines("up")
+        if self.machine.serves_southbound and self.machine.tls is not None:  # its own authorities signed for nobody here; read anew when it changes
+            with open(proofs.both(self.places), "a") as trusted:
+                trusted.write(Path(self.machine.tls.ca).read_text())
 
     def pid(self, engine: str) -> int:
         """Of an engine that is ready; else 0."""

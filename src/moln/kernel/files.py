@@ -14,6 +14,7 @@ from pathlib import Path
 
 FICLONE = 0x40049409  # linux/fs.h
 COPY_STEP = 32 << 20  # bytes between two looks at `stop`
+PIECE = 4 << 20  # bytes that pass through memory at once
 TEMP_PREFIX = ".tmp-"
 NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS}
 
@@ -50,10 +51,20 @@ def copy_sparse(source: int, target: int, *, stop: Callable[[], bool] = never) -
         while start < at:
             if stop():
                 raise InterruptedError(errno.EINTR, "the copy was stopped")
-            done = os.copy_file_range(source, target, min(COPY_STEP, at - start), start, start)
+            done = _copy_range(source, target, min(COPY_STEP, at - start), start)
             if not done:  # the source shrank
                 return
             start += done
+
+
+def _copy_range(source: int, target: int, count: int, at: int) -> int:
+    """Copy at most so many bytes; how many it were. The kernel refuses to do it between two kinds of file systems (since Linux 5.19)."""
+    try:
+        return os.copy_file_range(source, target, count, at, at)
+    except OSError as error:
+        if error.errno not in NO_REFLINK:
+            raise
+    return os.pwrite(target, os.pread(source, min(count, PIECE), at), at)
 
 
 def clone(source: int, target: int, *, stop: Callable[[], bool] = never) -> bool:

@@ -29,7 +29,16 @@ from moln.host.setup import install_packages
 from moln.host.steps import Silent
 
 NETNS = "moln-e2e-world"
-SETTINGS = '[host]\npool_size_gib = 8\n[node]\ndisk_cache = "unsafe"\n'
+SETTINGS = """
+[host]
+pool_size_gib = 8
+[node]
+disk_cache = "unsafe"
+[image]
+import_allow = ["127.0.0.1"]
+[image.stores]
+archive = "archive"
+"""
 
 
 @pytest.fixture(scope="package")
@@ -147,7 +156,7 @@ def processes_of(home: str) -> list[str]:
     return found
 
 
-ORDER = ("demo", "speed", "consoles", "power", "volumes", "images", "rules", "tenants", "first_boot", "addresses", "kills", "leftovers")
+ORDER = ("demo", "speed", "consoles", "power", "volumes", "images", "imports", "rules", "tenants", "first_boot", "addresses", "kills", "leftovers")
 """Files whose tests share servers come in the order in which those are there; others first."""
 
 

@@ -317,6 +317,8 @@ class _Loop:
         except TimeoutError:
             await self._retry(key, resource, f"It took longer than {r.at_most_s:g} s.")
         except Failure as refused:
+            if refused.detail:
+                _log.warning("%s %s is refused: %s", r.name, key, refused.detail)
             await self._give_up(key, resource, refused.message)
         except Exception as error:
             _log.exception("%s %s", r.name, key)

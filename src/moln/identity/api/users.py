@@ -47,7 +47,7 @@ async def list_users(ctx: RequestContext, query: Params) -> Any:
     if ctx.domain_id:
         where.append(("domain_id", "eq", ctx.domain_id))
     where += await directory_entries.listed(ctx, "user", [str(value) for name, _, value in where if name == "domain_id"], one(query, "name"), query)
-    return await views.page(ctx, SHOWN, "users", views.user, query, where)
+    return await views.page(ctx, SHOWN, "users", views.listed_user, query, where)
 
 
 @routes.post("/v3/users", status=201)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from moln.identity.api.service import base
 from moln.identity.model.catalog import Endpoint, Region, Service
 from moln.identity.model.projects import Project
@@ -48,21 +50,24 @@ def domain(ctx: RequestContext, of: Project) -> View:
 
 
 def user(ctx: RequestContext, of: User) -> View:
-    """There may be thousands of them in one answer: half a microsecond saved here is a twelfth of it."""
-    shown: View = {
-        "id": of.id,
-        "name": of.name,
-        "domain_id": of.domain_id,
-        "enabled": of.enabled,
-        "password_expires_at": None,
-        "options": of.options,
-        "links": {"self": f"{ctx.cloud.settings.public_url}/identity/v3/users/{of.id}"},
-    }
+    return listed_user(ctx, replace(of, extra=dict(of.extra)))
+
+
+def listed_user(ctx: RequestContext, of: User) -> View:
+    """Of one that was read for this answer alone: its `extra` becomes the view, as there may be thousands of them."""
+    shown: View = of.extra
+    shown["id"] = of.id
+    shown["name"] = of.name
+    shown["domain_id"] = of.domain_id
+    shown["enabled"] = of.enabled
+    shown["password_expires_at"] = None
+    shown["options"] = of.options
+    shown["links"] = {"self": f"{ctx.cloud.settings.public_url}/identity/v3/users/{of.id}"}
     if of.password_expires_at is not None and of.expires_at is not None:
         shown["password_expires_at"] = iso_micro(of.expires_at)
     if of.default_project_id is not None:
         shown["default_project_id"] = of.default_project_id
-    return of.extra | shown if of.extra else shown
+    return shown
 
 
 def group(ctx: RequestContext, of: Group) -> View:

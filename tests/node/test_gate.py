@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.node.members import NOW, Members
 
 from moln.kernel.clock import Clock
 from moln.kernel.errors import BackendRefused, BackendUnreachable, NotFound
@@ -17,23 +16,17 @@ from moln.kernel.http.certificates import Authority
 from moln.kernel.link.streams import Stream
 from moln.kernel.nodes import sparse
 from moln.kernel.nodes.gate import PORT_AFTER, Gate, GateClient, of_bytes, spoken, written
-from moln.kernel.nodes.passport import Passport
 from moln.node.bases import Bases, WithBases
 from moln.node.controllers import KnownControllers
 
 NAME = "aaaaaaaa-0000-4000-8000-000000000001"
-NOW = datetime.now(UTC)
 
 
-class Cloud:
+class Cloud(Members):
     """A gate, and what it has; `refused` may not speak any more."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.authority = Authority(folder / "tls", NOW)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        super().__init__(folder)
         self.refused: set[str] = set()
         self.base = folder / "base"
         self.asked: list[tuple[str, str]] = []
@@ -41,11 +34,6 @@ class Cloud:
         self.most = 1 << 30
         self.gate = Gate("127.0.0.1", self.port, self.passport("controller", "c1"), self.openers, lambda name, _: name not in self.refused,
                          Clock().now_us)  # fmt: skip
-
-    def passport(self, role: str, name: str, authority: Authority | None = None) -> Passport:
-        by = authority or self.authority
-        file = by.ensure_member(self.folder / f"{role}-{name}-{id(by)}.pem", role, name, NOW)
-        return Passport(file, self.authority.public)
 
     def client(self, role: str = "node", name: str = "n1", authority: Authority | None = None) -> GateClient:
         return GateClient("127.0.0.1", self.port, self.passport(role, name, authority), Clock().now_us)

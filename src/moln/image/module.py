@@ -22,7 +22,7 @@ from moln.image.model.protections import Protections
 from moln.image.ops import metadefs as metadefs_ops
 from moln.image.ops.quotas import QUOTA
 from moln.image.ops.rendering import AREA
-from moln.image.settings import RbdStore, S3Store
+from moln.image.settings import ImageSettings, RbdStore, S3Store
 from moln.image.work.cache import IMAGE_CACHE
 from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS, QUOTA_MATCHES_ROWS
 from moln.image.work.tasks import IMAGE_TASKS, OLD_TASKS
@@ -52,17 +52,14 @@ def module(settings: Any) -> Module:
             "image_stage_total": settings.image.quota_staged_mib,
             "image_count_uploading": settings.image.quota_uploading,
         }
+        check(settings.image)
         sandbox = Sandbox(at_once=settings.image.conversions, max_virtual=settings.image.max_virtual_gib * GIB)
         try:
             allowed = Allowed(settings.image.import_allow)
             cloud.areas["image-protections"] = Protections(settings.image.protected_properties)
         except ValueError as error:
             raise Invalid(f"[image] {error}") from None
-        if settings.image.import_format not in OUTPUTS:
-            raise Invalid(f"[image] import_format is one of {', '.join(OUTPUTS[1:])}, or empty.")
         named = settings.image.stores
-        if settings.image.default_store not in {DEFAULT, *named} or DEFAULT in named or not all(map(NAME.fullmatch, named)):
-            raise Invalid(f"[image] default_store is one of {DEFAULT} and `stores`, whose names hold letters, digits, - and _ only.")
         further = {name: cloud.home / place for name, place in named.items() if isinstance(place, str)}
         remote = {name: backend_of(cloud.home, name, place) for name, place in named.items() if not isinstance(place, str)}
         pool = cloud.home / settings.image.folder
@@ -101,6 +98,14 @@ def module(settings: Any) -> Module:
         close=close,
         describe=_describe,
     )
+
+
+def check(settings: ImageSettings) -> None:
+    """Raises: Invalid."""
+    if settings.import_format not in OUTPUTS:
+        raise Invalid(f"[image] import_format is one of {', '.join(OUTPUTS[1:])}, or empty.")
+    if settings.default_store not in {DEFAULT, *settings.stores} or DEFAULT in settings.stores or not all(map(NAME.fullmatch, settings.stores)):
+        raise Invalid(f"[image] default_store is one of {DEFAULT} and `stores`, whose names hold letters, digits, - and _ only.")
 
 
 def backend_of(home: Path, name: str, place: S3Store | RbdStore) -> Backend:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from moln.demo.client import DemoError
 from moln.host.control import NotRunning
 from moln.host.places import Places
 from moln.host.run import HostError
+from moln.host.setup import ensure_extra
 
 HELP = "measure the speed of the control plane against its budgets (docs/bench.md)"
 
@@ -62,11 +64,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def many(args: argparse.Namespace, progress: Progress) -> list[Row]:
-    """Raises: HostError, where a package that it needs is missing."""
-    try:
-        from moln.bench.many import Size, measure
-    except ModuleNotFoundError as missing:
-        raise HostError(f"it needs the Python package {missing.name}: pip install 'moln[scale]'") from None
+    """Raises: HostError, where a package that it needs cannot be had."""
+    with tempfile.TemporaryDirectory(prefix="moln-bench-") as folder:
+        places = Places(Path(folder))
+        places.log.mkdir()
+        ensure_extra("scale", places, progress)
+    from moln.bench.many import Size, measure
+
     return measure(Size(args.nodes, args.servers, args.controllers, min(args.boots, args.servers)), progress.note)
 
 

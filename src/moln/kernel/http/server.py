@@ -80,10 +80,8 @@ class Endpoint:
                 waited = began - req.scope.get(ARRIVED, began)
                 if audited:
                     waited = max(waited, cloud.db.wait_s())  # who is let in waits for that
-                if who is None:
-                    place = fairness.enter("anonymous", req.remote_addr, began, waited)
-                else:
-                    place = fairness.enter(kind, who.project_id or who.user_id, began, waited)
+                whose = ("anonymous", req.remote_addr) if who is None else (kind, who.project_id or who.user_id)
+                place = fairness.enter(*whose, began, waited)
                 raw = await read_body(req) if chosen_by_body else None
                 operation = _by_version(operations, version) if raw is None else _by_action(operations, raw, version)
                 await operation.answer(ctx, req, resp, list(values.values()), raw)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.etree.ElementTree import fromstring
+from xml.etree.ElementTree import fromstring, tostring
+
+from msgspec.structs import replace
 
 from moln.compute.drivers.base import Card, Disk, ServerSpec
 from moln.compute.drivers.domain_moves import moved_domain, targets_of
@@ -27,8 +29,6 @@ def test_only_paths_and_the_generation_change() -> None:
 
 
 def fromstring_text(xml: str) -> str:
-    from xml.etree.ElementTree import tostring
-
     return tostring(fromstring(xml), encoding="unicode")
 
 
@@ -37,3 +37,15 @@ def test_the_names_of_the_disks_that_are_copied() -> None:
     assert targets_of(xml, [DATA]) == ["vdb"]
     assert targets_of(xml, [ROOT, DATA]) == ["vda", "vdb"]
     assert targets_of(xml, []) == []
+
+
+def test_a_volume_may_be_a_file_on_the_one_host_and_served_on_the_other() -> None:
+    here, there = spec("/here/disks", 3), spec("/there/disks", 3)
+    served = replace(there, disks=(there.disks[0], replace(there.disks[1], path="/run/served", protocol="nbd")))
+    for before, after in ((here, served), (served, here)):
+        moved = moved_domain(domain_xml(before, LOOK, Path("/x"), None), after, Path("/x"), None)
+        assert sources(moved) == sources(domain_xml(after, LOOK, Path("/x"), None))
+
+
+def sources(xml: str) -> list[str]:
+    return [f"{disk.get('type')} {tostring(source, encoding='unicode').strip()}" for disk in fromstring(xml).iterfind("devices/disk") for source in disk.iterfind("source")]

@@ -100,6 +100,20 @@ def test_a_block_device_is_opened_as_one() -> None:
     assert disk.get("type") == "block"
 
 
+def test_a_volume_of_another_host_is_opened_by_its_socket_and_nothing_else() -> None:
+    disk = tree(replace(SPEC, disks=(Disk(DISK, "/run/libvirt/moln-volumes/x", "vda", protocol="nbd"),))).find("devices/disk")
+    assert disk is not None and disk.get("type") == "network"
+    source, driver = disk.find("source"), disk.find("driver")
+    assert source is not None and source.attrib == {"protocol": "nbd"} and driver is not None
+    assert [host.attrib for host in source] == [{"transport": "unix", "socket": "/run/libvirt/moln-volumes/x"}]
+    assert driver.get("type") == "raw" and "io" not in driver.attrib
+
+
+def test_a_protocol_that_this_host_does_not_speak_is_refused() -> None:
+    with pytest.raises(BackendRefused, match="rbd"):
+        tree(replace(SPEC, disks=(Disk(DISK, "pool/x", "vda", protocol="rbd"),)))
+
+
 def test_an_agent_has_a_channel_where_the_image_says_so() -> None:
     def channels(**properties: str) -> list[str]:
         found = tree(replace(SPEC, properties=properties)).iterfind("devices/channel/target[@type='virtio']")

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from moln.compute.drivers.base import Card, Disk, ServerSpec
 from moln.compute.drivers.domain_moves import moved_domain
@@ -124,6 +125,37 @@ def test_the_domain_has_what_is_its_own(change: str, where: str) -> None:
     changed = xml().replace(before, after)
     with pytest.raises(BackendRefused):
         check(migration(**{where: changed}), EXPECTED)
+
+
+SERVED = "/run/libvirt/moln-volumes/22222222-2222-4222-8222-222222222222"
+
+
+def served(change: tuple[str, str] = ("", "")) -> str:
+    """The server with a volume that lies in a file on its source, and is served to its destination on a socket."""
+    volume = Disk("v1", "/srv/pool/volumes/v1", "vdb")
+    before = domain_xml(structs.replace(SPEC, disks=(*DISKS, volume)), Look(False, "/usr/bin/qemu-system-x86_64"), FOLDER, DRIVE)
+    after = structs.replace(SPEC, disks=(*DISKS, structs.replace(volume, path=SERVED, protocol="nbd")))
+    there = moved_domain(before, after, FOLDER, DRIVE)
+    assert change[0] in there and "/srv/" not in there
+    return there.replace(*change) if change[0] else there
+
+
+def test_a_volume_that_this_host_serves_passes() -> None:
+    told = structs.replace(EXPECTED, files=EXPECTED.files | {SERVED})
+    check(migration(destination_xml=served(), cookie=f"<qemu-migration>{served()}</qemu-migration>"), told)
+
+
+@pytest.mark.parametrize("change", [
+    ("", ""),  # it was not told of this one
+    (SERVED, "/run/libvirt/libvirt-sock"), (SERVED, "run/other"), ('transport="unix"', 'transport="tcp" name="192.0.2.9" port="10809"'), ('protocol="nbd"', 'protocol="http"'),
+    ('protocol="nbd"', 'protocol="nbd" name="/etc/shadow"'), ('protocol="nbd"', 'protocol="nbd" name="x" tls="yes"'),
+    ("<host ", '<host name="192.0.2.9" port="10809"/><host '), ("<host ", '<auth username="x"><secret type="ceph" usage="y"/></auth><host '),
+    (f'<host transport="unix" socket="{SERVED}" />', ""),
+])  # fmt: skip
+def test_no_other_disk_of_a_network_passes(change: tuple[str, str]) -> None:
+    told = EXPECTED if change == ("", "") else structs.replace(EXPECTED, files=EXPECTED.files | {SERVED})
+    with pytest.raises(BackendRefused):
+        check(migration(destination_xml=served(change)), told)
 
 
 def test_what_is_cut_short_does_not_pass() -> None:

@@ -30,7 +30,7 @@ NAME = "qemu:///system"  # of the only hypervisor
 
 DEVICES = {"emulator", "disk", "controller", "interface", "serial", "console", "channel", "input", "graphics", "video", "audio", "watchdog",
            "memballoon", "rng"}  # fmt: skip
-KINDS = {"disk": {"file", "block"}, "interface": {"ethernet"}, "serial": {"unix"}, "console": {"unix"}, "channel": {"unix"}, "graphics": {"vnc"}}
+KINDS = {"disk": {"file", "block", "network"}, "interface": {"ethernet"}, "serial": {"unix"}, "console": {"unix"}, "channel": {"unix"}, "graphics": {"vnc"}}
 BELOW = ("source/reservations", "source/slices", "backingStore/source", "mirror", "script", "downscript")
 TEXTS, ATTRIBUTED, FILES = {"emulator", "loader", "nvram", "kernel", "initrd", "dtb"}, {"source", "log"}, {"file", "dev", "path", "dir", "socket"}
 OWN = "http://libvirt.org/schemas/domain/"  # namespaces by which words reach QEMU's command line
@@ -139,10 +139,20 @@ def check_domain(root: Element, expected: Expected) -> None:
             raise BackendRefused(f"It has a {device.tag} that no server has here.", detail=str(device.attrib)[:200])
         if any(device.find(below) is not None for below in BELOW):
             raise BackendRefused(f"It has a {device.tag} of more than it may be.")
+        if device.tag == "disk" and device.get("type") == "network":
+            _check_served(device, expected)
         if any(listen.get("type") != "none" for listen in device.iterfind("listen")) or device.get("listen"):
             raise BackendRefused("It has a screen that listens.")
         if any(backend.get("model") != "random" for backend in device.iterfind("backend")):
             raise BackendRefused("It has entropy from elsewhere.")
+
+
+def _check_served(disk: Element, expected: Expected) -> None:
+    """A disk that is no file is a volume of another host, which this one serves on a socket that it told. Raises: BackendRefused."""
+    for source in disk.iterfind("source"):
+        inner = [(found.tag, {**found.attrib, "socket": found.get("socket", "") in expected.files}) for found in source]
+        if source.attrib != {"protocol": "nbd"} or inner != [("host", {"transport": "unix", "socket": True})]:
+            raise BackendRefused("It has a disk from elsewhere.", detail=str(source.attrib)[:200])
 
 
 def _files(element: Element) -> Iterator[str]:

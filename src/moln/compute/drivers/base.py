@@ -23,7 +23,8 @@ ConsoleKind = Literal["vnc", "serial"]
 class Disk(Struct, frozen=True):
     """A block device of a server: its own disk, a volume, or a read-only medium.
 
-    id: the volume's, or the disk's own id; it names the device for detaching. path: absolute, a raw file or block device.
+    id: the volume's, or the disk's own id; it names the device for detaching. protocol: how it is opened. path: absolute, a raw file or block
+    device; of `nbd` the unix socket where it is served.
     device: as the API names it (`vda`). serial: what the guest reads, 20 characters at most. boot_index: from 0 up, None never boots.
     """
 
@@ -35,6 +36,7 @@ class Disk(Struct, frozen=True):
     read_only: bool = False
     boot_index: int | None = None
     medium: Literal["disk", "cdrom"] = "disk"
+    protocol: Literal["file", "nbd", "rbd"] = "file"
 
 
 class Card(Struct, frozen=True):

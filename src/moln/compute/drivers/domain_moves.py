@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree.ElementTree import Element, fromstring, tostring
 
-from moln.compute.drivers.base import ServerSpec
-from moln.compute.drivers.domain_xml import CONSOLE_LOG, NAMESPACE, SERIAL_SOCKET, disk_alias
+from moln.compute.drivers.base import Disk, ServerSpec
+from moln.compute.drivers.domain_xml import CONSOLE_LOG, NAMESPACE, SERIAL_SOCKET, disk_alias, source_of
 
 CONFIG = "config"
 
@@ -18,13 +18,11 @@ def moved_domain(xml: str, spec: ServerSpec, folder: Path, drive: str | None) ->
     server = root.find(f"metadata/{{{NAMESPACE}}}server")
     if server is not None:
         server.set("generation", str(spec.generation))
-    paths = {disk.id: disk.path for disk in spec.disks} | ({CONFIG: drive} if drive else {})
-    for disk in root.iterfind("devices/disk"):
-        source, path = disk.find("source"), paths.get(_id(disk))
-        if source is not None and path is not None:
-            source.set("dev" if disk.get("type") == "block" else "file", path)
-            for inner in list(source):
-                source.remove(inner)  # what libvirt found out about the file here
+    there = {disk.id: disk for disk in (*spec.disks, *([Disk(CONFIG, drive, "")] if drive else []))}
+    for element in root.iterfind("devices/disk"):
+        disk = there.get(_id(element))
+        if disk is not None:
+            _lies(element, disk)
     for name in ("serial", "console"):
         for port in root.iterfind(f"devices/{name}"):
             for tag, attribute, file in (("source", "path", SERIAL_SOCKET), ("log", "file", CONSOLE_LOG)):
@@ -32,6 +30,21 @@ def moved_domain(xml: str, spec: ServerSpec, folder: Path, drive: str | None) ->
                 if element is not None and element.get(attribute):
                     element.set(attribute, str(folder / file))
     return tostring(root, encoding="unicode")
+
+
+def _lies(element: Element, disk: Disk) -> None:
+    """A volume that is a file on the one host may be served on a socket on the other. What libvirt found out about it here is not told."""
+    kind, source = source_of(disk)
+    before = element.find("source")
+    if before is None:
+        return
+    at = list(element).index(before)
+    element.remove(before)
+    element.insert(at, source)
+    element.set("type", kind)
+    driver = element.find("driver")
+    if driver is not None and kind == "network":
+        driver.attrib.pop("io", None)  # Linux's own I/O is to files
 
 
 def targets_of(xml: str, disk_ids: Iterable[str]) -> list[str]:

@@ -128,14 +128,15 @@ def _sysinfo(domain: Element, server_id: str) -> None:
 
 def disk_element(disk: Disk, look: Look) -> Element:
     """One `<disk>`: always raw and always said so, so that nothing a guest writes is ever taken for a format."""
-    element = Element("disk", type="block" if disk.path.startswith("/dev/") else "file", device=disk.medium)
+    kind, source = source_of(disk)
+    element = Element("disk", type=kind, device=disk.medium)
     driver = SubElement(element, "driver", name="qemu", type="raw")
     if disk.medium == "disk":
         driver.set("cache", look.cache)
         driver.set("discard", "unmap")
-        if look.cache in ("none", "directsync"):
+        if look.cache in ("none", "directsync") and kind != "network":
             driver.set("io", "native")
-    SubElement(element, "source", {"dev" if disk.path.startswith("/dev/") else "file": disk.path})
+    element.append(source)
     SubElement(element, "target", dev=disk.device, bus=disk.bus)
     if disk.read_only or disk.medium == "cdrom":
         SubElement(element, "readonly")
@@ -145,6 +146,19 @@ def disk_element(disk: Disk, look: Look) -> Element:
         SubElement(element, "boot", order=str(disk.boot_index + 1))
     SubElement(element, "alias", name=disk_alias(disk.id))
     return element
+
+
+def source_of(disk: Disk) -> tuple[str, Element]:
+    """Where a disk is: the `type` of its `<disk>`, and its `<source>`. Raises: BackendRefused, for what libvirt is not told here."""
+    if disk.protocol == "nbd":
+        source = Element("source", protocol="nbd")
+        SubElement(source, "host", transport="unix", socket=disk.path)
+        return "network", source
+    if disk.protocol != "file":
+        raise BackendRefused(f"This host opens no disks by {disk.protocol}.")
+    if disk.path.startswith("/dev/"):
+        return "block", Element("source", dev=disk.path)
+    return "file", Element("source", file=disk.path)
 
 
 def _config_drive(path: str, bus: Literal["sata", "scsi"], look: Look) -> Element:

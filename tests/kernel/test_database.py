@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from tests import databases
 from tests.kernel.boxes import BOXES, BY_ID, EVERY, KEPT, LIDS, SOME, Box, add, broken
 
-from moln.kernel.db import Database, Duplicate, Transaction
+from moln.kernel.db import Database, Duplicate, Statement, Transaction, adding
 from moln.kernel.errors import Conflict, Invalid, Unavailable
 
 POSTGRESQL = "fast"
@@ -50,6 +51,23 @@ async def test_a_cancelled_caller_leaves_a_whole_write_and_a_working_writer(db: 
         await task
     await db.write(add, "b")
     assert [box.id for box in await db.all(EVERY)] in (["a", "b"], ["b"])
+
+
+async def test_statements_that_go_together_say_what_each_touched(db: Database) -> None:
+    grow = Statement(sa.update(BOXES).where(BOXES.c.id == sa.bindparam("id")).values(size=BOXES.c.size + sa.bindparam("more")))
+
+    async def together(tx: Transaction) -> list[int]:
+        steps = ((grow, {"id": "a", "more": 4}), (grow, {"id": "nobody", "more": 5}), adding(BOXES, Box("c", 3)), adding(BOXES, Box("b", 9), if_absent=True))
+        return [*await tx.several(*steps), *await tx.several(steps[0]), *await tx.several()]
+
+    await db.write(add, "a")
+    await db.write(add, "b")
+    assert await db.write(together) == [1, 0, 1, 0, 1]
+    assert [(box.id, box.size) for box in await db.all(EVERY)] == [("a", 9), ("b", 1), ("c", 3)]
+    with pytest.raises(Duplicate) as caught:
+        await db.write(together)
+    assert caught.value.columns == ("test_boxes.id",)
+    assert (await db.all(EVERY))[0].size == 9
 
 
 async def test_a_duplicate_names_its_columns(db: Database) -> None:

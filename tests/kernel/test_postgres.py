@@ -73,10 +73,28 @@ async def test_writes_that_read_first_lose_no_update(processes: Processes) -> No
     assert await one.one(SIZE, id="a") == 40
 
 
-async def test_a_write_that_never_comes_first_is_given_up(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
-    from moln.kernel.db import postgres
+async def test_many_writes_at_once_are_each_a_transaction_of_their_own(processes: Processes) -> None:
+    sent: list[str] = []
+    db = await processes.begin(lambda kind, text: sent.append(text) if kind == "sql" else None)
+    serving: list[int] = []
 
-    monkeypatch.setattr(postgres, "TRIES", 3)
+    async def put(tx: Transaction, id: str, isolation: list[str]) -> None:
+        isolation += await tx.all(Query(sa.select(sa.func.current_setting("transaction_isolation").label("level")), str))
+        serving.extend(await tx.all(Query(sa.select(sa.func.pg_backend_pid().label("pid")), int)))
+        await add(tx, id, then=RuntimeError("no") if id in ("x03", "x17") else None)
+
+    found: list[str] = []
+    results = await asyncio.gather(*(db.write(put, f"x{i:02}", found) for i in range(30)), return_exceptions=True)
+    assert [i for i, r in enumerate(results) if isinstance(r, RuntimeError)] == [3, 17]
+    assert [box.id for box in await db.all(EVERY)] == [f"x{i:02}" for i in range(30) if i not in (3, 17)]
+    assert set(found) == {"serializable"} and len(set(serving)) <= 4 and sent.count("COMMIT") >= 28
+    assert await db.plainly(lambda conn: conn.fetchval("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'")) == 0
+
+
+async def test_a_write_that_never_comes_first_is_given_up(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    from moln.kernel.db import postgres_writers
+
+    monkeypatch.setattr(postgres_writers, "TRIES", 3)
     one, two = await processes.begin(), await processes.begin()
     await one.write(add, "a", 0)
     tries = 0

@@ -50,9 +50,7 @@ def run(args: argparse.Namespace) -> int:
         elif args.images:
             rows = images.measure(progress.note, args.size)
         elif args.placement:
-            from moln.bench import placement
-
-            rows = placement.measure(progress.note)
+            rows = placement_rows(progress)
         else:
             rows = budget.measure(progress.note) + real(Places(args.home), progress)
     except (RuntimeError, AssertionError, DemoError, TimeoutError) as error:
@@ -63,15 +61,31 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(row.met for row in rows) else 1
 
 
+def placement_rows(progress: Progress) -> list[Row]:
+    from moln.bench import claims, placement
+    from moln.bench.engines import postgres_programs
+
+    rows = placement.measure(progress.note)
+    if postgres_programs() is not None:
+        bring_scale(progress)
+    progress.note("claims on PostgreSQL")
+    return [*rows, claims.measure()]
+
+
 def many(args: argparse.Namespace, progress: Progress) -> list[Row]:
     """Raises: HostError, where a package that it needs cannot be had."""
+    bring_scale(progress)
+    from moln.bench.many import Size, measure
+
+    return measure(Size(args.nodes, args.servers, args.controllers, min(args.boots, args.servers)), progress.note)
+
+
+def bring_scale(progress: Progress) -> None:
+    """PostgreSQL's driver and NATS' client. Raises: HostError, where they cannot be had."""
     with tempfile.TemporaryDirectory(prefix="moln-bench-") as folder:
         places = Places(Path(folder))
         places.log.mkdir()
         ensure_extra("scale", places, progress)
-    from moln.bench.many import Size, measure
-
-    return measure(Size(args.nodes, args.servers, args.controllers, min(args.boots, args.servers)), progress.note)
 
 
 def real(places: Places, progress: Progress) -> list[Row]:

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from moln.kernel.db.statement import Query, Statement
+from moln.kernel.db.statement import Query, Statement, Step
 from moln.kernel.errors import Conflict
 from moln.kernel.metrics import Family
 
@@ -46,6 +46,13 @@ class Transaction(Reader, Protocol):
 
     async def run(self, statement: Statement, **params: Any) -> int:
         """Rows touched. Raises: Duplicate."""
+        ...
+
+    async def several(self, *steps: Step) -> list[int]:
+        """Rows touched by each of several statements, in one round trip where there is a server. Raises: Duplicate.
+
+        None of them may read what another one changes, nor touch the same row.
+        """
         ...
 
     async def insert(self, table: sa.Table, row: msgspec.Struct | dict[str, Any], *, if_absent: bool = False) -> bool:

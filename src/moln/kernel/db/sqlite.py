@@ -23,7 +23,7 @@ from moln.kernel.db.database import Duplicate, Feed
 from moln.kernel.db.schema import metadata
 from moln.kernel.db.sqlite_errors import is_lost, unavailable
 from moln.kernel.db.sqlite_schema import connect, create_schema
-from moln.kernel.db.statement import PLAIN, Query, Statement, encode, encoder, inserting, updating
+from moln.kernel.db.statement import PLAIN, Query, Statement, Step, adding, encode, encoder, updating
 from moln.kernel.errors import Conflict, Invalid, Paused, Unavailable
 from moln.kernel.metrics import GROUPS, Family, Spread
 
@@ -133,9 +133,11 @@ class SqliteTransaction(_Reads):
     async def run(self, statement: Statement, **params: Any) -> int:
         return self._execute(statement, params).rowcount
 
+    async def several(self, *steps: Step) -> list[int]:
+        return [self._execute(statement, params).rowcount for statement, params in steps]
+
     async def insert(self, table: sa.Table, row: msgspec.Struct | dict[str, Any], *, if_absent: bool = False) -> bool:
-        values = dict(row) if isinstance(row, dict) else msgspec.structs.asdict(row)
-        return self._execute(inserting(table, tuple(values), if_absent=if_absent), values).rowcount == 1
+        return self._execute(*adding(table, row, if_absent=if_absent)).rowcount == 1
 
     async def update(self, table: sa.Table, values: dict[str, Any], **by: Any) -> int:
         params = values | {f"by_{k}": v for k, v in by.items()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
@@ -82,6 +83,23 @@ class Query(Statement, Generic[T]):
             columns = [c.name for c in getattr(self.element, "selected_columns", None) or self.element._returning]
             self._decode = decoder(self.shape, columns)
         return self._decode
+
+
+Step = tuple[Statement, dict[str, Any]]
+"""A statement and its parameters."""
+
+
+@lru_cache(256)
+def together(statements: tuple[Statement, ...]) -> str:
+    """One statement for PostgreSQL that does all of these at once, in this order; its row is how many rows each touched."""
+    parts, before = [], 0
+    for i, statement in enumerate(statements):
+        numbered = statement.numbered
+        text = re.sub(r"\$(\d+)", lambda found, before=before: f"${int(found[1]) + before}", numbered.text)  # type: ignore[misc]
+        parts.append(f"s{i} AS ({text} RETURNING 1)")
+        before += len(numbered.names)
+    counts = ", ".join(f"(SELECT count(*) FROM s{i})" for i in range(len(statements)))
+    return f"WITH {', '.join(parts)} SELECT {counts}"
 
 
 _json = msgspec.json.Encoder().encode
@@ -167,6 +185,12 @@ def inserting(table: sa.Table, names: tuple[str, ...], *, if_absent: bool = Fals
         element = sa.insert(table).values({n: sa.bindparam(n) for n in names}).inline()
         found = _inserts[key] = Statement(element, " ON CONFLICT DO NOTHING" if if_absent else "")
     return found
+
+
+def adding(table: sa.Table, row: msgspec.Struct | dict[str, Any], *, if_absent: bool = False) -> Step:
+    """The INSERT of a row, fields by column name."""
+    values = dict(row) if isinstance(row, dict) else msgspec.structs.asdict(row)
+    return inserting(table, tuple(values), if_absent=if_absent), values
 
 
 _updates: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Statement] = {}

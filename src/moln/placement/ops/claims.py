@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from moln.kernel.db import Transaction
+from moln.kernel.db import Duplicate, Step, Transaction, adding
 from moln.kernel.errors import Conflict
 from moln.placement.model.allocations import INSTANCE, Allocation, Claim, Consumer, Wanted
 from moln.placement.store import allocations as store
@@ -28,13 +28,18 @@ async def claim_in(tx: Transaction, *, now_us: int, consumer_id: str, project_id
             if name in taken:
                 await tx.run(inventories.GIVE, n=n, provider_id=provider_id, resource_class=name)
         return False
-    consumer = Consumer(consumer_id, project_id, user_id, consumer_type, 1)
-    if not await tx.insert(consumers, consumer, if_absent=True):
-        raise Conflict(f"Consumer {consumer_id} holds allocations already.")
-    if asked:
-        await tx.run(store.adding(len(asked)), consumer_id=consumer_id, provider_id=provider_id, now=now_us, **params)
-    claim = Claim(consumer_id, provider_id, dict(asked))
-    await providers.raise_generation(tx, provider_id, now_us, claimed=msgspec.json.encode(claim).decode())
+    held = params | {"consumer_id": consumer_id, "provider_id": provider_id, "now": now_us}
+    try:
+        raised, *_ = await tx.several(
+            (providers.RAISE_ANY, {"id": provider_id, "now": now_us}),
+            adding(consumers, Consumer(consumer_id, project_id, user_id, consumer_type, 1)),
+            *([(store.adding(len(asked)), held)] if asked else []),
+        )
+    except Duplicate:
+        raise Conflict(f"Consumer {consumer_id} holds allocations already.") from None
+    if not raised:
+        raise Conflict("resource provider generation conflict", type=providers.CONCURRENT)
+    tx.changed("placement.claims", msgspec.json.encode(Claim(consumer_id, provider_id, dict(asked))).decode())
     return True
 
 
@@ -77,23 +82,24 @@ async def replace_in(tx: Transaction, consumer_id: str, wanted: Wanted, *, now_u
     short = await _take(tx, more, asked)
     if short is not None:
         return short
-    for provider, name in sorted(held):
+    steps: list[Step] = []
+    for (provider, name), had in sorted(held.items()):
         n = asked.get((provider, name), 0)
-        had = held[provider, name]
         key = {"provider_id": provider, "resource_class": name}
         if n < had:
-            await tx.run(inventories.GIVE, n=had - n, **key)
+            steps.append((inventories.GIVE, {**key, "n": had - n}))
         if n == 0:
-            await tx.delete(allocations, consumer_id=consumer_id, **key)
+            steps.append((store.DROP, {**key, "consumer_id": consumer_id}))
         elif n != had:
-            await tx.update(allocations, {"used": n}, consumer_id=consumer_id, **key)
-    for (provider, name), n in asked.items():
-        if (provider, name) not in held:
-            await tx.insert(allocations, Allocation(consumer_id, provider, name, n, now_us))
+            steps.append((store.CHANGE, {**key, "consumer_id": consumer_id, "n": n}))
+    steps += [
+        adding(allocations, Allocation(consumer_id, provider, name, n, now_us))
+        for (provider, name), n in asked.items() if (provider, name) not in held
+    ]  # fmt: skip
     gives = {provider for provider, _ in asked}
-    for provider in sorted(gives):
-        await providers.raise_generation(tx, provider, now_us)
-    for provider in {provider for provider, _ in held} - gives:  # giving back leaves the generation, as in Placement
+    steps += [(providers.RAISE_ANY, {"id": provider, "now": now_us}) for provider in sorted(gives)]
+    await tx.several(*steps)
+    for provider in {provider for provider, _ in held} | gives:  # giving back leaves the generation, as in Placement
         tx.changed("placement.providers", provider)
     return None
 
@@ -103,12 +109,10 @@ async def _take(tx: Transaction, more: dict[Key, int], amounts: dict[Key, int]) 
 
     amounts: what the consumer will hold in all, which the inventory's units bind.
     """
-    taken: list[Key] = []
-    for key in sorted(more):
-        at = {"provider_id": key[0], "resource_class": key[1]}
-        if not await tx.run(inventories.TAKE, n=more[key], amount=amounts[key], **at):
-            for provider, name in taken:
-                await tx.run(inventories.GIVE, n=more[provider, name], provider_id=provider, resource_class=name)
-            return key
-        taken.append(key)
-    return None
+    keys = sorted(more)
+    at = [{"provider_id": provider, "resource_class": name, "n": more[provider, name]} for provider, name in keys]
+    touched = await tx.several(*((inventories.TAKE, {**where, "amount": amounts[key]}) for key, where in zip(keys, at, strict=True)))
+    if all(touched):
+        return None
+    await tx.several(*((inventories.GIVE, where) for where, took in zip(at, touched, strict=True) if took))
+    return keys[touched.index(0)]

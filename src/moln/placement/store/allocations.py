@@ -26,6 +26,10 @@ def adding(count: int) -> Statement:
     ]))  # fmt: skip
 
 
+_of = (allocations.c.consumer_id == _consumer, allocations.c.provider_id == sa.bindparam("provider_id"),
+       allocations.c.resource_class == sa.bindparam("resource_class"))  # fmt: skip
+CHANGE = Statement(sa.update(allocations).where(*_of).values(used=sa.bindparam("n")))
+DROP = Statement(sa.delete(allocations).where(*_of))
 RAISE = Statement(sa.update(consumers).where(consumers.c.id == _consumer).values(generation=consumers.c.generation + 1))
 
 

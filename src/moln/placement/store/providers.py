@@ -65,18 +65,12 @@ async def get(db: Reader, id: str) -> Provider:
     return found
 
 
-async def raise_generation(tx: Transaction, id: str, now: int, expected: int | None = None, *, claimed: str = "") -> None:
-    """Note that the provider changed. claimed: a claim was all; published by itself, so that who keeps counters need not read them.
-
-    Raises: Conflict, when its generation is not the expected one.
-    """
+async def raise_generation(tx: Transaction, id: str, now: int, expected: int | None = None) -> None:
+    """Note that the provider changed. Raises: Conflict, when its generation is not the expected one."""
     touched = await tx.run(RAISE_ANY, id=id, now=now) if expected is None else await tx.run(RAISE, id=id, now=now, expected=expected)
     if not touched:
         raise Conflict("resource provider generation conflict", type=CONCURRENT)
-    if claimed:
-        tx.changed("placement.claims", claimed)
-    else:
-        tx.changed("placement.providers", id)
+    tx.changed("placement.providers", id)
 
 
 async def set_traits(tx: Transaction, id: str, wanted: set[str]) -> bool:

@@ -75,11 +75,12 @@ async def begin(app: App, nodes: int) -> None:
     """All but the servers, of what is set up. nodes: simulated ones to start."""
     cloud = app.cloud
     if app.remote:
-        from moln.gate import openers  # its library of certificates costs memory and time at the start
+        from moln.gate import openers, peer_openers  # its library of certificates costs memory and time at the start
         from moln.lenders import Lenders
 
         app.lenders = Lenders(cloud)
-        await app.remote.open_gate(partial(openers, cloud, leave=partial(local_nodes.remove, app), lenders=app.lenders))
+        ours = partial(openers, cloud, leave=partial(local_nodes.remove, app), lenders=app.lenders)
+        await app.remote.open_gate(ours, partial(peer_openers, cloud))
     await app.work()
     await cloud.links.start()
     if cloud.settings.simulate:

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 
 from moln.compute.ops import metadata, needed_images
-from moln.image.ops import data
+from moln.image.drivers import peers
+from moln.image.drivers.replicas import opened
+from moln.image.ops import data, replicas
 from moln.kernel import files
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import NotFound
@@ -39,21 +41,44 @@ def openers(
     }
 
 
+def peer_openers(cloud: Cloud, controller: str) -> dict[str, tuple[Opener, Any]]:
+    """By verb, for another controller: files of images (image/drivers/peers.py)."""
+    return {peers.FILE: (partial(_file, cloud), tuple[str, str]), peers.PART: (partial(_part, cloud), tuple[str, int, int])}
+
+
+async def _file(cloud: Cloud, kind: str, name: str) -> Stream:
+    """All of one that is here. Raises: NotFound."""
+    return await _sent(await asyncio.to_thread(opened, data.store_of(cloud), kind, name))
+
+
+async def _part(cloud: Cloud, name: str, start: int, length: int) -> Stream:
+    """Some bytes of data that is here. Raises: NotFound."""
+    file = await asyncio.to_thread(opened, data.store_of(cloud), "data", name)
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        try:
+            await sparse.send_part(file, writer, start, length)
+        finally:
+            os.close(file)
+
+    return await written(write)
+
+
 async def _leave(leave: Callable[..., Awaitable[bool]], node: str, force: bool) -> Stream:
     """The node is refused from now on, as if it were removed. Raises: Conflict, while the cloud has servers on it."""
     return await of_bytes(msgspec.msgpack.encode(await leave(node, force=force)))
 
 
-async def _opened(cloud: Cloud, node: str, name: str) -> int:
-    """The raw disk that a server of this node begins as. Raises: NotFound, also for one that no server there begins as."""
+async def _check(cloud: Cloud, node: str, name: str) -> None:
+    """Raises: NotFound, for a raw disk that no server of this node begins as."""
     if not await needed_images.on_host(cloud, node, name):
         raise NotFound(f"No server on {node} begins as {name}.")
-    return await open_base(cloud, name)
 
 
 async def _loan(cloud: Cloud, lenders: Lenders, node: str, name: str) -> Stream:
-    """Which nodes lend what a server of this node begins as, and what it is. Raises: NotFound, as _opened."""
-    file = await _opened(cloud, node, name)
+    """Which nodes lend what a server of this node begins as, and what it is. Raises: NotFound, as _check, or when it is at another controller."""
+    await _check(cloud, node, name)
+    file = await open_base(cloud, name)
     try:
         return await of_bytes(msgspec.msgpack.encode(await lenders.loan(node, name, file)))
     finally:
@@ -61,8 +86,14 @@ async def _loan(cloud: Cloud, lenders: Lenders, node: str, name: str) -> Stream:
 
 
 async def _base(cloud: Cloud, node: str, name: str) -> Stream:
-    """All of it. Raises: NotFound, as _opened."""
-    return await _sent(await _opened(cloud, node, name))
+    """All of it, at whichever controller it is. Raises: NotFound, as _check; Unavailable, while no controller that has it answers."""
+    await _check(cloud, node, name)
+    try:
+        return await _sent(await open_base(cloud, name))
+    except NotFound:
+        if (stream := await replicas.open_base(cloud, name)) is None:
+            raise
+        return stream
 
 
 async def _lent(cloud: Cloud, lenders: Lenders, node: str, name: str, secret: str) -> Stream:
@@ -95,6 +126,7 @@ async def _bring(cloud: Cloud, node: str, name: str) -> Stream:
         with files.appearing(path) as file:
             size = await sparse.take(reader, file, most)
             await asyncio.to_thread(os.fsync, file)
+        await cloud.db.write(replicas.arrived_in, cloud, name)
         writer.write(sparse.SIZE.pack(size))
         await writer.drain()
 

@@ -9,7 +9,7 @@ import falcon.asgi
 import msgspec
 
 from moln.image.ops import images
-from moln.kernel.errors import NotFound
+from moln.kernel.errors import NotFound, Unavailable
 from moln.local_nodes import remote_of
 
 
@@ -39,7 +39,12 @@ class _Prefetch:
         state = await self.app.lenders.state(node, name)
         if state == "absent":
             url = next(found.url for found in await remote.controllers.all() if found.name == remote.name)
-            file = await open_base(self.app.cloud, name)
+            try:
+                file = await open_base(self.app.cloud, name)
+            except NotFound:
+                raise Unavailable(
+                    "This controller does not have the image's files yet. It fetches them from another one: ask again, or ask that one."
+                ) from None
             try:
                 await self.app.lenders.prefetch(node, name, file, url)
             finally:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,16 +21,21 @@ from moln.image.drivers.sandbox import Sandbox
 from moln.image.drivers.web import Allowed, Web
 from moln.image.model.protections import Protections
 from moln.image.ops import metadefs as metadefs_ops
+from moln.image.ops import replicas
 from moln.image.ops.quotas import QUOTA
 from moln.image.ops.rendering import AREA
 from moln.image.settings import ImageSettings, RbdStore, S3Store
+from moln.image.work import replicas as replicas_work
 from moln.image.work.cache import IMAGE_CACHE
-from moln.image.work.files import FILES_MATCH_ROWS, IMAGE_FILES, LOST_UPLOADS, QUOTA_MATCHES_ROWS
+from moln.image.work.files import FILES_MATCH_ROWS, LOST_UPLOADS, QUOTA_MATCHES_ROWS, files_of
 from moln.image.work.tasks import IMAGE_TASKS, OLD_TASKS
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import Invalid, Unavailable
 from moln.kernel.http.schemas import Described
 from moln.kernel.module import Module
+
+if TYPE_CHECKING:
+    from moln.image.drivers.peers import Peers
 
 GIB = 1 << 30
 CATALOGUE = Path(__file__).with_name("catalogue")  # a namespace in each file, as POST /v2/metadefs/namespaces takes it
@@ -41,6 +47,8 @@ NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 def module(settings: Any) -> Module:
     """A simulated cloud sniffs what is uploaded as any other; it boots nothing real, so it converts nothing and needs no qemu-img."""
 
+    several = settings.database_url and settings.link.nats  # else no other controller can join
+    here = replicas.Here(settings.link.controller or socket.gethostname()) if several else None
     caches = settings.image.cache_gib > 0 and not all(isinstance(place, str) for place in settings.image.stores.values())
 
     async def setup(cloud: Cloud) -> None:
@@ -70,6 +78,10 @@ def module(settings: Any) -> Module:
         )  # fmt: skip
         await store.start()
         cloud.areas["image"] = store
+        if here:
+            store.peers = peers_of(cloud, here)
+            cloud.areas[replicas.AREA] = here
+            await replicas_work.look(cloud)
         cloud.areas[AREA] = OrderedDict()
         cloud.areas["image-web"] = Web(allowed)
         specs = [to_spec(msgspec.json.decode(path.read_bytes())) for path in sorted(CATALOGUE.glob("*.json"))]
@@ -91,13 +103,22 @@ def module(settings: Any) -> Module:
             metadefs.routes,
             metadef_schemas.routes,
         ),  # fmt: skip
-        reconcilers=(IMAGE_FILES, LOST_UPLOADS, IMAGE_TASKS),
-        periodics=(OLD_TASKS, *([IMAGE_CACHE] if caches else [])),
+        reconcilers=(files_of(here), LOST_UPLOADS, IMAGE_TASKS, *([replicas_work.reconciler(here)] if here else [])),
+        periodics=(OLD_TASKS, *([IMAGE_CACHE] if caches else []), *([replicas_work.FORGET] if here else [])),
         invariants=(FILES_MATCH_ROWS, QUOTA_MATCHES_ROWS),
         setup=setup,
         close=close,
         describe=_describe,
     )
+
+
+def peers_of(cloud: Cloud, here: replicas.Here) -> Peers:
+    """The other controllers. Imported only where there may be some."""
+    from moln.image.drivers.peers import GatePeers
+    from moln.kernel.nodes.passport import Passport
+
+    passport = Passport(cloud.home / "tls/controller.pem", cloud.home / "tls/ca.crt")
+    return GatePeers(passport, cloud.clock.now_us, replicas.holders_of(cloud, here))
 
 
 def check(settings: ImageSettings) -> None:

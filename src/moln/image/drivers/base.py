@@ -120,6 +120,9 @@ class ImageStore(Protocol):
     def names(self) -> list[str]:
         """Every store there is, the default first."""
 
+    def is_folder(self, store: str) -> bool:
+        """Whether a store's data lies in a folder of this machine."""
+
     def url(self, store: str, data_id: str) -> str:
         """Where data lies in a store, as services are told of it."""
 

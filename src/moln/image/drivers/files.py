@@ -13,25 +13,28 @@ Rows name data, and are written before any file: a file that no row names is an 
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from moln.image.drivers.base import Backend, Inventory, Stored
 from moln.image.drivers.cache import ImageCache, clone_to
 from moln.image.drivers.preparing import Preparation, prepare
+from moln.image.drivers.replicas import ensure_arrived
 from moln.image.drivers.sandbox import Sandbox
-from moln.image.drivers.uploads import PIECE, FileUpload, create, write_all
+from moln.image.drivers.uploads import PIECE, FileUpload, create, failed, write_all
 from moln.image.model.formats import MAY_HOLD, NO_DISK, PLAIN_CONTAINERS, QEMU_NAME
 from moln.image.model.images import HASH_ALGORITHM
 from moln.kernel import files
-from moln.kernel.errors import Failure, NotFound, TooLarge, Unavailable, UnsupportedMedia
+from moln.kernel.errors import Failure, NotFound, Unavailable, UnsupportedMedia
+
+if TYPE_CHECKING:
+    from moln.image.drivers.peers import Peers
 
 R = TypeVar("R")
 READ_PIECE = 1 << 20
@@ -44,7 +47,10 @@ class FileStore:
     """ImageStore in folders. convert: False makes every base a hard link, for a simulation that never reads one.
 
     further: the folders of stores beside `pool`, by name; remote: the stores on other machines, and the cache of what lies there. default: the store of what names none.
+    peers: other controllers, which have files that are not here; None: there are none.
     """
+
+    peers: Peers | None = None
 
     def __init__(self, root: Path, sandbox: Sandbox, *, convert: bool = True, threads: int = 4, further: Mapping[str, Path] | None = None,
                  remote: Mapping[str, Backend] | None = None, default: str = DEFAULT, cache: ImageCache | None = None):  # fmt: skip
@@ -64,7 +70,7 @@ class FileStore:
         def prepare() -> None:
             for name in FOLDERS:
                 (self.root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-            for name in ("base", "ready"):
+            for name in ("base", "ready", "staged"):
                 files.sweep(self.root / name)
             for folder in self.folders.values():
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -88,16 +94,16 @@ class FileStore:
         """Run in a thread; a failing disk is Unavailable, a full one TooLarge (Glance: 413)."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self.threads, work, *args)
-        except FileNotFoundError as error:
-            raise NotFound("The image has no data.", detail=str(error)) from error
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise TooLarge("The image store is full.", detail=str(error)) from error
-            raise Unavailable("The image store failed.", detail=str(error)) from error
+            raise failed(error) from error
 
     def names(self) -> list[str]:
         """See ImageStore."""
         return sorted([*self.folders, *self.remote], key=lambda name: (name != self.default, name))
+
+    def is_folder(self, store: str) -> bool:
+        """See ImageStore."""
+        return store in self.folders
 
     def url(self, store: str, data_id: str) -> str:
         """See ImageStore."""
@@ -116,6 +122,7 @@ class FileStore:
 
     async def adopt(self, data_id: str, disk_format: str, container_format: str, stores: Sequence[str] = ()) -> Stored:
         """See ImageStore. Ran to its end before: the answer is made again from the data."""
+        await self.arrive(data_id)
         waiting = [path for name in WAITING if await self.run((path := self.root / name / data_id).exists)]
         source = waiting[0] if waiting else await self.run(self.find_here, data_id)
         if source is None:
@@ -138,7 +145,13 @@ class FileStore:
 
     async def prepare(self, data_id: str, disk_format: str, container_format: str, wanted: Preparation) -> None:
         """See ImageStore."""
+        await self.arrive(data_id)
         await prepare(self, data_id, disk_format, container_format, wanted)
+
+    async def arrive(self, data_id: str) -> None:
+        """What waits at another controller to become an image's data waits here, too. Raises: Unavailable, TooLarge."""
+        if self.peers is not None:
+            await ensure_arrived(self, data_id)
 
     async def keep(
         self, source: Path, fd: int, data_id: str, disk_format: str, container_format: str, size: int, stores: Sequence[str]
@@ -165,8 +178,8 @@ class FileStore:
         return virtual_size, bootable
 
     async def settled(self, data_id: str) -> None:
-        """See ImageStore. Data that lies on other machines only is still where it arrived."""
-        if self.remote:
+        """See ImageStore. Data that lies on other machines only is still where it arrived, and so is what another controller made an image's."""
+        if self.remote or self.peers:
             for folder in ("uploads", *WAITING):
                 await self.run(files.vanish, self.root / folder / data_id)
 
@@ -273,7 +286,7 @@ class FileStore:
             hidden.unlink(missing_ok=True)
 
     async def read(self, data_id: str, start: int, length: int) -> AsyncIterator[bytes]:
-        """See ImageStore. Of several stores on other machines one that is lost is passed over, until it has begun to answer."""
+        """See ImageStore. Of several places on other machines one that is lost is passed over, until it has begun to answer."""
         fd = await self.run(self.open_here, data_id)
         if fd is not None:
             try:
@@ -284,7 +297,7 @@ class FileStore:
                 os.close(fd)
             return
         last: Failure = NotFound("The image has no data.", detail=data_id)
-        for backend in self.remote.values():
+        for backend in (*self.remote.values(), *([self.peers] if self.peers else [])):
             begun = False
             try:
                 async with aclosing(backend.read(data_id, start, length)) as pieces:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from moln.image.drivers.base import Stored
 from moln.kernel import files
-from moln.kernel.errors import Failure, TooLarge
+from moln.kernel.errors import Failure, NotFound, TooLarge, Unavailable
 
 if TYPE_CHECKING:
     from moln.image.drivers.files import FileStore
@@ -108,3 +109,12 @@ def write_all(fd: int, data: bytearray, at: int) -> None:
         done = 0
         while done < len(view):
             done += os.pwrite(fd, view[done:], at + done)
+
+
+def failed(error: OSError) -> Failure:
+    """What it is to whoever asked."""
+    if isinstance(error, FileNotFoundError):
+        return NotFound("The image has no data.", detail=str(error))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return TooLarge("The image store is full.", detail=str(error))
+    return Unavailable("The image store failed.", detail=str(error))

@@ -12,7 +12,7 @@ from msgspec import Struct
 from moln.image.drivers.base import ImageStore, Stored
 from moln.image.model.images import ARRIVING, HASH_ALGORITHM, Image, ImageStatus
 from moln.image.model.tasks import TaskStatus
-from moln.image.ops import quotas, signatures
+from moln.image.ops import quotas, replicas, signatures
 from moln.image.ops.access import get_for
 from moln.image.store import images as store
 from moln.image.store import tasks
@@ -193,6 +193,7 @@ async def finish_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id
         os_hash_algo=wish.algorithm, os_hash_value=stored.digest, bootable=stored.bootable, stores=stores, staged=None,
         updated_at=ctx.now_us, **changes,
     )  # fmt: skip
+    await replicas.kept_in(tx, ctx.cloud, data_id, stores)
     return await lies_in(tx, ctx, image, stores)
 
 
@@ -213,6 +214,7 @@ async def staged_in(tx: Transaction, ctx: RequestContext, image_id: str, data_id
     """All bytes wait for their import. Raises: Gone, OverQuota."""
     image = await arriving(tx, image_id, data_id)
     charged = quotas.mib(size)
+    await replicas.arrived_in(tx, ctx.cloud, data_id)
     return await quotas.save(tx, image, charged_mib=charged, size=size, staged=size, updated_at=ctx.now_us)
 
 

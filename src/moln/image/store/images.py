@@ -31,11 +31,11 @@ KEPT = Query(  # an image without data has none to be kept
     str,
 )
 IN_STORES = Query(
-    sa.select(images.c.data_id, images.c.stores, images.c.importing_to)
-    .where(sa.or_(images.c.status == "active", images.c.status == "deactivated"), images.c.data_id.is_not(None)),
+    sa.select(images.c.data_id, images.c.stores, images.c.importing_to, images.c.bootable).where(
+        sa.or_(images.c.status == "active", images.c.status == "deactivated"), images.c.data_id.is_not(None)
+    ),
     dict,
 )
-BOOTABLE = Query(sa.select(images.c.data_id).where(images.c.bootable == 1), str)
 ONCE_THERE = Query(sa.select(OLD.c.id).where(OLD.c.id == sa.bindparam("id")).limit(1), str)
 
 

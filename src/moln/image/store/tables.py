@@ -77,6 +77,16 @@ image_tasks = table(
     column("source_id", null=True),
 )
 
+image_folders = table("image_folders", column("controller"), column("folder", index=True), sa.UniqueConstraint("controller"))
+
+image_replicas = table(
+    "image_replicas",
+    column("data_id"),
+    column("folder", index=True),
+    column("stores", null=True),
+    sa.UniqueConstraint("data_id", "folder"),
+)
+
 metadef_namespaces = table(
     "metadef_namespaces",
     column("namespace", TEXT, unique=True),

@@ -9,7 +9,9 @@ from moln.image.drivers.base import Inventory
 from moln.image.model.images import UPLOAD_LOST_S, Image
 from moln.image.ops.data import give_up_in, store_of
 from moln.image.ops.quotas import taken
+from moln.image.ops.replicas import Here, find_here
 from moln.image.store import images as store
+from moln.image.work import replicas
 from moln.kernel.cloud import Cloud
 from moln.kernel.db import Reader
 from moln.kernel.module import Invariant, Violation
@@ -20,19 +22,26 @@ EVERY_S = 60.0
 
 
 class Sweep(Struct, frozen=True):
-    """The one thing this reconciler finds: that it is time to look."""
+    """The one thing this reconciler finds: that it is time to look. id: of the folder, which one of those that share it looks at."""
 
     id: str = ""
 
 
-async def always(db: Reader, now_us: int) -> list[Sweep]:
-    return [Sweep()]
+def files_of(here: Here | None) -> Reconciler[Sweep]:
+    """Of one controller; None: the only one."""
+
+    async def always(db: Reader, now_us: int) -> list[Sweep]:
+        return [Sweep(here.folder if here else "")]
+
+    return Reconciler("image-files", find=always, settle=sweep, fail=cannot_fail, every_s=EVERY_S, at_once=1)
 
 
 async def sweep(work: Work, _: Sweep) -> None:
-    """Remove orphans. Names are read from the store first: whatever is there had its row before it had its file."""
+    """Remove orphans. Names are read from the store before rows are: whatever is there had its row before it had its file."""
     images = store_of(work.cloud)
+    promised = await replicas.look(work.cloud)
     held = await images.inventory()
+    await replicas.disown(work.cloud, promised, held)
     for name in await orphans(work.cloud, held):
         await images.remove(name, [store_id for store_id, names in held.stores.items() if name in names])
     for name in await settled(work.cloud, held):
@@ -84,43 +93,42 @@ async def forget(work: Work, image: Image) -> None:
     await work.write(give_up_in, image.id, image.data_id or "", work.now_us)
 
 
-IMAGE_FILES = Reconciler("image-files", find=always, settle=sweep, fail=cannot_fail, every_s=EVERY_S, at_once=1)
 LOST_UPLOADS = Reconciler("image-uploads", find=find_lost, settle=forget, fail=cannot_fail, every_s=30)
 
 
 async def check_files(cloud: Cloud) -> list[Violation]:
-    """Every active image has its data (and its base, when it can be booted); no file is left over."""
+    """Every active image has its data (and its base, when it can be booted) where rows say; no file is left over."""
+    found = await replicas.check(cloud)
     held = await store_of(cloud).inventory()
-    kept, bootable = set(await cloud.db.all(store.KEPT)), set(await cloud.db.all(store.BOOTABLE))
-    rows = await cloud.db.all(store.IN_STORES)
-    unknown = {row["data_id"] for row in rows if set(held.silent) & set(msgspec.json.decode(row["stores"]))}
-    found = [
+    found += [
         Violation(f"The image store {name} does not answer.", "Look after the store, or what moln.toml says of it; the log has the reason.")
         for name in held.silent
     ]
-    found += [
-        Violation(f"An image's data {name} is missing.", "Restore it from a backup, or delete the image.")
-        for name in sorted(kept - set(held.data) - unknown)
-    ]
-    for row in rows:
-        if row["data_id"] in held.data:
-            found += [
-                Violation(
-                    f"An image's data {row['data_id']} is missing in the store {name}.",
-                    "Take it out of that store and copy it there again.",
-                )
-                for name in msgspec.json.decode(row["stores"])
-                if name not in held.silent and row["data_id"] not in held.stores.get(name, ())
-            ]
-    found += [
-        Violation(f"An image's raw base {name} is missing.", "Upload the image again under a new id.")
-        for name in sorted(bootable - set(held.bases))
-    ]
+    found += await missing(cloud, held)
     found += [
         Violation(f"The file {name} belongs to no image.", "It goes by itself within a minute; if not, see the log.")
         for name in await orphans(cloud, held)
     ]
     return found  # fmt: skip
+
+
+async def missing(cloud: Cloud, held: Inventory) -> list[Violation]:
+    """Data that is not in its stores. Of several controllers each looks after its own folders (replicas.py), and all after other machines."""
+    found, several = [], find_here(cloud) is not None
+    for row in await cloud.db.all(store.IN_STORES):
+        name, stores = row["data_id"], msgspec.json.decode(row["stores"])
+        here = [place for place in stores if not (several and store_of(cloud).is_folder(place))]
+        lacks = [place for place in here if place not in held.silent and name not in held.stores.get(place, ())]
+        if not several and name not in held.data and not set(held.silent) & set(stores):
+            found.append(Violation(f"An image's data {name} is missing.", "Restore it from a backup, or delete the image."))
+        elif several or name in held.data:
+            found += [
+                Violation(f"An image's data {name} is missing in the store {place}.", "Take it out of that store and copy it there again.")
+                for place in lacks
+            ]
+        if row["bootable"] and not several and name not in held.bases:
+            found.append(Violation(f"An image's raw base {name} is missing.", "Upload the image again under a new id."))
+    return found
 
 
 FILES_MATCH_ROWS = Invariant("image files match image rows", check_files)

@@ -11,7 +11,7 @@ from moln.image.drivers.preparing import Preparation, converted
 from moln.image.model.images import HASH_ALGORITHM, Image, ImageStatus
 from moln.image.model.signatures import is_signed
 from moln.image.model.tasks import Task, TaskType
-from moln.image.ops import data, fetching, imports, protections, quotas, signatures
+from moln.image.ops import data, fetching, imports, protections, quotas, replicas, signatures
 from moln.image.store import images as image_store
 from moln.image.store import tasks as store
 from moln.kernel.context import RequestContext
@@ -149,6 +149,7 @@ async def spread(work: Work, task: Task, image: Image) -> None:
     for name in waiting(image):
         failed = None
         try:
+            await replicas.ensure(work.cloud, image)
             async with here.moving(image.data_id or ""):
                 await here.copy(image.data_id or "", name)
         except Failure as refused:

@@ -30,12 +30,13 @@ Openers = Callable[[str], dict[str, tuple[Opener, Any]]]
 
 
 class Gate:
-    """The controller's end. openers: what a node may open, by its name. admits: see Membership."""
+    """The controller's end. openers: what a node may open, by its name; peers: what another controller may. admits: see Membership."""
 
-    def __init__(self, host: str, port: int, passport: Passport, openers: Openers, admits: Callable[[str, int], bool], now_us: Callable[[], int]):
+    def __init__(self, host: str, port: int, passport: Passport, openers: Openers, admits: Callable[[str, int], bool], now_us: Callable[[], int],
+                 peers: Openers | None = None):  # fmt: skip
         self._host, self._port = host, port
         self._passport = passport
-        self._openers, self._admits, self._now_us = openers, admits, now_us
+        self._openers, self._peers, self._admits, self._now_us = openers, peers, admits, now_us
         self._server: asyncio.Server | None = None
         self._running: set[asyncio.Task[None]] = set()
 
@@ -46,19 +47,27 @@ class Gate:
         )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        shown = writer.get_extra_info("peercert") or {}
-        who = peer_of(shown)
-        if who is None or who[0] != "node" or not self._admits(who[1], int(shown.get("serialNumber", "0"), 16)) or len(self._running) >= AT_ONCE:
-            _log.warning("%s may not ask", who)
+        openers = self._openers_of(writer.get_extra_info("peercert") or {})
+        if openers is None or len(self._running) >= AT_ONCE:
             writer.close()
             return
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
         try:
-            await Streams(self._openers(who[1]), MemoryFences(), self._now_us).serve(reader, writer)
+            await Streams(openers, MemoryFences(), self._now_us).serve(reader, writer)
         finally:
             self._running.discard(task)
+
+    def _openers_of(self, shown: dict[str, Any]) -> dict[str, tuple[Opener, Any]] | None:
+        """What whoever has this certificate may open; None: nothing."""
+        who = peer_of(shown)
+        if who is not None and who[0] == "node" and self._admits(who[1], int(shown.get("serialNumber", "0"), 16)):
+            return self._openers(who[1])
+        if who is not None and who[0] == "controller" and self._peers is not None:
+            return self._peers(who[1])
+        _log.warning("%s may not ask", who)
+        return None
 
     async def close(self) -> None:
         if self._server is not None:

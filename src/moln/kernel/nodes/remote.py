@@ -100,11 +100,11 @@ class RemoteNodes:
         await self.membership.load()
         await self.controllers.start()
 
-    async def open_gate(self, openers: Openers) -> None:
-        """Nodes may ask from now on. Raises: Unavailable, when its port cannot be had."""
+    async def open_gate(self, openers: Openers, peers: Openers | None = None) -> None:
+        """Nodes, and other controllers (peers), may ask from now on. Raises: Unavailable, when its port cannot be had."""
         settings = self._cloud.settings
         host, port = address_of(settings.listen, settings.port)
-        self.gate = Gate(host, port, self._passport, openers, self.membership.admits, self._cloud.clock.now_us)
+        self.gate = Gate(host, port, self._passport, openers, self.membership.admits, self._cloud.clock.now_us, peers)
         try:
             await self.gate.start()
         except OSError as error:

@@ -88,6 +88,15 @@ async def send(file: int, writer: asyncio.StreamWriter) -> None:
     await writer.drain()
 
 
+async def send_part(file: int, writer: asyncio.StreamWriter, start: int, length: int) -> None:
+    """So many bytes of an open file as they are, holes as zeros; fewer, when it ends. Raises: OSError, TimeoutError."""
+    while length > 0 and (data := await asyncio.to_thread(os.pread, file, min(PIECE, length), start)):
+        writer.write(data)
+        async with asyncio.timeout(STUCK_S):
+            await writer.drain()
+        start, length = start + len(data), length - len(data)
+
+
 async def take(reader: asyncio.StreamReader, file: int, most: int = MOST, most_data: int = MOST) -> int:
     """Write what comes into an empty file; its size. most: bytes that it may have. most_data: that may come.
 

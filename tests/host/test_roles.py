@@ -12,7 +12,7 @@ import pytest
 from moln.cli import unit
 from moln.cli.commands import controller as command
 from moln.cli.commands import node as node_command
-from moln.host import engines, libvirt, ovn, packages, provider, roles, setup, tunnels
+from moln.host import engines, libvirt, ovn, packages, promoting, provider, roles, setup, tunnels
 from moln.host.ovs import Ovs
 from moln.host.places import Places
 from moln.host.processes import Choices, options
@@ -187,9 +187,19 @@ def test_a_controller_is_what_its_command_says_and_nothing_else_afterwards(tmp_p
 def test_a_cloud_of_one_machine_is_not_made_another_by_accident(tmp_path: Path) -> None:
     places = Places(tmp_path)
     places.host.mkdir()
-    places.choices.write_text("{}")
-    with pytest.raises(HostError, match="cannot grow yet"):
-        command.begin(places, CONTROLLER)
+    here = Machine(Role.CONTROLLER, ALONE.called, "127.0.0.1")
+    for choices, wanted, database, why in (
+        ('{"simulate": true}', here, False, "simulated"),
+        ("{}", msgspec.structs.replace(here, guests=False), False, "leave out --no-guests and --ha"),
+        ("{}", msgspec.structs.replace(here, name="another"), False, "leave out --name"),
+        ("{}", msgspec.structs.replace(here, ovn=("ssl:o1:6641", "ssl:o1:6642")), False, "leave out --ovn-nb"),
+        ("{}", here, True, "moln grow --to"),
+        ("{}", msgspec.structs.replace(here, address="192.0.2.1"), False, "does not have the address"),
+        ("{}", here, False, "moln up --detach"),
+    ):
+        places.choices.write_text(choices)
+        with pytest.raises(HostError, match=why):
+            promoting.check(places, wanted, database=database)
     assert not places.machine.exists()
 
 

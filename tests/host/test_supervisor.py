@@ -187,6 +187,26 @@ def test_a_changed_plan_restarts_what_changed_and_ends_what_left(places: Places)
     until(lambda: not gone.alive())
 
 
+def test_what_is_run_after_a_start_is_run_again_when_it_is_another_and_the_process_goes_on(places: Places) -> None:
+    marks = places.home / "marks"
+
+    def marking(text: str) -> Engine:
+        return server(places, "a", after=[["/bin/sh", "-c", f"echo {text} >> {marks}"]])
+
+    start(places, marking("one"))
+    before = pids(places)
+    start(places, marking("two"), teller("t"))
+    until(lambda: marks.read_text() == "one\ntwo\n")
+    start(places, marking("two"))
+    control.stop(places, keep=["a"])
+    start(places, marking("two"))
+    assert marks.read_text() == "one\ntwo\n"
+    control.stop(places, keep=["a"])
+    start(places, marking("three"))  # an adopted one, too
+    until(lambda: marks.read_text() == "one\ntwo\nthree\n")
+    assert pids(places) == before
+
+
 def test_an_engine_that_keeps_failing_waits_longer_and_longer(places: Places) -> None:
     marks = places.home / "marks"
     plan = Plan([Engine("bad", ["/bin/sh", "-c", f"echo x >> {marks}; exit 3"], notify=True)], str(places.log))

@@ -33,9 +33,10 @@ class Choices(Struct, frozen=True):
     tls: bool | None = None
 
 
-def module(places: Places, name: str, *arguments: str, user: str | None, needs: list[str]) -> Engine:
-    """`python -m moln.NAME` of this very copy of Moln."""
+def module(places: Places, name: str, *arguments: str, user: str | None, needs: list[str], address: str = "") -> Engine:
+    """`python -m moln.NAME` of this very copy of Moln. address: this machine's among others; another one is a reason to begin anew."""
     env = {
+        **({"MOLN_ADDRESS": address} if address else {}),
         **places.environment(),
         "MOLN_ENGINE": name,
         "MOLN_BUILD": build(PACKAGE_ROOT / "moln"),
@@ -100,7 +101,7 @@ def real(places: Places, choices: Choices, machine: Machine = ALONE) -> list[Eng
             raise HostError(f"{path} cannot be read by user {USER}; start with ./moln, which installs a copy that can")
     engines = [
         module(places, "controller", *options(choices, machine), user=USER, needs=["ovsdb-nb", "ovsdb-sb", "ovn-northd", "postgresql"]),
-        module(places, "node", user=None, needs=["controller", "libvirtd", "ovn-controller"]),
+        module(places, "node", user=None, needs=["controller", "libvirtd", "ovn-controller"], address=machine.address),
     ]
     if importlib.util.find_spec("moln.metadata"):
         engines.append(module(places, "metadata", user=None, needs=["controller", "ovn-controller"]))

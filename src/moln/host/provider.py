@@ -67,6 +67,7 @@ def ensure_interface(places: Places, card: str, *, userspace: bool) -> None:
     userspace: of the datapath, for which the kernel must not join packets. Raises: HostError, when it is no card or somebody uses it.
     """
     check_card(card)
+    remove_gateway(places)
     record = made.read(places)
     note_links(record)
     record.quiet.setdefault(card, _ipv6(card).read_text().strip())
@@ -146,18 +147,28 @@ table ip {TABLE} {{
 """
 
 
+def remove_gateway(places: Places) -> None:
+    """This machine is the provider network's router no longer; forwarding stays as it is."""
+    record = made.read(places)
+    if record.nft:
+        succeeds("nft", "delete", "table", "ip", TABLE)
+    if link_exists(GATEWAY_PORT):
+        succeeds("ip", "link", "delete", GATEWAY_PORT)
+    for cidr in record.blackholes:
+        succeeds("ip", "-4", "route", "delete", "blackhole", cidr, "metric", str(WORST_METRIC))
+    record.nft, record.blackholes = False, []
+    made.write(places, record)
+
+
 def remove_provider(places: Places) -> None:
     """Put back what ensure_provider changed."""
     record = made.read(places)
     for card, before in record.quiet.items():
         if link_exists(card):
             _ipv6(card).write_text(before)
-    if record.nft:
-        succeeds("nft", "delete", "table", "ip", TABLE)
+    remove_gateway(places)
     for link in record.links:
         if link_exists(link):
             succeeds("ip", "link", "delete", link)
-    for cidr in record.blackholes:
-        succeeds("ip", "-4", "route", "delete", "blackhole", cidr, "metric", str(WORST_METRIC))
     if record.ip_forward is not None:
         FORWARD.write_text(str(record.ip_forward))

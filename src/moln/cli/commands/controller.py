@@ -13,7 +13,7 @@ from moln.cli import admin, consumers
 from moln.cli.commands import up
 from moln.cli.commands.node import seconds
 from moln.cli.settings_file import write_database_url
-from moln.host import postgresql, proofs, provider, roles, users
+from moln.host import postgresql, promoting, proofs, provider, roles, users
 from moln.host.places import USER, Places
 from moln.host.roles import ALONE, Machine, Role, bracketed
 from moln.host.run import HostError
@@ -25,8 +25,9 @@ HELP = "make this machine the controller of a cloud of several, or another one o
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     doing = parser.add_subparsers(dest="doing", required=True, metavar="WHAT")
-    init = doing.add_parser("init", help="begin a cloud here")
+    init = doing.add_parser("init", help="begin a cloud here, or have other machines join the one that `moln up` made")
     init.add_argument("--provider-interface", metavar="CARD", default="", help="a card without an address, on the provider network")
+    init.add_argument("--replace-gateway", action="store_true", help="with --provider-interface, where guests' addresses go out by this machine itself: cut them off")
     init.add_argument("--no-guests", dest="guests", action="store_false", help="run no guests here: several controllers need that")
     init.add_argument("--ha", action="store_true", help="for several controllers: PostgreSQL and etcd, set up here unless they are given; no guests here")
     init.add_argument("--nats", metavar="URL", action="append", default=[], help="a server of NATS to use instead of one of the cloud's own")
@@ -68,6 +69,7 @@ def init(args: argparse.Namespace) -> int:
     if args.provider_interface:
         provider.check_card(args.provider_interface)
     machine = controller(args)
+    promoting.check(places, machine, database=bool(args.database_url), replace=args.replace_gateway)
     begin(places, machine)
     if args.database_url or machine.postgresql:
         give_database(places, args.database_url or postgresql.url(places, machine))
@@ -105,8 +107,6 @@ def begin(places: Places, machine: Machine) -> None:
     there = roles.read(places)
     if there != ALONE and (there.role, there.name, there.address) != (machine.role, machine.name, machine.address):
         raise HostError(f"{places.home} is {there.role} {there.called} at {there.address} already; choose another --home, or: moln down --purge")
-    if there == ALONE and places.choices.exists():
-        raise HostError(f"{places.home} holds a cloud of one machine, which cannot grow yet; choose another --home.")
     make_directories(places)
     roles.write(places, machine)
 

@@ -63,6 +63,8 @@ class Kept:
             self.stop("adopted process runs another command or never became ready")
         elif found.ready:
             self.state = READY
+            if found.setting_up not in ("", self.engine.setting_up):
+                self.set_up()
         else:
             self.state, self.due = STARTING, self.began
 
@@ -132,13 +134,17 @@ class Kept:
         ready = self._said_ready()
         if ready:
             self._close_notice()  # its other end is closed now, which poll would report for ever
-            self.hooks = list(self.engine.after)
-            self.state, self.due = SETTING_UP, now + self.engine.ready_s
-            self._next_hook()
+            self.set_up()
         elif now - self.began > self.engine.ready_s:
             self.stop(f"not ready within {self.engine.ready_s:g} s")
         else:
             self.due = self.began + self.engine.ready_s if self.notice is not None else now + PROBE_S
+
+    def set_up(self) -> None:
+        """Run what comes after its start, also of one that runs already."""
+        self.hooks = list(self.engine.after)
+        self.state, self.due = SETTING_UP, time.monotonic() + self.engine.ready_s
+        self._next_hook()
 
     def _said_ready(self) -> bool:
         if self.notice is not None:
@@ -188,7 +194,7 @@ class Kept:
     def _ready(self) -> None:
         found = Identity.read(self.file)
         if found is not None:
-            self.identity = Identity(found.pid, found.start, found.boot, found.digest, ready=True)
+            self.identity = Identity(found.pid, found.start, found.boot, found.digest, ready=True, setting_up=self.engine.setting_up)
             self.identity.write(self.file)
         self.state, self.due, self.reason = READY, None, ""
 

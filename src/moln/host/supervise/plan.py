@@ -16,7 +16,7 @@ class Engine:
     needs: engines that must be ready before the first start; a later restart of one does not restart this one.
     ready_socket: it is ready once this unix socket accepts. notify: once it writes a line to the file descriptor
     named by MOLN_READY_FD. With neither it is ready at once. ready_s bounds both; whoever misses it starts again.
-    after: commands run each time it became ready, before those that need it; idempotent.
+    after: commands run each time it became ready, before those that need it, and when they are others; idempotent.
     stop_signal, stop_s: how it is asked to end, and for how long before SIGKILL.
     """
 
@@ -36,7 +36,16 @@ class Engine:
     @property
     def digest(self) -> str:
         """Changes when a running process would have to be restarted to follow the plan."""
-        return hashlib.sha256(json.dumps([self.argv, self.env, self.user, self.cwd]).encode()).hexdigest()[:16]
+        return _digest([self.argv, self.env, self.user, self.cwd])
+
+    @property
+    def setting_up(self) -> str:
+        """Changes when what runs `after` would have to be run again; the process goes on."""
+        return _digest(self.after)
+
+
+def _digest(of: object) -> str:
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

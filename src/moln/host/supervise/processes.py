@@ -41,13 +41,15 @@ def start_time(pid: int) -> int | None:
 
 @dataclass(frozen=True)
 class Identity:
-    """One process for ever. digest: of the command that it was started with; ready: it has said that it works."""
+    """One process for ever. digest: of the command that it was started with; ready: it has said that it works. setting_up: of what
+    was run after that; empty: an earlier version did not say."""
 
     pid: int
     start: int
     boot: str
     digest: str
     ready: bool = False
+    setting_up: str = ""
 
     @classmethod
     def mine(cls, digest: str) -> Identity:

@@ -234,16 +234,18 @@ class Supervisor:
         self._answer(client, self._state())
 
     def _reload(self) -> None:
-        """Follow a changed plan: engines whose command changed restart, those that are gone from it end. Those that
-        wait for their next try have it now."""
+        """Follow a changed plan: engines whose command changed restart, those that are to be set up otherwise are, those that are gone from
+        it end. Those that wait for their next try have it now."""
         self.plan = Plan.read(self.run / "engines.json")
         old, self.kept = self.kept, {}
         for engine in self.plan.engines:
             keeper = old.pop(engine.name, None) or Kept(engine, self.run, self.log)
-            changed = keeper.engine.digest != engine.digest
+            changed, otherwise = keeper.engine.digest != engine.digest, keeper.engine.setting_up != engine.setting_up
             keeper.engine = engine
             if changed and keeper.pidfd is not None:
                 keeper.stop("its command changed")
+            elif otherwise and keeper.state == kept.READY:
+                keeper.set_up()
             elif keeper.state == kept.BACKOFF:
                 keeper.due, keeper.failures = 0.0, 0     # whoever asks now has perhaps mended it
             self.kept[engine.name] = keeper

@@ -150,7 +150,9 @@ def test_several_controllers_have_postgresql_and_etcd_of_the_distribution_unless
     given = command.controller(arguments(tmp_path, ha=True, database_url="postgresql://db/moln", etcd=["https://e1:2379"], nats=["tls://n1:4222"]))
     assert given.packages == () and not {"postgresql", "etcd"} & roles.engines(given) and given.etcd_urls == ("https://e1:2379",)
     alone = command.controller(arguments(tmp_path))
-    assert alone.packages == ("nats",) and alone.guests and alone.etcd_urls == (), "one controller stays on SQLite"
+    assert alone.packages == ("nats", "nbdkit") and alone.guests and alone.etcd_urls == (), "one controller stays on SQLite"
+    assert roles.ALONE.packages == () and not roles.ALONE.lends, "volumes are lent between machines only"
+    assert Machine(Role.NODE, "n1").packages == ("nbdkit",) and Machine(Role.NODE, "n1", guests=False).packages == ()
     for row in packages.TABLE:
         if row.id == "rhel":
             with pytest.raises(HostError, match="no package of nats.*no package of etcd"):

@@ -33,6 +33,7 @@ DEBIAN_ENGINES = {
     "etcd": ["etcd-server", "etcd-client"],
     "nats": ["nats-server"],
     "chrony": ["chrony"],
+    "nbdkit": ["nbdkit"],
 }
 """What clouds of several machines stand on, by its own name (docs/adr/0030-roles.md)."""
 
@@ -76,6 +77,7 @@ TABLE = [
         "guest tools": ["openssh-clients", "xorriso"],
     }, ["openvswitch3.3", "ovn24.03-central", "ovn24.03-host", "ovn24.03"], {
         "postgresql": ["postgresql-server"], "etcd": [], "nats": [], "chrony": ["chrony"],
+        "nbdkit": ["nbdkit-server", "nbdkit-basic-plugins", "nbdkit-basic-filters", "nbdkit-nbd-plugin"],
     }, note="openvswitch and ovn come from the NFV SIG: dnf install centos-release-nfv-openvswitch", elsewhere={
         "etcd": "install the etcd of its own releases (etcd.io) or give one with --etcd",
         "nats": "install the nats-server of its own releases (nats.io) or give one with --nats",

@@ -20,6 +20,9 @@ USER = "moln"
 GUEST_USER = "moln-guest"
 """The user that QEMU runs as: it can neither read the cloud's state nor talk to its sockets."""
 
+LENDING_USER = "moln-nbd"
+"""The user that volumes are lent and opened as between machines: it can open those that are lent, and nothing else of the cloud's."""
+
 INTEGRATION_BRIDGE = "moln-int"
 PROVIDER_BRIDGE = "moln-ex"
 PHYSICAL_NETWORK = "public"

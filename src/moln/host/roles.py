@@ -109,6 +109,11 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
         return self.role == Role.CONTROLLER and bool(self.address)
 
     @property
+    def lends(self) -> bool:
+        """Whether other machines' guests may use its volumes, and its guests theirs."""
+        return Part.GUESTS in self.parts and (self.role == Role.NODE or self.serves_nodes)
+
+    @property
     def runs_nats(self) -> bool:
         return self.serves_nodes and not self.nats and not self.joined
 
@@ -124,7 +129,8 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def packages(self) -> tuple[str, ...]:
         """Engines that it runs besides, by their names in packages.py."""
-        return tuple(name for name, runs in (("nats", self.runs_nats), ("postgresql", self.postgresql), ("etcd", self.runs_etcd)) if runs)
+        wanted = (("nats", self.runs_nats), ("postgresql", self.postgresql), ("etcd", self.runs_etcd), ("nbdkit", self.lends))
+        return tuple(name for name, runs in wanted if runs)
 
     @property
     def runs_ovn(self) -> bool:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from moln.host import chrony, libvirt, made, ovn, ovs, packages, pool, postgresql, proofs, provider, roles, tunnels, users
 from moln.host.checks import kvm_usable
 from moln.host.control import NotRunning, status
-from moln.host.places import GUEST_USER, USER, Places
+from moln.host.places import GUEST_USER, LENDING_USER, USER, Places
 from moln.host.roles import ALONE, Machine, Part, Provider, Role
 from moln.host.run import HostError, run
 from moln.host.settings import HostSettings
@@ -60,7 +60,7 @@ def _packages(at: SetUp) -> None:
 
 
 def _users(at: SetUp) -> None:
-    for name in users.ensure_users():
+    for name in users.ensure_users(*([LENDING_USER] if at.machine.lends else [])):
         at.steps.note(f"made user {name}")
     give_directories(at.places)
     if Part.GUESTS in at.machine.parts:

@@ -16,10 +16,10 @@ LIBVIRT_DEFAULT = "libvirt-qemu"
 that we do not install. Nothing runs as it."""
 
 
-def ensure_users() -> list[str]:
-    """Create those that do not exist. Returns the names of the new ones; they are recorded as ours beforehand."""
+def ensure_users(*more: str) -> list[str]:
+    """Create those that do not exist, and `more` of them. Returns the names of the new ones; they are recorded as ours beforehand."""
     debian = (LIBVIRT_DEFAULT,) if Path("/etc/debian_version").exists() else ()
-    new = [name for name in (USER, GUEST_USER, *debian) if not _exists(name)]
+    new = [name for name in (USER, GUEST_USER, *debian, *more) if not _exists(name)]
     if new:
         with made.shared() as record:
             record.users = sorted({*record.users, *new})

@@ -35,7 +35,7 @@ from moln.node.metadata import MetadataService
 from moln.node.ovsdb import Ovsdb, from_pairs
 from moln.node.plug import Switch
 from moln.node.streams import Serving, StreamServer
-from moln.volume.drivers.base import VolumeDriver
+from moln.volume.drivers.base import Exports, VolumeDriver
 from moln.volume.drivers.pool import PoolDriver
 
 log = logging.getLogger("moln.node")
@@ -94,26 +94,30 @@ class Node:
         moves = self.find_moves()
         self.compute = LibvirtDriver(self.libvirt_settings(board, moves and moves.between), switch)
         self.compute.link.tracer = self.tracer
-        self.volumes = PoolDriver(self.places.pool, self.places.pool / "images")
+        lending = moves and moves.exports
+        self.volumes = PoolDriver(self.places.pool, self.places.pool / "images", lent=lending is not None)
         self.metadata = MetadataService(
             switch, self.folder / "metadata.json", self.places.run / "metadata.sock", proxy_user()
         )
         fences = DiskFences(self.folder / "fences.db", self.clock.now_us)
         streams = streams_of(self.compute, fences, self.clock.now_us, moves and moves.between.openers)
+        lends: dict[str, tuple[type, Any]] = {"volume-exports": (Exports, lending)} if lending is not None else {}
         if moves is not None:
             await asyncio.to_thread(moves.between.prepare)
         if self.remote is not None:
             await self.remote.start(self.places)
             compute, volumes = self.remote.with_images(self.compute), self.remote.with_images(self.volumes)
             more = {**self.remote.drivers, "compute": (ComputeDriver, compute), "compute-snapshots": (Snapshots, compute),
-                    "volume": (VolumeDriver, volumes)}  # fmt: skip
+                    "volume": (VolumeDriver, volumes), **lends}  # fmt: skip
             self.end = self.remote.link(self.hello, self.verbs(fences, more))
             self.streams = self.remote.serving(streams, moves.between.openers if moves else None)
         else:
-            self.end = SocketEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences))
+            self.end = SocketEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences, lends))
             self.streams = StreamServer(self.folder / "streams.sock", streams, proxy_user())
         try:
             await self.volumes.start()
+            if lending is not None:
+                await lending.start()
             await self.compute.start()
             await self.compute.link.opened.wait()
             self.compute.on_power_change(lambda state: self.report("compute.power", [state]))
@@ -128,6 +132,8 @@ class Node:
                 group.create_task(self.tell_states())
                 group.create_task(self.tell_facts())
                 group.create_task(self.watch())
+                if lending is not None:
+                    group.create_task(lending.run())
         finally:
             await self.streams.stop()
             if moves is not None and moves.server is not None:
@@ -137,6 +143,8 @@ class Node:
                 await self.remote.stop()
             await self.compute.stop()
             await self.volumes.stop()
+            if lending is not None:
+                await lending.stop()
             fences.close()
             if self.tracer:
                 await asyncio.to_thread(self.tracer.close)

@@ -34,7 +34,7 @@ SLOW = ["-m", "systemd"]
 SLOW_PACKAGES = ["mmdebstrap", "e2fsprogs", "qemu-system-x86"]
 NOTHING_COLLECTED = 5
 TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping", "chromium": "chromium", "npm": "npm",
-         "nats-server": "nats-server", "etcd": "etcd-server", "mariadbd": "mariadb-server-core", "mariadb-dump": "mariadb-client",
+         "nats-server": "nats-server", "etcd": "etcd-server", "nbdkit": "nbdkit", "nbdinfo": "libnbd-bin", "mariadbd": "mariadb-server-core", "mariadb-dump": "mariadb-client",
          "slapd": "slapd", "ldapadd": "ldap-utils", "xmlsec1": "xmlsec1"}  # fmt: skip
 """Programs that only tests call, and who brings them."""
 CEPH = {"ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "rbd": "ceph-common", "radosgw": "radosgw"}

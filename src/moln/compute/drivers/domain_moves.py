@@ -19,10 +19,10 @@ def moved_domain(xml: str, spec: ServerSpec, folder: Path, drive: str | None) ->
     if server is not None:
         server.set("generation", str(spec.generation))
     there = {disk.id: disk for disk in (*spec.disks, *([Disk(CONFIG, drive, "")] if drive else []))}
-    for element in root.iterfind("devices/disk"):
-        disk = there.get(_id(element))
+    for held in root.iterfind("devices/disk"):
+        disk = there.get(_id(held))
         if disk is not None:
-            _lies(element, disk)
+            _lies(held, disk)
     for name in ("serial", "console"):
         for port in root.iterfind(f"devices/{name}"):
             for tag, attribute, file in (("source", "path", SERIAL_SOCKET), ("log", "file", CONSOLE_LOG)):

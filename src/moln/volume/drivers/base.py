@@ -17,20 +17,41 @@ class Pool(Struct, frozen=True):
     """How full a backend is. total_gib, free_gib: GiB; reflink: whether clones share their blocks.
 
     shared: the name of a storage that other nodes reach as well (the same name on each), "" when only this node does.
+    lent: whether this node lends its volumes to others, and opens those that others lend it (Exports).
     """
 
     total_gib: float
     free_gib: float
     reflink: bool
     shared: str = ""
+    lent: bool = False
 
 
 class Connection(Struct, frozen=True):
-    """How a hypervisor opens it. kind: `file` on the volume's own node, `shared` on all that share its pool; path: absolute; format: always named to QEMU."""
+    """How a hypervisor opens it. kind: `file` on the volume's own node, `shared` on all that share its pool, `nbd` on one that it is lent to; path:
+    absolute, of `nbd` a socket; format: always named to QEMU."""
 
     kind: str
     path: str
     format: str = "raw"
+
+
+class Export(Struct, frozen=True):
+    """A volume as it is lent to one host. address: ADDRESS:PORT. name: of the export, another one once the volume's host was started anew: what
+    a guest had written and not flushed may be lost then, and must not be taken for kept. host, secret: by which it is opened (TLS, RFC 4279)."""
+
+    volume_id: str
+    host: str
+    address: str
+    name: str
+    secret: str
+
+
+class Lent(Struct, frozen=True):
+    """What one node has of Exports. exports: (volume, the host that it is lent to); imports: volumes of others."""
+
+    exports: list[tuple[str, str]] = []
+    imports: list[str] = []
 
 
 class Inventory(Struct, frozen=True):
@@ -124,6 +145,26 @@ class Backups(Protocol):
 
         Raises: BackendRefused when it does not fit or is damaged; then the volume is as it was.
         """
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """The ability to lend volumes to other hosts, one at a time to each, and to open those of others. What is lent outlives the node's process."""
+
+    async def ensure_export(self, volume_id: str, host: str) -> Export:
+        """That host, and nobody else who has not its secret, opens the volume. Raises: BackendRefused, when there is no such volume."""
+
+    async def remove_export(self, volume_id: str, host: str) -> None:
+        """That host does not open it any more: nothing that it sends from now on is written."""
+
+    async def ensure_import(self, export: Export) -> Connection:
+        """Hypervisors of this host open the volume by what is returned, at its present size whenever they connect."""
+
+    async def remove_import(self, volume_id: str) -> None:
+        """This host does not open it any more."""
+
+    async def lent(self) -> Lent:
+        """All that is lent and opened, for who looks after it."""
 
 
 class VolumeDriver(Volumes, Snapshots, ImageExport, Reimages, Backups, Protocol):

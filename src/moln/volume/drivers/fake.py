@@ -13,7 +13,7 @@ class FakeVolumes:
     """VolumeDriver in memory, or in a file that outlives the process as a real pool does.
 
     images: ids and sizes (GiB) of the images it can start from, None: any. exports: folder where an image's data is left as an
-    empty file, None: nowhere. Faults: put an exception into `faults["ensure_volume"]` and the next such call raises it.
+    empty file, None: nowhere. shared: see Pool; without, its volumes are lent (fake_exports.py). Faults: put an exception into `faults["ensure_volume"]` and the next such call raises it.
     """
 
     def __init__(
@@ -23,10 +23,12 @@ class FakeVolumes:
         total_gib: int = 100_000,
         images: dict[str, int] | None = None,
         exports: Path | None = None,
+        shared: str = "simulated",
     ):
         self.total_gib = total_gib
         self.images = images
         self.exports = exports
+        self.shared = shared
         self.faults: dict[str, list[Exception]] = {}
         self.db = sqlite3.connect(state or ":memory:", isolation_level=None, check_same_thread=False)
         self.db.executescript(
@@ -82,7 +84,7 @@ class FakeVolumes:
     async def find_connection(self, volume_id: str) -> Connection | None:
         self.act("find_connection")
         known = self.get("volume", volume_id) is not None
-        return Connection("shared", f"/simulated/volumes/{volume_id}") if known else None
+        return Connection("shared" if self.shared else "file", f"/simulated/volumes/{volume_id}") if known else None
 
     async def ensure_snapshot(self, snapshot_id: str, volume_id: str) -> None:
         self.act("ensure_snapshot")
@@ -132,7 +134,7 @@ class FakeVolumes:
     async def pool(self) -> Pool:
         self.act("pool")
         used = self.db.execute("SELECT coalesce(sum(gib), 0) FROM kept WHERE kind = 'volume'").fetchone()[0]
-        return Pool(self.total_gib, self.total_gib - used, True, shared="simulated")
+        return Pool(self.total_gib, self.total_gib - used, True, shared=self.shared, lent=not self.shared)
 
     async def inventory(self) -> Inventory:
         self.act("inventory")

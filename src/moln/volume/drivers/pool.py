@@ -33,15 +33,16 @@ READ_ONLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class PoolDriver:
-    """VolumeDriver on local files. reserve_gib: space never promised to volumes."""
+    """VolumeDriver on local files. reserve_gib: space never promised to volumes. lent: see Pool."""
 
-    def __init__(self, root: Path, images: Path, *, reserve_gib: int = 1):
+    def __init__(self, root: Path, images: Path, *, reserve_gib: int = 1, lent: bool = False):
         self.volumes = root / "volumes"
         self.snapshots = root / "snapshots"
         self.backups = root / "backups"
         self.bases = images / "base"
         self.incoming = images / "incoming"
         self.reserve_gib = reserve_gib
+        self.lent = lent
         self.reflink = False
         self.stopping = False
         self.threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pool")
@@ -199,7 +200,7 @@ class PoolDriver:
         def look() -> Pool:
             stat = os.statvfs(self.volumes)
             free = stat.f_bavail * stat.f_frsize / GIB - self.reserve_gib
-            return Pool(round(stat.f_blocks * stat.f_frsize / GIB, 2), round(max(free, 0.0), 2), self.reflink)
+            return Pool(round(stat.f_blocks * stat.f_frsize / GIB, 2), round(max(free, 0.0), 2), self.reflink, lent=self.lent)
 
         return await self.run("", look)
 

@@ -1,0 +1,134 @@
+"""nbdkit's processes (nbdkit(1)): one for each volume that is lent to one host, one for each that is opened here. Plain functions; they block.
+
+They outlive whoever starts them, as QEMU's do. They are found again by their command line, which names the file with their key and no secret.
+Each has a socket that is bound for it (systemd's protocol: file descriptor 3), a user of its own and small bounds, and gets no privileges.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import select
+import signal
+import socket
+import struct
+from pathlib import Path
+
+from moln.host.packages import have
+from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.volume.drivers.base import Export
+
+END_S = 10.0  # for which a process that was killed may be in the kernel
+THREADS = 16  # requests of one guest that are at work at once
+RETRIES = 1_000_000  # of one request, a second apart: a guest waits for its volume as it would for a slow disk
+CONNECT_S = 5  # for which an exporter that is just being started anew is waited for
+ACCESS = "system.posix_acl_access"
+BOUNDS = "ulimit -c 0; ulimit -n 256; ulimit -v 4194304; export LISTEN_PID=$$; exec \"$@\""
+KEY = "key"
+
+
+def serving(volume: Path, folder: Path, export: Export) -> list[str]:
+    """The command that lends a raw file by TLS with a key of its own."""
+    return ["nbdkit", "--log=syslog", f"--threads={THREADS}", "--tls=require", f"--tls-psk={folder / KEY}", "--filter=exportname", "file",
+            f"file={volume}", f"exportname={export.name}", "exportname-strict=true"]  # fmt: skip
+
+
+def opening(folder: Path, export: Export) -> list[str]:
+    """The command that opens what another host lends, and goes on trying where that breaks off."""
+    host, _, port = export.address.rpartition(":")
+    return ["nbdkit", "--log=syslog", f"--threads={THREADS}", "--filter=retry", "nbd", f"hostname={host.strip('[]')}", f"port={port}",
+            f"export={export.name}", "tls=require", f"tls-psk={folder / KEY}", f"tls-username={export.host}", f"retry={CONNECT_S}",
+            f"retries={RETRIES}", "retry-delay=1", "retry-exponential=no"]  # fmt: skip
+
+
+def start(command: list[str], listening: socket.socket, user: str | None) -> int:
+    """Its pid. user: whose it is to be; None: ours. Raises: BackendRefused, where it cannot be started."""
+    program = have(command[0])
+    if program is None:
+        raise BackendRefused(f"This host has no {command[0]}: it neither lends volumes nor opens those of others.")
+    drop = []
+    if user is not None:
+        uid, gid = ids(user)
+        drop = ["/usr/bin/setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+    argv = [*drop, "/bin/sh", "-c", BOUNDS, "sh", program, *command[1:]]
+    kept = {name: os.environ[name] for name in ("MOLN_HOME", "MOLN_ENGINE") if name in os.environ}  # so that a purge finds it
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "LISTEN_FDS": "1", **kept}
+    files = [(os.POSIX_SPAWN_OPEN, n, "/dev/null", os.O_RDWR, 0) for n in (0, 1, 2)] + [(os.POSIX_SPAWN_DUP2, listening.fileno(), 3)]
+    try:
+        return os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT])
+    except OSError as error:
+        raise BackendRefused("This host cannot start nbdkit.", detail=str(error)) from None
+
+
+def stop(pid: int) -> None:
+    """It is gone when this returns. Raises: BackendUnreachable, when the kernel does not let go of it."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if not poll.poll(END_S * 1000):
+            raise BackendUnreachable("A process that lends a volume does not end.")
+    finally:
+        os.close(fd)
+    ended(pid)
+
+
+def ended(pid: int) -> bool:
+    """Whether it runs no more. A child of ours is let go of."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def running(below: Path) -> dict[Path, list[int]]:
+    """Pids by the folders, below this one, that their keys lie in."""
+    found: dict[Path, list[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+        except OSError:
+            continue
+        for word in words:
+            key = Path(word.partition("tls-psk=")[2])
+            if key.name == KEY and key.is_relative_to(below) and not ended(int(process.name)):
+                found.setdefault(key.parent, []).append(int(process.name))
+    return found
+
+
+def let_in(volume: Path, user: str | None) -> None:
+    """The user may read and write the file, whoever owns it: libvirt gives it to QEMU's user and takes it back. Raises: BackendRefused."""
+    if user is None:
+        return
+    nobody = 0xFFFFFFFF
+    entries = ((0x01, 6, nobody), (0x02, 6, ids(user)[0]), (0x04, 0, nobody), (0x10, 6, nobody), (0x20, 0, nobody))  # acl(5): owner, user, group, mask, others
+    try:
+        os.setxattr(volume, ACCESS, struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries))
+    except FileNotFoundError:
+        raise BackendRefused("The pool has no such volume.") from None
+    except OSError as error:
+        raise BackendRefused("The pool's file system keeps no access control lists, by which volumes are lent.", detail=str(error)) from None
+
+
+def shut_out(volume: Path) -> None:
+    """The file is its owner's alone again. Nothing, where there is none."""
+    with contextlib.suppress(OSError):
+        os.removexattr(volume, ACCESS)
+        os.chmod(volume, 0o600)
+
+
+def ids(user: str) -> tuple[int, int]:
+    """uid, gid. Raises: BackendRefused."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise BackendRefused(f"This host was set up without the user {user}: moln up makes it.") from None
+    return entry.pw_uid, entry.pw_gid

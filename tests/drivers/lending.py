@@ -1,0 +1,70 @@
+"""Two hosts that lend volumes to one another: simulated, or with real nbdkits on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moln.node import nbdkit
+from moln.node.exports import NbdExports
+from moln.volume.drivers.base import Exports
+from moln.volume.drivers.fake import FakeVolumes
+from moln.volume.drivers.fake_exports import FakeExports
+from moln.volume.drivers.pool import PoolDriver
+
+NOBODY = "nobody"  # a user that is not root, on every machine
+
+
+class Pair:
+    """here: the host `a`, with volumes. there: `b`. pool: the former's."""
+
+    def __init__(self, here: Exports, there: Exports, pool: Any) -> None:
+        self.here, self.there, self.pool = here, there, pool
+
+    async def make(self, gib: int = 1) -> str:
+        volume = str(uuid.uuid4())
+        await self.pool.ensure_volume(volume, gib)
+        return volume
+
+
+@contextlib.asynccontextmanager
+async def fake_pair() -> AsyncIterator[Pair]:
+    a, b = FakeVolumes(shared=""), FakeVolumes(shared="")
+    yield Pair(FakeExports("a", a), FakeExports("b", b), a)
+
+
+def exports(folder: Path, boot: str = "first") -> NbdExports:
+    """Of a host whose everything is in this folder; another `boot` after the machine was started anew."""
+    sockets = folder / "s"
+    return NbdExports(folder / "lent", folder / "pool/volumes", sockets, "127.0.0.1", boot=boot, seen=sockets, user=NOBODY, qemu=None)
+
+
+@contextlib.asynccontextmanager
+async def real_pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    """Below a folder that nbdkit's user may pass through. Raises: Skipped, without root and nbdkit."""
+    if os.geteuid() != 0 or not all(shutil.which(program, path="/usr/sbin:/usr/bin") for program in ("nbdkit", "nbdinfo", "qemu-io")):
+        pytest.skip("needs root, nbdkit, nbdinfo and qemu-io")
+    root = Path(tempfile.mkdtemp(prefix="moln-lent-", dir="/var/tmp"))  # a file system with access lists
+    root.chmod(0o711)
+    pool = PoolDriver(root / "a/pool", tmp_path / "images", lent=True)
+    pair = Pair(exports(root / "a"), exports(root / "b"), pool)
+    try:
+        await pool.start()
+        await pair.here.start()
+        await pair.there.start()
+        yield pair
+    finally:
+        await pool.stop()
+        for end in (pair.here, pair.there):
+            await end.stop()
+        for pid in [pid for pids in nbdkit.running(root).values() for pid in pids]:
+            nbdkit.stop(pid)
+        shutil.rmtree(root)

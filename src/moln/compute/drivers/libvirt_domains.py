@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element, fromstring, tostring
 
 import libvirt
 
+from moln.compute.drivers import libvirt_grown
 from moln.compute.drivers.base import Power, ServerState
 from moln.compute.drivers.domain_xml import NAME_PREFIX, Held, read_domain
 from moln.kernel.errors import BackendRefused
@@ -228,13 +229,11 @@ def is_unplugged(connection: libvirt.virConnect, server_id: str, kind: Kind, id:
 
 
 def resize_disk(connection: libvirt.virConnect, server_id: str, disk_id: str, size_bytes: int) -> None:
-    """Tell a running guest the new size of a disk that has grown."""
+    """Tell a running guest the new size of a disk that has grown. Raises: BackendRefused."""
     domain = find(connection, server_id)
     xml = _device(domain, "disks", disk_id) if domain is not None and domain.isActive() else None
-    target = fromstring(xml).find("target") if xml is not None else None
-    name = target.get("dev") if target is not None else None
-    if domain is not None and name:  # always: libvirt's own idea of a raw disk's size is the file's, not what the guest was told
-        domain.blockResize(name, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+    if domain is not None and xml is not None:
+        libvirt_grown.grow(domain, fromstring(xml), size_bytes)
 
 
 def _device(domain: libvirt.virDomain, kind: Kind, id: str, flags: int = 0) -> str | None:

@@ -14,6 +14,7 @@ from moln.compute.store import servers
 from moln.kernel.clock import iso
 from moln.kernel.cloud import Cloud
 from moln.kernel.errors import Conflict, NotFound, NotSupported
+from moln.volume.ops import for_compute
 
 
 def remote_of(app: Any) -> Any:
@@ -50,6 +51,7 @@ async def remove(app: Any, name: str, *, force: bool) -> bool:
         raise Conflict(f"Node {name} has {len(running)} servers. Move them: moln node drain {name}; or say --force: they go on running there, "
                        "and the cloud does not reach them any more.")  # fmt: skip
     told: bool = await remote.remove(name)
+    await for_compute.take_back_all(app.cloud, name)  # its servers may run on
     if host and not running:
         await services.remove(ctx, host.service_id)
     return told

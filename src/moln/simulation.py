@@ -26,7 +26,7 @@ async def start_nodes(cloud: Cloud, count: int) -> dict[str, FakeCompute]:
     folder = cloud.home / "simulated"
     folder.mkdir(exist_ok=True)
     images = cloud.home / cloud.settings.image.folder
-    volumes = FakeVolumes(state=folder / "volumes.db", exports=images / "incoming")  # one pool, as all nodes of a machine have
+    volumes = FakeVolumes(state=folder / "volumes.db", exports=images / "incoming", shared="")  # one memory; nodes lend out of it what lies on them
     made: dict[str, FakeCompute] = {}
     peers: dict[str, FakeCompute] = {}
     for number in range(1, count + 1):

@@ -238,7 +238,7 @@ async def test_a_volume_that_only_its_host_reaches_keeps_the_server_there(two: H
     await two.settle()
     pools = pools_of(two.cloud)
     for name, seen in list(pools.seen.items()):
-        pools.seen[name] = replace(seen, shared="")
+        pools.seen[name] = replace(seen, lent=False)
     held = (await volumes.find(two.cloud.db, volume)).host  # type: ignore[union-attr]
     answer = await two.move(server, "migrate", 400)
     assert answer["badRequest"]["message"].startswith(f"No valid host was found. Volume {volume} lies in the pool of host {held}")

@@ -53,6 +53,11 @@ def _of_server(world: World, server: Server) -> list[str]:
     held, wanted = {d.id for d in kept.spec.disks}, {d.id for d in server.disks} | {v.volume_id for v in server.volumes}
     if held != wanted and server.rescue is None:
         found.append(f"its host has the disks {sorted(held)} in it, not {sorted(wanted)}")
+    if kept.power in ("running", "paused"):
+        opened = set(world.volumes.ids(f"lent to {server.host}"))
+        lent = {loan for disk in world.disks for loan in world.volumes.ids(f"lent by {disk.name}")}
+        gone = [d.id for d in kept.spec.disks if d.protocol == "nbd" and not (d.id in opened and f"{d.id} {server.host}" in lent)]
+        found += [f"its volume {id} is not lent to its host any more" for id in gone]
     if (kept.spec.vcpus, kept.spec.ram_mib) != (server.flavor.vcpus, server.flavor.ram):
         found.append(f"its host gives it {kept.spec.vcpus} processors and {kept.spec.ram_mib} MiB, its flavor says {server.flavor}")
     return found

@@ -120,5 +120,8 @@ async def leftovers(world: World) -> list[str]:
     found += [f"{disk.name} still has the disk {id}" for disk in world.disks for id in disk.kept.disks]
     for kind in ("volume", "snapshot", "backup"):
         found += [f"the pool still has the {kind} {id}" for id in world.volumes.ids(kind)]
+    for disk in world.disks:
+        found += [f"{disk.name} still lends {loan}" for loan in world.volumes.ids(f"lent by {disk.name}")]
+        found += [f"{disk.name} still has the volume {id} of another host open" for id in world.volumes.ids(f"lent to {disk.name}")]
     found += [f"there is still the server {s.id}" for s in await db.all(store.ALL)]
     return found

@@ -121,7 +121,7 @@ class World:
         self.failures: list[str] = []
         self.rng = Random(f"{seed} world")
         self.network = Network(loop, Random(f"{seed} network"), Weather.of(self.rng), self.trace)
-        self.volumes = FakeVolumes(exports=home / "pool/images/incoming")
+        self.volumes = FakeVolumes(exports=home / "pool/images/incoming", shared="")
         images = home / load_settings(home, simulate=True).image.folder
         self.disks = []
         for number in range(1, nodes + 1):

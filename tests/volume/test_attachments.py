@@ -103,7 +103,7 @@ async def test_attachments_of_others_than_compute(cinder: AreaApi, alice: Client
     assert (await get(alice, f"/volumes/{volume['id']}", "volume"))["status"] == "available"
 
 
-async def test_a_volume_is_reached_from_its_own_node_and_from_those_that_share_its_pool(cinder: AreaApi, alice: Client) -> None:
+async def test_a_volume_is_reached_from_its_own_node_and_from_those_that_share_its_pool_or_that_it_is_lent_to(cinder: AreaApi, alice: Client) -> None:
     volume, cloud = await make(cinder, alice), cinder.cloud
     pools = pools_of(cloud)
     assert pools.seen["node-1"].shared == "simulated"
@@ -111,7 +111,14 @@ async def test_a_volume_is_reached_from_its_own_node_and_from_those_that_share_i
     assert await for_compute.connection(cloud, volume["id"], "node-2") is not None
     assert for_compute.bound_to(cloud, "node-1") is None
     for node in pools.seen:
+        pools.seen[node] = Pool(10, 10, True, lent=True)
+    assert for_compute.bound_to(cloud, "node-1") is None and for_compute.reaches(cloud, "node-2", "node-1")
+    assert for_compute.out_of_reach(cloud, frozenset({"node-1"})) == frozenset()
+    with pytest.raises(BackendRefused, match="cannot be reached"):  # it is lent to servers, not to whoever asks
+        await for_compute.connection(cloud, volume["id"], "node-2")
+    for node in pools.seen:
         pools.seen[node] = Pool(10, 10, True)
+    assert for_compute.out_of_reach(cloud, frozenset({"node-1"})) == {"node-2"}
     assert for_compute.bound_to(cloud, "node-1") == "node-1"
     with pytest.raises(BackendRefused, match="cannot be reached"):
         await for_compute.connection(cloud, volume["id"], "node-2")

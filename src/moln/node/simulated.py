@@ -24,8 +24,9 @@ from moln.kernel.link import Verbs
 from moln.network.drivers.node import NodeNetworkDriver
 from moln.network.drivers.node_fake import FakeNodeNetwork
 from moln.node.fences import DiskFences
-from moln.volume.drivers.base import VolumeDriver
+from moln.volume.drivers.base import Exports, VolumeDriver
 from moln.volume.drivers.fake import FakeVolumes
+from moln.volume.drivers.fake_exports import FakeExports
 
 STATES_EVERY_S = 10.0
 
@@ -41,6 +42,7 @@ def fake_drivers(compute: FakeCompute, volumes: FakeVolumes) -> dict[str, tuple[
         "compute-disks": (DiskCopies, compute),
         "compute-moves": (Moves, compute),
         "volume": (VolumeDriver, volumes),
+        "volume-exports": (Exports, FakeExports(compute.hostname, volumes)),
         "network": (NodeNetworkDriver, FakeNodeNetwork()),
     }
 
@@ -55,7 +57,7 @@ async def run(home: Path) -> None:
         raise Failure(f"No node has joined in {home}: moln node join URL --token TOKEN --home {home}")
     now_us = Clock().now_us
     compute = FakeCompute(remote.name, folder / "servers.db", home / "pool/images")
-    volumes = FakeVolumes(state=folder / "volumes.db", exports=home / "pool/images/incoming")
+    volumes = FakeVolumes(state=folder / "volumes.db", exports=home / "pool/images/incoming", shared="")
     facts = {"compute": msgspec.to_builtins(await compute.host_facts())}
     fences = DiskFences(folder / "fences.db", now_us)
     streams = remote.serving(streams_of(compute, fences, now_us))

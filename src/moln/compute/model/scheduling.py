@@ -16,7 +16,8 @@ class Wanted(Struct, frozen=True):
     """What a server needs of its host. disk_gib: on the host itself, volumes not counted. host: only this one.
 
     arch, hypervisor: as the image asks, in our words. required, forbidden: traits. exclude: hosts not to use;
-    cut_off: those that do not reach its networks.
+    cut_off: those that do not reach its networks; out_of_reach: those that do not reach its volumes. near: those where its volumes lie, taken before
+    others.
     more: amounts of further resource classes.
     group: the servers of its group. same_as: hosts of the servers to be beside. The caller resolves the hints same_host and (to exclude) different_host.
     """
@@ -33,6 +34,8 @@ class Wanted(Struct, frozen=True):
     forbidden: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
     cut_off: frozenset[str] = frozenset()
+    out_of_reach: frozenset[str] = frozenset()
+    near: frozenset[str] = frozenset()
     same_as: frozenset[str] = frozenset()
     group: Companions | None = None
 
@@ -129,7 +132,7 @@ def _has_room(host: Host, wanted: Wanted) -> bool:
 
 def _special(wanted: Wanted) -> bool:
     w = wanted
-    return bool(w.arch or w.hypervisor or w.required or w.forbidden or w.exclude or w.cut_off or w.same_as or w.host or w.more or w.group)
+    return bool(w.arch or w.hypervisor or w.required or w.forbidden or w.exclude or w.cut_off or w.out_of_reach or w.same_as or w.host or w.more or w.group)
 
 
 def _suits(host: Host, wanted: Wanted) -> bool:
@@ -144,6 +147,8 @@ def why_not_suited(host: Host, wanted: Wanted) -> Refusal | None:
         return Refusal("was tried already or is excluded", "")
     if host.name in wanted.cut_off:
         return Refusal("does not reach a network asked for", "")
+    if host.name in wanted.out_of_reach:
+        return Refusal("does not reach a volume of the server", "")
     if wanted.same_as and host.name not in wanted.same_as:
         return Refusal("does not run the server to be beside", "")
     if wanted.group is not None and (apart := wanted.group.why_not(host.name)) is not None:

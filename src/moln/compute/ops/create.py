@@ -24,6 +24,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import Forbidden, Invalid, NotFound, OverQuota
 from moln.network.ops import reach
+from moln.volume.ops import for_compute
 
 PATIENCE_S = 900
 MOST_AT_ONCE = 1000  # servers of one request
@@ -108,6 +109,7 @@ async def prepare(ctx: RequestContext, request: ServerRequest) -> Plan:
         image_properties=disks.image_properties, availability_zone=request.zone, host=only_host(request, disks), exclude=avoid,
         cut_off=await reach.cut_off(ctx.db, [card.network for card in networks.cards]), same_as=beside,
     )  # fmt: skip
+    wanted = structs.replace(wanted, near=disks.near, out_of_reach=for_compute.out_of_reach(ctx.cloud, disks.near))
     ids = tuple(ctx.new_id() for _ in range(await count_at_most(ctx, request, flavor)))
     choices = tuple(scheduling.pick(ctx.cloud, wanted) for _ in ids) if group is None else ()
     return Plan(request, flavor, disks, networks, key_data, wanted, ids, choices, f"r-{ctx.new_id()[:8]}", group)

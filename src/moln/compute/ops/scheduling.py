@@ -23,10 +23,18 @@ def pick(cloud: Cloud, wanted: Wanted) -> Choice:
     """Where a server could go, the best host first, from memory alone. Without a host: why not, by host."""
     known = table(cloud)
     found = choose(_pool(known, wanted), wanted, int(cloud.ids.hex(), 16))
+    if wanted.near and wanted.group is None:
+        found = _nearest_first(known, found, wanted)
     if found:
         found[0].promised_mib += wanted.ram_mib
         return Choice(tuple(found), {}, len(known.hosts), known.by_provider)
     return Choice((), refusals(list(known.hosts.values()), wanted), len(known.hosts))
+
+
+def _nearest_first(known: HostTable, found: list[Host], wanted: Wanted) -> list[Host]:
+    """Hosts where the server's volumes lie come before all others: they open them without a way through the network."""
+    near = [known.hosts[name] for name in sorted(wanted.near) if name in known.hosts and fits(known.hosts[name], wanted)]
+    return [*near, *(host for host in found if host not in near)]
 
 
 def _pool(known: HostTable, wanted: Wanted) -> list[Host]:

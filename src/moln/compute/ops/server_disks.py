@@ -35,7 +35,8 @@ class Sizes(Struct, frozen=True):
 class DiskPlan(Struct, frozen=True):
     """image: what the server itself boots from, None for a volume. locals: (kind, GiB). volumes: in the order of their devices.
 
-    image_properties: of the image at the bottom of the root disk, wherever it lies. hosts: where volumes and snapshots lie that are there.
+    image_properties: of the image at the bottom of the root disk, wherever it lies. hosts: where volumes and snapshots lie that are there, and that
+    no other host reaches; near: where those lie that others reach, too.
     """
 
     image: Image | None
@@ -43,6 +44,7 @@ class DiskPlan(Struct, frozen=True):
     volumes: tuple[BlockDevice, ...]
     image_properties: dict[str, str]
     hosts: frozenset[str] = frozenset()
+    near: frozenset[str] = frozenset()
 
     @property
     def local_gib(self) -> int:
@@ -77,13 +79,13 @@ async def plan(ctx: RequestContext, request: ServerRequest, sizes: Sizes) -> Dis
             raise Forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
     root = next((d for d in devices if d.boot_index == 0), None)
     properties: dict[str, str] = dict(image.properties) if image else {}
-    hosts = set()
+    holders: set[str] = set()
     for device in devices:
         source = await _check_source(ctx, device)
         if device is root:
             properties = source.properties
-        if (only := for_compute.bound_to(ctx.cloud, source.host)) is not None:
-            hosts.add(only)
+        if source.host is not None:
+            holders.add(source.host)
     if mapped is not None:
         properties |= {k: v for k, v in mapped.properties.items() if k.startswith(("hw_", "os_", "img_", "trait:"))}
     remote = [d for d in devices if d.destination == "volume"]
@@ -91,7 +93,13 @@ async def plan(ctx: RequestContext, request: ServerRequest, sizes: Sizes) -> Dis
         raise Invalid("Cannot attach one or more volumes to multiple instances")
     remote.sort(key=lambda d: d is not root)
     locals_ = [(DiskKind.ROOT, sizes.root_gib or gib(image.virtual_size or image.size or 0))] if image else []
-    return DiskPlan(image, (*locals_, *_ephemerals(devices, sizes)), tuple(remote), properties, frozenset(hosts))
+    return DiskPlan(image, (*locals_, *_ephemerals(devices, sizes)), tuple(remote), properties, *_places(ctx, holders))
+
+
+def _places(ctx: RequestContext, holders: set[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """(hosts that the server must be on, hosts that it had better be on), for what lies on these."""
+    bound = {host for holder in holders if (host := for_compute.bound_to(ctx.cloud, holder)) is not None}
+    return frozenset(bound), frozenset(host for holder in holders - bound if (host := for_compute.near(ctx.cloud, holder)) is not None)
 
 
 class _Source(Struct, frozen=True):

@@ -104,20 +104,23 @@ def check_place(ctx: RequestContext, server: Server, place: Place) -> str | None
 
 
 async def wish(db: Reader, ctx: RequestContext, server: Server, zone: str | None, host: str | None) -> Wanted:
-    """What the server needs of a host: as when it was made, and within reach of its volumes."""
-    only = {host} if host else set()
+    """What the server needs of a host: as when it was made, and within reach of its volumes, best beside them."""
+    only, near = {host} if host else set(), set()
     for attached in server.volumes:
         volume = await for_compute.find_volume(db, attached.volume_id)
         if volume is not None and (bound := for_compute.bound_to(ctx.cloud, volume.host)) is not None:
             only.add(bound)
+        elif volume is not None and (holder := for_compute.near(ctx.cloud, volume.host)) is not None:
+            near.add(holder)
     avoid, beside = await scheduling.beside(db, server.scheduler_hints)
     avoid |= {left.host for left in await leftovers.of_server(db, server.id)}  # something of it is still to be removed there
-    return wishes.wanted(
+    wanted = wishes.wanted(
         vcpus=server.flavor.vcpus, ram_mib=server.flavor.ram, disk_gib=sum(d.size_gib for d in server.disks),
         extra_specs=server.flavor.extra_specs, image_properties=server.image_properties, availability_zone=zone,
         host=next(iter(only)) if len(only) == 1 else scheduling.NOWHERE if only else None, exclude=avoid, same_as=beside,
         cut_off=await reach.cut_off_from(db, {nic.network_id for nic in server.nics}),
     )  # fmt: skip
+    return structs.replace(wanted, near=frozenset(near), out_of_reach=for_compute.out_of_reach(ctx.cloud, frozenset(near)))
 
 
 async def unshelve_in(tx: Transaction, ctx: RequestContext, server_id: str, place: Place) -> None:

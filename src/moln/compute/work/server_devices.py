@@ -12,12 +12,12 @@ from moln.compute.ops.server_networks import fresh_nics
 from moln.compute.ops.volume_attachments import PATIENCE_S
 from moln.compute.store import instance_actions
 from moln.compute.store import servers as store
-from moln.compute.work.server_specs import card, driver_of, volume_disk
+from moln.compute.work.server_specs import card, driver_of, holder_of, volume_disk
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import BackendRefused
 from moln.kernel.work import Later, Work
-from moln.volume.ops import attachments
+from moln.volume.ops import attachments, for_compute
 
 
 async def apply(work: Work, server: Server) -> None:
@@ -50,6 +50,7 @@ async def _volume(work: Work, server: Server, attached: Attached) -> Server:
         return await work.write(volume_attached_in, work.ctx, server, attached)
     if server.host is not None:  # else it is offloaded: nothing runs that could hold the volume
         await driver_of(work, server).detach_disk(server.id, attached.volume_id)
+        await for_compute.disconnect(work.cloud, attached.volume_id, server.host, holder_of(server, attached))
     return await work.write(volume_detached_in, work.ctx, server, attached)
 
 

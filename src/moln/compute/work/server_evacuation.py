@@ -9,11 +9,12 @@ from moln.compute.store import servers as store
 from moln.compute.work.server_build import attached_in
 from moln.compute.work.server_leftovers import remove_from
 from moln.compute.work.server_ports import wait_for_ports
-from moln.compute.work.server_specs import driver_of, spec_of
+from moln.compute.work.server_specs import driver_of, holder_of, spec_of
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.errors import BackendRefused
 from moln.kernel.work import Work
+from moln.volume.ops import for_compute
 
 
 async def apply(work: Work, server: Server) -> None:
@@ -25,6 +26,8 @@ async def apply(work: Work, server: Server) -> None:
         for left in await leftovers.of_server(work.db, server.id):
             if left.host == move.source:
                 await remove_from(work, left.host, server.id, left.generation, ())
+    for attached in server.volumes:  # whatever its former host does: from here on it writes to none of them
+        await for_compute.take_back(work.cloud, attached.volume_id, move.source, holder_of(server, attached))
     await work.write(migrations.move, move.migration_id, MigrationStatus.PRE_MIGRATING, work.now_us)
     driver = driver_of(work, server)
     await driver.ensure_server(await spec_of(work, server, driver), "stopped" if move.off else "running")

@@ -16,6 +16,7 @@ from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.work import Later, Reconciler, Work
 from moln.placement.ops import claims
+from moln.volume.ops import for_compute
 
 _log = logging.getLogger("moln.compute")
 CALL_S = 120.0
@@ -30,13 +31,18 @@ async def settle(work: Work, left: Leftover) -> None:
 
 
 async def remove_from(work: Work, host: str, server_id: str, generation: int, disks: tuple[str, ...]) -> None:
-    """Nothing of the server is on that host, and no older command brings it back. Raises: BackendRefused, BackendUnreachable."""
+    """Nothing of the server is on that host, no older command brings it back, and volumes of others are not lent to it for that server.
+
+    Raises: BackendRefused, BackendUnreachable.
+    """
     driver = work.driver(
         host, "compute", ComputeDriver, resource=f"server:{server_id}", generation=generation, deadline_s=CALL_S
     )
     await driver.remove_server(server_id)
     for disk_id in disks:
         await driver.remove_disk(disk_id)
+    for held in await for_compute.attachments_of_server(work.db, server_id):
+        await for_compute.disconnect(work.cloud, held.volume_id, host, for_compute.Holder(held.id, generation))
 
 
 async def gone_in(tx: Transaction, ctx: RequestContext, left: Leftover) -> None:

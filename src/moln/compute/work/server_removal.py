@@ -8,7 +8,7 @@ from moln.compute.ops.quotas import QUOTA
 from moln.compute.store import instance_actions
 from moln.compute.store import servers as store
 from moln.compute.work import server_live, server_resize
-from moln.compute.work.server_specs import driver_of
+from moln.compute.work.server_specs import disconnect, driver_of
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
 from moln.kernel.work import Work
@@ -23,6 +23,7 @@ async def remove(work: Work, server: Server) -> None:
         await driver.remove_server(server.id)
         for disk_id in server.disk_ids:
             await driver.remove_disk(disk_id)
+        await disconnect(work, server, server.host)
     await work.write(removed_in, work.ctx, server)
 
 

@@ -17,7 +17,7 @@ from moln.compute.work import server_images
 from moln.compute.work.server_build import attached_in
 from moln.compute.work.server_ports import wait_for_ports
 from moln.compute.work.server_power import GRACE_S
-from moln.compute.work.server_specs import driver_of, spec_of
+from moln.compute.work.server_specs import disconnect, driver_of, spec_of
 from moln.image.ops import images
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Transaction
@@ -73,6 +73,7 @@ async def leave(work: Work, server: Server) -> None:
     await driver.remove_server(server.id)
     for disk_id in server.disk_ids:
         await driver.remove_disk(disk_id)
+    await disconnect(work, server, server.host or "")
     await work.write(offloaded_in, work.ctx, server)
 
 

@@ -8,7 +8,8 @@ from moln.compute.ops import metadata
 from moln.kernel.errors import BackendRefused, NotFound
 from moln.kernel.work import Later, Work
 from moln.volume.model.volumes import VolumeStatus
-from moln.volume.ops import attachments, volumes
+from moln.volume.ops import attachments, for_compute, volumes
+from moln.volume.ops.for_compute import Holder
 
 _waiting: dict[str, str] = {}  # volume to the server that waits for it: so that its news wakes the server at once
 
@@ -35,10 +36,22 @@ async def volume_disk(work: Work, server: Server, attached: Attached) -> Disk:
         raise Later(f"volume {attached.volume_id} is {found.status}", 2.0)
     if found.status is VolumeStatus.ERROR:
         raise BackendRefused(f"Volume {attached.volume_id} did not finish being created: its status is error.")
-    connection = await attachments.connect(work.ctx, found, server.host or "")
+    connection = await attachments.connect(work.ctx, found, server.host or "", holder_of(server, attached))
     return Disk(
-        attached.volume_id, connection.path, attached.device.removeprefix("/dev/"), attached.volume_id[:20], boot_index=attached.boot_index
-    )
+        attached.volume_id, connection.path, attached.device.removeprefix("/dev/"), attached.volume_id[:20], boot_index=attached.boot_index,
+        protocol="nbd" if connection.kind == "nbd" else "file",
+    )  # fmt: skip
+
+
+def holder_of(server: Server, attached: Attached) -> Holder:
+    """For whom a volume of another host is lent: the attachment, as the server's row is now."""
+    return Holder(attached.attachment_id, server.generation)
+
+
+async def disconnect(work: Work, server: Server, host: str) -> None:
+    """The host has let go of the server: volumes of others are not lent to it for that server any more. Raises: BackendRefused."""
+    for attached in server.volumes:
+        await for_compute.disconnect(work.cloud, attached.volume_id, host, holder_of(server, attached))
 
 
 def waiting_for(volume_id: str) -> list[str]:

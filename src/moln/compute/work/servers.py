@@ -27,6 +27,7 @@ from moln.compute.work import (
 from moln.compute.work.host_losses import Losses
 from moln.compute.work.server_invariants import INVARIANTS
 from moln.compute.work.server_leftovers import LEFTOVERS
+from moln.compute.work.server_loans import LOANS
 from moln.compute.work.server_ports import Cards
 from moln.compute.work.server_specs import waiting_for
 from moln.compute.work.server_volumes import Sizes
@@ -122,6 +123,7 @@ class ServersWork:
             Periodic("resize-confirm", server_resize.confirm_overdue, 60.0),
             Periodic("console-tokens", forget_tokens, 3600.0),
             Periodic("lost-hosts", self.losses.look, 5.0),
+            LOANS,
         )
         self.invariants = (*INVARIANTS, Invariant("hosts: who is lost is fenced", self.losses.unfenced))
 

@@ -14,9 +14,10 @@ from moln.kernel.errors import BackendRefused, Conflict, NotFound
 from moln.volume.drivers.base import Connection, VolumeDriver
 from moln.volume.model.attachments import Attachment, AttachStatus
 from moln.volume.model.volumes import CONNECTED, Volume, VolumeStatus
-from moln.volume.ops import pools, qos_specs
+from moln.volume.ops import exports, pools, qos_specs
 from moln.volume.ops.access import SERVICE, get_volume, invalid_volume, require
 from moln.volume.ops.actions import resting_status, status_between
+from moln.volume.ops.exports import Holder
 from moln.volume.store import attachments as store
 from moln.volume.store import volumes
 
@@ -152,19 +153,22 @@ async def of_volume(db: Reader, volume_id: str) -> list[Attachment]:
     return await store.of_volume(db, volume_id)
 
 
-async def connect(ctx: RequestContext, volume: Volume, node: str) -> Connection:
+async def connect(ctx: RequestContext, volume: Volume, node: str, holder: Holder | None = None) -> Connection:
     """How `node` opens the volume: ask just before each use, so that a re-used path is never another's (OSSA-2023-003).
 
-    Raises: BackendRefused, when it lies on another node or is gone; BackendUnreachable.
+    holder: for whom it is lent, where it lies on another node. Raises: BackendRefused, when that cannot be or it is gone; BackendUnreachable.
     """
     if volume.host is None:
         raise BackendRefused(f"Volume {volume.id} is on no node yet.")
+    shared = pools.shares(ctx.cloud, node, volume.host)
+    if holder is not None and not shared and pools.reaches(ctx.cloud, node, volume.host):
+        return await exports.lend(ctx.cloud, volume, node, holder)
     lost = volume.host not in ctx.cloud.links.nodes
-    asked = node if lost and pools.reaches(ctx.cloud, node, volume.host) else volume.host
+    asked = node if lost and shared else volume.host
     found = await ctx.cloud.links.driver(asked, "volume", VolumeDriver).find_connection(volume.id)
     if found is None:
         raise BackendRefused(f"The pool of node {asked} has no volume {volume.id}.")
-    if not pools.reaches(ctx.cloud, node, volume.host):
+    if not shared:
         raise BackendRefused(f"Volume {volume.id} lies on node {volume.host} and cannot be reached from node {node}.")
     return found
 

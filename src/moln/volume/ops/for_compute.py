@@ -16,7 +16,8 @@ from moln.volume.model.types import VolumeType
 from moln.volume.model.volumes import Volume, VolumeStatus
 from moln.volume.ops import attachments, volumes
 from moln.volume.ops.access import get_volume
-from moln.volume.ops.pools import bound_to, reaches
+from moln.volume.ops.exports import Holder, Loan, disconnect, end_loan, loans, take_back, take_back_all
+from moln.volume.ops.pools import bound_to, near, out_of_reach, reaches
 from moln.volume.store import attachments as attachment_store
 from moln.volume.store import snapshots as snapshot_store
 from moln.volume.store import tables
@@ -165,7 +166,7 @@ async def connection(cloud: Cloud, volume_id: str, host: str) -> Connection | No
 
 
 __all__ = [
-    "abort_detach_in", "attachments_of_server", "attachments_of_volumes", "begin_attach_in", "begin_detach_in", "bound_to", "connection", "create_volume_in",
-    "delete_volume_in", "reimage", "reimage_in", "end_attach_in", "end_detach_in", "find_snapshot", "find_type", "find_volume", "reaches",
-    "server_attachments", "type_names",
+    "Holder", "Loan", "abort_detach_in", "attachments_of_server", "attachments_of_volumes", "begin_attach_in", "begin_detach_in", "bound_to",
+    "connection", "create_volume_in", "delete_volume_in", "disconnect", "end_attach_in", "end_detach_in", "end_loan", "find_snapshot", "find_type",
+    "find_volume", "loans", "near", "out_of_reach", "reaches", "reimage", "reimage_in", "server_attachments", "take_back", "take_back_all", "type_names",
 ]  # fmt: skip

@@ -43,7 +43,12 @@ def check_thawed(cloud: Cloud, host: str | None) -> None:
 
 
 def reaches(cloud: Cloud, node: str, holder: str) -> bool:
-    """Whether `node` can open what lies in the pool of `holder`: its own, or one that both share."""
+    """Whether `node` can open what lies in the pool of `holder`: its own, one that both share, or one whose volumes are lent."""
+    return shares(cloud, node, holder) or (lends(cloud, node) and lends(cloud, holder))
+
+
+def shares(cloud: Cloud, node: str, holder: str) -> bool:
+    """Whether both see one pool."""
     if node == holder:
         return True
     seen = pools_of(cloud).seen
@@ -51,7 +56,28 @@ def reaches(cloud: Cloud, node: str, holder: str) -> bool:
     return here is not None and there is not None and bool(here.shared) and here.shared == there.shared
 
 
+def lends(cloud: Cloud, node: str | None) -> bool:
+    """Whether a node lends its volumes, and opens those of others."""
+    pool = pools_of(cloud).seen.get(node or "")
+    return pool is not None and pool.lent and not pool.shared
+
+
 def bound_to(cloud: Cloud, holder: str | None) -> str | None:
-    """The one node that can open what lies in a pool; None where several can, or nothing lies anywhere yet."""
+    """The one node that can open what lies in a pool; None where several can, or nothing lies anywhere yet. Who is not there lends nothing."""
     seen = pools_of(cloud).seen
-    return None if holder is None or (holder in seen and seen[holder].shared) else holder
+    if holder is None or (holder in seen and seen[holder].shared) or (holder in cloud.links.nodes and lends(cloud, holder)):
+        return None
+    return holder
+
+
+def near(cloud: Cloud, holder: str | None) -> str | None:
+    """The node where what lies in a pool is opened without a way through the network; None where that is all the same."""
+    pool = pools_of(cloud).seen.get(holder or "")
+    return None if pool is not None and pool.shared else holder
+
+
+def out_of_reach(cloud: Cloud, holders: frozenset[str]) -> frozenset[str]:
+    """The nodes that cannot open what lies in the pools of all these."""
+    if not holders:
+        return frozenset()
+    return frozenset(node for node in pools_of(cloud).seen if not all(reaches(cloud, node, holder) for holder in holders))

@@ -20,6 +20,7 @@ from moln.demo.client import Client
 from moln.guest.build import build_guest_image
 from moln.host.places import Places
 from moln.host.supervise.processes import Identity
+from moln.node import nbdkit
 
 SSH_S, MOVE_S = 240.0, 240.0
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
@@ -73,6 +74,20 @@ class Moving:
 
     def tell_service(self, host: str, **what: object) -> None:
         self.call("PUT", f"{story.COMPUTE}/os-services/{self.service(host)['id']}", what)
+
+    def volume(self, volume_id: str) -> dict[str, Any]:
+        return dict(self.call("GET", f"{story.VOLUME}/volumes/{volume_id}")["volume"])
+
+    def make_volume(self) -> tuple[str, str]:
+        """(its id, its machine)."""
+        made = self.call("POST", f"{story.VOLUME}/volumes", {"volume": {"size": 1, "name": "lent"}})["volume"]["id"]
+        until(lambda: self.volume(made)["status"] == "available", "the volume", 60)
+        return made, str(self.volume(made)["os-vol-host-attr:host"]).partition("@")[0]
+
+    def lent(self, machine: str) -> dict[str, list[int]]:
+        """The processes that lend and open volumes on a machine, by folder."""
+        folder = Places(self.cloud.home / machine).host / "node/lent"
+        return {str(found.relative_to(folder)): pids for found, pids in nbdkit.running(folder).items()}
 
     # ---- the machines
 

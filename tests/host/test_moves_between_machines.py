@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.e2e.waiting import until
@@ -142,6 +145,50 @@ def test_nothing_but_the_documented_ports_listens_for_moves(moving: Moving) -> N
     beyond = {m: {a for a in found if not a.startswith(("127.", "[::1]"))} for m, found in listening.items()}
     assert beyond["n1"] == {"192.0.2.2:5010"}
     assert beyond["c1"] - {"192.0.2.1:6641"} == {f"192.0.2.1:{port}" for port in (5000, 5010, 5011, 6642, 4222)}  # 6641: other controllers
+
+
+def test_a_volume_is_used_by_a_guest_of_another_machine(moving: Moving, guest: Guest) -> None:
+    """Written, healed, grown, moved with and detached; what the guest wrote is in the one file."""
+    volume, lender = moving.make_volume()
+    here = {"c1": "n1", "n1": "c1"}[lender]
+    if guest.host != here:
+        move(guest, here)
+    path = f"{story.COMPUTE}/servers/{guest.id}/os-volume_attachments"
+    moving.call("POST", path, {"volumeAttachment": {"volumeId": volume}})
+    until(lambda: moving.volume(volume)["status"] == "in-use", "attached", 60)
+    guest.run("printf kept | dd of=/dev/vdb conv=fsync 2>/dev/null")
+    file = moving.cloud.home / lender / "pool/volumes" / volume
+    assert first_bytes(file) == b"kept"
+    assert moving.lent(lender).keys() == {f"exports/{volume}+{here}"} and moving.lent(here).keys() == {f"imports/{volume}"}
+
+    [killed] = moving.lent(lender)[f"exports/{volume}+{here}"]
+    os.kill(killed, signal.SIGKILL)
+    guest.run("printf here | dd of=/dev/vdb conv=fsync 2>/dev/null")
+    assert first_bytes(file) == b"here" and moving.lent(lender)[f"exports/{volume}+{here}"] != [killed]
+    for machine in (lender, here):
+        moving.kill(machine, "node")
+    guest.run("printf kept | dd of=/dev/vdb conv=fsync 2>/dev/null")
+    until(lambda: moving.service("n1")["state"] == "up", "the node is back", 60)
+
+    moving.call("POST", f"{story.VOLUME}/volumes/{volume}/action", {"os-extend": {"new_size": 2}})
+    until(lambda: guest.run("cat /sys/block/vdb/size") == str(2 << 21), "the guest sees it grown", 120, each_s=1.0)
+
+    before = guest.boot_id()
+    for dest in (lender, here):
+        move(guest, dest)
+        assert (guest.host, guest.boot_id()) == (dest, before)
+        assert guest.run("echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/vdb bs=4 count=1 2>/dev/null") == "kept"
+        wanted = {f"exports/{volume}+{here}"} if dest == here else set()
+        until(lambda wanted=wanted: moving.lent(lender).keys() == wanted, "lent to where the guest is, and to nobody else", 90)  # type: ignore[misc]
+    moving.call("DELETE", f"{path}/{volume}")
+    until(lambda: moving.volume(volume)["status"] == "available", "detached", 90)
+    assert moving.lent(lender) == moving.lent(here) == {}
+    assert first_bytes(file) == b"kept"
+
+
+def first_bytes(file: Path) -> bytes:
+    with open(file, "rb") as found:
+        return found.read(4)
 
 
 def test_servers_of_a_node_that_is_lost_begin_anew_once_it_is_fenced(moving: Moving, guest: Guest) -> None:

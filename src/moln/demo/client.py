@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 COMPUTE_VERSION = "2.90"
+VOLUME_VERSION = "3.42"  # since then volumes in use grow
 
 
 class DemoError(Exception):
@@ -38,7 +39,7 @@ class Client:
 
     def _send(self, method: str, path: str, body: Any = None, *, file: Path | None = None) -> tuple[int, Any, bytes]:
         connection = self._connection()
-        headers = {"X-Auth-Token": self._token, "OpenStack-API-Version": f"compute {COMPUTE_VERSION}", "Accept": "application/json"}
+        headers = {"X-Auth-Token": self._token, "OpenStack-API-Version": f"compute {COMPUTE_VERSION}, volume {VOLUME_VERSION}", "Accept": "application/json"}
         try:
             if file is not None:
                 with file.open("rb") as data:

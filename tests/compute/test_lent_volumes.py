@@ -15,6 +15,7 @@ from moln.volume.ops import exports, for_compute
 from moln.volume.ops.exports import Holder
 from moln.volume.ops.pools import pools_of
 from moln.volume.store import volumes as volume_store
+from moln.volume.work.pools import look_at
 
 __all__ = ["three", "two", "world"]
 
@@ -94,6 +95,15 @@ async def test_an_evacuated_server_keeps_its_volume_and_its_former_host_has_no_w
     now = await three.host_of(server)
     assert now != here and (await three.show(server))["status"] == "ACTIVE"
     assert {loan for loan in await loans(three) if loan[1] is not None} == ({(now, there)} if now != there else set())
+
+
+async def test_a_controller_that_knows_nothing_of_the_volumes_host_yet_takes_it_back_all_the_same(three: Hosts) -> None:
+    server, here, volume, there = await apart(three)
+    row = await three.row(server)
+    pools_of(three.cloud).seen.clear()
+    await for_compute.take_back(three.cloud, volume, here, Holder(row.volumes[0].attachment_id, row.generation))
+    await look_at(three.cloud, there)
+    assert (here, there) not in await loans(three)
 
 
 async def test_a_late_command_for_the_former_host_lends_it_nothing(three: Hosts) -> None:

@@ -49,7 +49,7 @@ def holder_of(server: Server, attached: Attached) -> Holder:
 
 
 async def disconnect(work: Work, server: Server, host: str) -> None:
-    """The host has let go of the server: volumes of others are not lent to it for that server any more. Raises: BackendRefused."""
+    """The host has let go of the server: volumes of others are not lent to it for that server any more."""
     for attached in server.volumes:
         await for_compute.disconnect(work.cloud, attached.volume_id, host, holder_of(server, attached))
 

@@ -41,18 +41,18 @@ async def lend(cloud: Cloud, volume: Volume, node: str, holder: Holder) -> Conne
 async def take_back(cloud: Cloud, volume_id: str, node: str, holder: Holder) -> None:
     """Nothing that `node` does reaches the volume from now on: its fence. Nothing, for the volume's own node. Raises: BackendRefused, BackendUnreachable."""
     volume = await store.find(cloud.db, volume_id)
-    if volume is not None and volume.host not in (None, node) and pools.lends(cloud, volume.host):
-        await _exports(cloud, volume.host or "", node, holder).remove_export(volume_id, node)
+    if volume is not None and volume.host is not None and volume.host != node and pools.may_lend(cloud, volume.host):
+        await _exports(cloud, volume.host, node, holder).remove_export(volume_id, node)
 
 
 async def disconnect(cloud: Cloud, volume_id: str, node: str, holder: Holder) -> None:
-    """The same at both ends, for who has let go of it. A node that does not answer now is looked after later (`loans`). Raises: BackendRefused."""
+    """The same at both ends, for who has let go of it. What cannot be done now is done later, by who looks at `loans`."""
     volume = await store.find(cloud.db, volume_id)
-    if volume is None or volume.host in (None, node) or not pools.lends(cloud, volume.host):
+    if volume is None or volume.host in (None, node) or not pools.may_lend(cloud, volume.host or ""):
         return
-    with suppress(BackendUnreachable):
+    with suppress(BackendRefused, BackendUnreachable):
         await _exports(cloud, node, node, holder).remove_import(volume_id)
-    with suppress(BackendUnreachable):
+    with suppress(BackendRefused, BackendUnreachable):
         await take_back(cloud, volume_id, node, holder)
 
 

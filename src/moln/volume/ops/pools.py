@@ -62,6 +62,11 @@ def lends(cloud: Cloud, node: str | None) -> bool:
     return pool is not None and pool.lent and not pool.shared
 
 
+def may_lend(cloud: Cloud, node: str) -> bool:
+    """Whether a node lends its volumes as far as is known: one that has not told of its pool yet may."""
+    return node not in pools_of(cloud).seen or lends(cloud, node)
+
+
 def bound_to(cloud: Cloud, holder: str | None) -> str | None:
     """The one node that can open what lies in a pool; None where several can, or nothing lies anywhere yet. Who is not there lends nothing."""
     seen = pools_of(cloud).seen

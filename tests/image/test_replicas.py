@@ -259,6 +259,22 @@ async def test_controllers_that_share_a_folder_copy_nothing(cloud: Several, monk
     assert one.files() == []
 
 
+async def test_a_mount_that_went_is_another_folder_and_is_known_when_it_is_back(cloud: Several) -> None:
+    two, here = cloud.all["c2"], cloud.all["c2"].cloud.areas["image-replicas"]
+    image = await make(cloud.all["c1"].alice, data=DATA)
+    await cloud.settle()
+    root, before, files = two.store.root, here.folder, two.files()
+    root.rename(root.with_name("unmounted"))
+    for _ in range(2):
+        await two.settle()
+    assert here.folder != before and two.files() == files, "all of it came into the folder that is seen now"
+    shutil.rmtree(root)
+    root.with_name("unmounted").rename(root)
+    await two.settle()
+    assert here.folder == before and two.files() == files and await two.wrong() == []
+    assert await cloud.holders(await data_id_of(cloud, image)) == {"c1", "c2"}
+
+
 async def test_a_copy_into_another_store_is_made_where_the_data_is_not_yet(cloud: Several) -> None:
     several = [await cloud.join(f"s{n}", image=ImageSettings(stores={"slow": "slow"})) for n in (1, 2)]
     image = await make(several[0].alice, data=DATA)

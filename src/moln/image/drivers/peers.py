@@ -6,6 +6,7 @@ A peer gives what is on its own disk and asks nobody else. What a whole file mus
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
@@ -22,6 +23,7 @@ FILE, PART = "peer.image", "peer.part"  # of a kind and a name, the file (sparse
 OPEN_S = 5.0  # seconds that a peer may take to answer: a machine that is gone says nothing
 Holders = Callable[[str], Awaitable[list[Keeper]]]
 Good = Callable[[int], Awaitable[bool]]
+_log = logging.getLogger("moln.image")
 
 
 class Peers(Protocol):
@@ -85,6 +87,7 @@ class GatePeers:
                     stream.close()
                 if good is None or await good(file):
                     return
+                _log.warning("what controller %s gave is not image data %s: its file is broken", keeper.name, data_id)
             except BackendRefused:
                 continue
             except (BackendUnreachable, ConnectionError):  # no other OSError: that is this machine's disk

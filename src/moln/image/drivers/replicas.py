@@ -15,7 +15,7 @@ from moln.image.drivers.uploads import failed
 from moln.image.model.formats import QEMU_NAME
 from moln.image.model.images import HASH_ALGORITHM, Image
 from moln.kernel import files
-from moln.kernel.errors import NotFound
+from moln.kernel.errors import NotFound, Unavailable
 from moln.kernel.nodes import sparse
 
 if TYPE_CHECKING:
@@ -131,12 +131,14 @@ async def fetched(
     *,
     replace: bool = False,
 ) -> None:
-    """Raises: NotFound, Unavailable, TooLarge."""
+    """There is a file that a peer gave. Raises: NotFound, when none has it; Unavailable, TooLarge."""
     assert store.peers is not None
     try:
         with files.appearing(path, replace=replace) as file:
             await store.peers.fetch(kind, path.name, file, most, good)
             await asyncio.to_thread(os.fsync, file)  # not in the event loop
+    except FileNotFoundError as error:  # somebody swept what was not whole yet
+        raise Unavailable("A file of the image vanished while it came.", detail=str(error)) from error
     except OSError as error:
         raise failed(error) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 from msgspec import Struct
 
@@ -20,6 +22,8 @@ from moln.kernel.work import Later, Periodic, Reconciler, Work
 
 EVERY_S, NOWHERE_S = 30.0, 60.0
 AT_ONCE, AT_MOST_S = 2, 6 * 3600.0  # files that come at a time; seconds for one
+
+_log = logging.getLogger("moln.image")
 
 
 class Missing(Struct, frozen=True):
@@ -94,10 +98,11 @@ def lacking(store: FileStore, row: Held, held: Inventory) -> list[str]:
 
 async def disown(cloud: Cloud, rows: list[Held], held: Inventory) -> None:
     """What was lost here comes again from another controller. rows: as they were before the look at the folder."""
-    here = find_here(cloud)
-    lost = [row.data_id for row in rows if lacking(cloud.areas["image"], row, held)]
-    for data_id in lost if here else []:
-        await cloud.db.write(disown_in, data_id, here.folder)  # type: ignore[union-attr]
+    if here := find_here(cloud):
+        for row in rows:
+            if what := lacking(cloud.areas["image"], row, held):
+                _log.warning("gone from this controller's disk, and fetched again: %s", ", ".join(what))
+                await cloud.db.write(disown_in, row.data_id, here.folder)
 
 
 async def disown_in(tx: Transaction, data_id: str, folder: str) -> None:

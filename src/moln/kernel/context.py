@@ -66,11 +66,12 @@ class RequestContext:
     """One request of one caller; also the credentials that policy checks read.
 
     version: the microversion asked for, (0, 0) where the service has none. deadline: of `clock.monotonic()`, seconds.
+    proved: whom a sign-in has proved, for the audit log.
     """
 
     __slots__ = (
         "cloud", "request_id", "who", "version", "deadline", "user_id", "project_id", "domain_id", "system_scope", "roles",
-        "user_domain_id", "project_domain_id", "_admin",
+        "user_domain_id", "project_domain_id", "proved", "_admin",
     )  # fmt: skip
 
     def __init__(self, cloud: Cloud, request_id: str, who: Identity | None, version: Version = (0, 0), deadline: float = 0.0):
@@ -79,6 +80,7 @@ class RequestContext:
         self.who = who
         self.version = version
         self.deadline = deadline
+        self.proved: Identity | None = None
         self._admin: bool | None = None
         known = who or _NOBODY
         self.user_id: str | None = known.user_id or None

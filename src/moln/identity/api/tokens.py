@@ -39,6 +39,7 @@ async def issue_token(ctx: RequestContext, body: dict[str, Any], query: Params, 
         token, opened = await authentication.authenticate(ctx.cloud, replace(shown, receipt=receipt), wanted)
     except MoreNeeded as more:
         return await _receipt(ctx, more)
+    ctx.proved = opened.identity
     return Reply(await view(ctx, opened, "nocatalog" not in query), headers=headers(token))
 
 

@@ -68,6 +68,8 @@ class Endpoint:
             ctx: RequestContext | None = None
             operation: Operation | None = None
             place: Place | None = None
+            client = req.scope.get("client")
+            address = client[0] if client else "127.0.0.1"
             began = monotonic()
             requests.running += 1
             try:
@@ -80,7 +82,7 @@ class Endpoint:
                 waited = began - req.scope.get(ARRIVED, began)
                 if audited:
                     waited = max(waited, cloud.db.wait_s())  # who is let in waits for that
-                whose = ("anonymous", req.remote_addr) if who is None else (kind, who.project_id or who.user_id)
+                whose = ("anonymous", address) if who is None else (kind, who.project_id or who.user_id)
                 place = fairness.enter(*whose, began, waited)
                 raw = await read_body(req) if chosen_by_body else None
                 operation = _by_version(operations, version) if raw is None else _by_action(operations, raw, version)
@@ -104,7 +106,7 @@ class Endpoint:
             if audited and status != 429 and cloud.audit is not None:  # who is turned away has done nothing, and may come very often
                 cloud.audit.note(
                     ctx, service=self.service.name, method=method, route=template, action=operation.action if operation else "", path=req.path,
-                    ids=list(values.values())[len(values) - named :], address=req.remote_addr, status=status, answer=resp.data,
+                    ids=list(values.values())[len(values) - named :], address=address, status=status, answer=resp.data,
                     request_id=request_id,
                 )  # fmt: skip
 

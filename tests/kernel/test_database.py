@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from tests import databases
-from tests.kernel.boxes import BOXES, BY_ID, EVERY, KEPT, LIDS, SOME, Box, add, broken
+from tests.kernel.boxes import BESIDE, BOXES, BY_ID, EVERY, KEPT, LIDS, SOME, Box, add, broken
 
 from moln.kernel.db import Database, Duplicate, Statement, Transaction, adding
 from moln.kernel.errors import Conflict, Invalid, Unavailable
@@ -183,3 +183,9 @@ async def test_closing_finishes_what_waits_and_refuses_what_comes(tmp_path: Path
     assert await asyncio.gather(*waiting) == [str(i) for i in range(10)]
     with pytest.raises(Unavailable):
         await db.write(add, "late")
+
+
+async def test_what_stands_beside_a_row_is_not_in_it(db: Database) -> None:
+    await db.write(add, "a", 7)
+    assert await db.one(BESIDE, id="a") == (Box("a", 7), "a of 7")
+    assert await db.all(BESIDE, id="b") == []

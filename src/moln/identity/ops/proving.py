@@ -12,7 +12,7 @@ from moln.identity.ops import password_rules, signing_in
 from moln.identity.ops.access import lacking
 from moln.identity.ops.credentials import blob
 from moln.identity.ops.examining import active_domain, active_user, unauthorized
-from moln.identity.ops.naming import Named, check_named, find_user
+from moln.identity.ops.naming import Named, check_named, find_user, find_user_with_hash
 from moln.identity.ops.passwords import is_foreign
 from moln.identity.ops.state import of
 from moln.identity.store import credentials
@@ -42,8 +42,7 @@ async def by_password(cloud: Cloud, who: Named, password: str) -> User:
         return await signing_in.by_password(cloud, elsewhere, password)
     state = of(cloud)
     generation = state.generation
-    user = await find_user(cloud.db, who, state)
-    hashed = await user_store.password_hash(cloud.db, user.id) if user else None
+    user, hashed = await find_user_with_hash(cloud.db, who, state)
     right = await state.passwords.verify(hashed, password)
     if user is None:
         raise unauthorized()
@@ -99,9 +98,9 @@ async def by_totp(cloud: Cloud, who: Named, passcode: str) -> User:
 async def by_program(cloud: Cloud, shown: ProgramShown) -> tuple[User, ApplicationCredential]:
     """The user whose credential it is; a wrong secret is as slow as one of none, and as silent. Raises: Unauthorized, Invalid."""
     db = cloud.db
-    found: ApplicationCredential | None = None
+    kept: tuple[ApplicationCredential, str] | None
     if shown.id is not None:
-        found = await credentials.find_application(db, shown.id)
+        kept = await credentials.find_with_hash(db, shown.id)
     else:
         if shown.name is None:
             raise lacking("id or name", "application_credential")
@@ -109,8 +108,8 @@ async def by_program(cloud: Cloud, shown: ProgramShown) -> tuple[User, Applicati
         if who.id is None and (who.name is None or who.domain is None):
             raise lacking("user", "application_credential")
         owner = await find_user(db, who)
-        found = await credentials.find_named(db, owner.id, shown.name) if owner else None
-    hashed = await credentials.secret_hash(db, found.id) if found else None
+        kept = await credentials.find_named_with_hash(db, owner.id, shown.name) if owner else None
+    found, hashed = kept or (None, None)
     right = await of(cloud).passwords.recognise(hashed, shown.secret)
     if found is None or not right or (found.expires_at is not None and found.expires_at <= cloud.clock.now_us()):
         raise unauthorized()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from moln.identity.model.credentials import ApplicationCredential, Credential, KeptRule, Policy
-from moln.kernel.db import INT, TEXT, Listing, Query, Reader, Transaction, column, in_list, table
+from moln.kernel.db import INT, TEXT, Listing, Query, QueryBeside, Reader, Transaction, column, in_list, table
 
 CREDENTIALS = table(
     "identity_credentials",
@@ -55,8 +55,11 @@ POLICY_LISTING = Listing(_POLICY, Policy, POLICIES)
 _GET = Query(_CREDENTIAL.where(_C.id == sa.bindparam("id")), Credential)
 _OF_USER = Query(_CREDENTIAL.where(_C.user_id == sa.bindparam("user_id"), _C.type == sa.bindparam("type")).order_by(_C.rowid), Credential)
 _GET_APPLICATION = Query(_APPLICATION.where(_A.id == sa.bindparam("id")), ApplicationCredential)
-_NAMED = Query(_APPLICATION.where(_A.user_id == sa.bindparam("user_id"), _A.name == sa.bindparam("name")), ApplicationCredential)
-_HASH = Query(sa.select(_A.secret_hash).where(_A.id == sa.bindparam("id")), str)
+_WITH_HASH = _APPLICATION.add_columns(_A.secret_hash)
+_GET_WITH_HASH = QueryBeside(_WITH_HASH.where(_A.id == sa.bindparam("id")), ApplicationCredential)
+_NAMED_WITH_HASH = QueryBeside(
+    _WITH_HASH.where(_A.user_id == sa.bindparam("user_id"), _A.name == sa.bindparam("name")), ApplicationCredential
+)
 _GET_POLICY = Query(_POLICY.where(POLICIES.c.id == sa.bindparam("id")), Policy)
 
 
@@ -72,12 +75,13 @@ async def find_application(db: Reader, credential_id: str) -> ApplicationCredent
     return await db.one(_GET_APPLICATION, id=credential_id)
 
 
-async def find_named(db: Reader, user_id: str, name: str) -> ApplicationCredential | None:
-    return await db.one(_NAMED, user_id=user_id, name=name)
+async def find_with_hash(db: Reader, credential_id: str) -> tuple[ApplicationCredential, str] | None:
+    """An application credential, and the hash of its secret."""
+    return await db.one(_GET_WITH_HASH, id=credential_id)
 
 
-async def secret_hash(db: Reader, credential_id: str) -> str | None:
-    return await db.one(_HASH, id=credential_id)
+async def find_named_with_hash(db: Reader, user_id: str, name: str) -> tuple[ApplicationCredential, str] | None:
+    return await db.one(_NAMED_WITH_HASH, user_id=user_id, name=name)
 
 
 async def find_policy(db: Reader, policy_id: str) -> Policy | None:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from moln.identity.model.users import User
 from moln.identity.store.directory import here
-from moln.kernel.db import INT, TEXT, Listing, Query, Reader, Statement, Transaction, column, in_list, table
+from moln.kernel.db import INT, TEXT, Listing, Query, QueryBeside, Reader, Statement, Transaction, column, in_list, table
 
 USERS = table(
     "identity_users",
@@ -42,6 +42,8 @@ SHOWN = Listing(sa.select(*[c for c in USERS.columns if c.name not in _UNSEEN]),
 _GET = Query(_ALL.where(_U.id == sa.bindparam("id")), User)
 _AMONG = Query(_ALL.where(in_list(_U.id, "ids")), User)
 _NAMED = Query(_ALL.where(_U.name == sa.bindparam("name"), _U.domain_id == sa.bindparam("domain_id")), User)
+_GET_WITH_HASH = QueryBeside(_GET.element.add_columns(_U.password_hash), User)
+_NAMED_WITH_HASH = QueryBeside(_NAMED.element.add_columns(_U.password_hash), User)
 _HASH = Query(sa.select(_U.password_hash).where(_U.id == sa.bindparam("id")), str)
 _IN_DOMAIN = Query(_ALL.where(_U.domain_id == sa.bindparam("id")), User)
 _OLD = Query(
@@ -79,6 +81,15 @@ async def among(db: Reader, ids: list[str]) -> dict[str, User]:
 
 async def find_named(db: Reader, name: str, domain_id: str) -> User | None:
     return await db.one(_NAMED, name=name, domain_id=domain_id)
+
+
+async def find_with_hash(db: Reader, user_id: str) -> tuple[User, str | None] | None:
+    """A user, and the hash of their password."""
+    return await db.one(_GET_WITH_HASH, id=user_id)
+
+
+async def find_named_with_hash(db: Reader, name: str, domain_id: str) -> tuple[User, str | None] | None:
+    return await db.one(_NAMED_WITH_HASH, name=name, domain_id=domain_id)
 
 
 async def password_hash(db: Reader, user_id: str) -> str | None:

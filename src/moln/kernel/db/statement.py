@@ -85,6 +85,21 @@ class Query(Statement, Generic[T]):
         return self._decode
 
 
+class QueryBeside(Query[tuple[T, Any]], Generic[T]):
+    """A Query whose last column is no field of `shape` but stands beside it, as what must not be kept with the rest."""
+
+    def __init__(self, element: Any, shape: type[T]):
+        super().__init__(element, shape)  # type: ignore[arg-type]
+
+    @property
+    def decode(self) -> Callable[[Row], tuple[T, Any]]:
+        if self._decode is None:
+            columns = [c.name for c in self.element.selected_columns]
+            inner: Any = decoder(self.shape, columns[:-1])
+            self._decode = lambda row: (inner(row), row[-1])
+        return self._decode
+
+
 Step = tuple[Statement, dict[str, Any]]
 """A statement and its parameters."""
 

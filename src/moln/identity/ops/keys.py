@@ -5,13 +5,44 @@ A file's time of change is when its key may begin to seal.
 
 from __future__ import annotations
 
+import base64
 import os
+import threading
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 MAX_TOKEN = 4096  # characters; ours are about 200, and 23 more for each group that a provider puts somebody into
 KEEP = 3  # keys: the one that seals and those that may have sealed a token still alive
+BLOCK = 16  # bytes of AES's
+
+
+class Sealer:
+    """Makes what Fernet opens (github.com/fernet/spec), in 5 µs: cryptography's own begins a cipher and a MAC for each, in 17.
+
+    The cipher goes on from message to message. A random block before each is encrypted first, and what becomes of it is the
+    message's initialization vector: as random as the block, whatever went before, since a block cipher permutes blocks.
+    """
+
+    def __init__(self, key: bytes):
+        raw = base64.urlsafe_b64decode(key)
+        self._cipher = Cipher(algorithms.AES(raw[BLOCK:]), modes.CBC(os.urandom(BLOCK))).encryptor()
+        self._mac = HMAC(raw[:BLOCK], SHA256())
+        self._lock = threading.Lock()
+
+    def seal(self, payload: bytes, now_s: int) -> bytes:
+        """From any thread."""
+        missing = BLOCK - len(payload) % BLOCK
+        clear = os.urandom(BLOCK) + payload + bytes((missing,)) * missing  # padded as PKCS #7 says
+        with self._lock:
+            sealed = self._cipher.update(clear)
+        text = b"\x80" + now_s.to_bytes(8, "big") + sealed
+        mac = self._mac.copy()
+        mac.update(text)
+        return base64.urlsafe_b64encode(text + mac.finalize())
 
 
 class Keyring:
@@ -26,8 +57,8 @@ class Keyring:
         self._load()
 
     def seal(self, payload: bytes, now_s: int) -> str:
-        key = next((key for since, key in self._keys if since <= now_s), self._keys[-1][1])
-        return key.encrypt_at_time(payload, now_s).decode().rstrip("=")
+        sealer = next((sealer for since, sealer in self._sealers if since <= now_s), self._sealers[-1][1])
+        return sealer.seal(payload, now_s).decode().rstrip("=")
 
     def open(self, token: str) -> bytes:
         """Raises: ValueError, when none of the keys sealed it."""
@@ -66,8 +97,9 @@ class Keyring:
 
     def _load(self) -> None:
         """A second is forgiven: a file's time has parts of it."""
-        self._keys = [(int(path.stat().st_mtime), Fernet(path.read_bytes().strip())) for path in reversed(self._files())]
-        self._fernet = MultiFernet([key for _, key in self._keys])
+        keys = [(int(path.stat().st_mtime), path.read_bytes().strip()) for path in reversed(self._files())]
+        self._sealers = [(since, Sealer(key)) for since, key in keys]
+        self._fernet = MultiFernet([Fernet(key) for _, key in keys])
 
     def _make(self, number: int, key: bytes, since: int | None = None) -> None:
         path = self.folder / f"{number}.key"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import hmac
+import hashlib
 import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from argon2 import PasswordHasher
@@ -17,6 +15,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from moln.identity.model.users import MAX_PASSWORD
 from moln.identity.ops import foreign_hashes
+from moln.identity.ops.hashing import Threads
 from moln.kernel.errors import TooManyRequests
 
 _log = logging.getLogger("moln.identity")
@@ -40,7 +39,7 @@ class Passwords:
     def __init__(self) -> None:
         self.hashes = 0
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "password")
+        self._threads = Threads("password")
         self._waiting = 0
         self._fitted: OrderedDict[bytes, None] = OrderedDict()
         self._key = os.urandom(32)
@@ -60,7 +59,7 @@ class Passwords:
 
         Only keyed digests are remembered, and only of what fitted: what does not costs a hash each time.
         """
-        shown = hmac.digest(self._key, f"{hashed} {secret}".encode("utf-8", "surrogatepass"), "sha256")
+        shown = hashlib.blake2b(f"{hashed} {secret}".encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
         if shown in self._fitted:
             self._fitted.move_to_end(shown)
             return True
@@ -86,9 +85,9 @@ class Passwords:
         self._waiting += 1
         self.hashes += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
+            return await self._threads.run(call, *args)
         finally:
             self._waiting -= 1
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._threads.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-
 from msgspec import Struct
 
 from moln.identity import settings
@@ -76,16 +74,18 @@ async def issue(cloud: Cloud, grounds: Grounds, scope: Scope) -> tuple[str, Open
     """Seal a new token, or one derived from its parent: it expires no later. Raises: Unauthorized, without a role there."""
     state, now = of(cloud), cloud.clock.now_us()
     parent = grounds.parent
-    own = audit_id(base64.b16decode(cloud.ids.uuid().replace("-", "").upper()))
-    ends = [now + settings.of(cloud).token_expiration_s * 1_000_000]
-    ends += [parent.expires_at] if parent else []
-    ends += [grounds.ends_at] if grounds.ends_at is not None else []
+    own = audit_id(bytes.fromhex(cloud.ids.hex()))
+    ends = now + settings.of(cloud).token_expiration_s * 1_000_000
+    if parent is not None:
+        ends = min(ends, parent.expires_at)
+    if grounds.ends_at is not None:
+        ends = min(ends, grounds.ends_at)
     payload = Payload(
         user_id=grounds.user.id,
         methods=grounds.methods,
         scope=scope,
         issued_at=max(now, grounds.user.tokens_from + 1),
-        expires_at=min(ends),
+        expires_at=ends,
         audit_ids=(own, parent.audit_ids[-1]) if parent else (own,),
         application_credential_id=grounds.application_credential_id,
         trust_id=grounds.trust_id,

@@ -23,6 +23,7 @@ from tests.identity.conftest import Keystone, keystone_at
 from tests.identity.oidc_provider import CLIENT, PASSWORD, SECRET, USER, OidcProvider
 
 from moln.identity.api import websso
+from moln.identity.ops.state import of
 from moln.identity.settings import FederationSettings
 from moln.kernel.http.serve import http_server
 
@@ -129,6 +130,47 @@ async def test_a_token_tells_of_many_groups_or_is_not_given(cloud: Keystone, pro
         assert len(answer.json()["token"]["user"]["OS-FEDERATION"]["groups"]) == count
         cloud.cloud.areas["identity"]._tokens.clear()
         assert await cloud.works(answer.headers["X-Subject-Token"])
+
+
+async def forget(cloud: Keystone) -> None:
+    """What the provider said of itself."""
+    if known := of(cloud.cloud).oidc.pop("corp", None):
+        await known.close()
+
+
+async def test_a_provider_that_only_posts_is_asked_to_and_brings_the_browser_back(cloud: Keystone, provider: OidcProvider) -> None:
+    """A form of another site comes without our cookie; following the redirect, the browser has it again."""
+    provider.described = {"response_modes_supported": ["form_post", "fragment"]}
+    await forget(cloud)
+    browser = Browser(cloud)
+    url = await browser.leave()
+    assert parse_qs(urlsplit(url).query)["response_mode"] == ["form_post"]
+    back = await browser.sign_in(url)
+    form = {name: values[0] for name, values in back.items()}
+    posted = await cloud.client().post(SSO, data=form)
+    assert posted.status_code == 303, posted.text
+    where = urlsplit(posted.headers["Location"])
+    assert f"{where.scheme}://{where.netloc}" == cloud.cloud.settings.public_url and where.path.endswith(SSO)
+    assert {name: values[0] for name, values in parse_qs(where.query).items()} == form
+    assert (await cloud.client().get(f"{SSO}?{where.query}")).status_code == 401, "another browser"
+    origin, token = handed_over(await browser.here.get(f"{SSO}?{where.query}"))
+    assert origin == DASHBOARD and await cloud.works(token)
+    await forget(cloud)
+
+
+async def test_a_provider_that_can_answer_in_the_query_is_not_asked_to_post(cloud: Keystone, provider: OidcProvider) -> None:
+    provider.described = {"response_modes_supported": ["query", "form_post"]}
+    await forget(cloud)
+    assert "response_mode" not in await Browser(cloud).leave()
+    await forget(cloud)
+
+
+@pytest.mark.parametrize(("body", "status"), [(b"state=%ff&code=x", 303), (b"state=" + b"x" * 9000, 413), (b"a=1&" * 20, 400), (b"origin=\xff", 400)])
+async def test_a_form_that_makes_no_sense_is_refused(cloud: Keystone, body: bytes, status: int) -> None:
+    answer = await cloud.client().post(SSO, content=body, headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert answer.status_code == status, answer.text
+    if status == 303:
+        assert (await cloud.client().get(f"{SSO}?{urlsplit(answer.headers['Location']).query}")).status_code == 401
 
 
 async def test_only_the_browser_that_left_comes_back_and_only_once(cloud: Keystone) -> None:

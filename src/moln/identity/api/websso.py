@@ -1,6 +1,7 @@
 """/v3/auth/OS-FEDERATION/…/websso: a dashboard sends a browser here, which comes back to it with a token.
 
-Where we speak to the provider ourselves, the same address takes the browser when it is back from there, with `code` and `state`.
+Where we speak to the provider ourselves, the same address takes the browser when it is back from there, with `code` and `state` in the
+query, or in a form that the provider has it send.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import falcon.asgi
 
@@ -27,6 +28,7 @@ ROOT = "/v3/auth/OS-FEDERATION"
 OF_PROVIDER = ROOT + "/identity_providers/{idp_id}/protocols/{protocol_id}/websso"
 OF_PROTOCOL = ROOT + "/websso/{protocol_id}"
 FORM = "application/x-www-form-urlencoded"
+LONGEST_FORM = 8192  # bytes; a code may have some thousand
 SCRIPT = "document.forms[0].submit()"
 SCRIPT_HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 PAGE = """<!DOCTYPE html>
@@ -58,7 +60,10 @@ def handed_over(token: str, origin: str, headers: dict[str, str]) -> Reply:
 async def _sign_in(ctx: RequestContext, idp_id: str, protocol_id: str, query: Params, request: falcon.asgi.Request) -> Reply:
     if "state" in query:
         return await _finish(ctx, idp_id, protocol_id, query, request)
-    origin = oidc.check_origin(ctx.cloud, one(query, "origin") or await _origin(request))
+    form = await _form(request)
+    if "state" in form:
+        return _again(_back(ctx, idp_id, protocol_id), form)
+    origin = oidc.check_origin(ctx.cloud, one(query, "origin") or one(form, "origin") or "")
     if federated_auth.is_vouched(ctx, request):
         token, _ = await mapped.authenticate(ctx.cloud, idp_id, protocol_id, federated_auth.assertion(ctx, request))
         return handed_over(token, origin, {})
@@ -67,13 +72,20 @@ async def _sign_in(ctx: RequestContext, idp_id: str, protocol_id: str, query: Pa
     return Reply(status=302, headers={"Location": Whole(url), "Set-Cookie": f"{name}={sealed}; Max-Age={SIGN_IN_S}{attributes}"})
 
 
-async def _origin(request: falcon.asgi.Request) -> str:
-    if not (request.content_type or "").startswith(FORM):
-        return ""
+async def _form(request: falcon.asgi.Request) -> Params:
+    """What a dashboard or a provider posts; nothing in any other body. Raises: Invalid."""
+    if request.method != "POST" or not (request.content_type or "").startswith(FORM):
+        return {}
     try:
-        return parse_qs((await read_body(request, 4096)).decode(), max_num_fields=10).get("origin", [""])[0]
+        return parse_qs((await read_body(request, LONGEST_FORM)).decode(), max_num_fields=10)
     except ValueError:
         raise Invalid("The form is not understood.", field="origin") from None
+
+
+def _again(here: str, form: Params) -> Reply:
+    """What a provider posted, asked for once more: a browser brings its cookie along when it follows a link, not with another site's form."""
+    back = {name: one(form, name) or "" for name in ("state", "code", "iss") if name in form}
+    return Reply(status=303, headers={"Location": Whole(f"{here}?{urlencode(back)}"), "Referrer-Policy": "no-referrer"})
 
 
 async def _finish(ctx: RequestContext, idp_id: str, protocol_id: str, query: Params, request: falcon.asgi.Request) -> Reply:

@@ -41,6 +41,12 @@ class Description(Struct, frozen=True):
     introspection_endpoint: str = ""
     userinfo_endpoint: str = ""
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
+    response_modes_supported: tuple[str, ...] = ("query", "fragment")
+
+    @property
+    def posts(self) -> bool:
+        """Whether it sends browsers back with a form alone (OAuth 2.0 Form Post Response Mode)."""
+        return "form_post" in self.response_modes_supported and "query" not in self.response_modes_supported
 
 
 class Provider:
@@ -60,12 +66,15 @@ class Provider:
     async def sign_in_url(self, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
         """Where a browser goes to sign in."""
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
-        query = urlencode({
+        description = await self.description()
+        asked = {
             "response_type": "code", "client_id": self.settings.client_id, "redirect_uri": redirect_uri, "scope": " ".join(self.settings.scopes),
             "state": state, "nonce": nonce, "code_challenge": challenge, "code_challenge_method": "S256",
-        })  # fmt: skip
-        where = self._endpoint((await self.description()).authorization_endpoint)
-        return f"{where}{'&' if '?' in where else '?'}{query}"
+        }  # fmt: skip
+        if description.posts:
+            asked["response_mode"] = "form_post"
+        where = self._endpoint(description.authorization_endpoint)
+        return f"{where}{'&' if '?' in where else '?'}{urlencode(asked)}"
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> dict[str, Any]:
         """The tokens that a code is good for."""

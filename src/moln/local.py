@@ -111,7 +111,8 @@ class _Controllers:
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         controllers = remote_of(self._app).controllers
         living = await controllers.living()
-        resp.data = msgspec.json.encode([{"name": c.name, "url": c.url, "up": c.name in living, "joined": iso(c.joined_at)}
+        resp.data = msgspec.json.encode([{"name": c.name, "url": c.url, "up": c.name in living, "joined": iso(c.joined_at),
+                                          "here": c.name == controllers.name}
                                          for c in await controllers.all()])  # fmt: skip
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:

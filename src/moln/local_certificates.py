@@ -10,7 +10,9 @@ import falcon.asgi
 import msgspec
 
 from moln.kernel.clock import iso
-from moln.kernel.errors import Conflict, NotFound
+from moln.kernel.errors import Conflict, Invalid, NotFound
+from moln.kernel.http.certificates import COMING, NEXT
+from moln.local_nodes import remote_of
 
 APIS = "apis"
 
@@ -24,6 +26,7 @@ def listed(app: Any) -> list[dict[str, Any]]:
     found = [_of("apis", APIS, given or home / "tls/server.pem", own=given is None)]
     if given is None or app.remote:
         found.insert(0, _of("authority", "authority", home / "tls/ca.crt", own=True))
+        found[1:1] = [_of("authority", "in its place", home / "tls" / name, own=True) for name in (COMING, NEXT) if (home / "tls" / name).exists()]
     if app.remote:
         found.append(_of("controller", app.remote.name, app.remote.certificate, own=True))
         found += [{"what": "node", "name": m.node, "serial": m.serial, "expires": iso(m.expires_at), "own": True} for m in app.remote.membership.members]
@@ -60,6 +63,34 @@ class _Certificate(_Certificates):
         resp.data = msgspec.json.encode(listed(self.app))
 
 
+class _Authority(_Certificates):
+    """How far another authority is; POST `?do=begin`, `go`, `alone`, `finish` (perhaps `&force=true`) or `spread`: see kernel/nodes/rotation.py."""
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        resp.data = msgspec.json.encode(await remote_of(self.app).rotation.standing())
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        rotation = remote_of(self.app).rotation
+        match req.get_param("do", required=True):
+            case "begin":
+                await rotation.begin()
+            case "go":
+                await rotation.start()
+            case "alone":
+                await rotation.go_on(alone=True)
+            case "finish":
+                await rotation.finish(force=bool(req.get_param_as_bool("force")))
+                if self.app.tls:
+                    self.app.tls.renew()
+            case "spread":
+                resp.data = msgspec.json.encode({"missed": await rotation.spread()})
+                return
+            case other:
+                raise Invalid(f"Nothing is done by {other}.", field="do")
+        await self.on_get(req, resp)
+
+
 def add_routes(made: falcon.asgi.App[Any, Any], app: Any) -> None:
     made.add_route("/certificates", _Certificates(app))
+    made.add_route("/authority", _Authority(app))
     made.add_route("/certificates/{name}", _Certificate(app))

@@ -12,6 +12,7 @@ from ipaddress import IPv4Network
 
 import pytest
 from tests.e2e.namespace import inside
+from tests.e2e.waiting import until
 from tests.host.moving import BOOT_ID, Guest, Moving
 from tests.host.test_two_machines import MOLN, URL
 from tests.network import machines
@@ -155,6 +156,23 @@ def test_the_first_guest_moves_to_the_second_machine(grown: Grown, guest: Near, 
     guest.act(**{"os-migrateLive": {"host": "n1", "block_migration": "auto"}})
     guest.wait("ACTIVE")
     assert guest.migration() == "completed" and guest.host == "n1" and guest.run(BOOT_ID) == boot_id
+
+
+def test_another_authority_takes_the_place_of_the_clouds_own_while_guests_work(grown: Grown, guest: Near, other: Near) -> None:
+    kept = (grown.cloud.home / "c1/tls/ca.crt").read_bytes()
+    engines = grown.cloud.moln("c1", "status")
+    assert "alone counts" in grown.cloud.moln("c1", "certificates", "rotate", "--end")
+    here, there = grown.cloud.home / "c1/tls/ca.crt", grown.cloud.home / "n1/host/node/member/ca.crt"
+    assert here.read_bytes() == there.read_bytes() != kept
+    assert [line for line in grown.cloud.moln("c1", "status").splitlines() if "controller" in line or "node" in line.split()[:1]] == [
+        line for line in engines.splitlines() if "controller" in line or "node" in line.split()[:1]]  # fmt: skip
+    grown.promoted()
+    until(lambda: "n1\tup" in grown.cloud.moln("c1", "node", "list"), "the node is up", 60)
+    agents = grown.call("GET", "/network/v2.0/agents?binary=ovn-controller")["agents"]
+    assert {a["host"]: a["alive"] for a in agents} == {HOST: True, "n1": True}
+    third = grown.boot("three", "n1")  # what is plugged now goes by both databases, and by both ends of all links
+    assert Near(grown, third.id, third.address).run("echo here") == "here"
+    third.delete()
 
 
 def test_a_card_in_the_gateways_place_counts_when_told(grown: Grown, guest: Near, other: Near) -> None:

@@ -127,6 +127,26 @@ async def test_what_is_given_is_what_controllers_share(first: First, tmp_path: P
     assert authority.fingerprint == first.nodes.authority.fingerprint
 
 
+async def test_a_controller_takes_anew_what_has_changed_and_keeps_its_settings(first: First, tmp_path: Path) -> None:
+    second = tmp_path / "two"
+    second.mkdir()
+    heritage.keep(second, await first.controllers.enrol(asked(await first.controllers.make_token())))
+    (second / "moln.toml").write_text("port = 7\n")
+    (first.home / "keys/1.key").rename(first.home / "keys/2.key")
+    (first.home / "keys/2.key").write_bytes(b"another")
+    (first.home / "policy/nova.yaml").unlink()
+    again = msgspec.structs.replace(asked(await first.controllers.make_token()), again=True)
+    for _ in range(2):
+        heritage.keep_again(second, await first.controllers.enrol(again))
+    assert heritage.files(second) == heritage.files(first.home) and (second / "moln.toml").read_text() == "port = 7\n"
+    assert not (second / "keys/1.key").exists() and not (second / "policy/nova.yaml").exists()
+    assert [c.name for c in await first.controllers.all()] == ["c1", "c2"]
+    with pytest.raises(NotFound, match="No controller c3"):
+        await first.controllers.enrol(msgspec.structs.replace(asked(await first.controllers.make_token(), "c3"), again=True))
+    with pytest.raises(Forbidden):
+        await first.controllers.enrol(msgspec.structs.replace(asked("x.y"), again=True))
+
+
 async def test_settings_are_those_of_the_cloud_and_none_of_the_machine(first: First, tmp_path: Path) -> None:
     given = await first.controllers.enrol(asked(await first.controllers.make_token()))
     said = tomllib.loads(given.settings)

@@ -147,6 +147,15 @@ def wait_until(
     raise TimeoutError(f"not ready after {timeout_s:g} s: {', '.join(missing) or 'supervisor'}; see {places.log}")
 
 
+def restart(places: Places, names: list[str]) -> None:
+    """Have those of these engines that run here begin anew; it is not waited for. Raises: NotRunning; TimeoutError."""
+    here = {engine["name"] for engine in status(places)["engines"]}
+    for name in names:
+        if name in here:
+            for _ in ask(places, do="restart", engine=name):
+                break
+
+
 def all_ready(state: State) -> bool:
     return all(e["state"] == "ready" for e in state["engines"])
 

@@ -6,6 +6,7 @@ Imported only there: what it needs costs memory that the node of a single machin
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pwd
 from collections.abc import Callable
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from moln.host.control import NotRunning, restart
 from moln.host.places import USER, Places
 from moln.kernel.clock import Clock
 from moln.kernel.controllers.telling import AREA, Knows
 from moln.kernel.errors import Failure
+from moln.kernel.http.succession import digest
 from moln.kernel.link import Streams, Verbs
 from moln.kernel.link.streams import Opener
 from moln.kernel.nodes.gate import GateClient, address_of
@@ -32,6 +35,8 @@ from moln.node.moves import NoFences
 from moln.node.remote_metadata import RemoteMetadata
 from moln.node.tls_streams import TlsStreamServer
 
+log = logging.getLogger("moln.node")
+
 
 class Remote:
     """Put together from what `moln node join` left in the node's folder. drivers: verbs that such a node has besides."""
@@ -45,7 +50,8 @@ class Remote:
         self.name = joined.name
         self.address = joined.streams
         self.passport = member.passport
-        self.renewing = Renewing(member, joined.name, lambda topic, value: self.end.report(topic, value))
+        self.renewing = Renewing(member, joined.name, lambda topic, value: self.end.report(topic, value), dropped=self.forget_authority)
+        self.places: Places | None = None
         self.drivers: dict[str, tuple[type, Any]] = {"node": (Certified, self.renewing)}
         self.badge = Badge(joined.name, tuple(joined.nats), self.passport.client, member.nats_key, member.claims)
         self.make_end = NatsEnd
@@ -58,6 +64,7 @@ class Remote:
 
     async def start(self, places: Places) -> None:
         """What guests here need of the controller: images, and answers to their metadata requests."""
+        self.places = places
         borrowing = Borrowing(self.passport, Clock().now_us)
         self.bases = Bases(places.pool / "images", self.gate, borrowing, changed=lambda names: self.end.report(HELD, names))
         self.lending = Lending(self.bases.folder)
@@ -65,6 +72,15 @@ class Remote:
         await asyncio.to_thread(self.bases.prepare)
         self.metadata = RemoteMetadata(places.run / "metadata.sock", self.gate, proxy_uid())
         await self.metadata.start()
+
+    async def forget_authority(self) -> None:
+        """ovn-controller reads certificates anew, but trusts an authority until it ends; flows stay meanwhile. On a machine without it there is none."""
+        if self.places is None or not self.places.supervisor_socket.exists():
+            return
+        try:
+            await asyncio.to_thread(restart, self.places, ["ovn-controller"])
+        except (NotRunning, TimeoutError) as lost:
+            log.warning("ovn-controller was not begun anew: %s", lost)
 
     async def stop(self) -> None:
         if self.metadata is not None:
@@ -81,8 +97,8 @@ class Remote:
         return self.end
 
     def facts(self) -> dict[str, Any]:
-        """What controllers are told of this node besides what its drivers say: the images that it has."""
-        return {"images": self.bases.held} if self.bases is not None else {}
+        """What controllers are told of this node besides what its drivers say: the images that it has, and whom it trusts."""
+        return {"trusts": digest(self.passport.ca.read_bytes()), **({"images": self.bases.held} if self.bases is not None else {})}
 
     def serving(self, streams: Streams, others: dict[str, tuple[Opener, Any]] | None = None) -> TlsStreamServer:
         """others: what other nodes may open here, besides images."""

@@ -62,7 +62,7 @@ async def run(home: Path) -> None:
     fences = DiskFences(folder / "fences.db", now_us)
     streams = remote.serving(streams_of(compute, fences, now_us))
     verbs = Verbs({**fake_drivers(compute, volumes), **remote.drivers}, fences, now_us)
-    end = remote.link(lambda: {**facts, "streams": streams.address}, verbs)
+    end = remote.link(lambda: {**facts, **remote.facts(), "streams": streams.address}, verbs)
     compute.on_power_change(lambda state: end.report("compute.power", [state]))
 
     async def tell_states() -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from moln.cli import admin
+from moln.cli import admin, rotation
 from moln.host.places import Places
 from moln.host.run import HostError
 
@@ -19,11 +19,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     doing = parser.add_subparsers(dest="doing", metavar="WHAT")
     renew = doing.add_parser("renew", help="replace a certificate now, however long it lasts")
     renew.add_argument("name", help="apis, this controller, or a node, as the list has them")
-    renew.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    rotate = doing.add_parser("rotate", help="have another authority in the place of the cloud's own, while everything works")
+    rotate.add_argument("--end", action="store_true", help="the old one counts no more, once every member has a certificate of the new one")
+    rotate.add_argument("--force", action="store_true", help="with --end: whoever is on the old one is cut off")
+    rotate.add_argument("--status", action="store_true", help="only tell how far it is")
+    for each in (renew, rotate):
+        each.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
     places = Places(args.home)
+    if args.doing == "rotate":
+        return rotation.rotate(args)
     found = admin.ask(places, "certificates")
     if args.doing == "renew":
         return renew(places, args.name, found)

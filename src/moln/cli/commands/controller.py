@@ -13,11 +13,11 @@ from moln.cli import admin, consumers
 from moln.cli.commands import up
 from moln.cli.commands.node import seconds
 from moln.cli.settings_file import write_database_url
-from moln.host import postgresql, promoting, proofs, provider, roles, users
+from moln.host import postgresql, promoting, proofs, provider, rereading, roles, taking, users
 from moln.host.places import USER, Places
 from moln.host.roles import ALONE, Machine, Role, bracketed
 from moln.host.run import HostError
-from moln.host.setup import make_directories
+from moln.host.setup import make_directories, running
 from moln.kernel import files
 
 HELP = "make this machine the controller of a cloud of several, or another one of them"
@@ -40,8 +40,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     join.add_argument("url", help="where the APIs of a controller are: https://ADDRESS:5000")
     join.add_argument("--token", required=True, help="what `moln controller token` printed there")
     join.add_argument("--join-only", action="store_true", help="fetch what controllers have, set up and start nothing")
+    join.add_argument("--again", action="store_true", help="this machine is a controller already: take anew what controllers have in common")
     for each in (init, join):
-        each.add_argument("--listen", metavar="ADDRESS", required=True, help="this machine's address on the management network: of the APIs, and for nodes")
+        each.add_argument("--listen", metavar="ADDRESS", required=each is init, help="this machine's address on the management network: of the APIs, and for nodes")
         each.add_argument("--port", type=int, help="the APIs' port (default: what it was, or 5000)")
         each.add_argument("--name", default="", help="what the cloud calls this machine (default: its host name)")
         each.add_argument("--detach", action="store_true", help="return once the cloud answers")
@@ -123,6 +124,10 @@ def give_database(places: Places, url: str) -> None:
 def join(args: argparse.Namespace) -> int:
     from moln.kernel.controllers import joining  # its library costs time that no other command should take
 
+    if args.again:
+        return take_again(args)
+    if not args.listen:
+        raise HostError("--listen is missing: this machine's address on the management network")
     places, name = Places(args.home), args.name or socket.gethostname()
     address = args.listen if args.join_only else checked_address(args.listen)
     if not args.join_only:
@@ -141,6 +146,20 @@ def join(args: argparse.Namespace) -> int:
     host = urlsplit(args.url).hostname or ""
     roles.write(places, Machine(Role.CONTROLLER, name, address, guests=False, joined=host, tls=proofs.tls(places)))
     return start(args)
+
+
+def take_again(args: argparse.Namespace) -> int:
+    """What controllers have in common, when it has changed: keys, authorities, policies, programs. Settings stay. Raises: HostError."""
+    places = Places(args.home)
+    machine = roles.read(places)
+    if os.geteuid() != 0 or machine.role != Role.CONTROLLER:
+        raise HostError(f"Only root, and only where {places.home} is a controller's, can take anew what controllers have in common.")
+    taking.take(places, name=machine.called, url=args.url, token=args.token)
+    print(f"What controllers have in common is as {args.url} has it.")
+    if running(places):
+        rereading.reread(places, machine, dropped=True, anew=True)
+        rereading.begin_anew(places, ["controller"])
+    return 0
 
 
 def give_to_controller(places: Places) -> None:

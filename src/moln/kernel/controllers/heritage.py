@@ -13,7 +13,10 @@ from msgspec import Struct
 from moln.kernel.errors import Failure
 
 FOLDERS = ("keys", "credential-keys", "policy", "certificates", "fence")
-FILES = ("admin.password", "tls/ca.pem", "nats/operator.pem", "nats/account.pem", "nats/system.pem", "nats/notifications", "controllers/ca.pem")
+FILES = (
+    "admin.password", "tls/ca.pem", "tls/coming.pem", "tls/next.pem", "nats/operator.pem", "nats/account.pem", "nats/system.pem", "nats/notifications",
+    "controllers/ca.pem", "controllers/coming.pem", "controllers/next.pem",
+)  # fmt: skip
 OWN = ("listen", "port", "log_level", "tls_certificate", "tls_key", "tls_ca", "host", "node")  # settings of one machine
 HOME = "{home}"
 BOUND = 1 << 20  # bytes of a file
@@ -30,12 +33,13 @@ class Heritage(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """How a machine asks to be a controller. url: where its APIs will be. csr: proves its key (PKCS #10, PEM)."""
+    """How a machine asks to be a controller. url: where its APIs will be. csr: proves its key (PKCS #10, PEM). again: it is one already, and wants what has changed."""
 
     token: str
     name: str
     url: str
     csr: str
+    again: bool = False
 
 
 def files(home: Path) -> dict[str, bytes]:
@@ -61,12 +65,27 @@ def of(home: Path, settings: Any) -> Heritage:
 
 def keep(home: Path, heritage: Heritage) -> None:
     """Put it into a home that has no cloud yet; moln.toml comes last: whoever finds it finds the rest. Raises: Failure."""
+    _keep_files(home, heritage)
+    put(home / "moln.toml", heritage.settings.replace(HOME, str(home)).encode(), home)
+
+
+def keep_again(home: Path, heritage: Heritage) -> None:
+    """Into a controller's home; what the other does not have (any more) goes, and settings stay as they are. Raises: Failure."""
+    gone = files(home).keys() - heritage.files.keys()
+    _keep_files(home, heritage)
+    try:
+        for name in gone:
+            (home / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise Failure(f"{error.filename} cannot be taken away ({error.strerror}).") from None
+
+
+def _keep_files(home: Path, heritage: Heritage) -> None:
     for name, data in heritage.files.items():
         parts = Path(name).parts
         if name not in FILES and (parts[0] not in FOLDERS or ".." in parts):
             raise Failure(f"The other controller gives a file that no controller has: {name}")
         put(home / name, data, home, mode=0o700 if name in heritage.programs else 0o600)
-    put(home / "moln.toml", heritage.settings.replace(HOME, str(home)).encode(), home)
 
 
 def put(file: Path, data: bytes, home: Path, mode: int = 0o600) -> None:

@@ -17,8 +17,8 @@ from moln.kernel.nodes.requests import checked_name, parts
 KEY = "controllers/joining.pem"
 
 
-def join(url: str, token: str, home: Path, *, name: str, own_url: str) -> None:
-    """Become controller `name` of the cloud whose APIs are at `url`; ours will be at `own_url`.
+def join(url: str, token: str, home: Path, *, name: str, own_url: str, again: bool = False) -> None:
+    """Become controller `name` of the cloud whose APIs are at `url`; ours will be at `own_url`. again: it is one, and takes what has changed.
 
     Raises: Invalid, Conflict, Forbidden, Unavailable; nothing is kept then but a key that proves nothing.
     """
@@ -26,7 +26,7 @@ def join(url: str, token: str, home: Path, *, name: str, own_url: str) -> None:
     checked_name(name)
     if where.scheme != "https" or not where.hostname:
         raise Invalid("A controller joins at the https:// URL of another one's APIs.")
-    if (home / "moln.toml").exists() or ((home / "keys").exists() and not (home / KEY).exists()):  # with KEY, it was begun and not ended
+    if not again and ((home / "moln.toml").exists() or ((home / "keys").exists() and not (home / KEY).exists())):  # with KEY, it was begun and not ended
         raise Conflict(f"{home} has a cloud or its settings already; choose another --home, or: moln down --purge")
     _, fingerprint = parts(token)
     port = where.port or 443
@@ -35,10 +35,10 @@ def join(url: str, token: str, home: Path, *, name: str, own_url: str) -> None:
     csr = request(kept_key(home / KEY), name)
     context = ssl.create_default_context()
     context.load_verify_locations(cadata=ca)
-    asked = msgspec.json.encode(Asked(token.strip(), name, own_url, csr))
+    asked = msgspec.json.encode(Asked(token.strip(), name, own_url, csr, again))
     status, body, _ = call(context, where.hostname, port, "POST", "/controllers/enrolment", asked)
     if status != 201:
         raise refusal(status, body)
     given = msgspec.json.decode(body, type=Heritage)
-    heritage.keep(home, given)
+    (heritage.keep_again if again else heritage.keep)(home, given)
     (home / KEY).unlink()

@@ -10,7 +10,7 @@ import msgspec
 
 from moln.kernel.cloud import Cloud
 from moln.kernel.config import own_address
-from moln.kernel.controllers import heritage, tables
+from moln.kernel.controllers import heritage, states, tables
 from moln.kernel.controllers.heritage import Asked, Heritage
 from moln.kernel.controllers.tables import CONTROLLERS, Controller
 from moln.kernel.db import Transaction
@@ -75,8 +75,8 @@ class Controllers:
         self._check()
         secret = asked.token.strip().partition(".")[0]
         joined = Controller(name, asked.url, key, self._cloud.clock.now_us())
-        await self._cloud.db.write(_join_in, requests.digest(secret, requests.CONTROLLER), joined)
-        _log.info("controller %s joined", name)
+        await self._cloud.db.write(_join_in, requests.digest(secret, requests.CONTROLLER), joined, asked.again)
+        _log.info("controller %s %s", name, "takes anew what controllers have in common" if asked.again else "joined")
         return await asyncio.to_thread(heritage.of, self._cloud.home, self._settings())
 
     def _settings(self) -> object:
@@ -96,17 +96,19 @@ class Controllers:
         await self._cloud.db.write(_remove_in, name)
 
 
-
-
 async def _begin_in(tx: Transaction, name: str, url: str, now: int) -> None:
     if await tx.insert(tables.controllers, Controller(name, url, "", now), if_absent=True) or await tx.run(tables.MOVE, of=name, to=url):
         tx.changed(CHANGED, name)
 
 
-async def _join_in(tx: Transaction, digest: str, joined: Controller) -> None:
+async def _join_in(tx: Transaction, digest: str, joined: Controller, again: bool = False) -> None:
     """Whatever is refused below, the token stays as it was. The same machine may ask again with the same key: an answer may be lost."""
     if not await tx.run(USE, of=digest, now=joined.joined_at, name=joined.name, key=joined.key_digest):
         raise Forbidden(BAD_TOKEN)
+    if again:
+        if joined.name not in {other.name for other in await tx.all(CONTROLLERS)}:
+            raise NotFound(f"No controller {joined.name} is known; it may join as a new one, in a home of its own.")
+        return
     for other in await tx.all(CONTROLLERS):
         if other.name == joined.name:
             if other.key_digest == joined.key_digest:
@@ -119,4 +121,5 @@ async def _join_in(tx: Transaction, digest: str, joined: Controller) -> None:
 async def _remove_in(tx: Transaction, name: str) -> None:
     if not await tx.delete(tables.controllers, name=name):
         raise NotFound(f"No controller {name} is known.")
+    await states.forget(tx, name)
     tx.changed(CHANGED, name)

@@ -20,6 +20,7 @@ from moln.kernel.errors import Failure
 CA_DAYS, CA_SPARE_DAYS = 3650, 400  # an authority outlives every certificate that it signs
 DAYS, SPARE_DAYS = 397, 30  # CA/Browser Forum's bound on a server's certificate
 MEMBER_DAYS, MEMBER_SPARE_DAYS = 90, 30  # nodes and controllers, who renew their own
+SIGNING, COMING, NEXT = "ca.pem", "coming.pem", "next.pem"  # an authority's files: that which signs, and another in its place (succession.py)
 Key = ec.EllipticCurvePrivateKey
 
 
@@ -33,7 +34,9 @@ def ensure(folder: Path, names: frozenset[str], now: datetime, *, anew: bool = F
 
 
 class Authority:
-    """The cloud's own authority, kept in `folder`. public: the file with its certificate, which whoever trusts it needs."""
+    """The cloud's own authority, kept in `folder`. public: the file with its certificate, which whoever trusts it needs; while another comes
+    in its place (succession.py), with both. certificate signs servers, newest signs members: the same, but for that time.
+    """
 
     def __init__(self, folder: Path, now: datetime):
         """Raises: Failure, when the folder cannot be used."""
@@ -42,6 +45,8 @@ class Authority:
             folder.mkdir(exist_ok=True)
             folder.chmod(0o755)  # whoever may enter the home may read ca.crt
             self._key, self.certificate = _authority(folder, now)
+            key, newest = read(folder / NEXT)
+            self._newest_key, self.newest = (key, newest) if key and newest else (self._key, self.certificate)
         except OSError as error:
             raise Failure(f"Certificates cannot be kept in {folder} ({error.strerror}).") from None
 
@@ -64,7 +69,7 @@ class Authority:
     def ensure_member(self, file: Path, role: str, name: str, now: datetime, *, anew: bool = False) -> Path:
         """The same for a member of the cloud, see `sign`. anew: however long the present one lasts. Raises: Failure."""
         key, found = read(file)
-        if anew or key is None or found is None or not _lasts(found, self.certificate, now, MEMBER_SPARE_DAYS) or member_of(found) != (role, name):
+        if anew or key is None or found is None or not _lasts(found, self.newest, now, MEMBER_SPARE_DAYS) or member_of(found) != (role, name):
             key = ec.generate_private_key(ec.SECP256R1())
             signed = self.sign(key.public_key(), role, name, now)
             try:
@@ -83,24 +88,24 @@ class Authority:
         uri = x509.UniformResourceIdentifier(f"moln:{role}:{quote(name, safe='')}")
         listed = x509.SubjectAlternativeName([uri, x509.DNSName(member_host(role, name)), x509.DNSName(member_host(role))])
         both = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
-        return self._signed(key, subject, listed, both, now, MEMBER_DAYS)
+        return self._signed(key, subject, listed, both, now, MEMBER_DAYS, (self._newest_key, self.newest))
 
     def _made(self, subject: x509.Name, listed: x509.SubjectAlternativeName, usages: list[Any], now: datetime, days: int) -> bytes:
         key = ec.generate_private_key(ec.SECP256R1())
-        made = self._signed(key.public_key(), subject, listed, usages, now, days)
+        made = self._signed(key.public_key(), subject, listed, usages, now, days, (self._key, self.certificate))
         return private_pem(key) + made.public_bytes(serialization.Encoding.PEM)
 
     def _signed(self, key: ec.EllipticCurvePublicKey, subject: x509.Name, listed: x509.SubjectAlternativeName, usages: list[Any],
-                now: datetime, days: int) -> x509.Certificate:  # fmt: skip
+                now: datetime, days: int, by: tuple[Key, x509.Certificate]) -> x509.Certificate:  # fmt: skip
         usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)  # signs handshakes
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        made = _builder(subject, self.certificate.subject, key, now, days)
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(by[0].public_key())
+        made = _builder(subject, by[1].subject, key, now, days)
         for extension, critical in (
             (x509.BasicConstraints(False, None), True), (usage, True), (identifier, False),
             (x509.SubjectKeyIdentifier.from_public_key(key), False), (x509.ExtendedKeyUsage(usages), False), (listed, False),
         ):  # fmt: skip
             made = made.add_extension(extension, critical=critical)
-        return made.sign(self._key, hashes.SHA256())
+        return made.sign(by[0], hashes.SHA256())
 
 
 def member_host(role: str, name: str = "") -> str:
@@ -130,16 +135,23 @@ def member_named(uri: str) -> tuple[str, str] | None:
 
 def _authority(folder: Path, now: datetime) -> tuple[Key, x509.Certificate]:
     """The authority; a new one keeps the key of the old, where there is one."""
-    file = folder / "ca.pem"
+    file = folder / SIGNING
     key, ca = read(file)
     if key is None or ca is None or ca.not_valid_after_utc - now < timedelta(days=CA_SPARE_DAYS):
         key = key or ec.generate_private_key(ec.SECP256R1())
         ca = _signed_authority(key, now)
         _put(file, private_pem(key) + ca.public_bytes(serialization.Encoding.PEM), 0o600)
-    public, text = folder / "ca.crt", ca.public_bytes(serialization.Encoding.PEM)
+    _, another = next((found for name in (NEXT, COMING) if (found := read(folder / name))[1]), (None, None))
+    public, text = folder / "ca.crt", b"".join(one.public_bytes(serialization.Encoding.PEM) for one in (ca, another) if one)
     if not public.exists() or public.read_bytes() != text:
         _put(public, text, 0o644)
     return key, ca
+
+
+def new_authority(now: datetime) -> bytes:
+    """The key and the certificate of another one, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return private_pem(key) + _signed_authority(key, now).public_bytes(serialization.Encoding.PEM)
 
 
 def _signed_authority(key: Key, now: datetime) -> x509.Certificate:

@@ -26,6 +26,7 @@ class NatsAuthority:
         """Raises: Failure, when a key cannot be used."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._operator = ensure_key(folder / "operator.pem", OPERATOR)
+        self.made_s = int((folder / "operator.pem").stat().st_mtime)  # seconds since 1970
         self._account = ensure_key(folder / "account.pem", ACCOUNT)
         self._system = ensure_key(folder / "system.pem", ACCOUNT)
         self._notifications = self._account.derived(ACCOUNT, "notifications")  # every controller has it without being given it

@@ -3,6 +3,7 @@
 
 def declare_tables() -> None:
     """Every cloud has their tables; the rest is imported where there are such nodes."""
+    from moln.kernel.controllers import states  # noqa: F401
     from moln.kernel.controllers import tables as controllers  # noqa: F401
     from moln.kernel.link import leases  # noqa: F401
     from moln.kernel.nodes import tables  # noqa: F401

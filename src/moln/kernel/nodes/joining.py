@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
 from moln.kernel.errors import Conflict, Failure, Invalid, Unavailable
-from moln.kernel.http import certificates
+from moln.kernel.http import certificates, succession
 from moln.kernel.link.nats_keys import USER, NatsKey, ensure_key
 from moln.kernel.nodes.passport import Passport
 from moln.kernel.nodes.requests import Admission, Enrolment, checked_name, parts
@@ -73,10 +73,32 @@ class Member:
         check(key, admission.certificate, self.ca.read_bytes() if joined is None else admission.ca.encode(), admission.name)
         if joined is not None:
             certificates.put(self.ca, admission.ca.encode())
-        certificates.put(self.folder / "nats.jwt", admission.claims.encode() + b"\n")
+        self.keep_claims(admission.claims)
         certificates.put(self.certificate, certificates.private_pem(key) + admission.certificate.encode())
         if joined is not None:  # at last: whoever finds it finds the rest
             certificates.put(self.folder / "joined.json", msgspec.json.encode(joined) + b"\n")
+
+    def keep_claims(self, claims: str) -> None:
+        """Raises: OSError."""
+        certificates.put(self.folder / "nats.jwt", claims.encode() + b"\n")
+
+    def authority(self) -> str:
+        """The fingerprint of the one that signed its certificate, among those that it trusts; empty: none of them."""
+        _, found = certificates.read(self.certificate)
+        return succession.issuer(found, self.ca.read_bytes()) if found else ""
+
+    def trust(self, ca: str) -> bool:
+        """Other authorities (PEM). Whether one that was trusted is not any more. Raises: Invalid, unless its own certificate is of one of them; OSError."""
+        _, own = certificates.read(self.certificate)
+        before = self.ca.read_bytes()
+        try:
+            theirs = {succession.fingerprint(of) for of in succession.trusted(ca.encode())}
+        except ValueError:
+            theirs = set()
+        if own is None or succession.issuer(own, before) not in theirs:
+            raise Invalid("This node's own certificate is of none of these authorities.")
+        certificates.put(self.ca, ca.encode())
+        return not {succession.fingerprint(of) for of in succession.trusted(before)} <= theirs
 
     def lasts(self) -> timedelta:
         """Until its certificate ends."""
@@ -85,11 +107,11 @@ class Member:
 
 
 def check(key: ec.EllipticCurvePrivateKey, certificate: str, ca: bytes, name: str) -> None:
-    """Raises: Invalid, unless the certificate is this node's own, of that authority, for its key."""
+    """Raises: Invalid, unless the certificate is this node's own, of one of these authorities, for its key."""
     try:
         given = x509.load_pem_x509_certificate(certificate.encode())
-        given.verify_directly_issued_by(x509.load_pem_x509_certificate(ca))
-        good = certificates.member_of(given) == ("node", name) and given.public_key() == key.public_key()
+        signed = bool(succession.issuer(given, ca))
+        good = signed and certificates.member_of(given) == ("node", name) and given.public_key() == key.public_key()
     except Exception:  # whatever is wrong with it
         good = False
     if not good:
@@ -129,7 +151,7 @@ def join(url: str, token: str, folder: Path, *, name: str, streams: str = "") ->
     if status != 201:
         raise refusal(status, body)
     admission = msgspec.json.decode(body, type=Admission)
-    if admission.ca.strip() != ca.strip():
+    if not succession.named(admission.ca.encode(), fingerprint):
         raise Invalid("The controller answers with another authority than the token names.")
     joined = Joined(name, url, admission.nats, _with_port(streams or own_address), admission.southbound)
     member.keep(key, admission, joined)
@@ -159,14 +181,11 @@ def fetch_authority(host: str, port: int, fingerprint: str) -> tuple[str, str]:
     context = ssl.create_default_context(cadata=shown)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     status, body, own_address = call(context, host, port, "GET", "/nodes/ca.crt")
-    try:
-        found = x509.load_pem_x509_certificate(body).fingerprint(hashes.SHA256()).hex() if status == 200 else ""
-    except ValueError:
-        found = ""
-    if found != fingerprint:
+    found = succession.named(body, fingerprint)  # and no other that may stand beside it
+    if status != 200 or not found:
         raise Invalid(f"https://{host}:{port} is not the cloud that this token is for"
-                      f" ({'its authority is another' if found else f'it answered {status}'}). The token was not sent.")  # fmt: skip
-    return body.decode(), own_address
+                      f" ({'its authority is another' if status == 200 else f'it answered {status}'}). The token was not sent.")  # fmt: skip
+    return found, own_address
 
 
 def call(context: ssl.SSLContext, host: str, port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes, str]:

@@ -37,6 +37,14 @@ class Certified(Protocol):
         """Have it ask for another certificate, however long its own lasts."""
         ...
 
+    async def trust(self, ca: str) -> None:
+        """These authorities (PEM), and no others. Refused by one whose own certificate is of none of them."""
+        ...
+
+    async def authority(self) -> str:
+        """The fingerprint of the authority that signed its certificate."""
+        ...
+
 
 class Membership:
     """Of one controller; several share the database. nats, southbound: where nodes find them."""
@@ -46,7 +54,8 @@ class Membership:
         self._db = db
         self._clock = clock
         self._nats, self._southbound = nats, southbound
-        self.authority = Authority(home / "tls", self._now())
+        self._home = home
+        self.read_authority()
         self.nats_authority = NatsAuthority(home / "nats")
         self._given: list[Certificate] = []
         self._members: frozenset[str] = frozenset()
@@ -55,6 +64,10 @@ class Membership:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC)
+
+    def read_authority(self) -> None:
+        """As its files are now. Raises: Failure."""
+        self.authority = Authority(self._home / "tls", self._now())
 
     async def load(self) -> None:
         """Read again who belongs to us."""

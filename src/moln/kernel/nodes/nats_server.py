@@ -15,7 +15,8 @@ CONSUMERS = "nats/consumers"  # the authority of those outside that read notific
 
 
 def ensure(home: Path, *, listen: str, names: frozenset[str], now: datetime, notifications: bool = False) -> Path:
-    """The configuration file, below the cloud's home, with a certificate that is renewed where need be (SIGHUP has it read again).
+    """The configuration file, below the cloud's home, with a certificate that is renewed where need be (SIGHUP has it read again; the
+    text stays the same as long as the keys do: a server takes no other operator without being begun anew).
 
     listen: address:port. names: by which controllers and nodes call it. The keys that sign claims lie elsewhere (`home/nats`): the
     server needs none of them. It keeps accounts' claims in `accounts`. notifications: keep them for others to read; those prove themselves by
@@ -31,7 +32,7 @@ def ensure(home: Path, *, listen: str, names: frozenset[str], now: datetime, not
             ca = folder / "clients.crt"
             ca.write_bytes(authority.public.read_bytes() + Authority(home / CONSUMERS, now).public.read_bytes())
         text = keys.configuration(
-            listen=listen, certificate=certificate, ca=ca, accounts=folder / "accounts", now_s=int(now.timestamp()),
+            listen=listen, certificate=certificate, ca=ca, accounts=folder / "accounts", now_s=keys.made_s,
             stream=folder / "jetstream" if notifications else None,
         )
         file = folder / "nats.conf"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from moln.kernel.http.certificates import member_named
 
 
 class Passport:
-    """certificate: a file with the member's key and certificate. ca: the authority that made it, and every other one."""
+    """certificate: a file with the member's key and certificate. ca: the authority that made it and every other one; two, while one takes the other's place."""
 
     def __init__(self, certificate: Path, ca: Path):
         self.certificate = certificate
         self.ca = ca
         self._server: ssl.SSLContext | None = None
-        self._seen: tuple[int, int] | None = None
+        self._seen: list[tuple[int, int]] = []
 
     def client(self) -> ssl.SSLContext:
         """For one connection to come; what was renewed is read again. Raises: OSError."""
@@ -27,32 +28,43 @@ class Passport:
 
     def server(self) -> ssl.SSLContext:
         """For a server that only members may speak to. Raises: OSError."""
+        self._server, self._seen = self._made(), self._stamp()
+        first = self._made()
+        first.sni_callback = self._look
+        return first
+
+    def _made(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.num_tickets = 0  # a session that goes on shows no certificate again
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(self.ca)
         context.load_cert_chain(self.certificate)
-        context.sni_callback = self._look  # members always name whom they want to speak to
-        self._server, self._seen = context, self._stamp()
         return context
 
-    def _look(self, _: ssl.SSLSocket | ssl.SSLObject, __: str | None, ___: ssl.SSLContext) -> None:
-        """Another process may have renewed it: the handshake after this one uses what is there now."""
+    def _look(self, handshake: ssl.SSLSocket | ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        """Another process may have changed the files. A context cannot forget whom it trusts: each handshake goes on with one of what is there."""
         if self._stamp() != self._seen:
-            self.renewed()
+            with contextlib.suppress(OSError):  # half of a change is there: the next handshake looks again
+                self.renewed()
+        if self._server is not None:
+            handshake.context = self._server
 
-    def _stamp(self) -> tuple[int, int] | None:
-        try:
-            found = self.certificate.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino
+    def _stamp(self) -> list[tuple[int, int]]:
+        found = []
+        for file in (self.certificate, self.ca):
+            try:
+                at = file.stat()
+                found.append((at.st_mtime_ns, at.st_ino))
+            except OSError:
+                found.append((0, 0))
+        return found
 
     def renewed(self) -> None:
-        """There is another certificate: handshakes to come use it."""
-        self._seen = self._stamp()
+        """There is another certificate, or others are trusted: handshakes to come use it. Raises: OSError, when it cannot be used; the old one stays."""
         if self._server is not None:
-            self._server.load_cert_chain(self.certificate)
+            self._server = self._made()
+        self._seen = self._stamp()
 
 
 def peer_of(certificate: dict[str, Any] | None) -> tuple[str, str] | None:

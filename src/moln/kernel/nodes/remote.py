@@ -31,6 +31,7 @@ from moln.kernel.nodes.gate import Gate, Openers, address_of
 from moln.kernel.nodes.membership import Certified, Membership
 from moln.kernel.nodes.passport import Passport
 from moln.kernel.nodes.renewing import RENEWAL
+from moln.kernel.nodes.rotation import Rotation
 from moln.kernel.work import Periodic, Work
 
 CLAIMS_S = 30 * 24 * 3600  # seconds that a controller's claims are good; NATS hangs up then, and it comes back with others
@@ -61,6 +62,7 @@ class RemoteNodes:
         )
         self.links.on_report(RENEWAL, self._renew)
         self._telling = Telling(cloud.db, self.links, self.controllers)
+        self.rotation = Rotation(cloud, self.controllers, self.membership, self.links, self._ensure_certificate)
         self.gate: Gate | None = None
         self._unsubscribe: Callable[[], None] = cloud.db.feed.subscribe("nodes.members", self._changed)
         self._loading: asyncio.Task[None] | None = None
@@ -76,7 +78,7 @@ class RemoteNodes:
         async def controllers_live(_: Cloud) -> list[Violation]:
             return await self.controllers.dead()
 
-        return [*checks.invariants(self.links, self.membership), Invariant("controllers-live", controllers_live)]
+        return [*checks.invariants(self.links, self.membership), Invariant("controllers-live", controllers_live), self.rotation.invariant]
 
     async def measure(self, _: Cloud) -> list[Family]:
         return checks.families(self.links, self.membership)
@@ -87,6 +89,7 @@ class RemoteNodes:
             self._ensure_certificate()
             await self.membership.forget()
             await self.tell_if_stale()
+            await self.rotation.go_on()
 
         return Periodic("nodes", look, every_s=LOOK_S, everywhere=True)
 
@@ -99,6 +102,7 @@ class RemoteNodes:
     async def start(self) -> None:
         await self.membership.load()
         await self.controllers.start()
+        await self.rotation.start()
 
     async def open_gate(self, openers: Openers, peers: Openers | None = None) -> None:
         """Nodes, and other controllers (peers), may ask from now on. Raises: Unavailable, when its port cannot be had."""
@@ -199,6 +203,7 @@ class RemoteNodes:
             await self.gate.close()
         self._unsubscribe()
         await self._telling.close()
+        await self.rotation.close()
         if self._loading:
             self._loading.cancel()
 

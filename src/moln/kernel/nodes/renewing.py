@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -21,13 +21,17 @@ _log = logging.getLogger("moln.nodes")
 
 
 class Renewing:
-    """`Certified` (membership.py). tell: reports to the controller. spare: how long before its end a certificate is renewed."""
+    """`Certified` (membership.py). tell: reports to the controller. spare: how long before its end a certificate is renewed. dropped: what has
+    programs of this machine forget an authority that is trusted no more.
+    """
 
-    def __init__(self, member: Member, name: str, tell: Callable[[str, Any], bool], spare: timedelta = timedelta(days=MEMBER_SPARE_DAYS)):
+    def __init__(self, member: Member, name: str, tell: Callable[[str, Any], bool], spare: timedelta = timedelta(days=MEMBER_SPARE_DAYS),
+                 dropped: Callable[[], Awaitable[None]] | None = None):  # fmt: skip
         self._member = member
         self._name = name
         self._tell = tell
         self._spare = spare
+        self._dropped = dropped
         self._key: ec.EllipticCurvePrivateKey | None = None
 
     async def run(self, connected: asyncio.Event, every_s: float = LOOK_S) -> None:
@@ -59,3 +63,16 @@ class Renewing:
             raise BackendRefused(failure.message) from None
         self._member.passport.renewed()
         _log.info("this node has a new certificate")
+
+    async def trust(self, ca: str) -> None:
+        try:
+            dropped = self._member.trust(ca)
+            self._member.passport.renewed()
+        except (Failure, OSError) as failure:
+            raise BackendRefused(str(failure)) from None
+        _log.info("this node trusts other authorities%s", "; one no more" if dropped else "")
+        if dropped and self._dropped is not None:
+            await self._dropped()
+
+    async def authority(self) -> str:
+        return self._member.authority()

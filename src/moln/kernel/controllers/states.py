@@ -1,0 +1,44 @@
+"""What each controller says of itself, for the others to see: whom it trusts, by whom its own certificate is, what its files are."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from moln.kernel.db import Query, Statement, Transaction, column, table
+
+STATES = "cloud.controller-states"  # the topic of changes
+TRUSTS, PROVES = "trusts", "proves"  # fingerprints of authorities: the newest that it takes, and the one that signed its own certificate
+TRUSTED = "trusted"  # digest of all that it takes
+
+states = table("cloud_controller_states", column("controller"), column("what"), column("value"), sa.UniqueConstraint("controller", "what"))
+
+
+class State(Struct, frozen=True):
+    controller: str
+    what: str
+    value: str
+
+
+_OF = Query(sa.select(*(states.c[name] for name in State.__struct_fields__)).where(states.c.what == sa.bindparam("what")).order_by(states.c.controller), State)
+_MOVE = Statement(
+    sa.update(states)
+    .where(states.c.controller == sa.bindparam("of"), states.c.what == sa.bindparam("that"), states.c.value != sa.bindparam("to"))
+    .values(value=sa.bindparam("to"))
+)
+
+
+async def say(tx: Transaction, controller: str, said: dict[str, str]) -> None:
+    """Values of this controller, by what they are."""
+    for what, value in said.items():
+        if await tx.insert(states, State(controller, what, value), if_absent=True) or await tx.run(_MOVE, of=controller, that=what, to=value):
+            tx.changed(STATES, controller)
+
+
+async def forget(tx: Transaction, controller: str) -> None:
+    await tx.delete(states, controller=controller)
+
+
+def of(what: str) -> tuple[Query[State], dict[str, str]]:
+    """The query and its parameters for what every controller said last."""
+    return _OF, {"what": what}

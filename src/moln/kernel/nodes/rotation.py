@@ -1,0 +1,234 @@
+"""Another authority for the cloud while it works: both are trusted for as long as it takes, and everybody is told and given another certificate.
+
+succession.py says how far an authority is; this is what has to be so before each step. All controllers trust both (states.py) before anybody is signed
+by the new one; all members are signed by it before the old one counts no more, unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from moln.kernel.cloud import Cloud
+from moln.kernel.controllers import states
+from moln.kernel.controllers.membership import Controllers
+from moln.kernel.errors import Conflict, Failure
+from moln.kernel.http import certificates, succession
+from moln.kernel.link.links import NodeLinks
+from moln.kernel.module import Invariant, Violation
+from moln.kernel.nodes.membership import Certified, Membership
+
+FOLDERS = ("tls", "controllers")  # in the home: the authority of members, and of controllers among themselves
+CALL_S, AT_ONCE = 10.0, 64
+_log = logging.getLogger("moln.nodes")
+
+
+class Standing(Struct, frozen=True):
+    """step: "", or a file's name of certificates.py. before, after: fingerprints. untold: controllers that do not trust the new one. old: members whose
+    certificate is of the old one; away: nodes that cannot be asked."""
+
+    step: str
+    before: str
+    after: str
+    untold: list[str]
+    old: list[str]
+    away: list[str]
+
+
+class Facts(Struct, frozen=True):
+    """What a node says of this when it comes. trusts: digest of the authorities that it trusts; empty: it is beside its controller, or older."""
+
+    trusts: str = ""
+
+
+_facts = msgspec.msgpack.Decoder(Facts).decode
+
+
+class Rotation:
+    """Of one controller. ensure: has it renew its own certificates where they are not of the newest authority."""
+
+    def __init__(self, cloud: Cloud, controllers: Controllers, membership: Membership, links: NodeLinks, ensure: Callable[[], None]):
+        self._cloud, self._controllers, self._membership, self._links = cloud, controllers, membership, links
+        self._ensure = ensure
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        links.on_report("node.up", self._came)
+        self._unsubscribe = cloud.db.feed.subscribe(states.STATES, lambda _: self._spawn(self.go_on()))
+
+    @property
+    def step(self) -> str:
+        return succession.step(self._cloud.home / FOLDERS[0])
+
+    @property
+    def newest(self) -> str:
+        return succession.newest(self._cloud.home / FOLDERS[0])
+
+    # ---- the steps
+
+    async def begin(self) -> None:
+        """Another authority, which this controller and all nodes trust beside the one that there is. Raises: Failure."""
+        for name in FOLDERS:
+            succession.begin(self._cloud.home / name, self._now())
+        await self.spread()
+
+    async def start(self) -> None:
+        """Say that this controller and its engines trust the newest authority, and go on. Raises: Failure."""
+        await self._say(states.TRUSTS, self.newest)
+        await self.go_on()
+
+    async def go_on(self, *, alone: bool = False) -> None:
+        """Do what can be done now. alone: whatever other controllers trust. Raises: Failure."""
+        if self.step == certificates.COMING and (alone or not await self._untold()):
+            for name in FOLDERS:
+                succession.go(self._cloud.home / name)
+            self._membership.read_authority()
+            _log.info("members are signed by another authority, %s", self.newest)
+        self._ensure()
+        await self._say(states.PROVES, self._own())
+        if self.step == certificates.NEXT:
+            await self._each(self._renew)
+
+    async def finish(self, *, force: bool) -> Standing:
+        """The new one alone counts here; nodes are told by `spread`. force: whoever is on the old one is cut off. Raises: Conflict; Failure."""
+        found = await self.standing()
+        if not found.step:
+            raise Conflict("There is one authority, and no other in its place: moln certificates rotate")
+        if (late := sorted({*found.untold, *found.old, *found.away})) and not force:
+            raise Conflict(f"Of the old authority, or not heard of: {', '.join(late[:10])}{' …' if late[10:] else ''}. Without it they are cut off; "
+                           "have them come back, remove them, or say --force.")  # fmt: skip
+        if found.step == certificates.COMING:
+            await self.go_on(alone=True)
+        for name in FOLDERS:
+            succession.finish(self._cloud.home / name, self._now())
+        self._membership.read_authority()
+        self._ensure()
+        await self._say(states.TRUSTS, self.newest)
+        await self._say(states.PROVES, self._own())
+        _log.info("the authority %s alone counts", self.newest)
+        return found
+
+    async def spread(self) -> list[str]:
+        """Tell every node whom to trust. Names of those that did not take it."""
+        missed: list[str] = []
+
+        async def tell(node: str) -> None:
+            if not await self._tell(node):
+                missed.append(node)
+
+        await self._each(tell)
+        return sorted(missed)
+
+    # ---- what is
+
+    async def standing(self) -> Standing:
+        newest, before = self.newest, succession.fingerprint(self._membership.authority.certificate)
+        if not self.step:
+            return Standing("", before, newest, [], [], [])
+        nodes = sorted(member.node for member in self._membership.members)
+        signed = dict(zip(nodes, await asyncio.gather(*(self._asked(node) for node in nodes)), strict=True))
+        proved = await self._said(states.PROVES)
+        old = [c.name for c in await self._controllers.all() if proved.get(c.name) != newest]
+        return Standing(self.step, before, newest, await self._untold(), old + [n for n, by in signed.items() if by not in (None, newest)],
+                        [n for n, by in signed.items() if by is None])  # fmt: skip
+
+    @property
+    def invariant(self) -> Invariant:
+        async def all_trust_one(_: Cloud) -> list[Violation]:
+            trusted, own = await self._said(states.TRUSTED), self._trusted()
+            late = [c.name for c in await self._controllers.all() if trusted.get(c.name, own) != own]
+            mend = "On each of them: moln controller join URL --token … --again (docs/operations.md, Certificates)."
+            return [Violation(f"Controllers do not trust the same authorities as this one: {', '.join(late)}.", mend)] if late else []
+
+        return Invariant("controllers-trust-one-authority", all_trust_one)
+
+    def _own(self) -> str:
+        """Whose this controller's own certificate is."""
+        _, found = certificates.read(self._cloud.home / "tls/controller.pem")
+        return succession.issuer(found, self._membership.authority.public.read_bytes()) if found else ""
+
+    async def _untold(self) -> list[str]:
+        trusted, newest = await self._said(states.TRUSTS), self.newest
+        return [c.name for c in await self._controllers.all() if trusted.get(c.name) != newest]
+
+    async def _said(self, what: str) -> dict[str, str]:
+        query, by = states.of(what)
+        return {state.controller: state.value for state in await self._cloud.db.all(query, **by)}
+
+    async def _say(self, what: str, value: str) -> None:
+        await self._cloud.db.write(states.say, self._controllers.name, {what: value, states.TRUSTED: self._trusted()})
+
+    def _trusted(self) -> str:
+        return succession.digest(self._membership.authority.public.read_bytes())
+
+    # ---- nodes
+
+    async def _came(self, node: str, raw: bytes) -> None:
+        """One that was away hears what it missed."""
+        said = _facts(raw)
+        if said.trusts and said.trusts != succession.digest(self._membership.authority.public.read_bytes()):
+            self._spawn(self._caught_up(node))
+
+    async def _caught_up(self, node: str) -> None:
+        await self._tell(node)
+        if self.step == certificates.NEXT:
+            await self._renew(node)
+
+    async def _each(self, do: Callable[[str], Awaitable[None]]) -> None:
+        there = self._links.nodes & {member.node for member in self._membership.members}
+        await asyncio.gather(*(do(node) for node in there))
+
+    async def _tell(self, node: str) -> bool:
+        try:
+            async with self._places:
+                await self._driver(node).trust(self._membership.authority.public.read_text())
+                return True
+        except Failure as failure:
+            _log.warning("node %s was not told whom to trust: %s", node, failure.message)
+            return False
+
+    async def _renew(self, node: str) -> None:
+        try:
+            if await self._asked(node) not in (None, self.newest):
+                async with self._places:
+                    await self._driver(node).renew()
+        except Failure as failure:
+            _log.warning("node %s was not told to renew its certificate: %s", node, failure.message)
+
+    async def _asked(self, node: str) -> str | None:
+        """Whose its certificate is; None: it does not say."""
+        if node not in self._links.nodes:
+            return None
+        try:
+            async with self._places:
+                return await self._driver(node).authority()
+        except Failure:
+            return None
+
+    def _driver(self, node: str) -> Certified:
+        return self._links.driver(node, "node", Certified, deadline_s=CALL_S)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._safely(work), name="authority")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _safely(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Failure as failure:
+            _log.warning("the change of the authority waits: %s", failure.message)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._cloud.clock.now_us() / 1e6, UTC)
+
+    async def close(self) -> None:
+        self._unsubscribe()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

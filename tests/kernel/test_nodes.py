@@ -321,6 +321,19 @@ async def test_a_certificate_that_was_not_asked_for_or_is_another_nodes_changes_
     assert member.certificate.read_bytes() == before
 
 
+async def test_a_node_that_was_told_twice_takes_the_first_answer_and_no_second(members: Membership, tmp_path: Path) -> None:
+    member = await joined(members, tmp_path / "member")
+    joint = Joint(members, member)
+    for _ in range(2):
+        await joint.renewing.renew()
+    first, second = [await members.renew("n1", csr) for csr in joint.asked]
+    await joint.renewing.admit(first.certificate, first.claims)
+    after = member.certificate.read_bytes()
+    with pytest.raises(BackendRefused, match="asked for"):
+        await joint.renewing.admit(second.certificate, second.claims)
+    assert member.certificate.read_bytes() == after
+
+
 def test_keys_are_named_as_nats_names_them() -> None:
     """The example of NATS's own documentation (nkeys)."""
     seed = base64.b32decode("SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY" + "======")[2:34]

@@ -50,7 +50,7 @@ class Renewing:
             raise BackendRefused("The node cannot tell its controller now.")
 
     def _ask(self) -> bool:
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key = self._key or ec.generate_private_key(ec.SECP256R1())  # asked twice, the first answer is as good as the second
         return self._tell(RENEWAL, request(self._key, self._name))
 
     async def admit(self, certificate: str, claims: str) -> None:

@@ -57,6 +57,7 @@ class Rotation:
         self._cloud, self._controllers, self._membership, self._links = cloud, controllers, membership, links
         self._ensure = ensure
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._going = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         links.on_report("node.up", self._came)
         self._unsubscribe = cloud.db.feed.subscribe(states.STATES, lambda _: self._spawn(self.go_on()))
@@ -84,6 +85,10 @@ class Rotation:
 
     async def go_on(self, *, alone: bool = False) -> None:
         """Do what can be done now. alone: whatever other controllers trust. Raises: Failure."""
+        async with self._going:
+            await self._go_on(alone)
+
+    async def _go_on(self, alone: bool) -> None:
         if self.step == certificates.COMING and (alone or not await self._untold()):
             for name in FOLDERS:
                 succession.go(self._cloud.home / name)

@@ -18,6 +18,7 @@ from tests.kernel.test_nodes import Late, Machine
 from moln.app import Settings as AllSettings
 from moln.kernel.cloud import Cloud
 from moln.kernel.controllers import heritage, proof
+from moln.kernel.controllers.alike import Alike, digest_of
 from moln.kernel.controllers.enrolment import ControllerEnrolmentResource
 from moln.kernel.controllers.heritage import Asked, Heritage
 from moln.kernel.controllers.membership import Controllers
@@ -145,6 +146,29 @@ async def test_a_controller_takes_anew_what_has_changed_and_keeps_its_settings(f
         await first.controllers.enrol(msgspec.structs.replace(asked(await first.controllers.make_token(), "c3"), again=True))
     with pytest.raises(Forbidden):
         await first.controllers.enrol(msgspec.structs.replace(asked("x.y"), again=True))
+
+
+async def test_doctor_says_whose_policies_and_programs_are_others(first: First, tmp_path: Path) -> None:
+    home = tmp_path / "two"
+    home.mkdir()
+    heritage.keep(home, await first.controllers.enrol(asked(await first.controllers.make_token())))
+    there = Cloud(settings=first.cloud.settings, db=first.cloud.db, policy=Policy.load(), links=first.cloud.links, home=home, clock=first.clock)
+    one, two = Alike(first.cloud, first.controllers), Alike(there, Controllers(there, "c2", first.nodes, frozenset))
+    await two.tell()
+    assert await one.invariant.check(first.cloud) == []
+
+    (home / "policy/nova.yaml").write_text('"a": "!"')
+    (home / "fence/default").chmod(0o600)  # no program any more
+    await two.tell()
+    policy, fence = await one.invariant.check(first.cloud)
+    for name, found in (("policy", policy), ("fence", fence)):
+        assert f"{name}/ is not the same" in found.message and "--again" in found.mend
+        assert f"c1 {digest_of(first.home / name)[:12]}, c2 {digest_of(home / name)[:12]}" in found.message
+
+    (home / "policy/nova.yaml").unlink()
+    assert digest_of(home / "policy") == digest_of(home / "nowhere") == "none"  # an editor's file is none
+    await first.controllers.remove("c2")
+    assert await one.invariant.check(first.cloud) == []
 
 
 async def test_settings_are_those_of_the_cloud_and_none_of_the_machine(first: First, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from moln.kernel.cloud import Cloud
 from moln.kernel.controllers import proof
+from moln.kernel.controllers.alike import Alike
 from moln.kernel.controllers.enrolment import ControllerEnrolmentResource
 from moln.kernel.controllers.membership import Controllers
 from moln.kernel.controllers.telling import Telling
@@ -63,6 +64,7 @@ class RemoteNodes:
         self.links.on_report(RENEWAL, self._renew)
         self._telling = Telling(cloud.db, self.links, self.controllers)
         self.rotation = Rotation(cloud, self.controllers, self.membership, self.links, self._ensure_certificate)
+        self._alike = Alike(cloud, self.controllers)
         self.gate: Gate | None = None
         self._unsubscribe: Callable[[], None] = cloud.db.feed.subscribe("nodes.members", self._changed)
         self._loading: asyncio.Task[None] | None = None
@@ -78,7 +80,8 @@ class RemoteNodes:
         async def controllers_live(_: Cloud) -> list[Violation]:
             return await self.controllers.dead()
 
-        return [*checks.invariants(self.links, self.membership), Invariant("controllers-live", controllers_live), self.rotation.invariant]
+        return [*checks.invariants(self.links, self.membership), Invariant("controllers-live", controllers_live), self.rotation.invariant,
+                self._alike.invariant]  # fmt: skip
 
     async def measure(self, _: Cloud) -> list[Family]:
         return checks.families(self.links, self.membership)
@@ -90,6 +93,7 @@ class RemoteNodes:
             await self.membership.forget()
             await self.tell_if_stale()
             await self.rotation.go_on()
+            await self._alike.tell()
 
         return Periodic("nodes", look, every_s=LOOK_S, everywhere=True)
 

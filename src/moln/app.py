@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ from moln.kernel import config, notifications
 from moln.kernel.audit import Audit
 from moln.kernel.clock import Clock, Ids
 from moln.kernel.cloud import Cloud
+from moln.kernel.controllers import clusters
+from moln.kernel.controllers.clusters import Cluster
 from moln.kernel.db import Database
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.db.traced import TracedDatabase
@@ -231,11 +233,13 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
         cloud.audit = Audit(home / "log/audit", clock, cloud.ids, settings.audit_mib << 20)
     tls = Tls(home, settings, clock, settings.identity.federation.client_ca) if settings.serves_tls else None
     etcd = _etcd(cloud)
-    remote = _remote(cloud, etcd)
+    remote = _remote(cloud, etcd, _clusters(cloud, etcd))
     notices = _publisher(cloud, remote)
     policy_files = PolicyFiles(cloud)
     cloud.links.tracer = tracer
     periodics = [HOUSEKEEPING, *(own.periodic for own in (tls, remote, notices, policy_files) if own), *(p for a in areas for p in a.periodics)]
+    if remote and remote.controllers.clusters.each:
+        periodics.append(remote.controllers.clusters.periodic)
     workers = Workers(cloud, [*(r for a in areas for r in a.reconcilers), *([notices.reconciler] if notices else [])], periodics)
     asgi = build_app(cloud, all_routes(areas))
     serve_consoles(asgi, cloud)
@@ -283,7 +287,27 @@ def _publisher(cloud: Cloud, remote: RemoteNodes | None) -> Publisher | None:
     return Publisher(cloud, remote)
 
 
-def _remote(cloud: Cloud, etcd: SharedEtcd | None = None) -> RemoteNodes | None:
+def _clusters(cloud: Cloud, etcd: SharedEtcd | None) -> list[Cluster]:
+    """Engines of which this controller has a member beside it."""
+    names = clusters.names(cloud.home)
+    found: list[Cluster] = []
+    if "ovn" in names and not cloud.settings.simulate:
+        from moln.host.ovn_cluster import remotes
+        from moln.network.drivers.ovn_cluster import OvnClusters
+
+        found.append(OvnClusters(cloud.home / "ovn", remotes))
+    if "etcd" in names and etcd is not None:
+        from moln.kernel.etcd.members import EtcdMembers
+
+        found.append(EtcdMembers(etcd.etcd))
+    if "nats" in names:
+        from moln.kernel.link.nats_servers import NatsServers
+
+        found.append(NatsServers())
+    return found
+
+
+def _remote(cloud: Cloud, etcd: SharedEtcd | None = None, each: Sequence[Cluster] = ()) -> RemoteNodes | None:
     """Nodes on other machines, beside those of this one. Raises: Failure, when what they need is not there."""
     if not cloud.settings.link.nats:
         return None
@@ -293,7 +317,7 @@ def _remote(cloud: Cloud, etcd: SharedEtcd | None = None) -> RemoteNodes | None:
         from moln.kernel.nodes.remote import RemoteNodes
     except ModuleNotFoundError as error:
         raise Failure(f"Nodes on other machines need the package {error.name}: pip install 'moln[scale]'") from None
-    remote = RemoteNodes(cloud, etcd.leases if etcd else None)
+    remote = RemoteNodes(cloud, etcd.leases if etcd else None, each)
     cloud.links = SeveralLinks([cloud.links, remote.links], cloud.clock.now_us)
     return remote
 

@@ -52,7 +52,15 @@ class _Doctor:
         parts = [*self._app.areas, *(part for part in (self._app.policy_files, self._app.remote, self._app.etcd, self._app.notices) if part)]
         invariants = [i for part in parts for i in part.invariants]
         violations = await diagnose(self._app.cloud, invariants)
-        resp.data = msgspec.json.encode({"checked": [i.name for i in invariants], "violations": violations})
+        resp.data = msgspec.json.encode({"checked": [i.name for i in invariants], "violations": violations, "clusters": await self._clusters()})
+
+    async def _clusters(self) -> list[dict[str, Any]]:
+        """How the engines stand of which each controller has a member; one that cannot be asked is a violation already."""
+        try:
+            found = await self._app.remote.controllers.clusters.look() if self._app.remote else []
+        except Failure:
+            return []
+        return [{"name": s.name, "text": s.text, "spare": s.spare} for s in found]
 
 
 class _Explain:

@@ -9,6 +9,7 @@ import falcon.asgi
 import msgspec
 
 from moln.kernel.clock import iso
+from moln.kernel.controllers import clusters
 from moln.kernel.errors import NotSupported
 from moln.kernel.notifications import MARK
 
@@ -32,6 +33,9 @@ class Notifications:
     async def on_put(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         if self._app.remote is None:
             raise NotSupported("Notifications go by way of NATS: name its servers in moln.toml, [link] nats = [\"tls://ADDRESS:4222\"]")
+        if "nats" in clusters.names(self._app.cloud.home):
+            raise NotSupported("Each controller has a server of NATS, and notifications are kept on one that is alone (docs/adr/0045-quorum.md): "
+                               "give servers of your own to `moln controller init --ha --nats URL`.")
         (self._app.cloud.home / MARK).touch(mode=0o600)
         resp.data = b"{}"
 

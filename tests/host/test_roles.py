@@ -12,7 +12,7 @@ import pytest
 from moln.cli import unit
 from moln.cli.commands import controller as command
 from moln.cli.commands import node as node_command
-from moln.host import engines, libvirt, ovn, packages, promoting, provider, roles, setup, tunnels
+from moln.host import engines, etcd, libvirt, ovn, packages, promoting, provider, roles, setup, tunnels
 from moln.host.ovs import Ovs
 from moln.host.places import Places
 from moln.host.processes import Choices, options
@@ -159,6 +159,25 @@ def test_several_controllers_have_postgresql_and_etcd_of_the_distribution_unless
                 packages.wanted(row, own_ovs=True, engines=own.packages)
         else:
             assert {"postgresql", "etcd-server"} <= set(packages.wanted(row, own_ovs=True, engines=own.packages))
+
+
+def test_whoever_joins_a_cloud_with_ha_runs_a_member_of_each_engine_that_was_not_given(tmp_path: Path) -> None:
+    first = command.controller(arguments(tmp_path, ha=True))
+    assert first.clusters == ("ovn", "etcd", "nats") and command.controller(arguments(tmp_path)).clusters == ()
+    assert command.controller(arguments(tmp_path, ha=True, etcd=["https://e1:2379"], nats=["tls://n1:4222"])).clusters == ("ovn",)
+    third = Machine(Role.CONTROLLER, "c3", "192.0.2.3", guests=False, joined="192.0.2.2", runs_etcd=True, clusters=first.clusters,
+                    peers=("192.0.2.1", "192.0.2.2"), tls=TLS)  # fmt: skip
+    besides = {"ovsdb-nb", "ovsdb-sb", "ovsdb-nodes", "ovn-northd", "nats-server", "etcd"}
+    assert besides <= roles.engines(third) and besides <= roles.engines(first) and third.packages == ("nats", "etcd")
+    assert third.nats_urls == ("tls://192.0.2.3:4222", "tls://192.0.2.1:4222", "tls://192.0.2.2:4222")
+    assert third.etcd_urls[0] == "https://192.0.2.3:2379" and len(third.etcd_urls) == 3
+    words = etcd.engine(Places(tmp_path), third).argv
+    assert "--initial-cluster-state=existing" in words and "--name=c3" in words
+    assert "--initial-cluster=192.0.2.1=https://192.0.2.1:2380,192.0.2.2=https://192.0.2.2:2380,c3=https://192.0.2.3:2380" in words
+    began = etcd.engine(Places(tmp_path), first).argv
+    assert "--initial-cluster-state=new" in began and "--initial-cluster=c1=https://192.0.2.1:2380" in began
+    older = Machine(Role.CONTROLLER, "c2", "192.0.2.2", guests=False, joined="192.0.2.1", tls=TLS)
+    assert not besides & roles.engines(older), "one that joined before goes on with the first one's"
 
 
 def arguments(home: Path, **changed: object) -> argparse.Namespace:

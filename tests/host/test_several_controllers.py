@@ -79,7 +79,8 @@ def test_both_serve_the_same_cloud(cloud: Several) -> None:
     first, second = cloud.make_network(FIRST, "of-c1"), cloud.make_network(SECOND, "of-c2")
     eventually(lambda: first in cloud.switches() and second in cloud.switches(), "who leads writes what both were asked")
     assert cloud.violations(FIRST) == [] and cloud.violations(SECOND) == []
-    assert {line.split()[0] for line in cloud.moln(SECOND, "status").splitlines() if "pid" in line} <= {"controller"}
+    shown = {line.split()[0] for line in cloud.moln(SECOND, "status").splitlines() if " ready " in line}
+    assert {"ovsdb-nb", "ovsdb-sb", "ovsdb-nodes", "ovn-northd", "etcd", "nats-server", "controller"} <= shown, "its own of every engine but PostgreSQL"
 
 
 def test_a_node_that_joins_at_the_second_is_told_where_ovn_is(cloud: Several) -> None:
@@ -88,7 +89,8 @@ def test_a_node_that_joins_at_the_second_is_told_where_ovn_is(cloud: Several) ->
     cloud.inside(SECOND, sys.executable, "-P", "-c", MOLN, "node", "join", URLS[SECOND], "--token", token, "--name", "n9", "--join-only",
                  "--home", str(folder))  # fmt: skip
     joined = Member(folder / "host/node/member").joined()
-    assert joined is not None and joined.southbound == "ssl:192.0.2.1:6642" and joined.nats == ["tls://192.0.2.1:4222"]
+    assert joined is not None and joined.southbound == "ssl:192.0.2.2:6642,ssl:192.0.2.1:6642"
+    assert joined.nats == ["tls://192.0.2.2:4222", "tls://192.0.2.1:4222"], "whom it asked first, and all others"
     assert "n9" in cloud.moln(FIRST, "node", "list"), "the first knows it, too"
     cloud.moln(SECOND, "node", "remove", "n9")
 

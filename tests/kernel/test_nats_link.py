@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from tests.kernel.test_link import NOW, NatsPair, PotDriver, Shape
 
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import BackendUnreachable
-from moln.kernel.link import subjects
+from moln.kernel.link import nats_wire, subjects
 from moln.kernel.link.frames import Hello, Report, encode, pack
 from moln.kernel.link.leases import DatabaseLeases
 from moln.kernel.link.nats_keys import USER, NatsKey
@@ -179,6 +181,26 @@ async def test_while_nats_is_gone_calls_end_at_once_with_the_reason_and_then_go_
         pair.news.clear()
         await asyncio.wait_for(pair.news.wait(), 20)
     assert await pair.driver(deadline_s=10).echo(Shape("a")) == [Shape("a")]
+
+
+async def test_a_server_that_falls_silent_is_left_before_its_goodbye_is_over(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_wire, "PING_S", 0.2)
+    up, lost = asyncio.Event(), asyncio.Event()
+    wire = nats_wire.NatsWire(server.badge("node", "a"), {}, up=up.set, lost=lost.set)
+    running = asyncio.create_task(wire.run(0.1))
+    await asyncio.wait_for(up.wait(), 10)
+    assert server.process is not None
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(10):  # asyncio's own patience with TLS is 30 s
+            while not lost.is_set():
+                with contextlib.suppress(ConnectionError):
+                    wire.send(subjects.tell("a"), b"I live")
+                await asyncio.sleep(0.05)
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_call_to_a_node_that_does_not_listen_ends_at_once(pair: NatsPair) -> None:

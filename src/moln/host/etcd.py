@@ -1,4 +1,7 @@
-"""etcd of the cloud's own, where several controllers are wanted and none was given: one server, on the first controller."""
+"""etcd of the cloud's own, where several controllers are wanted and none was given: a member on each (docs/adr/0045-quorum.md).
+
+A cloud that an older version began with --ha has one server, on the first controller.
+"""
 
 from __future__ import annotations
 
@@ -14,5 +17,8 @@ def engine(places: Places, machine: Machine) -> Engine:
     """Ready when controllers find it to be: they begin without."""
     from moln.kernel.etcd.server import arguments
 
-    words = arguments(places.home, "first", bracketed(machine.address), ETCD_PORT, ETCD_PEER_PORT)
+    name = machine.called if NAME in machine.clusters else "first"
+    joins = {a: f"https://{bracketed(a)}:{ETCD_PEER_PORT}" for a in machine.peers}  # etcd goes by the URLs; names are its own
+    joins |= {name: f"https://{bracketed(machine.address)}:{ETCD_PEER_PORT}"} if joins else {}
+    words = arguments(places.home, name, bracketed(machine.address), ETCD_PORT, ETCD_PEER_PORT, joins or None)
     return Engine(NAME, [have(NAME) or f"/usr/bin/{NAME}", *words], env=places.environment(), user=USER)

@@ -6,22 +6,20 @@ import json
 import shlex
 from pathlib import Path
 
-from moln.host import proofs, roles, tunnels
+from moln.host import ovn_cluster, proofs, roles, tunnels
 from moln.host.ovs import Ovs
+from moln.host.ovsdb import PROBE_MS, QUIET, server, tls_options
 from moln.host.places import INTEGRATION_BRIDGE, PHYSICAL_NETWORK, PROVIDER_BRIDGE, USER, Places
 from moln.host.provider import PEER
-from moln.host.roles import ALONE, NORTHBOUND_PORT, SOUTHBOUND_PORT, Machine, Part, Provider, Tls, bracketed
+from moln.host.roles import ALONE, NORTHBOUND_PORT, SOUTHBOUND_PORT, Machine, Part, Provider, bracketed
 from moln.host.run import run
 from moln.host.settings import HostSettings
 from moln.host.supervise.plan import Engine
 from moln.host.users import own
 
-QUIET = ["-vconsole:info", "-vsyslog:off", "-vfile:off", "-vPATTERN:console:%D{%Y-%m-%dT%H:%M:%SZ} %c %p %m"]
 CLIENTS = ["ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ovs-dpctl", "ovsdb-client", "ovn-nbctl", "ovn-sbctl", "ovn-appctl",
            "ovn-trace"]
-
-
-PROBE_MS = 10_000  # silence on a connection between machines, after which it is tried; on unix sockets nobody asks
+FOLLOWERS_TOO = ("ovn-nbctl", "ovn-sbctl", "ovn-trace")  # a member of a cluster answers them, whether it leads or not
 
 
 def ensure_databases(places: Places, ovs: Ovs, machine: Machine = ALONE) -> None:
@@ -31,7 +29,9 @@ def ensure_databases(places: Places, ovs: Ovs, machine: Machine = ALONE) -> None
     own(places.ovn, USER, USER, 0o750)
     own(places.ovs, None, None, 0o700)
     files: list[tuple[Path, str, str | None]] = []
-    if machine.runs_ovn:
+    if machine.runs_ovn and "ovn" in machine.clusters:
+        ovn_cluster.ensure_databases(places, ovs, machine)
+    elif machine.runs_ovn:
         files += [(places.ovn / "nb.db", "ovn-nb", USER), (places.ovn / "sb.db", "ovn-sb", USER)]
     if Part.SWITCH in machine.parts:
         files += [(places.ovs / "conf.db", "vswitch", None)]
@@ -52,7 +52,8 @@ def write_clients(places: Places, ovs: Ovs) -> None:
     places.bin.mkdir(exist_ok=True)
     exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in places.environment().items())
     for name in CLIENTS:
-        text = f"#!/bin/sh\n{exports}exec {shlex.join(ovs.command(name))} \"$@\"\n"
+        words = [*ovs.command(name), *(["--no-leader-only"] if name in FOLLOWERS_TOO else [])]
+        text = f"#!/bin/sh\n{exports}exec {shlex.join(words)} \"$@\"\n"
         file = places.bin / name
         if not file.exists() or file.read_text() != text:
             new = file.with_name(f".{name}")
@@ -63,17 +64,8 @@ def write_clients(places: Places, ovs: Ovs) -> None:
 
 def engines(places: Places, ovs: Ovs, settings: HostSettings, chassis: str, machine: Machine = ALONE) -> list[Engine]:
     """Those of them that run on this machine. chassis: its name in the southbound database."""
-    central = _central(places, ovs, machine) if machine.runs_ovn else []
-    return central + (_switch(places, ovs, settings, chassis, machine) if Part.SWITCH in machine.parts else [])
-
-
-def _server(places: Places, ovs: Ovs, name: str, database: Path, *arguments: str, user: str | None, after: list[list[str]]) -> Engine:
-    """One ovsdb-server, with its socket beside its database."""
-    socket_file = database.with_name("db.sock" if database.stem == "conf" else f"{database.stem}.sock")
-    return Engine(
-        name, [*ovs.command("ovsdb-server"), *QUIET, f"--unixctl={database.with_suffix('.ctl')}", f"--remote=punix:{socket_file}",
-               *arguments, str(database)],
-        env=places.environment(), user=user, ready_socket=str(socket_file), after=after)  # fmt: skip
+    central = ovn_cluster.engines if "ovn" in machine.clusters else _central
+    return (central(places, ovs, machine) if machine.runs_ovn else []) + (_switch(places, ovs, settings, chassis, machine) if Part.SWITCH in machine.parts else [])
 
 
 def _central(places: Places, ovs: Ovs, machine: Machine) -> list[Engine]:
@@ -95,8 +87,8 @@ def _central(places: Places, ovs: Ovs, machine: Machine) -> list[Engine]:
         nb_after.append([nbctl, "--timeout=10", f"--inactivity-probe={6 * PROBE_MS}", "set-connection",
                          f"pssl:{NORTHBOUND_PORT}:{bracketed(machine.address)}"])  # fmt: skip
     return [
-        _server(places, ovs, "ovsdb-nb", ovn / "nb.db", *nb_served, user=USER, after=nb_after),
-        _server(places, ovs, "ovsdb-sb", ovn / "sb.db", *served, user=USER, after=after),
+        server(places, ovs, "ovsdb-nb", ovn / "nb.db", *nb_served, user=USER, after=nb_after),
+        server(places, ovs, "ovsdb-sb", ovn / "sb.db", *served, user=USER, after=after),
         Engine("ovn-northd", [*ovs.command("ovn-northd"), *QUIET, f"--unixctl={ovn}/northd.ctl",
                               f"--ovnnb-db=unix:{places.nb_socket}", f"--ovnsb-db=unix:{places.sb_socket}"],
                env=env, user=USER, needs=["ovsdb-nb", "ovsdb-sb"], ready_socket=f"{ovn}/northd.ctl"),
@@ -112,8 +104,9 @@ def _switch(places: Places, ovs: Ovs, settings: HostSettings, chassis: str, mach
         after.append(tunnels.after_start(appctl, f"{vswitch}/ovs-vswitchd.ctl"))
     control = f"{vswitch}/ovn-controller.ctl" if ovs.names_its_socket() else None
     return [
-        _server(places, ovs, "ovsdb-vswitch", vswitch / "conf.db", user=None,
-                after=[[vsctl, "--timeout=10", "--no-wait", "init"], chassis_setup(vsctl, places, ovs, settings, chassis, machine)]),
+        server(places, ovs, "ovsdb-vswitch", vswitch / "conf.db", user=None,
+                after=[[vsctl, "--timeout=10", "--no-wait", "init"], chassis_setup(vsctl, places, ovs, settings, chassis, machine),
+                       *([_told(vsctl, places)] if machine.southbound else [])]),
         Engine("ovs-vswitchd", [*ovs.command("ovs-vswitchd"), *QUIET, f"--unixctl={vswitch}/ovs-vswitchd.ctl",
                                 f"unix:{places.ovs_socket}"],
                env=env, needs=["ovsdb-vswitch"], ready_socket=f"{vswitch}/ovs-vswitchd.ctl", after=after),
@@ -127,9 +120,10 @@ def _switch(places: Places, ovs: Ovs, settings: HostSettings, chassis: str, mach
     ]
 
 
-def tls_options(tls: Tls, ca: str = "") -> list[str]:
-    """For every program of OVN's and OVS's (ovsdb-server(1)); they read files anew that have changed. ca: instead of that of `tls`."""
-    return [f"--private-key={tls.key}", f"--certificate={tls.certificate}", f"--ca-cert={ca or tls.ca}"]
+def _told(vsctl: str, places: Places) -> list[str]:
+    """The command that has ovn-controller look where controllers told this node since it joined (moln/node/controllers.py)."""
+    words = r'test ! -s "$1" || exec "$2" --timeout=10 --no-wait set Open_vSwitch . external_ids:ovn-remote="\"$(cat "$1")\""'
+    return ["/bin/sh", "-c", words, "sh", f"{places.host}/node/member/southbound", vsctl]
 
 
 def tunnels_needed(ovs: Ovs, machine: Machine) -> bool:

@@ -61,8 +61,8 @@ class Ovs(Struct, frozen=True):
         return [str(libraries / "ld-linux-x86-64.so.2"), "--library-path", str(libraries)]
 
     def schema(self, database: str) -> Path:
-        """database: vswitch, ovn-nb or ovn-sb."""
-        folder = "openvswitch" if database == "vswitch" else "ovn"
+        """database: vswitch, local-config, ovn-nb or ovn-sb."""
+        folder = "ovn" if database.startswith("ovn-") else "openvswitch"
         return self.root / "usr/share" / folder / f"{database}.ovsschema"
 
 

@@ -1,6 +1,6 @@
 """What a controller proves itself with to nodes on other machines, and what its NATS server is started with.
 
-python -m moln.host.proofs --home DIR --name NAME [--nats ADDRESS:PORT --as NAME…]: made by the user that the controller runs as, for the
+python -m moln.host.proofs --home DIR --name NAME [--nats ADDRESS:PORT --as NAME…] […]: made by the user that the controller runs as, for the
 folders are that user's, and root writes nothing where others may.
 """
 
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from moln.host.places import PACKAGE_ROOT, USER, Places
-from moln.host.roles import NATS_PORT, Machine, Tls, bracketed
+from moln.host.roles import NATS_PORT, NATS_ROUTES_PORT, Machine, Tls, bracketed
 from moln.host.run import run
 from moln.host.supervise.plan import Engine
 
@@ -45,6 +45,9 @@ def ensure(places: Places, machine: Machine) -> None:
     """Have them there and good for long. Raises: HostError."""
     more = ["--nats", f"{bracketed(machine.address)}:{NATS_PORT}", "--as", machine.address, machine.called] if machine.runs_nats else []
     more += ["--etcd", machine.address] if machine.runs_etcd else []
+    more += ["--clusters", *machine.clusters] if machine.clusters else []
+    if machine.runs_nats and "nats" in machine.clusters:
+        more += ["--routes", *(f"{bracketed(address)}:{NATS_ROUTES_PORT}" for address in (machine.address, *machine.peers))]
     run("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", sys.executable, "-P", "-m", "moln.host.proofs", "--home",
         places.home, "--name", machine.called, *more, env={"PYTHONPATH": str(PACKAGE_ROOT), "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
 
@@ -57,10 +60,10 @@ def engine(places: Places, program: str) -> Engine:
 
 def main() -> int:
     from moln.kernel import notifications
-    from moln.kernel.controllers import proof
+    from moln.kernel.controllers import clusters, proof
     from moln.kernel.errors import Failure
     from moln.kernel.etcd import server as etcd_server
-    from moln.kernel.http.certificates import Authority
+    from moln.kernel.http.certificates import Authority, put
     from moln.kernel.nodes import nats_server
 
     parser = argparse.ArgumentParser(prog="python -m moln.host.proofs")
@@ -69,14 +72,19 @@ def main() -> int:
     parser.add_argument("--nats", default="")
     parser.add_argument("--etcd", default="", metavar="ADDRESS")
     parser.add_argument("--as", dest="names", nargs="*", default=[])
+    parser.add_argument("--clusters", nargs="*", default=[], help="engines that have a member on each controller")
+    parser.add_argument("--routes", nargs="*", default=[], metavar="ADDRESS:PORT", help="of NATS's servers among themselves, this one's first")
     args = parser.parse_args()
     os.umask(0o077)
     now = datetime.now(UTC)
     try:
         Authority(args.home / "tls", now).ensure_member(certificate(Places(args.home)), "controller", args.name, now)
         proof.ensure(args.home, args.name, now)
+        if args.clusters and clusters.names(args.home) != tuple(args.clusters):
+            put(args.home / clusters.FILE, " ".join(args.clusters).encode() + b"\n")
         if args.nats:
-            nats_server.ensure(args.home, listen=args.nats, names=frozenset(args.names), now=now, notifications=notifications.wanted(args.home))
+            nats_server.ensure(args.home, listen=args.nats, names=frozenset(args.names), now=now, notifications=notifications.wanted(args.home),
+                               routes=(args.name, args.routes) if args.routes else None)
         if args.etcd:
             etcd_server.ensure(args.home, frozenset({args.etcd}), now)
     except Failure as failure:

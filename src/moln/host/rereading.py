@@ -28,7 +28,7 @@ def reread(places: Places, machine: Machine, *, dropped: bool, anew: bool = Fals
     before = configuration.read_bytes() if configuration.exists() else b""
     proofs.ensure(places, machine)
     changed = configuration.exists() and configuration.read_bytes() != before
-    restarted = ["etcd", *(("ovsdb-nb", "ovsdb-sb") if dropped else ()), *(READ_AT_HUP if anew else ())]
+    restarted = ["etcd", *(("ovsdb-nb", "ovsdb-sb", "ovsdb-nodes") if dropped else ()), *(READ_AT_HUP if anew else ())]
     if changed and not anew:
         restarted.append(proofs.NATS)
     for name in READ_AT_HUP:

@@ -51,7 +51,13 @@ class Tls(Struct, frozen=True):
 
 
 NORTHBOUND_PORT, SOUTHBOUND_PORT = 6641, 6642  # IANA's for OVN's databases
+NORTHBOUND_RAFT_PORT, SOUTHBOUND_RAFT_PORT = 6643, 6644  # members of a cluster among themselves, as ovn-ctl(8) has them
+CONTROLLERS_SOUTHBOUND_PORT = 6645  # of controllers alone, who are no chassis
+NATS_ROUTES_PORT = 6222
 NATS_PORT, ETCD_PORT, ETCD_PEER_PORT, POSTGRESQL_PORT = 4222, 2379, 2380, 5432
+
+
+CLUSTERED = ("ovn", "etcd", "nats")  # engines that can have a member on each controller
 
 
 class Machine(Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +68,8 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     etcd: the same of etcd, but none: there is none. ovn: the northbound and the southbound database that a controller was given (ovsdb(7)), and
     a node told (the latter); None: they are the controller's own. joined: the controller that this one joined, an address: engines are there, and moln.toml says where.
     postgresql: whether it runs the database of all controllers. runs_etcd: whether it runs their etcd.
+    clusters: engines of which each controller runs a member, this one too (CLUSTERS). peers: addresses of the controllers whose members this
+    one's joined; none: it began them.
     ntp: the site's time servers, which a controller follows; none: those of the distribution. tls: None, where it talks to nobody.
     """
 
@@ -77,6 +85,8 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     joined: str = ""
     postgresql: bool = False
     runs_etcd: bool = False
+    clusters: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
     ntp: tuple[str, ...] = ()
     tls: Tls | None = None
 
@@ -115,16 +125,16 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def runs_nats(self) -> bool:
-        return self.serves_nodes and not self.nats and not self.joined
+        return self.serves_nodes and not self.nats and self._has("nats")
 
     @property
     def nats_urls(self) -> tuple[str, ...]:
         """Where this controller and its nodes meet; none: nowhere."""
-        return self.nats or ((f"tls://{bracketed(self.address)}:{NATS_PORT}",) if self.runs_nats else ())
+        return self.nats or (tuple(f"tls://{bracketed(a)}:{NATS_PORT}" for a in (self.address, *self.peers)) if self.runs_nats else ())
 
     @property
     def etcd_urls(self) -> tuple[str, ...]:
-        return (f"https://{bracketed(self.address)}:{ETCD_PORT}",) if self.runs_etcd else self.etcd
+        return tuple(f"https://{bracketed(a)}:{ETCD_PORT}" for a in (self.address, *self.peers)) if self.runs_etcd else self.etcd
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -135,7 +145,11 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def runs_ovn(self) -> bool:
         """Whether OVN's databases are here."""
-        return Part.CENTRAL in self.parts and not self.ovn and not self.joined
+        return Part.CENTRAL in self.parts and not self.ovn and self._has("ovn")
+
+    def _has(self, engine: str) -> bool:
+        """Whether an engine that no setting places is on this controller: on the first, and on each where it is a cluster."""
+        return not self.joined or engine in self.clusters
 
     @property
     def serves_southbound(self) -> bool:
@@ -170,7 +184,7 @@ STEPS: tuple[tuple[str, frozenset[Part]], ...] = (
 """Titles of set-up's steps in their order, and the parts that need each."""
 
 ENGINES: dict[Part, tuple[str, ...]] = {
-    Part.CENTRAL: ("ovsdb-nb", "ovsdb-sb", "ovn-northd", "nats-server", "postgresql", "etcd", "controller"),
+    Part.CENTRAL: ("ovsdb-nb", "ovsdb-sb", "ovsdb-nodes", "ovn-northd", "nats-server", "postgresql", "etcd", "controller"),
     Part.SWITCH: ("ovsdb-vswitch", "ovs-vswitchd", "ovn-controller"),
     Part.GUESTS: ("virtlogd", "libvirtd", "node", "metadata"),
 }
@@ -192,7 +206,7 @@ def engines(machine: Machine) -> frozenset[str]:
     """Names of the engines that run here."""
     found = frozenset(name for part in machine.parts for name in ENGINES[part])
     found -= frozenset() if machine.runs_ovn else {"ovsdb-nb", "ovsdb-sb", "ovn-northd"}
-    besides = {"nats-server": machine.runs_nats, "postgresql": machine.postgresql, "etcd": machine.runs_etcd}
+    besides = {"ovsdb-nodes": machine.runs_ovn and "ovn" in machine.clusters, "nats-server": machine.runs_nats, "postgresql": machine.postgresql, "etcd": machine.runs_etcd}
     return found - {name for name, runs in besides.items() if not runs}
 
 

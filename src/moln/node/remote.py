@@ -32,6 +32,7 @@ from moln.node.bases import Bases, WithBases
 from moln.node.controllers import KnownControllers
 from moln.node.lending import Borrowing, Lending
 from moln.node.moves import NoFences
+from moln.node.ovsdb import Ovsdb
 from moln.node.remote_metadata import RemoteMetadata
 from moln.node.tls_streams import TlsStreamServer
 
@@ -53,11 +54,13 @@ class Remote:
         self.renewing = Renewing(member, joined.name, lambda topic, value: self.end.report(topic, value), dropped=self.forget_authority)
         self.places: Places | None = None
         self.drivers: dict[str, tuple[type, Any]] = {"node": (Certified, self.renewing)}
-        self.badge = Badge(joined.name, tuple(joined.nats), self.passport.client, member.nats_key, member.claims)
+        nats = list(joined.nats)
+        self.badge = Badge(joined.name, nats, self.passport.client, member.nats_key, member.claims)
         self.make_end = NatsEnd
         where = urlsplit(joined.controller)
         self.gate = GateClient(*address_of(where.hostname or "", where.port or 443), member.passport, Clock().now_us)
-        self.drivers[AREA] = (Knows, KnownControllers(member.folder / "controllers.json", self.gate))
+        self.known = KnownControllers(member.folder / "controllers.json", self.gate, nats)
+        self.drivers[AREA] = (Knows, self.known)
         self.bases: Bases | None = None
         self.lending: Lending | None = None
         self.metadata: RemoteMetadata | None = None
@@ -65,6 +68,8 @@ class Remote:
     async def start(self, places: Places) -> None:
         """What guests here need of the controller: images, and answers to their metadata requests."""
         self.places = places
+        self.known.switch = Ovsdb(places.ovs_socket)
+        await self.known.look_there()  # what was told while Open vSwitch was away
         borrowing = Borrowing(self.passport, Clock().now_us)
         self.bases = Bases(places.pool / "images", self.gate, borrowing, changed=lambda names: self.end.report(HELD, names))
         self.lending = Lending(self.bases.folder)

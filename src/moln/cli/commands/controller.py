@@ -15,11 +15,13 @@ from moln.cli.commands.node import seconds
 from moln.cli.settings_file import write_database_url
 from moln.host import postgresql, promoting, proofs, provider, rereading, roles, taking, users
 from moln.host.places import USER, Places
-from moln.host.roles import ALONE, Machine, Role, bracketed
+from moln.host.roles import ALONE, CLUSTERED, Machine, Role, bracketed
 from moln.host.run import HostError
 from moln.host.setup import make_directories, running
-from moln.kernel import files
+from moln.kernel import files, notifications
 
+TWO = "Two are no quorum: losing either machine stops what is written until it is back. Have a third join."
+MORE = "Any one of the machines may go."
 HELP = "make this machine the controller of a cloud of several, or another one of them"
 
 
@@ -100,7 +102,13 @@ def controller(args: argparse.Namespace) -> Machine:
         raise HostError("OVN's two databases are given together: --ovn-nb and --ovn-sb")
     return Machine(Role.CONTROLLER, args.name or socket.gethostname(), address, args.provider_interface, guests=args.guests and not args.ha,
                    postgresql=args.ha and not args.database_url, runs_etcd=args.ha and not args.etcd, nats=tuple(args.nats), etcd=tuple(args.etcd), ovn=(args.ovn_nb, args.ovn_sb) if args.ovn_nb else None,
-                   ntp=tuple(args.ntp), tls=proofs.tls(Places(args.home)))  # fmt: skip
+                   clusters=clusters(args), ntp=tuple(args.ntp), tls=proofs.tls(Places(args.home)))  # fmt: skip
+
+
+def clusters(args: argparse.Namespace) -> tuple[str, ...]:
+    """Engines of which this controller has the first member: with --ha those that were not given. NATS is alone where it keeps notifications."""
+    given = {"ovn": args.ovn_nb, "etcd": args.etcd, "nats": args.nats or notifications.wanted(args.home)}
+    return tuple(name for name in CLUSTERED if args.ha and not given[name])
 
 
 def begin(places: Places, machine: Machine) -> None:
@@ -108,6 +116,8 @@ def begin(places: Places, machine: Machine) -> None:
     there = roles.read(places)
     if there != ALONE and (there.role, there.name, there.address) != (machine.role, machine.name, machine.address):
         raise HostError(f"{places.home} is {there.role} {there.called} at {there.address} already; choose another --home, or: moln down --purge")
+    if there.clusters != machine.clusters and running(places):
+        raise HostError(f"{places.home} runs; its engines become clusters while they are down: moln down, then the same again. To have it as it was: moln up")
     make_directories(places)
     roles.write(places, machine)
 
@@ -122,6 +132,7 @@ def give_database(places: Places, url: str) -> None:
 
 
 def join(args: argparse.Namespace) -> int:
+    from moln.kernel.controllers import clusters as clustered
     from moln.kernel.controllers import joining  # its library costs time that no other command should take
 
     if args.again:
@@ -138,13 +149,17 @@ def join(args: argparse.Namespace) -> int:
         make_directories(places)
     with files.private():
         places.home.mkdir(parents=True, exist_ok=True)
-        joining.join(args.url, args.token, places.home, name=name, own_url=f"https://{bracketed(address)}:{args.port or 5000}")
+        given = joining.join(args.url, args.token, places.home, name=name, own_url=f"https://{bracketed(address)}:{args.port or 5000}")
     print(f"This machine is controller {name} of the cloud at {args.url}; what controllers share is in {places.home}.")
     if args.join_only:
         return 0
     give_to_controller(places)
     host = urlsplit(args.url).hostname or ""
-    roles.write(places, Machine(Role.CONTROLLER, name, address, guests=False, joined=host, tls=proofs.tls(places)))
+    members = clustered.names(places.home)
+    roles.write(places, Machine(Role.CONTROLLER, name, address, guests=False, joined=host, runs_etcd="etcd" in members, clusters=members,
+                                peers=tuple(given.members) if members else (), tls=proofs.tls(places)))  # fmt: skip
+    if members:
+        print(f"It gets its own members of {', '.join(members)}. {TWO if len(given.members) == 1 else MORE}")
     return start(args)
 
 

@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +19,7 @@ from moln.host.places import Places
 
 HELP = "check the host and the cloud, and say how to mend them"
 SOON_DAYS = 14
+MORE = "with three controllers any one may go: moln controller token here, moln controller join on another machine"
 SIGNS = {"ok": "✓", "note": "·", "bad": "✗"}
 
 
@@ -84,6 +86,11 @@ def clocks(places: Places) -> list[Finding]:
     return [Finding("nodes' clocks", "ok", f"all within {told[worst]:.3f} ms (the furthest: {worst})")] if worst else []
 
 
+def clusters(standings: list[dict[str, Any]]) -> list[Finding]:
+    """Members of engines that are on several controllers; those that are down are the invariant's to name."""
+    return [Finding(found["name"], "ok" if found["spare"] > 0 else "note", found["text"], "" if found["spare"] > 0 else MORE) for found in standings]
+
+
 def cloud(places: Places) -> list[Finding]:
     """The areas' invariants (Module.invariants), judged by the controller."""
     if not places.admin_socket.exists():
@@ -93,5 +100,5 @@ def cloud(places: Places) -> list[Finding]:
     except (control.NotRunning, PermissionError) as error:
         return [Finding("cloud", "bad", str(error), "moln logs controller")]
     broken = {v["invariant"] for v in answer["violations"]}
-    return clocks(places) + [Finding(v["invariant"], "bad", v["message"], v["mend"]) for v in answer["violations"]] + [
+    return clocks(places) + clusters(answer["clusters"]) + [Finding(v["invariant"], "bad", v["message"], v["mend"]) for v in answer["violations"]] + [
         Finding(name, "ok", "holds") for name in answer["checked"] if name not in broken]

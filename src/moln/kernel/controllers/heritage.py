@@ -15,7 +15,7 @@ from moln.kernel.errors import Failure
 FOLDERS = ("keys", "credential-keys", "policy", "certificates", "fence")
 FILES = (
     "admin.password", "tls/ca.pem", "tls/coming.pem", "tls/next.pem", "nats/operator.pem", "nats/account.pem", "nats/system.pem", "nats/notifications",
-    "controllers/ca.pem", "controllers/coming.pem", "controllers/next.pem",
+    "controllers/ca.pem", "controllers/coming.pem", "controllers/next.pem", "controllers/clusters",
 )  # fmt: skip
 OWN = ("listen", "port", "log_level", "tls_certificate", "tls_key", "tls_ca", "host", "node")  # settings of one machine
 HOME = "{home}"
@@ -24,12 +24,13 @@ BOUND = 1 << 20  # bytes of a file
 
 class Heritage(Struct, frozen=True):
     """files: by their path in the home. settings: moln.toml, in which HOME stands for the home. programs: those of `files` that are
-    executable.
+    executable. members: addresses of the controllers that there are.
     """
 
     files: dict[str, bytes]
     settings: str
     programs: list[str] = []
+    members: list[str] = []
 
 
 class Asked(Struct, frozen=True):
@@ -57,10 +58,10 @@ def files(home: Path) -> dict[str, bytes]:
     return found
 
 
-def of(home: Path, settings: Any) -> Heritage:
+def of(home: Path, settings: Any, members: list[str]) -> Heritage:
     """Raises: Failure, when a file cannot be read."""
     found = files(home)
-    return Heritage(found, settings_text(settings, home), [name for name in found if os.access(home / name, os.X_OK)])
+    return Heritage(found, settings_text(settings, home), [name for name in found if os.access(home / name, os.X_OK)], members)
 
 
 def keep(home: Path, heritage: Heritage) -> None:

@@ -17,10 +17,10 @@ from moln.kernel.nodes.requests import checked_name, parts
 KEY = "controllers/joining.pem"
 
 
-def join(url: str, token: str, home: Path, *, name: str, own_url: str, again: bool = False) -> None:
+def join(url: str, token: str, home: Path, *, name: str, own_url: str, again: bool = False) -> Heritage:
     """Become controller `name` of the cloud whose APIs are at `url`; ours will be at `own_url`. again: it is one, and takes what has changed.
 
-    Raises: Invalid, Conflict, Forbidden, Unavailable; nothing is kept then but a key that proves nothing.
+    What it was given is kept. Raises: Invalid, Conflict, Forbidden, Unavailable; nothing is kept then but a key that proves nothing.
     """
     where = urlsplit(url)
     checked_name(name)
@@ -42,3 +42,4 @@ def join(url: str, token: str, home: Path, *, name: str, own_url: str, again: bo
     given = msgspec.json.decode(body, type=Heritage)
     (heritage.keep_again if again else heritage.keep)(home, given)
     (home / KEY).unlink()
+    return given

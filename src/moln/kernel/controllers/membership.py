@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
 from moln.kernel.cloud import Cloud
 from moln.kernel.config import own_address
-from moln.kernel.controllers import heritage, states, tables
+from moln.kernel.controllers import clusters, heritage, states, tables
+from moln.kernel.controllers.clusters import Cluster, Clusters
 from moln.kernel.controllers.heritage import Asked, Heritage
 from moln.kernel.controllers.tables import CONTROLLERS, Controller
 from moln.kernel.db import Transaction
@@ -26,13 +28,15 @@ _log = logging.getLogger("moln.controllers")
 
 
 class Controllers:
-    """Of one controller. nodes: the membership of nodes, whose tokens and authority these share. own_nodes: of this machine alone."""
+    """Of one controller. nodes: the membership of nodes, whose tokens and authority these share. own_nodes: of this machine alone. each: engines
+    that have a member on every controller."""
 
-    def __init__(self, cloud: Cloud, name: str, nodes: Membership, own_nodes: Callable[[], frozenset[str]]):
+    def __init__(self, cloud: Cloud, name: str, nodes: Membership, own_nodes: Callable[[], frozenset[str]], each: Sequence[Cluster] = ()):
         self._cloud = cloud
         self.name = name
         self._nodes = nodes
         self._own_nodes = own_nodes
+        self.clusters = Clusters(each, self.addresses)
 
     async def start(self) -> None:
         """Be in the list."""
@@ -43,6 +47,18 @@ class Controllers:
 
     async def all(self) -> list[Controller]:
         return await self._cloud.db.all(CONTROLLERS)
+
+    async def addresses(self) -> list[str]:
+        """Of all, this one's first."""
+        return [address_of(c) for c in sorted(await self.all(), key=lambda c: c.name != self.name)]
+
+    async def engines(self) -> tuple[list[str], str]:
+        """Where nodes find NATS, and OVN's southbound database (ovsdb(7)); empty: at the controller that they joined at."""
+        own, settings = clusters.names(self._cloud.home), self._cloud.settings
+        at = [f"[{address}]" if ":" in address else address for address in (await self.addresses() if own else ())]
+        southbound = getattr(getattr(settings, "network", None), "southbound", "")
+        return ([f"tls://{address}:4222" for address in at] if "nats" in own else list(settings.link.nats),
+                ",".join(f"ssl:{address}:6642" for address in at) if "ovn" in own else southbound if southbound.startswith("ssl:") else "")  # fmt: skip
 
     async def living(self) -> set[str]:
         """Names of those that give signs of life. Raises: Unavailable."""
@@ -76,24 +92,35 @@ class Controllers:
         secret = asked.token.strip().partition(".")[0]
         joined = Controller(name, asked.url, key, self._cloud.clock.now_us())
         await self._cloud.db.write(_join_in, requests.digest(secret, requests.CONTROLLER), joined, asked.again)
+        found = await (self.clusters.addresses() if asked.again else self.clusters.admit(address_of(joined)))
+        members = [address for address in found if address != address_of(joined)]
         _log.info("controller %s %s", name, "takes anew what controllers have in common" if asked.again else "joined")
-        return await asyncio.to_thread(heritage.of, self._cloud.home, self._settings())
+        return await asyncio.to_thread(heritage.of, self._cloud.home, self._settings(), members)
 
     def _settings(self) -> object:
         """With addresses of this machine, where they are its own sockets."""
         settings = self._cloud.settings
         network = getattr(settings, "network", None)
-        if settings.simulate or network is None or network.northbound:
+        if settings.simulate or network is None or network.northbound or "ovn" in clusters.names(self._cloud.home):
             return settings
         host = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
         there = msgspec.structs.replace(network, northbound=f"ssl:{host}:6641", southbound=f"ssl:{host}:6642")
         return msgspec.structs.replace(settings, network=there)
 
     async def remove(self, name: str) -> None:
-        """Let its name be another's. It cannot be kept out: it has what every controller has. Raises: NotFound, Conflict."""
+        """Let its name be another's, and its members of engines be gone. It cannot be kept out: it has what every controller has.
+
+        Raises: NotFound, Conflict; Unavailable, when those that are left cannot agree on it.
+        """
         if name == self.name:
             raise Conflict("This is the controller that you ask. Ask another one to remove it.")
+        for gone in [c for c in await self.all() if c.name == name]:
+            await self.clusters.remove(address_of(gone))
         await self._cloud.db.write(_remove_in, name)
+
+
+def address_of(controller: Controller) -> str:
+    return urlsplit(controller.url).hostname or ""
 
 
 async def _begin_in(tx: Transaction, name: str, url: str, now: int) -> None:

@@ -23,6 +23,10 @@ class Knows(Protocol):
         """Where the APIs of all controllers are."""
         ...
 
+    async def engines(self, nats: list[str], southbound: str) -> None:
+        """Where NATS is, URLs; and OVN's southbound database (ovsdb(7))."""
+        ...
+
 
 class Telling:
     """Each node hears it when it comes, and when another controller joins. Where there is one controller, it knows that one already."""
@@ -49,16 +53,20 @@ class Telling:
     async def _tell(self, nodes: list[str]) -> None:
         try:
             urls = [found.url for found in await self._controllers.all()]
-            if len(urls) > 1:
-                await asyncio.gather(*(self._tell_one(node, urls) for node in nodes))
+            if len(urls) > 1 or self._controllers.clusters.each:
+                engines = await self._controllers.engines()
+                await asyncio.gather(*(self._tell_one(node, urls, engines) for node in nodes))
         except Failure as failure:
             _log.info("nodes cannot be told where controllers are: %s", failure.message)
 
-    async def _tell_one(self, node: str, urls: list[str]) -> None:
+    async def _tell_one(self, node: str, urls: list[str], engines: tuple[list[str], str]) -> None:
         """One that cannot be reached hears it when it comes back; an older one has no ear for it."""
         try:
             async with self._places:
-                await self._links.driver(node, AREA, Knows, deadline_s=TELL_S).controllers(urls)
+                knows = self._links.driver(node, AREA, Knows, deadline_s=TELL_S)
+                await knows.controllers(urls)
+                if self._controllers.clusters.each:
+                    await knows.engines(*engines)
         except Failure as failure:
             _log.info("node %s was not told where controllers are: %s", node, failure.message)
 

@@ -62,6 +62,19 @@ class Etcd:
         self._call_s = call_s
         self.trouble = ""  # why none could be reached when one was last asked; empty: it could
 
+    @property
+    def urls(self) -> list[str]:
+        return list(self._urls)
+
+    def use(self, urls: Sequence[str]) -> None:
+        """Ask these from now on; none: as before."""
+        if urls and set(urls) != set(self._urls):
+            self._urls = list(urls)
+
+    def alone(self, urls: Sequence[str]) -> Etcd:
+        """A client of one server alone, with the same proofs. urls: its own; none: it has never begun."""
+        return Etcd(urls, self._tls, self._call_s)
+
     # Keys.
 
     async def find(self, key: str) -> Item | None:
@@ -119,7 +132,7 @@ class Etcd:
                     answer = await self._post(url, path, body)
             except TROUBLE as error:
                 why = f"{url}: {error or type(error).__name__}"
-                self._urls.append(self._urls.pop(self._urls.index(url)))  # others first, next time
+                self._last(url)
                 continue
             if (code := answer.get("code", 0)) in (4, 14):  # its own deadline; no leader
                 why = f"{url}: {answer.get('message') or answer.get('error')}"
@@ -130,6 +143,11 @@ class Etcd:
             return answer
         self.trouble = why
         raise Unavailable(f"etcd cannot be reached: {why}.")
+
+    def _last(self, url: str) -> None:
+        """Others first, next time."""
+        if url in self._urls:  # it may be another's turn altogether by now
+            self._urls.append(self._urls.pop(self._urls.index(url)))
 
     async def _post(self, url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         async with self._asked(url, path, body) as reader:
@@ -157,7 +175,7 @@ class Etcd:
                     for _ in lines:
                         yield
         except TROUBLE as error:
-            self._urls.append(self._urls.pop(self._urls.index(url)))
+            self._last(url)
             raise Unavailable(f"etcd cannot be watched: {error!r}.") from None
 
     async def all(self, prefix: str) -> dict[str, str]:

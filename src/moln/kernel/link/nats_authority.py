@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from moln.kernel.link import subjects
 from moln.kernel.link.nats_keys import ACCOUNT, OPERATOR, USER, NatsKey, ensure_key
 
@@ -17,6 +19,17 @@ FRAME_BOUND = 8 << 20  # bytes of a message, at most: what the server is told, a
 STORE, MEMORY = 1 << 30, 1 << 24  # bytes that JetStream may take, at most
 UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
 _UNBOUND = {"subs": -1, "data": -1, "payload": -1}
+
+
+class Routes(Struct, frozen=True):
+    """What joins a server to others. name: its own. listen, others: address:port. certificate: a file with key and certificate, for both ends of
+    a route. ca: whose certificates others show."""
+
+    name: str
+    listen: str
+    others: tuple[str, ...]
+    certificate: Path
+    ca: Path
 
 
 class NatsAuthority:
@@ -74,10 +87,11 @@ class NatsAuthority:
         said = {"type": "user", "pub": {"allow": speak}, "sub": {"allow": hear}, **_UNBOUND}
         return by.claim(key, name, said, issued_s=now_s, expires_s=expires_s)
 
-    def configuration(self, *, listen: str, certificate: Path, ca: Path, accounts: Path, now_s: int, stream: Path | None = None) -> str:
+    def configuration(self, *, listen: str, certificate: Path, ca: Path, accounts: Path, now_s: int, stream: Path | None = None,
+                      cluster: Routes | None = None) -> str:  # fmt: skip
         """nats.conf of a server. listen: address:port. certificate: a file with key and certificate. accounts: a folder of the server's.
 
-        stream: a folder for what JetStream keeps; None: there is none.
+        stream: a folder for what JetStream keeps; None: there is none. cluster: None: the server is alone.
         """
         operator = self._operator.claim(
             self._operator.name, "moln", {"type": "operator", "system_account": self._system.name}, issued_s=now_s
@@ -85,6 +99,7 @@ class NatsAuthority:
         limits = {**_UNBOUND, "conn": -1, "leaf": 0, "imports": -1, "exports": -1, "wildcards": True}
         system = self._operator.claim(self._system.name, "SYS", {"type": "account", "limits": limits}, issued_s=now_s)
         kept = f'jetstream {{ store_dir: "{stream}", max_mem: {MEMORY}, max_file: {STORE} }}\n' if stream else ""
+        among = _cluster(cluster) if cluster else ""
         return f"""# Written by Moln. Nodes are not named here: each brings what the cloud's account signed for it.
 listen: "{listen}"
 max_payload: {FRAME_BOUND}
@@ -103,7 +118,25 @@ tls {{
   verify: true
   timeout: 5
 }}
-{kept}"""
+{among}{kept}"""
+
+
+def _cluster(routes: Routes) -> str:
+    others = ", ".join(f'"nats-route://{other}"' for other in routes.others)
+    return f"""server_name: "{routes.name}"
+cluster {{
+  name: "moln"
+  listen: "{routes.listen}"
+  routes: [{others}]
+  tls {{
+    cert_file: "{routes.certificate}"
+    key_file: "{routes.certificate}"
+    ca_file: "{routes.ca}"
+    verify: true
+    timeout: 5
+  }}
+}}
+"""
 
 
 __all__ = ["FRAME_BOUND", "STORE", "UPDATE", "USER", "NatsAuthority"]

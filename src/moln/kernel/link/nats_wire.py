@@ -7,7 +7,7 @@ import base64
 import contextlib
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import nats
@@ -21,7 +21,7 @@ from moln.kernel.link import subjects
 from moln.kernel.link.nats_keys import NatsKey
 
 CONNECT_S = 5.0
-PING_S = 10.0  # seconds between signs of life, to notice a server that is gone without a word
+PING_S = 5.0  # seconds between signs of life: a server that is gone without a word is noticed before whoever used it is missed (20 s)
 LONGEST_PAUSE_S = 3.0  # seconds between attempts
 QUEUED = 64 << 20  # bytes that wait to be sent, at most
 _log = logging.getLogger("moln.link")
@@ -31,11 +31,11 @@ TROUBLE = (nats.errors.Error, OSError, TimeoutError, EOFError)
 class Badge(Struct, frozen=True):
     """Where one connects, and what proves who one is. Asked at each connection, so that what was renewed is used.
 
-    urls: of servers, tried one after the other. claims: what an account signed for the key (nats_keys).
+    urls: of servers, tried one after the other; they may change. claims: what an account signed for the key (nats_keys).
     """
 
     name: str
-    urls: tuple[str, ...]
+    urls: Sequence[str]
     tls: Callable[[], ssl.SSLContext]
     key: NatsKey
     claims: Callable[[], str]
@@ -154,6 +154,8 @@ class NatsWire:
         """Queue a message. Raises: ConnectionError, with the reason; ValueError, for one that the server would not take."""
         client = self._client
         if client is None or client.is_closed:
+            if client is not None:  # to a server that is silent it says goodbye for 30 s, and tells us only then
+                self._queue.put_nowait(None)
             raise ConnectionError(self.why)
         if len(data) > client.max_payload:
             raise ValueError(f"a message of {len(data)} bytes")

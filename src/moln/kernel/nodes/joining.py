@@ -31,6 +31,9 @@ STREAMS_PORT = 5010
 ANSWER_BOUND = 8 << 20  # bytes
 
 
+SOUTHBOUND = "southbound"  # the file beside, where controllers told of OVN's southbound database since
+
+
 class Joined(Struct, frozen=True):
     """What `moln node join` left behind. streams: address:port where the node serves streams. nats: URLs of the servers. southbound: see
     Admission.

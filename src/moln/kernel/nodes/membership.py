@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -47,13 +48,14 @@ class Certified(Protocol):
 
 
 class Membership:
-    """Of one controller; several share the database. nats, southbound: where nodes find them."""
+    """Of one controller; several share the database. nats, southbound: where nodes find them, unless `where` says otherwise."""
 
     def __init__(self, home: Path, db: Database, clock: Clock, nats: tuple[str, ...], southbound: str = ""):
         """Raises: Failure, when keys or certificates cannot be used."""
         self._db = db
         self._clock = clock
         self._nats, self._southbound = nats, southbound
+        self.where: Callable[[], Awaitable[tuple[list[str], str]]] | None = None
         self._home = home
         self.read_authority()
         self.nats_authority = NatsAuthority(home / "nats")
@@ -121,7 +123,7 @@ class Membership:
         await self._db.write(_enrol_in, requests.digest(secret), given, name in taken and name not in self._members)
         await self.load()
         _log.info("node %s joined with certificate %s", name, given.serial)
-        return self._admission(signed, given)
+        return await self._admission(signed, given)
 
     async def renew(self, node: str, csr: str) -> Admission:
         """Another certificate for a node that asked over its own link. Raises: Invalid, NotFound."""
@@ -130,7 +132,7 @@ class Membership:
         given = await self._db.write(_renew_in, self._certificate(signed, node, ""))
         await self.load()
         _log.info("node %s has a new certificate, %s", node, given.serial)
-        return self._admission(signed, given)
+        return await self._admission(signed, given)
 
     async def remove(self, node: str) -> None:
         """Refuse the node from now on, whatever it shows. Raises: NotFound."""
@@ -149,11 +151,12 @@ class Membership:
         key = signed.public_key()
         return Certificate(f"{signed.serial_number:x}", node, requests.key_digest(key), nats_key, self._clock.now_us(), ends)  # type: ignore[arg-type]
 
-    def _admission(self, signed: x509.Certificate, given: Certificate) -> Admission:
+    async def _admission(self, signed: x509.Certificate, given: Certificate) -> Admission:
         now_s, ends_s = self._clock.now_us() // 1_000_000, given.expires_at // 1_000_000
         claims = self.nats_authority.node(given.node, given.nats_key, now_s=now_s, expires_s=ends_s)
         pem = signed.public_bytes(Encoding.PEM).decode()
-        return Admission(given.node, pem, self.authority.public.read_text(), claims, list(self._nats), self._southbound)
+        nats, southbound = await self.where() if self.where else (list(self._nats), self._southbound)
+        return Admission(given.node, pem, self.authority.public.read_text(), claims, nats, southbound)
 
 
 async def _add_token_in(tx: Transaction, digest: str, now: int, expires: int) -> None:

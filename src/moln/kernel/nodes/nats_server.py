@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from moln.kernel.controllers.proof import FOLDER as CONTROLLERS
 from moln.kernel.errors import Failure
 from moln.kernel.http.certificates import Authority
-from moln.kernel.link.nats_authority import NatsAuthority
+from moln.kernel.link.nats_authority import NatsAuthority, Routes
 
 FOLDER = "nats-server"
 CONSUMERS = "nats/consumers"  # the authority of those outside that read notifications
 
 
-def ensure(home: Path, *, listen: str, names: frozenset[str], now: datetime, notifications: bool = False) -> Path:
+def ensure(home: Path, *, listen: str, names: frozenset[str], now: datetime, notifications: bool = False,
+           routes: tuple[str, Sequence[str]] | None = None) -> Path:  # fmt: skip
     """The configuration file, below the cloud's home, with a certificate that is renewed where need be (SIGHUP has it read again; the
     text stays the same as long as the keys do: a server takes no other operator without being begun anew).
 
     listen: address:port. names: by which controllers and nodes call it. The keys that sign claims lie elsewhere (`home/nats`): the
     server needs none of them. It keeps accounts' claims in `accounts`. notifications: keep them for others to read; those prove themselves by
-    certificates of an authority of their own, which nobody else here takes. Raises: Failure.
+    certificates of an authority of their own, which nobody else here takes. routes: this server's name in a cluster, and where its servers meet,
+    address:port, this one's first; they prove themselves as controllers. Raises: Failure.
     """
     folder = home / FOLDER
     authority = Authority(home / "tls", now)
@@ -31,9 +35,14 @@ def ensure(home: Path, *, listen: str, names: frozenset[str], now: datetime, not
         if notifications:
             ca = folder / "clients.crt"
             ca.write_bytes(authority.public.read_bytes() + Authority(home / CONSUMERS, now).public.read_bytes())
+        cluster = None
+        if routes is not None:
+            among = Authority(home / CONTROLLERS, now)
+            proof = among.ensure_server(folder / "route.pem", names, now, asks=True)
+            cluster = Routes(routes[0], routes[1][0], tuple(routes[1][1:]), proof, among.public)
         text = keys.configuration(
             listen=listen, certificate=certificate, ca=ca, accounts=folder / "accounts", now_s=keys.made_s,
-            stream=folder / "jetstream" if notifications else None,
+            stream=folder / "jetstream" if notifications else None, cluster=cluster,
         )
         file = folder / "nats.conf"
         new = folder / ".nats.conf.new"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import msgspec
 from moln.kernel.cloud import Cloud
 from moln.kernel.controllers import proof
 from moln.kernel.controllers.alike import Alike
+from moln.kernel.controllers.clusters import Cluster
 from moln.kernel.controllers.enrolment import ControllerEnrolmentResource
 from moln.kernel.controllers.membership import Controllers
 from moln.kernel.controllers.telling import Telling
@@ -45,15 +46,16 @@ _csr = msgspec.msgpack.Decoder(str)
 class RemoteNodes:
     """Made by app.py where settings name NATS."""
 
-    def __init__(self, cloud: Cloud, leases: Leases | None = None):
-        """leases: instead of those in the database. Raises: Failure, when keys or certificates cannot be used."""
+    def __init__(self, cloud: Cloud, leases: Leases | None = None, clusters: Sequence[Cluster] = ()):
+        """leases: instead of those in the database. clusters: see Controllers. Raises: Failure, when keys or certificates cannot be used."""
         self._cloud = cloud
         clock, settings = cloud.clock, cloud.settings.link
         self.name = settings.controller or socket.gethostname()
         southbound = getattr(getattr(cloud.settings, "network", None), "southbound", "")  # a socket is no node's
         self.membership = Membership(cloud.home, cloud.db, clock, tuple(settings.nats), southbound if southbound.startswith("ssl:") else "")
         own = cloud.links
-        self.controllers = Controllers(cloud, self.name, self.membership, lambda: own.nodes)
+        self.controllers = Controllers(cloud, self.name, self.membership, lambda: own.nodes, clusters)
+        self.membership.where = self.controllers.engines
         self._passport = Passport(cloud.home / "tls" / "controller.pem", self.membership.authority.public)
         self._ensure_certificate()
         key = NatsKey(USER)
@@ -80,8 +82,12 @@ class RemoteNodes:
         async def controllers_live(_: Cloud) -> list[Violation]:
             return await self.controllers.dead()
 
+        async def members_live(_: Cloud) -> list[Violation]:
+            return await self.controllers.clusters.incomplete()
+
+        clustered = [Invariant("clusters-are-whole", members_live)] if self.controllers.clusters.each else []
         return [*checks.invariants(self.links, self.membership), Invariant("controllers-live", controllers_live), self.rotation.invariant,
-                self._alike.invariant]  # fmt: skip
+                self._alike.invariant, *clustered]  # fmt: skip
 
     async def measure(self, _: Cloud) -> list[Family]:
         return checks.families(self.links, self.membership)

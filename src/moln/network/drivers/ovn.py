@@ -61,7 +61,7 @@ class Database:
         helper = idlutils.get_schema_helper(remote, schema)
         for table in tables:
             helper.register_table(table)
-        self.idl = _Idl(remote, helper)
+        self.idl = _Idl(remote, helper, leader_only=not remote.startswith("unix:"))  # a member beside us passes writes on to who leads
         self.idl.listener = listener
         self.connection = ovsdb.Connection(self.idl, timeout=timeout_s)
         self.connection.start()

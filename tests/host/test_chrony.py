@@ -133,3 +133,15 @@ def test_a_node_in_a_namespace_knows_how_far_it_is_off_and_adjusts_nothing(names
         for process in running:
             process.terminate()
             process.wait(10)
+
+
+def test_a_number_that_another_process_has_by_now_keeps_no_chronyd_down(tmp_path: Path) -> None:
+    file = tmp_path / "chronyd.pid"
+    for number, comm, stays in (("7", "chronyd", True), ("8", "postgres", False), ("9", "", False)):
+        if comm:
+            (tmp_path / number).mkdir()
+            (tmp_path / number / "comm").write_text(f"{comm}\n")
+        file.write_text(f"{number}\n")
+        chrony._forget_dead(file, tmp_path)
+        assert file.exists() == stays, comm
+    chrony._forget_dead(file, tmp_path)

@@ -6,6 +6,7 @@ unless another program keeps the clock already. What may not adjust the clock fo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from ipaddress import ip_interface
@@ -113,8 +114,19 @@ def ensure(places: Places, machine: Machine) -> str:
             return f"{name} keeps this machine's clock already: see that it follows the controller's, or the same sources"
         folder = socket_of(places.home).parent.parent
         folder.mkdir(mode=0o755, exist_ok=True)
+        _forget_dead(folder / "chronyd.pid")
         return "" if may_adjust() else "the clock is not this machine's to adjust: chronyd only tells how far off it is"
     return _tell_service(places, machine)
+
+
+def _forget_dead(file: Path, proc: Path = Path("/proc")) -> None:
+    """What a chronyd wrote that ended with the machine: another one does not begin while any process has that number now."""
+    with contextlib.suppress(OSError):
+        pid = file.read_text().strip()
+        with contextlib.suppress(OSError):
+            if (proc / pid / "comm").read_text().strip() == ENGINE:
+                return
+        file.unlink()
 
 
 def _tell_service(places: Places, machine: Machine) -> str:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from moln.compute.drivers.base import Card, Disk, ServerSpec
 from moln.compute.drivers.domain_moves import moved_domain, targets_of
-from moln.compute.drivers.domain_xml import Look, domain_xml, read_domain
+from moln.compute.drivers.domain_xml import Look, RbdLook, domain_xml, read_domain
 
 ROOT, DATA = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 LOOK = Look(False, "/usr/bin/qemu-system-x86_64")
@@ -49,3 +49,11 @@ def test_a_volume_may_be_a_file_on_the_one_host_and_served_on_the_other() -> Non
 
 def sources(xml: str) -> list[str]:
     return [f"{disk.get('type')} {tostring(source, encoding='unicode').strip()}" for disk in fromstring(xml).iterfind("devices/disk") for source in disk.iterfind("source")]
+
+
+def test_a_disk_in_ceph_is_copied_nowhere_and_stays_what_it_is() -> None:
+    here, look = spec("/here/disks", 3), replace(LOOK, rbd=RbdLook("/etc/ceph/ceph.conf", "moln", ROOT))
+    here = replace(here, disks=(replace(here.disks[0], path=f"vms/disk-{ROOT}", protocol="rbd"), here.disks[1]))
+    before = domain_xml(here, look, Path("/here"), None)
+    assert targets_of(before, [ROOT, DATA]) == ["vdb"]
+    assert sources(moved_domain(before, here, Path("/there"), None)) == sources(before)

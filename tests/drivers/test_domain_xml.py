@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from moln.compute.drivers.base import Card, Disk, ServerSpec
-from moln.compute.drivers.domain_xml import ROOT_PORTS, Look, domain_xml, read_domain, tap_name
+from moln.compute.drivers.domain_xml import ROOT_PORTS, Look, RbdLook, domain_xml, read_domain, tap_name
 from moln.kernel.errors import BackendRefused
 
 EMULATED = Look(kvm=False, emulator="/usr/bin/qemu-system-x86_64", offloads=False)
@@ -45,6 +45,26 @@ def test_what_is_plugged_in_is_read_back_with_its_generation() -> None:
 def test_every_disk_names_raw_as_its_format() -> None:
     domain = tree(drive="/config.iso")
     assert [driver.get("type") for driver in domain.iterfind("devices/disk/driver")] == ["raw", "raw"]
+
+
+IN_CEPH = replace(SPEC, disks=(Disk(DISK, f"vms/disk-{DISK}", "vda", boot_index=0, protocol="rbd"),))
+
+
+def test_a_disk_in_ceph_names_its_image_and_the_secret_but_no_key() -> None:
+    look = replace(EMULATED, rbd=RbdLook("/etc/ceph/ceph.conf", "moln", SERVER))
+    (disk,) = tree(IN_CEPH, look, None).iterfind("devices/disk")
+    source, driver = disk.find("source"), disk.find("driver")
+    assert source is not None and driver is not None
+    assert (disk.get("type"), driver.get("type"), driver.get("io")) == ("network", "raw", None)
+    assert source.attrib == {"protocol": "rbd", "name": f"vms/disk-{DISK}"}
+    assert [(e.tag, e.attrib) for e in source.iter() if e is not source] == [
+        ("config", {"file": "/etc/ceph/ceph.conf"}), ("auth", {"username": "moln"}), ("secret", {"type": "ceph", "uuid": SERVER}),
+    ]  # fmt: skip
+
+
+def test_a_host_without_ceph_refuses_such_a_disk() -> None:
+    with pytest.raises(BackendRefused):
+        tree(IN_CEPH)
 
 
 def test_a_config_drive_is_read_only() -> None:

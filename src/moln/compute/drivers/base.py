@@ -18,13 +18,14 @@ Power = Literal["running", "paused", "stopped", "crashed"]
 WantedPower = Literal["running", "paused", "stopped"]
 Bus = Literal["virtio", "scsi", "sata", "usb"]
 ConsoleKind = Literal["vnc", "serial"]
+DiskProtocol = Literal["file", "nbd", "rbd"]
 
 
 class Disk(Struct, frozen=True):
     """A block device of a server: its own disk, a volume, or a read-only medium.
 
     id: the volume's, or the disk's own id; it names the device for detaching. protocol: how it is opened. path: absolute, a raw file or block
-    device; of `nbd` the unix socket where it is served.
+    device; of `nbd` the unix socket where it is served, of `rbd` pool/image.
     device: as the API names it (`vda`). serial: what the guest reads, 20 characters at most. boot_index: from 0 up, None never boots.
     """
 
@@ -36,7 +37,7 @@ class Disk(Struct, frozen=True):
     read_only: bool = False
     boot_index: int | None = None
     medium: Literal["disk", "cdrom"] = "disk"
-    protocol: Literal["file", "nbd", "rbd"] = "file"
+    protocol: DiskProtocol = "file"
 
 
 class Card(Struct, frozen=True):
@@ -76,11 +77,12 @@ class ServerState(Struct, frozen=True):
 
 
 class DiskFile(Struct, frozen=True):
-    """A disk that a driver keeps for a server. size_bytes: as the guest sees it."""
+    """A disk that a driver keeps for a server. size_bytes: as the guest sees it. path, protocol: as in Disk."""
 
     id: str
     path: str
     size_bytes: int
+    protocol: DiskProtocol = "file"
 
 
 class Inventory(Struct, frozen=True):

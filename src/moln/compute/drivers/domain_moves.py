@@ -21,7 +21,7 @@ def moved_domain(xml: str, spec: ServerSpec, folder: Path, drive: str | None) ->
     there = {disk.id: disk for disk in (*spec.disks, *([Disk(CONFIG, drive, "")] if drive else []))}
     for held in root.iterfind("devices/disk"):
         disk = there.get(_id(held))
-        if disk is not None:
+        if disk is not None and disk.protocol != "rbd":  # that is opened in the same place from everywhere
             _lies(held, disk)
     for name in ("serial", "console"):
         for port in root.iterfind(f"devices/{name}"):
@@ -48,11 +48,11 @@ def _lies(element: Element, disk: Disk) -> None:
 
 
 def targets_of(xml: str, disk_ids: Iterable[str]) -> list[str]:
-    """The names (`vda`) by which libvirt knows these disks."""
+    """The names (`vda`) by which libvirt knows those of these disks that must be copied: what lies in Ceph is there already."""
     wanted, found = set(disk_ids), []
     for disk in fromstring(xml).iterfind("devices/disk"):
         target = disk.find("target")
-        if target is not None and _id(disk) in wanted:
+        if target is not None and _id(disk) in wanted and disk.get("type") != "network":
             found.append(target.get("dev", ""))
     return found
 

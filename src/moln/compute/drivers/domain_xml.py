@@ -22,8 +22,16 @@ OFFLOADS = ("csum", "gso", "tso4", "tso6", "ecn", "ufo")
 register_namespace("moln", NAMESPACE)
 
 
+class RbdLook(Struct, frozen=True):
+    """How QEMU reaches Ceph. conf: ceph.conf, which its user reads; user: without `client.`; secret: the id of libvirt's secret with the key."""
+
+    conf: str
+    user: str
+    secret: str
+
+
 class Look(Struct, frozen=True):
-    """How this host wants its domains. kvm: hardware acceleration; cache: QEMU's disk cache mode.
+    """How this host wants its domains. kvm: hardware acceleration; cache: QEMU's disk cache mode; rbd: where disks may lie in Ceph.
 
     offloads: whether cards may leave checksums to the host: OVS's userspace datapath cannot compute them.
     """
@@ -33,6 +41,7 @@ class Look(Struct, frozen=True):
     arch: str = "x86_64"
     cache: str = "none"
     offloads: bool = True
+    rbd: RbdLook | None = None
 
 
 def domain_name(server_id: str) -> str:
@@ -127,8 +136,8 @@ def _sysinfo(domain: Element, server_id: str) -> None:
 
 
 def disk_element(disk: Disk, look: Look) -> Element:
-    """One `<disk>`: always raw and always said so, so that nothing a guest writes is ever taken for a format."""
-    kind, source = source_of(disk)
+    """One `<disk>`: always raw and always said so, so that nothing a guest writes is ever taken for a format. Raises: BackendRefused."""
+    kind, source = source_of(disk, look.rbd)
     element = Element("disk", type=kind, device=disk.medium)
     driver = SubElement(element, "driver", name="qemu", type="raw")
     if disk.medium == "disk":
@@ -148,11 +157,16 @@ def disk_element(disk: Disk, look: Look) -> Element:
     return element
 
 
-def source_of(disk: Disk) -> tuple[str, Element]:
+def source_of(disk: Disk, rbd: RbdLook | None = None) -> tuple[str, Element]:
     """Where a disk is: the `type` of its `<disk>`, and its `<source>`. Raises: BackendRefused, for what libvirt is not told here."""
     if disk.protocol == "nbd":
         source = Element("source", protocol="nbd")
         SubElement(source, "host", transport="unix", socket=disk.path)
+        return "network", source
+    if disk.protocol == "rbd" and rbd is not None:
+        source = Element("source", protocol="rbd", name=disk.path)
+        SubElement(source, "config", file=rbd.conf)
+        SubElement(SubElement(source, "auth", username=rbd.user), "secret", type="ceph", uuid=rbd.secret)
         return "network", source
     if disk.protocol != "file":
         raise BackendRefused(f"This host opens no disks by {disk.protocol}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from moln.compute.drivers.base import ComputeDriver, Disk, ServerSpec
+from moln.compute.drivers.base import ComputeDriver, Disk, DiskFile, ServerSpec
 from moln.compute.model.server_rescue import Rescue
 from moln.compute.model.servers import Fault, PowerState, Server, TaskState, VmState
 from moln.compute.ops import metadata
@@ -35,15 +35,16 @@ async def rescue_spec(work: Work, server: Server, plan: Rescue, driver: ComputeD
     made = await driver.ensure_disk(plan.disk_id, 0, plan.image)
     if server.config_drive:
         await driver.ensure_config_drive(server.id, await metadata.config_drive(work.cloud, server, plan.admin_pass))
-    return structs.replace(own, disks=disks_of(own.disks, plan, server, made.path))
+    return structs.replace(own, disks=disks_of(own.disks, plan, server, made))
 
 
-def disks_of(own: tuple[Disk, ...], plan: Rescue, server: Server, path: str) -> tuple[Disk, ...]:
+def disks_of(own: tuple[Disk, ...], plan: Rescue, server: Server, made: DiskFile) -> tuple[Disk, ...]:
     """What is plugged in, in its order, and what is booted."""
 
     def rescue_disk(taken: list[str]) -> Disk:
         device = plan.device(taken)
-        return Disk(plan.disk_id, path, device, plan.disk_id[:20], plan.bus, plan.medium == "cdrom", 0, plan.medium)
+        read_only = plan.medium == "cdrom"
+        return Disk(plan.disk_id, made.path, device, plan.disk_id[:20], plan.bus, read_only, 0, plan.medium, made.protocol)
 
     if plan.stable:
         later = [structs.replace(d, boot_index=None if d.boot_index is None else d.boot_index + 1) for d in own]

@@ -39,7 +39,7 @@ async def volume_disk(work: Work, server: Server, attached: Attached) -> Disk:
     connection = await attachments.connect(work.ctx, found, server.host or "", holder_of(server, attached))
     return Disk(
         attached.volume_id, connection.path, attached.device.removeprefix("/dev/"), attached.volume_id[:20], boot_index=attached.boot_index,
-        protocol="nbd" if connection.kind == "nbd" else "file",
+        protocol="nbd" if connection.kind == "nbd" else connection.protocol,
     )  # fmt: skip
 
 
@@ -70,7 +70,8 @@ async def spec_of(work: Work, server: Server, driver: ComputeDriver) -> ServerSp
     disks = []
     for local in server.disks:
         made = await driver.ensure_disk(local.id, local.size_gib, local.image)
-        disks.append(Disk(local.id, made.path, local.device.removeprefix("/dev/"), local.id[:20], boot_index=local.boot_index))
+        device = local.device.removeprefix("/dev/")
+        disks.append(Disk(local.id, made.path, device, local.id[:20], boot_index=local.boot_index, protocol=made.protocol))
     if server.config_drive:
         await driver.ensure_config_drive(server.id, await metadata.config_drive(work.cloud, server))
     return ServerSpec(

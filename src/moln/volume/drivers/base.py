@@ -29,11 +29,12 @@ class Pool(Struct, frozen=True):
 
 class Connection(Struct, frozen=True):
     """How a hypervisor opens it. kind: `file` on the volume's own node, `shared` on all that share its pool, `nbd` on one that it is lent to; path:
-    absolute, of `nbd` a socket; format: always named to QEMU."""
+    absolute, of `nbd` a socket, with the protocol rbd pool/image; format: always named to QEMU."""
 
     kind: str
     path: str
     format: str = "raw"
+    protocol: Literal["file", "rbd"] = "file"
 
 
 class Export(Struct, frozen=True):

@@ -109,6 +109,7 @@ class FakeCompute(FakeMemory, FakeDisks, FakeMoves):
         self.faults: dict[str, list[Fault]] = {}
         self.peers: dict[str, FakeCompute] = {} if peers is None else peers
         self.peers[hostname] = self
+        self.shared_disks = ""  # as in HostFacts; whoever sets it gives such hosts the same `kept.disks`
         self.deaf: set[str] = set()
         self.offered: set[str] = set()
         self.busy: set[str] = set()
@@ -308,6 +309,7 @@ class FakeCompute(FakeMemory, FakeDisks, FakeMoves):
             uptime_s=1,
             load=(0.0, 0.0, 0.0),
             reflink=True,
+            shared_disks=self.shared_disks,
         )
 
     async def inventory(self) -> Inventory:

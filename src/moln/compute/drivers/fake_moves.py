@@ -49,6 +49,9 @@ class FakeMoves:
 
     async def fetch_disk(self: FakeCompute, offer: DiskOffer) -> None:  # type: ignore[misc]
         async with self._duty("fetch_disk"):
+            if self.shared_disks:
+                self._disk(known(offer.id))
+                return
             peer = self._peer(offer.address)
             if offer.id not in peer.offered:
                 raise BackendRefused(f"Host {peer.hostname} does not offer the disk.")

@@ -9,7 +9,8 @@ class HostFacts(Struct, frozen=True):
     """What a hypervisor offers. vcpus: logical CPUs; ram_mib and disk_gib: in all; used_*: taken by anybody at all.
 
     version: an integer as Nova shows it (7.2.22 is 7002022). cpu_info: libvirt's model, vendor, topology and features.
-    clock_off_ms: how far off its clock is; None, where nobody says.
+    clock_off_ms: how far off its clock is; None, where nobody says. shared_disks: the name of the storage where servers' own disks lie, when other
+    hosts reach it as well (the same name on each), "" when only this one does.
     """
 
     hostname: str
@@ -27,3 +28,4 @@ class HostFacts(Struct, frozen=True):
     load: tuple[float, float, float]
     reflink: bool
     clock_off_ms: float | None = None
+    shared_disks: str = ""

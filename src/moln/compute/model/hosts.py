@@ -44,6 +44,7 @@ def lasting(facts: HostFacts) -> HostFacts:
     return HostFacts(
         facts.hostname, facts.hypervisor_type, facts.version, facts.arch, facts.vcpus, facts.ram_mib, 0, facts.disk_gib, 0,
         facts.cpu_info, facts.accelerated, 0, (0.0, 0.0, 0.0), facts.reflink,
+        shared_disks=facts.shared_disks,
     )  # fmt: skip
 
 

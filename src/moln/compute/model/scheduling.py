@@ -45,7 +45,7 @@ class Host(Struct):
 
     promised_mib: memory that servers being made may claim; only the order of hosts heeds it. hypervisors: what it can be asked for as.
     free_more: free amounts of other resource classes. astray: how its clock is off by more than is allowed; empty: it is not.
-    maintenance: somebody works on it.
+    maintenance: somebody works on it. shared_disks: where servers' own disks lie, as HostFacts says.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Host(Struct):
     free_more: dict[str, int] = {}
     astray: str = ""
     maintenance: bool = False
+    shared_disks: str = ""
 
 
 class Refusal(Struct, frozen=True):

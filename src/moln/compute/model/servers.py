@@ -152,7 +152,7 @@ class Resize(Struct, frozen=True, gc=False):
 
     copies: of the disks that both have, as they were before, by disk. was: what the server returns to. finished: it may be confirmed;
     confirming: there is no way back. failed: why it is being undone. source, dest: the hosts before and after, the same where it stays;
-    a server that moves has no copies, for its source keeps its disks.
+    a server that moves has no copies, for its source keeps its disks, unless both hosts reach them in the same place.
     """
 
     migration_id: str

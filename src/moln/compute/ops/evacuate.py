@@ -38,8 +38,9 @@ async def evacuate_in(tx: Transaction, ctx: RequestContext, server_id: str, host
     _check(ctx, server, host)
     await _check_lost(tx, ctx, server)
     source, migration_id, left = server.host or "", ctx.new_id(), server.disk_ids
-    fresh = tuple(structs.replace(d, id=ctx.new_id()) for d in server.disks)
     dest = await moves.claim_elsewhere_in(tx, ctx, server, server, migration_id, host=host, forced=forced)
+    kept = hosts.share_disks(ctx.cloud, source, dest.name)
+    disks = server.disks if kept else tuple(structs.replace(d, id=ctx.new_id()) for d in server.disks)
     if server.move is not None:  # the host to which it was being evacuated is lost, too
         await migrations.move(tx, server.move.migration_id, MigrationStatus.FAILED, ctx.now_us)
         await instance_actions.finish(tx, server, "evacuate", ctx.now_us, error=f"Host {source} was lost.")
@@ -52,7 +53,7 @@ async def evacuate_in(tx: Transaction, ctx: RequestContext, server_id: str, host
     image = await let_image_go_in(tx, ctx, server)
     volumes = tuple(structs.replace(v, state="attaching") if v.state == "attached" else v for v in server.volumes)
     after = await moves.switch_in(
-        tx, ctx, server, dest.name, task_state=TaskState.REBUILDING, disks=fresh, volumes=volumes, leaving=(), rescue=None,
+        tx, ctx, server, dest.name, task_state=TaskState.REBUILDING, disks=disks, volumes=volumes, leaving=(), rescue=None,
         move=Move(migration_id, MoveKind.EVACUATION, source, dest.name, off=off or server.vm_state is VmState.STOPPED),
         deadline=ctx.now_us + PATIENCE_S * 1_000_000, **image,
     )  # fmt: skip

@@ -80,6 +80,7 @@ class HostTable:
         host.disabled, host.maintenance = row.disabled, row.maintenance
         host.up = row.name in up and not row.forced_down
         host.arch, host.hypervisors = row.facts.arch, hypervisors(row.facts)
+        host.shared_disks = row.facts.shared_disks
         self._by_provider[row.id] = host
         await self.count(db, host)
 
@@ -143,6 +144,14 @@ class HostTable:
 def table(cloud: Cloud) -> HostTable:
     found: HostTable = cloud.areas["compute"].hosts
     return found
+
+
+def share_disks(cloud: Cloud, one: str, other: str) -> bool:
+    """Whether servers' own disks are in the same place for both. Where one of them is not known any more, the other's word is enough: no disk is
+    removed that may be in use."""
+    known = table(cloud).hosts
+    names = {known[name].shared_disks for name in (one, other) if name in known}
+    return len(names) == 1 and names != {""}
 
 
 def zone_of(cloud: Cloud, host: str | None) -> str:

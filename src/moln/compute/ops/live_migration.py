@@ -85,12 +85,13 @@ def _check_possible(ctx: RequestContext, server: Server, request: LiveRequest) -
         raise _Unfit(f"Compute service of {server.host} is unavailable at this time.")
     if request.host == server.host:
         raise _Unfit(f"Unable to migrate instance ({server.id}) to current host ({server.host}).")
-    if request.with_disks is False and server.disks:
+    shared = bool(source.shared_disks)
+    if request.with_disks is False and server.disks and not shared:
         raise _Unfit(
             f"{server.host} is not on shared storage: Shared storage live-migration requires either shared storage or boot-from-volume "
             "with no local disks."
         )
-    if request.with_disks and not server.disks:
+    if request.with_disks and (shared or not server.disks):
         raise _Unfit(f"{server.host} is not on local storage: Block migration can not be used with shared storage.")
 
 

@@ -12,6 +12,7 @@ from moln.compute.model.servers import Server
 from moln.compute.ops import hosts, scheduling, server_networks, shelving
 from moln.compute.store import leftovers
 from moln.compute.store import servers as store
+from moln.kernel.cloud import Cloud
 from moln.kernel.context import RequestContext
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Invalid
@@ -89,6 +90,15 @@ async def switch_in(tx: Transaction, ctx: RequestContext, server: Server, host: 
     return await store.save(tx, server, ctx.now_us, host=host, az=zone, nics=nics, **changes)
 
 
+def not_kept(cloud: Cloud, here: str, there: str, disks: tuple[str, ...], kept: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of a server's disks go when it leaves `there` for `here`, where it has `kept`."""
+    return tuple(d for d in disks if d not in kept) if hosts.share_disks(cloud, here, there) else disks
+
+
 async def leave_in(tx: Transaction, ctx: RequestContext, server: Server, host: str, disks: tuple[str, ...], claim: str = "") -> None:
-    """Have everything of the server removed from `host` as soon as that answers. server: as it was saved last. claim: given back then."""
+    """Have everything of the server removed from `host` as soon as that answers, but disks that it has where both hosts reach them.
+
+    server: as it was saved last. claim: given back then.
+    """
+    disks = not_kept(ctx.cloud, server.host or "", host, disks, server.disk_ids)
     await leftovers.add(tx, Leftover(ctx.new_id(), server.id, host, server.generation, claim, disks, ctx.now_us))

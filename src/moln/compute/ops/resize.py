@@ -64,12 +64,17 @@ async def resize_in(tx: Transaction, ctx: RequestContext, server_id: str, flavor
     migration_id = ctx.new_id()
     after = structs.replace(server, flavor=new, disks=disks)
     dest = await _claim(tx, ctx, server, after, migration_id)
-    copies = resizes.copied(server.disks, disks, ctx.new_id) if dest == server.host else {}
+    copies = resizes.copied(server.disks, disks, ctx.new_id) if _in_place(ctx, server.host or "", dest) else {}
     asked = Resize(
         migration_id, server.flavor_id, server.flavor, flavor.id, new, server.disks, disks, copies, server.vm_state,
         source=server.host or "", dest=dest,
     )  # fmt: skip
     await _begin(tx, ctx, server, asked, MigrationType.RESIZE, disk_config=disk_config or server.disk_config)
+
+
+def _in_place(ctx: RequestContext, source: str, dest: str) -> bool:
+    """Whether the disks stay where they are, so that only copies are a way back."""
+    return source == dest or hosts.share_disks(ctx.cloud, source, dest)
 
 
 async def _begin(tx: Transaction, ctx: RequestContext, server: Server, asked: Resize, type: MigrationType, **changes: str) -> None:
@@ -203,8 +208,9 @@ async def migrate_in(tx: Transaction, ctx: RequestContext, server_id: str, host:
         raise Conflict(f"Service is unavailable at this time: the host {source.name} of instance {server.id} is down.")
     migration_id = ctx.new_id()
     dest = await moves.claim_elsewhere_in(tx, ctx, server, server, migration_id, host=host)
+    copies = resizes.copied(server.disks, server.disks, ctx.new_id) if _in_place(ctx, server.host or "", dest.name) else {}
     asked = Resize(
-        migration_id, server.flavor_id, server.flavor, server.flavor_id, server.flavor, server.disks, server.disks, {}, server.vm_state,
+        migration_id, server.flavor_id, server.flavor, server.flavor_id, server.flavor, server.disks, server.disks, copies, server.vm_state,
         source=server.host or "", dest=dest.name,
     )  # fmt: skip
     await _begin(tx, ctx, server, asked, MigrationType.MIGRATION)

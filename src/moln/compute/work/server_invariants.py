@@ -108,6 +108,10 @@ async def hosts_match(cloud: Cloud) -> list[Violation]:
         ids, disks, cards = {s.id for s in here}, {d for s in here for d in s.disk_ids}, {n.port_id for s in here for n in s.nics}
         ids |= {gone.server_id for gone in left.get(node, [])}
         disks |= {d for gone in left.get(node, []) for d in gone.disks}
+        known = hosts.table(cloud).hosts.get(node)
+        if known is not None and known.shared_disks:  # each host sees everybody's
+            disks |= {d for some in rows.values() for s in some for d in s.disk_ids}
+            disks |= {d for some in left.values() for gone in some for d in gone.disks}
         out += [
             Violation(f"Host {node} has the unknown server {i}.", f"On {node}: virsh destroy moln-{i}; virsh undefine moln-{i}")
             for i in sorted(set(held.servers) - ids)

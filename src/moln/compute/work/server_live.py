@@ -125,7 +125,8 @@ async def _undo(work: Work, server: Server, move: Move) -> None:
     except BackendUnreachable:
         here = False
         if not await _runs_at(work, server, move.dest):  # then it is nowhere else, once it can no longer arrive there
-            await remove_from(work, move.dest, server.id, server.generation, server.disk_ids)
+            disks = ops.not_kept(work.cloud, move.source, move.dest, server.disk_ids, server.disk_ids)
+            await remove_from(work, move.dest, server.id, server.generation, disks)
             here = True
     if not here and await _runs_at(work, server, move.dest):
         await work.write(arrived_in, work.ctx, server, move)

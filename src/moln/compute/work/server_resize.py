@@ -130,12 +130,13 @@ def _power_state(was: VmState) -> PowerState:
 async def _revert(work: Work, server: Server, held: Resize) -> None:
     """Off; each disk as its copy is, the copy gone with the same stroke; on again, if it was before the resize. A server that moved goes home first."""
     if held.moves and server.host == held.dest:
-        await remove_from(work, held.dest, server.id, server.generation, server.disk_ids)
+        disks = moves.not_kept(work.cloud, held.source, held.dest, server.disk_ids, server.disk_ids)
+        await remove_from(work, held.dest, server.id, server.generation, disks)
         await work.write(home_in, work.ctx, server, held)
         return
     driver, disks = driver_of(work, server), copies_of(work, server)
     before = structs.replace(server, flavor=held.old_flavor, disks=held.old_disks)
-    if not held.moves:
+    if not held.moves or held.copies:
         await driver.ensure_server(await spec_of(work, before, driver), "stopped")
         for disk_id, copy_id in held.copies.items():
             await disks.restore_disk(disk_id, copy_id)

@@ -33,7 +33,7 @@ IMAGE = "11111111-1111-4111-8111-111111111111"
 BOOT_S = 150
 
 
-@pytest.fixture(params=["fake", pytest.param("libvirt", marks=pytest.mark.engines)])
+@pytest.fixture(params=["fake", *(pytest.param(name, marks=pytest.mark.engines) for name in ("libvirt", "libvirt-rbd"))])
 async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     images = tmp_path / "images"
     for folder in ("base", "incoming"):
@@ -47,7 +47,7 @@ async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         return
     host = request.getfixturevalue("engine_host")
     host.add_image(IMAGE)
-    async with host.compute() as made:
+    async with host.compute(request.getfixturevalue("seen_ceph") if request.param == "libvirt-rbd" else None) as made:
         yield made
 
 
@@ -61,7 +61,7 @@ async def server(driver: ComputeDriver) -> AsyncIterator[ServerSpec]:
         1,
         vcpus=1,
         ram_mib=128,
-        disks=(Disk(disk.id, disk.path, "vda", serial=disk.id[:20], boot_index=0),),
+        disks=(Disk(disk.id, disk.path, "vda", serial=disk.id[:20], boot_index=0, protocol=disk.protocol),),
         cards=(Card(str(uuid4()), "fa:16:3e:00:00:01", str(uuid4()), 1442),),
     )
     yield spec
@@ -164,7 +164,7 @@ async def test_disks_and_cards_come_and_go_while_it_is_off(driver: ComputeDriver
 
 async def plug_and_unplug(driver: ComputeDriver, server: ServerSpec) -> None:
     volume = await driver.ensure_disk(str(uuid4()), 1)
-    extra = Disk(volume.id, volume.path, "vdb", serial=volume.id[:20])
+    extra = Disk(volume.id, volume.path, "vdb", serial=volume.id[:20], protocol=volume.protocol)
     card = Card(str(uuid4()), "fa:16:3e:00:00:02", str(uuid4()))
     try:
         for _ in range(2):
@@ -298,8 +298,8 @@ async def test_a_rescued_guest_boots_from_the_disk_that_comes_first(driver: Comp
     """Its own root disk is empty: it boots only if the other one is booted."""
     empty = await driver.ensure_disk(str(uuid4()), 1)
     rescue = await driver.ensure_disk(str(uuid4()), 0, IMAGE)
-    own = Disk(empty.id, empty.path, "vda", serial=empty.id[:20], boot_index=0)
-    first = Disk(rescue.id, rescue.path, "vda", serial=rescue.id[:20], boot_index=0)
+    own = Disk(empty.id, empty.path, "vda", serial=empty.id[:20], boot_index=0, protocol=empty.protocol)
+    first = Disk(rescue.id, rescue.path, "vda", serial=rescue.id[:20], boot_index=0, protocol=rescue.protocol)
     disks = (first, replace(own, device="vdb", boot_index=None))
     if bus is not None:  # the stable way: its own disk stays where it is
         disks = (replace(own, boot_index=1), replace(first, device="sda", bus=bus))
@@ -353,7 +353,7 @@ async def test_a_server_that_was_off_has_its_new_shape_and_the_grown_disk(driver
     assert await driver.find_server(server.id) == ServerState(server.id, "running", 2)
     await console_says(driver, server.id, "READY")
     if hasattr(driver, "link"):
-        assert await driver.link.call(shape_of, server.id, server.disks[0].path) == (2, 160 << 10, 2 << 30)
+        assert await driver.link.call(shape_of, server.id, server.disks[0].device) == (2, 160 << 10, 2 << 30)
 
 
 def shape_of(connection: Any, server_id: str, path: str) -> tuple[int, int, int]:

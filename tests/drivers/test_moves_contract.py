@@ -113,7 +113,7 @@ async def server(pair: Pair) -> ServerSpec:
     """One that runs at the source."""
     disk = await pair.source.ensure_disk(str(uuid4()), 1, IMAGE)
     spec = ServerSpec(
-        str(uuid4()), "vm", 1, 1, 128, (Disk(disk.id, disk.path, "vda", boot_index=0),), (Card(str(uuid4()), "fa:16:3e:00:00:01", str(uuid4())),)
+        str(uuid4()), "vm", 1, 1, 128, (Disk(disk.id, disk.path, "vda", boot_index=0, protocol=disk.protocol),), (Card(str(uuid4()), "fa:16:3e:00:00:01", str(uuid4())),)
     )
     await pair.source.ensure_server(spec, "running")
     return spec

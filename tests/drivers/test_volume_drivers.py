@@ -10,15 +10,17 @@ import pytest
 import pytest_asyncio
 
 from moln.kernel.errors import BackendRefused
+from moln.kernel.rbd import RbdPool
 from moln.volume.drivers.base import Backups, ImageExport, Reimages, Snapshots, VolumeDriver
 from moln.volume.drivers.fake import FakeVolumes
 from moln.volume.drivers.pool import PoolDriver
+from moln.volume.drivers.rbd import RbdVolumes
 
 pytestmark = pytest.mark.asyncio
 IMAGE = str(uuid.UUID(int=1))
 
 
-@pytest_asyncio.fixture(params=["fake", "pool"])
+@pytest_asyncio.fixture(params=["fake", "pool", pytest.param("rbd", marks=pytest.mark.engines)])
 async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VolumeDriver]:
     if request.param == "fake":
         yield FakeVolumes(images={IMAGE: 1})
@@ -28,10 +30,23 @@ async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     with open(tmp_path / "images" / "base" / IMAGE, "wb") as file:
         file.write(b"image!")
         file.truncate(1 << 20)
-    pool = PoolDriver(tmp_path / "pool", tmp_path / "images")
+    rbd = RbdPool(request.getfixturevalue("in_ceph")) if request.param == "rbd" else None
+    pool = RbdVolumes(rbd, tmp_path / "pool", tmp_path / "images") if rbd else PoolDriver(tmp_path / "pool", tmp_path / "images")
     await pool.start()
     yield pool
+    if rbd:
+        await leave_nothing(pool)
+        assert [name for name in rbd.ask("names") if not name.startswith("base-")] == []
     await pool.stop()
+
+
+async def leave_nothing(driver: VolumeDriver) -> None:
+    """The cluster is there for a module of tests."""
+    held = await driver.inventory()
+    for volume in held.volumes:
+        await driver.remove_volume(volume)
+    for snapshot in held.snapshots:
+        await driver.remove_snapshot(snapshot)
 
 
 def fresh() -> str:

@@ -33,7 +33,7 @@ SETTINGS = """
 [host]
 pool_size_gib = 8
 [node]
-disk_cache = "unsafe"
+disks = { cache = "unsafe" }
 [image]
 import_allow = ["127.0.0.1"]
 [image.stores]

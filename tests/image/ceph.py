@@ -16,14 +16,16 @@ from pathlib import Path
 
 from tests.image.s3 import KEYS
 
+from moln.kernel.rbd import Access
+
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool", "radosgw", "radosgw-admin")
 LIMIT_S = 120.0
 CONF = """[global]
 fsid = {fsid}
-mon_host = [v2:127.0.0.1:{port}/0]
+mon_host = [v2:{address}:{port}/0]
 ms_bind_msgr1 = false
-public_addr = 127.0.0.1
-cluster_addr = 127.0.0.1
+public_addr = {address}
+cluster_addr = {address}
 auth_cluster_required = cephx
 auth_service_required = cephx
 auth_client_required = cephx
@@ -70,10 +72,11 @@ def free_port() -> int:
 
 
 class Ceph:
-    """conf: its ceph.conf; the users `admin` and `glance` are in its keyring, and the pool `images` is there."""
+    """conf: its ceph.conf; the users `admin` and `glance` are in its keyring, and the pool `images` is there. address: where it listens."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, address: str = "127.0.0.1"):
         self.folder = folder
+        self.address = address
         self.conf = folder / "ceph.conf"
         self.started: list[subprocess.Popen[bytes]] = []
 
@@ -98,18 +101,34 @@ class Ceph:
         folder, fsid, port = self.folder, uuid.uuid4(), free_port()
         for name in ("run", "mon", "osd"):
             (folder / name).mkdir()
-        self.conf.write_text(CONF.format(fsid=fsid, port=port, folder=folder))
+        self.conf.write_text(CONF.format(fsid=fsid, port=port, folder=folder, address=self.address))
         keyring = folder / "keyring"
         self.run("ceph-authtool", keyring, "--create-keyring", "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
         self.key("client.admin", mon="allow *", osd="allow *", mgr="allow *")
         self.key("client.glance", mon="profile rbd", osd="profile rbd pool=images")
         self.key("client.rgw", mon="allow rw", osd="allow rwx")
-        self.run("monmaptool", "--create", "--clobber", "--fsid", fsid, "--addv", "a", f"[v2:127.0.0.1:{port}/0]", folder / "monmap")
+        self.run("monmaptool", "--create", "--clobber", "--fsid", fsid, "--addv", "a", f"[v2:{self.address}:{port}/0]", folder / "monmap")
         self.run("ceph-mon", "-c", self.conf, "--mkfs", "-i", "a", "--monmap", folder / "monmap", "--keyring", keyring)
         self.start("ceph-mon", "-i", "a")
         self.osd(folder / "osd")
-        self.ceph("osd", "pool", "create", "images", 4, 4)
-        self.ceph("osd", "pool", "application", "enable", "images", "rbd")
+        self.pool("images")
+
+    def pool(self, name: str) -> None:
+        self.ceph("osd", "pool", "create", name, 4, 4)
+        self.ceph("osd", "pool", "application", "enable", name, "rbd")
+
+    def user(self, name: str, osd: str) -> Path:
+        """A user of RBD. Its keyring, which only root reads."""
+        path = self.folder / f"{name}.keyring"
+        path.touch(0o600)
+        self.ceph("auth", "get-or-create", f"client.{name}", "mon", "profile rbd", "osd", osd, "-o", path)
+        return path
+
+    def disks(self) -> Access:
+        """A pool for a cloud's disks, and its user."""
+        self.pool("vms")
+        keyring = self.user("moln", "profile rbd pool=vms, profile rbd-read-only pool=images")
+        return Access(str(self.conf), "moln", str(keyring), "vms", timeout_s=10)
 
     def osd(self, folder: Path) -> None:
         secret, name = self.run("ceph-authtool", "--gen-print-key").strip(), uuid.uuid4()
@@ -153,8 +172,8 @@ def until(true: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def ceph(folder: Path) -> Iterator[Ceph]:
-    cluster = Ceph(folder)
+def ceph(folder: Path, address: str = "127.0.0.1") -> Iterator[Ceph]:
+    cluster = Ceph(folder, address)
     try:
         cluster.up()
         yield cluster

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from moln.guest import build_guest_image
 from moln.host.places import INTEGRATION_BRIDGE, Places
 from moln.kernel.clock import Clock
 from moln.kernel.link import SocketLinks
+from moln.kernel.rbd import Access, RbdPool
 from moln.node.ovsdb import Ovsdb
 from moln.node.plug import Switch
 
@@ -109,7 +111,23 @@ class Host:
             finally:
                 _setns(before.fileno())
 
-    def driver(self) -> LibvirtDriver:
+    @contextlib.contextmanager
+    def sees(self, address: str) -> Iterator[None]:
+        """An address of the machine is reached from the host, by a cable of their own."""
+        outside, inside = f"c-{self.netns}"[:15], "ceph0"
+        own = f"198.18.77.{10 + zlib.crc32(self.netns.encode()) % 200}"
+        shell("ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", self.netns)
+        try:
+            shell("ip", "link", "set", outside, "up")
+            shell("ip", "route", "add", f"{own}/32", "dev", outside)
+            shell("ip", "-n", self.netns, "addr", "add", f"{own}/32", "dev", inside)
+            shell("ip", "-n", self.netns, "link", "set", inside, "up")
+            shell("ip", "-n", self.netns, "route", "add", f"{address}/32", "dev", inside)
+            yield
+        finally:
+            subprocess.run(["ip", "link", "del", outside], check=False, timeout=30)
+
+    def driver(self, ceph: Access | None = None) -> LibvirtDriver:
         from moln.compute.drivers.libvirt import LibvirtDriver, LibvirtSettings
 
         settings = LibvirtSettings(
@@ -121,14 +139,15 @@ class Host:
             cache="unsafe",
             offloads=False,
             reach=self.reach,
+            rbd=RbdPool(ceph) if ceph else None,
         )
         return LibvirtDriver(settings, InsideSwitch(self, Switch(Ovsdb(self.places.ovs_socket), INTEGRATION_BRIDGE)))
 
     @asynccontextmanager
-    async def compute(self) -> AsyncIterator[LibvirtDriver]:
-        """The driver alone, in this process."""
+    async def compute(self, ceph: Access | None = None) -> AsyncIterator[LibvirtDriver]:
+        """The driver alone, in this process. ceph: where its disks lie, if not in its pool."""
         (self.places.host / "node").mkdir(mode=0o711, exist_ok=True)
-        made = self.driver()
+        made = self.driver(ceph)
         await made.start()
         try:
             await asyncio.wait_for(made.link.opened.wait(), 30)

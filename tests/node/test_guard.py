@@ -10,7 +10,7 @@ from msgspec import structs
 
 from moln.compute.drivers.base import Card, Disk, ServerSpec
 from moln.compute.drivers.domain_moves import moved_domain
-from moln.compute.drivers.domain_xml import Look, domain_xml
+from moln.compute.drivers.domain_xml import Look, RbdLook, domain_xml
 from moln.kernel.errors import BackendRefused
 from moln.node.guard import AUTH, CALL, CLOSE, FINISH, HEAD, KEEPALIVE, LENGTH, OPEN, PREPARE, REMOTE, Expected, check, pass_on
 
@@ -194,3 +194,28 @@ async def test_no_message_is_longer_than_it_may_be(length: int) -> None:
     with pytest.raises(BackendRefused, match="too long"):
         await pass_on(reader, heard, EXPECTED)  # type: ignore[arg-type]
     assert heard.data == b""
+
+
+IMAGE, CEPH_CONF = "vms/disk-d1", "/etc/ceph/ceph.conf"
+IN_CEPH = Expected(SERVER, frozenset({IMAGE, CEPH_CONF, DRIVE}), str(FOLDER), frozenset({MEMORY, COPIES}))
+
+
+def in_ceph() -> str:
+    look = Look(False, "/usr/bin/qemu-system-x86_64", rbd=RbdLook(CEPH_CONF, "moln", "cccccccc-0000-4000-8000-000000000002"))
+    there = structs.replace(SPEC, disks=(Disk("d1", IMAGE, "vda", boot_index=0, protocol="rbd"),))
+    return domain_xml(there, look, FOLDER, DRIVE)
+
+
+def test_a_migration_with_a_disk_in_ceph_passes() -> None:
+    check(migration(destination_xml=in_ceph()), IN_CEPH)
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    (IMAGE, "vms/disk-d2"), ('protocol="rbd"', 'protocol="nbd"'), (CEPH_CONF, "/tmp/ceph.conf"),
+    ("<config ", "<host name='192.0.2.9' port='3300'/><config "), (f'<config file="{CEPH_CONF}" />', ""), ("<config ", "<snapshot name='s'/><config "),
+])  # fmt: skip
+def test_a_disk_in_ceph_is_its_own_and_in_the_cluster_that_is_known_here(before: str, after: str) -> None:
+    changed = in_ceph().replace(before, after)
+    assert changed != in_ceph()
+    with pytest.raises(BackendRefused):
+        check(migration(destination_xml=changed), IN_CEPH)

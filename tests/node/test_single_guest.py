@@ -37,7 +37,7 @@ def host() -> Iterator[bench.Host]:
     if not bench.available():
         pytest.skip("needs root and engines")
     with bench.guests_alone(), bench.real_host("moln-one") as made:
-        (made.places.home / "moln.toml").write_text('[node]\ndisk_cache = "unsafe"\n')
+        (made.places.home / "moln.toml").write_text('[node]\ndisks = { cache = "unsafe" }\n')
         made.add_image(IMAGE)
         network_rows(made)
         yield made

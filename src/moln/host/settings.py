@@ -38,12 +38,28 @@ class HostSettings(Struct, frozen=True, kw_only=True):
         return self.provider[1]
 
 
+class Disks(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where servers' own disks and volumes lie: in files of this host's pool, or with a `pool` in that one of Ceph's RBD.
+
+    cache: QEMU's; `unsafe` loses data with the host's power. user: without `client.`; conf: ceph.conf, with the cluster's fsid, on the same path
+    on every node; keyring: a file with the user's key that root alone reads, empty: ceph.client.USER.keyring beside conf. timeout_s: how long the cluster may do nothing.
+    """
+
+    cache: Literal["none", "writeback", "directsync", "unsafe"] = "none"
+    pool: str = ""
+    user: str = "moln"
+    conf: str = "/etc/ceph/ceph.conf"
+    keyring: str = ""
+    timeout_s: float = 30.0
+
+
 class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The `[node]` table of moln.toml.
 
     virt_type: `auto` takes hardware virtualisation where it works.
-    disk_cache: QEMU's; `unsafe` loses data with the host's power.
+    disks: where servers' own disks and volumes lie and how QEMU caches them: `{cache}` of none, writeback, directsync and unsafe, which loses data
+    with the host's power; `{pool, user, conf, keyring, timeout_s}` keeps them in that pool of Ceph's RBD instead of this host's.
     """
 
     virt_type: Literal["auto", "kvm", "qemu"] = "auto"
-    disk_cache: Literal["none", "writeback", "directsync", "unsafe"] = "none"
+    disks: Disks = Disks()

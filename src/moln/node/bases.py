@@ -184,20 +184,27 @@ class WithBases:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._driver, name)
 
+    async def _begin(self, disk_id: str, image_id: str, make: Callable[[], Awaitable[Any]], *, anew: bool = False) -> Any:
+        """Where the driver has the image in a place that nodes share, no file of it is needed here."""
+        has_base = getattr(self._driver, "has_base", None)
+        if has_base is not None and await has_base(image_id):
+            return await make()
+        return await self._bases.begin(disk_id, image_id, make, anew=anew)
+
     async def ensure_disk(self, disk_id: str, size_gib: int, image_id: str | None = None) -> Any:
         async def make() -> Any:
             return await self._driver.ensure_disk(disk_id, size_gib, image_id)
 
-        return await self._bases.begin(disk_id, image_id, make) if image_id is not None else await make()
+        return await self._begin(disk_id, image_id, make) if image_id is not None else await make()
 
     async def ensure_volume(self, volume_id: str, size_gib: int, source: str = "blank", source_id: str = "") -> None:
         async def make() -> None:
             await self._driver.ensure_volume(volume_id, size_gib, source, source_id)
 
-        await (self._bases.begin(volume_id, source_id, make) if source == "image" else make())
+        await (self._begin(volume_id, source_id, make) if source == "image" else make())
 
     async def reimage_volume(self, volume_id: str, image_id: str) -> None:
-        await self._bases.begin(volume_id, image_id, lambda: self._driver.reimage_volume(volume_id, image_id), anew=True)
+        await self._begin(volume_id, image_id, lambda: self._driver.reimage_volume(volume_id, image_id), anew=True)
 
     async def ensure_image_data(self, image_id: str, *of: str) -> Any:
         made = await self._driver.ensure_image_data(image_id, *of)

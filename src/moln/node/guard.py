@@ -42,7 +42,7 @@ log = logging.getLogger("moln.node")
 
 
 class Expected(Struct, frozen=True):
-    """A server that may come. files: its disks and its drive here. folder: its own. uris: where its QEMU may listen, for memory and disks."""
+    """A server that may come. files: its disks (those in Ceph by pool/image) and its drive here, and ceph.conf. folder: its own. uris: where its QEMU may listen, for memory and disks."""
 
     server_id: str
     files: frozenset[str]
@@ -148,8 +148,10 @@ def check_domain(root: Element, expected: Expected) -> None:
 
 
 def _check_served(disk: Element, expected: Expected) -> None:
-    """A disk that is no file is a volume of another host, which this one serves on a socket that it told. Raises: BackendRefused."""
+    """A disk that is no file is a volume of another host, which this one serves on a socket that it told, or lies in Ceph. Raises: BackendRefused."""
     for source in disk.iterfind("source"):
+        if _in_ceph(source, expected):
+            continue
         inner = [(found.tag, {**found.attrib, "socket": found.get("socket", "") in expected.files}) for found in source]
         if source.attrib != {"protocol": "nbd"} or inner != [("host", {"transport": "unix", "socket": True})]:
             raise BackendRefused("It has a disk from elsewhere.", detail=str(source.attrib)[:200])
@@ -163,6 +165,13 @@ def _files(element: Element) -> Iterator[str]:
     for name, value in element.attrib.items():
         if value.startswith("/") or (element.tag in ATTRIBUTED and name in FILES):
             yield value
+
+
+def _in_ceph(source: Element, expected: Expected) -> bool:
+    """One of its images, in the cluster that this host's own ceph.conf names."""
+    if set(source.attrib) - {"index"} != {"protocol", "name"} or source.get("protocol") != "rbd" or source.get("name") not in expected.files:
+        return False
+    return sorted(inner.tag for inner in source) == ["auth", "config"]
 
 
 def _its_own(path: str, expected: Expected) -> bool:

@@ -9,7 +9,7 @@ import os
 import pwd
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,6 +24,7 @@ from moln.compute.model.facts import HostFacts
 from moln.host import roles
 from moln.host.clock import off_ms
 from moln.host.places import INTEGRATION_BRIDGE, USER, Places
+from moln.host.settings import NodeSettings
 from moln.kernel.clock import Clock
 from moln.kernel.errors import Failure
 from moln.kernel.link import SocketEnd, Verbs
@@ -37,6 +38,9 @@ from moln.node.plug import Switch
 from moln.node.streams import Serving, StreamServer
 from moln.volume.drivers.base import Exports, VolumeDriver
 from moln.volume.drivers.pool import PoolDriver
+
+if TYPE_CHECKING:
+    from moln.kernel.rbd import RbdPool
 
 log = logging.getLogger("moln.node")
 STATES_EVERY_S = 10.0
@@ -92,10 +96,12 @@ class Node:
         self.tracer = tracer_of(node_settings.load_tracing(self.places.settings), "moln-node", board.node)
         self.remote = self.find_remote(board)
         moves = self.find_moves()
-        self.compute = LibvirtDriver(self.libvirt_settings(board, moves and moves.between), switch)
+        chosen = node_settings.load(self.places.settings)
+        rbd = node_settings.rbd_pool(chosen.disks)
+        self.compute = LibvirtDriver(self.libvirt_settings(board, chosen, moves and moves.between, rbd), switch)
         self.compute.link.tracer = self.tracer
         lending = moves and moves.exports
-        self.volumes = PoolDriver(self.places.pool, self.places.pool / "images", lent=lending is not None)
+        self.volumes = self.find_volumes(rbd, lent=lending is not None)
         self.metadata = MetadataService(
             switch, self.folder / "metadata.json", self.places.run / "metadata.sock", proxy_user()
         )
@@ -149,8 +155,15 @@ class Node:
             if self.tracer:
                 await asyncio.to_thread(self.tracer.close)
 
-    def libvirt_settings(self, board: Switchboard, between: Reach | None) -> LibvirtSettings:
-        chosen = node_settings.load(self.places.settings)
+    def find_volumes(self, rbd: RbdPool | None, *, lent: bool) -> PoolDriver:
+        root, images = self.places.pool, self.places.pool / "images"
+        if rbd is None:
+            return PoolDriver(root, images, lent=lent)
+        from moln.volume.drivers.rbd import RbdVolumes
+
+        return RbdVolumes(rbd, root, images)
+
+    def libvirt_settings(self, board: Switchboard, chosen: NodeSettings, between: Reach | None, rbd: RbdPool | None) -> LibvirtSettings:
         return LibvirtSettings(
             uri=self.places.libvirt_uri,
             home=self.folder,
@@ -158,9 +171,10 @@ class Node:
             images=self.places.pool / "images",
             hostname=board.node,
             virt_type=chosen.virt_type,
-            cache=chosen.disk_cache,
+            cache=chosen.disks.cache,
             offloads=not board.userspace,
             reach=between,
+            rbd=rbd,
         )
 
     def find_remote(self, board: Switchboard) -> Any:

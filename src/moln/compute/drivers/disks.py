@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import Struct
+
 from moln.compute.drivers.base import DiskFile
 from moln.kernel import files
 from moln.kernel.errors import BackendRefused, BackendUnreachable
@@ -21,8 +23,19 @@ READ_ONLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # the im
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+class Room(Struct, frozen=True):
+    """Where disks lie. total_gib, free_gib: GiB; reflink: whether copies share their blocks; shared: its name, when other hosts reach it as well."""
+
+    total_gib: int
+    free_gib: int
+    reflink: bool
+    shared: str = ""
+
+
 class DiskFolder:
-    """All of it blocks. Raises: BackendRefused; OSError when the file system fails."""
+    """All of it blocks. Raises: BackendRefused; OSError when the file system fails. RbdDisks has the same verbs."""
+
+    shared = ""
 
     def __init__(self, pool: Path, images: Path) -> None:
         self.folder = pool / "disks"
@@ -89,6 +102,13 @@ class DiskFolder:
     def path(self, disk_id: str) -> Path:
         return self.folder / known(disk_id)
 
+    def size(self, disk_id: str) -> int:
+        return self.path(disk_id).stat().st_size
+
+    def has_base(self, image_id: str) -> bool:
+        """Whether a disk may begin as this image though no file of it is here."""
+        return False
+
     def export(self, image_id: str, disk_id: str, while_still: Callable[[Callable[[], None]], None]) -> int:
         """Copy a disk for the image store. A reflink is one moment of the disk; where there is none, `while_still` must
         keep the guest from writing while the function that it is given copies."""
@@ -112,6 +132,11 @@ class DiskFolder:
         """Files that are no disks of ours, and no disks in the making."""
         names = (name for name in os.listdir(self.folder) if not ID.fullmatch(name) and not name.startswith(files.TEMP_PREFIX))
         return [f"the file {self.folder / name}" for name in names]
+
+    def room(self) -> Room:
+        stat = os.statvfs(self.folder)
+        total, free = stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize
+        return Room(total // GIB, free // GIB, files.supports_reflink(self.folder))
 
 
 def known(id: str) -> str:

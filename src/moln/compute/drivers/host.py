@@ -5,15 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from pathlib import Path
 from xml.etree.ElementTree import fromstring
 
 import libvirt
 
+from moln.compute.drivers.disks import Room
 from moln.compute.model.facts import HostFacts
-from moln.kernel import files
 
-GIB = 1 << 30
 KVM_GET_API_VERSION = 0xAE00  # linux/kvm.h
 KVM_API = 12
 
@@ -36,13 +34,8 @@ def kvm_works(device: str = "/dev/kvm", cpuinfo: str = "/proc/cpuinfo") -> bool:
         os.close(fd)
 
 
-def reflinks(folder: Path) -> bool:
-    return files.supports_reflink(folder)
-
-
-def facts(connection: libvirt.virConnect, hostname: str, accelerated: bool, disks: Path, reflink: bool) -> HostFacts:
-    """Look now."""
-    stat = os.statvfs(disks)
+def facts(connection: libvirt.virConnect, hostname: str, accelerated: bool, room: Room) -> HostFacts:
+    """Look now. room: for disks."""
     total, available = _memory_mib()
     info = connection.getInfo()
     return HostFacts(
@@ -53,13 +46,14 @@ def facts(connection: libvirt.virConnect, hostname: str, accelerated: bool, disk
         vcpus=os.cpu_count() or 1,
         ram_mib=total,
         ram_used_mib=total - available,
-        disk_gib=stat.f_blocks * stat.f_frsize // GIB,
-        disk_free_gib=stat.f_bavail * stat.f_frsize // GIB,
+        disk_gib=room.total_gib,
+        disk_free_gib=room.free_gib,
         cpu_info=_cpu(connection),
         accelerated=accelerated,
         uptime_s=_uptime_s(),
         load=os.getloadavg(),
-        reflink=reflink,
+        reflink=room.reflink,
+        shared_disks=room.shared,
     )
 
 

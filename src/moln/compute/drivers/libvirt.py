@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import libvirt
 from msgspec import Struct
@@ -45,7 +45,7 @@ UNPLUG_WAIT_S = 5.0
 class LibvirtSettings(Struct, frozen=True):
     """uri: of libvirtd. home: this driver's folder. pool: where `disks` lie. images: the image cache.
 
-    virt_type: `auto` takes kvm where it works. reach: how other hosts reach this one; None, where no server moves.
+    virt_type: `auto` takes kvm where it works. reach: how other hosts reach this one; None, where no server moves. rbd: where disks lie in Ceph.
     cache: QEMU's disk cache mode (`unsafe` only for tests). offloads: False on OVS's userspace datapath.
     """
 
@@ -59,6 +59,7 @@ class LibvirtSettings(Struct, frozen=True):
     offloads: bool = True
     emulator: str = "/usr/bin/qemu-system-x86_64"
     reach: Reach | None = None
+    rbd: Any = None  # RbdPool
 
 
 class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
@@ -69,7 +70,9 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
         self.plugger = plugger
         self.kvm = host.kvm_works() if settings.virt_type == "auto" else settings.virt_type == "kvm"
         self.look = Look(self.kvm, settings.emulator, cache=settings.cache, offloads=settings.offloads)
-        self.files = DiskFolder(settings.pool, settings.images)
+        self.files: Any = DiskFolder(settings.pool, settings.images)
+        if settings.rbd is not None:
+            self.keep_in_ceph(settings.rbd)
         self.servers = settings.home / "servers"
         self.link = LibvirtLink(settings.uri, self.heard, self.connected)
         self.turns: dict[str, asyncio.Lock] = {}
@@ -128,7 +131,7 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
 
         def export(connection: libvirt.virConnect) -> int:
             try:
-                return self.files.export(image_id, disk_id, lambda copy: still(connection, copy))
+                return int(self.files.export(image_id, disk_id, lambda copy: still(connection, copy)))
             except OSError as error:
                 raise said(error) from error
 
@@ -171,6 +174,7 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
     async def define(self, spec: ServerSpec) -> None:
         folder = await self.blocking(self.ensure_folder, spec.id)
         drive = str(self.config_path(spec.id)) if spec.config_drive else None
+        await self.unlock(spec.disks)
         await self.link.call(domains.define, domain_xml(spec, self.look, folder, drive))
 
     async def boot(self, spec: ServerSpec, paused: bool, memory: bool = False) -> None:
@@ -230,6 +234,7 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
             await self.plugger.ensure_unplugged(port_id)
 
     async def plug_disk(self, server_id: str, disk: Disk) -> None:
+        await self.unlock([disk])
         await self.link.call(domains.plug, server_id, "disks", disk.id, disk_element(disk, self.look))
 
     async def plug_card(self, server_id: str, card: Card) -> None:
@@ -275,12 +280,8 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
         return await self.link.call(domains.find_state, known(server_id))
 
     async def host_facts(self) -> HostFacts:
-        reflink = await self.blocking(host.reflinks, self.settings.pool / "disks")
-        return await self.link.call(
-            lambda connection: host.facts(
-                connection, self.settings.hostname, self.kvm, self.settings.pool / "disks", reflink
-            )
-        )
+        room = await self.blocking(self.files.room)
+        return await self.link.call(host.facts, self.settings.hostname, self.kvm, room)
 
     async def inventory(self) -> Inventory:
         servers = tuple(sorted(state.id for state in await self.list_servers()))

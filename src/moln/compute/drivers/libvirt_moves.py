@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("moln.compute")
 END_S = 60.0  # seconds that libvirt may take to end a move that was cancelled
+SHARED = "shared:"  # how the address begins of a disk that needs no fetching
 FOLLOW_S = 1.0  # seconds that a look at a move under way waits for its end
 ANY_DOWNTIME_MS = 1_000_000
 FLAGS = (
@@ -68,17 +69,21 @@ class LibvirtMoves:
     async def offer_disk(self: LibvirtDriver, disk_id: str) -> DiskOffer:  # type: ignore[misc]
         reach = self._reach()
         async with self.turn(disk_id):
-            path = self.files.path(disk_id)
-            size = (await self.blocking(path.stat)).st_size
-            return DiskOffer(disk_id, size, await reach.offer(disk_id, path))
+            size = await self.blocking(self.files.size, disk_id)
+            address = SHARED + self.files.shared if self.files.shared else await reach.offer(disk_id, self.files.path(disk_id))
+            return DiskOffer(disk_id, size, address)
 
     async def withdraw_disk(self: LibvirtDriver, disk_id: str) -> None:  # type: ignore[misc]
         async with self.turn(disk_id):
-            if self.settings.reach is not None:
+            if self.settings.reach is not None and not self.files.shared:
                 await self.settings.reach.withdraw(disk_id)
 
     async def fetch_disk(self: LibvirtDriver, offer: DiskOffer) -> None:  # type: ignore[misc]
-        reach, path = self._reach(), self.files.path(offer.id)
+        reach = self._reach()
+        if self.files.shared or offer.address.startswith(SHARED):
+            await self._check_shared(offer)
+            return
+        path = self.files.path(offer.id)
         async with self.turn(offer.id):
             hidden = path.with_name(f"{files.TEMP_PREFIX}{path.name}-fetched")
             try:
@@ -89,6 +94,12 @@ class LibvirtMoves:
             finally:
                 hidden.unlink(missing_ok=True)
 
+    async def _check_shared(self: LibvirtDriver, offer: DiskOffer) -> None:  # type: ignore[misc]
+        """The disk is where both hosts reach it: there is nothing to fetch. Raises: BackendRefused, when it is not."""
+        if offer.address != SHARED + self.files.shared:
+            raise BackendRefused("The two hosts do not keep their disks in the same place: the server cannot move between them.")
+        await self.blocking(self.files.size, offer.id)
+
     # ---- running servers
 
     async def await_server(self: LibvirtDriver, spec: ServerSpec) -> str:  # type: ignore[misc]
@@ -98,8 +109,10 @@ class LibvirtMoves:
             for card in spec.cards:
                 await self.blocking(self.remember_card, spec.id, card.port_id)
                 await self.plugger.ensure_plugged(card.port_id, card.mtu)
+            await self.unlock(spec.disks)
             drive = str(self.config_path(spec.id)) if spec.config_drive else None
-            paths = [*(disk.path for disk in spec.disks), *([drive] if drive else [])]
+            shared = {self.look.rbd.conf} if self.look.rbd and any(disk.protocol == "rbd" for disk in spec.disks) else ()
+            paths = [*shared, *(disk.path for disk in spec.disks), *([drive] if drive else [])]
             return msgspec.json.encode(Arrival(await reach.expect(spec.id, folder, paths), str(folder), drive)).decode()
 
     async def send_server(self: LibvirtDriver, spec: ServerSpec, target: Target) -> None:  # type: ignore[misc]

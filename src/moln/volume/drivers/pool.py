@@ -161,10 +161,8 @@ class PoolDriver:
 
     async def ensure_backup(self, backup_id: str, source: SourceKind, source_id: str, parent_id: str = "") -> BackupFacts:
         folder, parent = self.backups / known(backup_id), self.backups / known(parent_id) if parent_id else None
-        folders = {"snapshot": self.snapshots, "volume": self.volumes}
-        if source not in folders:
+        if source not in ("snapshot", "volume"):
             raise BackendRefused("The pool knows no such kind of source.", detail=source)
-        origin = folders[source] / known(source_id)
 
         def make() -> BackupFacts:
             done = pool_backups.facts(pool_backups.manifest_of(folder))
@@ -174,7 +172,7 @@ class PoolDriver:
             still.unlink(missing_ok=True)
             with open(still, "x+b") as file:
                 still.unlink()
-                self.copy(origin, file.fileno())
+                self.read_into(file.fileno(), source, known(source_id))
                 return pool_backups.ensure(folder, file.fileno(), parent, stop=lambda: self.stopping)
 
         return await self.run(backup_id, make)
@@ -209,6 +207,10 @@ class PoolDriver:
             return sorted(name for name in os.listdir(folder) if not name.startswith(files.TEMP_PREFIX))
 
         return await self.run("", lambda: Inventory(names(self.volumes), names(self.snapshots), names(self.backups)))
+
+    def read_into(self, target: int, source: SourceKind, source_id: str) -> None:
+        """Fill `target` with what a volume or a snapshot holds at this moment."""
+        self.copy((self.snapshots if source == "snapshot" else self.volumes) / source_id, target)
 
     def copy(self, origin: Path, target: int, *, most: int | None = None) -> None:
         """Fill `target` from a regular file; most: bytes that may come. Raises: BackendRefused."""

@@ -17,9 +17,10 @@ from typing import Any
 
 from moln.bench.load import cost, request
 from moln.bench.process import Measured, apart, folder, measured
-from moln.bench.root_disk import root_disk
+from moln.bench.root_disk import root_disk, root_disk_in_ceph
 from moln.bench.rows import Row
 from moln.demo.client import Client
+from moln.host.settings import Disks
 
 PIECE = 4 << 20
 ROUNDS = 3
@@ -27,10 +28,11 @@ TOGETHER = 8
 IMAGES = 1000
 SHARE = 0.6  # of the speed of what it is compared with
 LOOK_S = 0.05
+NO_CEPH = Disks()
 
 
-def measure(step: Callable[[str], object], size_mib: int) -> list[Row]:
-    """All rows. size_mib: of an image. Raises: RuntimeError."""
+def measure(step: Callable[[str], object], size_mib: int, disks: Disks = NO_CEPH) -> list[Row]:
+    """All rows. size_mib: of an image. disks: where this host keeps them. Raises: RuntimeError."""
     size = size_mib << 20
     with folder("moln-bench-") as home:
         log, plain = home / "log", home / "plain"
@@ -49,7 +51,7 @@ def measure(step: Callable[[str], object], size_mib: int) -> list[Row]:
                 rows.append(_list(cloud, bare, asking))
         plain.unlink()
         step("root disks")
-        return [*rows, root_disk(home / "disks", size)]
+        return [*rows, root_disk(home / "disks", size), root_disk_in_ceph(home / "ceph", size, disks)]
 
 
 def write_alone(path: Path, size: int) -> float:

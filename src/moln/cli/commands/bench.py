@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit status 1, when a budget is missed or could not be measured."""
     from moln.bench import budget, identity, images, overload
     from moln.bench.rows import table
+    from moln.node.settings import load
 
     progress = Progress()
     try:
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         elif args.identity:
             rows = identity.measure(progress.note, large=args.large)
         elif args.images:
-            rows = images.measure(progress.note, args.size)
+            rows = images.measure(progress.note, args.size, load(Places(args.home).settings).disks)
         elif args.placement:
             rows = placement_rows(progress)
         else:

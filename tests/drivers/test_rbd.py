@@ -246,7 +246,7 @@ def keyring(folder: Path, text: str = "[client.moln]\n\tkey = QUJD\n", mode: int
 
 def test_the_key_is_read_where_only_its_owner_may(tmp_path: Path) -> None:
     path = keyring(tmp_path)
-    chosen = Disks(pool="vms", conf=str(tmp_path / "ceph.conf"))
+    chosen = Disks(pool="vms", user="moln", conf=str(tmp_path / "ceph.conf"))
     found = rbd_pool(chosen)
     assert found is not None and found.access.key == "QUJD" and found.access.name == "rbd:4bb6dd9c-5e4b-4d0c-8d0e-0d6c1d3e7a11/vms"
     path.chmod(0o640)
@@ -260,14 +260,14 @@ def test_the_key_is_read_where_only_its_owner_may(tmp_path: Path) -> None:
 def test_a_keyring_without_the_users_key_is_said(tmp_path: Path, text: str) -> None:
     keyring(tmp_path, text)
     with pytest.raises(Invalid, match=r"no key of client\.moln"):
-        rbd_pool(Disks(pool="vms", conf=str(tmp_path / "ceph.conf")))
+        rbd_pool(Disks(pool="vms", user="moln", conf=str(tmp_path / "ceph.conf")))
 
 
 @pytest.mark.parametrize("wrong", [{"pool": "vms/x"}, {"pool": "-c"}, {"user": "a b"}, {"user": ""}])
 def test_what_is_no_name_is_refused(tmp_path: Path, wrong: dict[str, str]) -> None:
     keyring(tmp_path)
     with pytest.raises(Invalid, match="no name"):
-        rbd_pool(Disks(**{"pool": "vms", "conf": str(tmp_path / "ceph.conf"), **wrong}))
+        rbd_pool(Disks(**{"pool": "vms", "user": "moln", "conf": str(tmp_path / "ceph.conf"), **wrong}))
 
 
 def test_nothing_of_ceph_is_there_unless_it_is_asked_for() -> None:

@@ -127,7 +127,7 @@ class Ceph:
     def disks(self) -> Access:
         """A pool for a cloud's disks, and its user."""
         self.pool("vms")
-        keyring = self.user("moln", "profile rbd pool=vms, profile rbd-read-only pool=images")
+        keyring = self.user("moln", "profile rbd pool=vms")
         return Access(str(self.conf), "moln", str(keyring), "vms", timeout_s=10)
 
     def osd(self, folder: Path) -> None:

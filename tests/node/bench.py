@@ -115,7 +115,7 @@ class Host:
     def sees(self, address: str) -> Iterator[None]:
         """An address of the machine is reached from the host, by a cable of their own."""
         outside, inside = f"c-{self.netns}"[:15], "ceph0"
-        own = f"198.18.77.{10 + zlib.crc32(self.netns.encode()) % 200}"
+        own = f"198.18.77.{100 + zlib.crc32(self.netns.encode()) % 100}"
         shell("ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", self.netns)
         try:
             shell("ip", "link", "set", outside, "up")

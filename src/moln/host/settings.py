@@ -47,7 +47,7 @@ class Disks(Struct, frozen=True, forbid_unknown_fields=True):
 
     cache: Literal["none", "writeback", "directsync", "unsafe"] = "none"
     pool: str = ""
-    user: str = "moln"
+    user: str = "moln-node"
     conf: str = "/etc/ceph/ceph.conf"
     keyring: str = ""
     timeout_s: float = 30.0

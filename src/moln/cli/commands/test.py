@@ -39,6 +39,8 @@ TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping
 """Programs that only tests call, and who brings them."""
 CEPH = {"ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "rbd": "ceph-common", "radosgw": "radosgw"}
 """A Ceph that tests of image stores start. Where it is no package of the distribution they are left out."""
+QEMU_RBD = "qemu-block-extra"
+"""What QEMU opens disks in Ceph by."""
 POSTGRESQL = {"apt": "postgresql", "dnf": "postgresql-server"}
 """The second database of the tests, which start a private one of it. Debian keeps its programs off the PATH."""
 
@@ -82,7 +84,7 @@ def install_engines(*, slow: bool = False) -> None:
             tools = [package for program, package in TOOLS.items() if shutil.which(program) is None]
             more = SLOW_PACKAGES if slow and row.tool == "apt" else []
             if row.tool == "apt":
-                more = [*more, *(package for program, package in CEPH.items() if shutil.which(program) is None)]
+                more = [*more, *(package for program, package in CEPH.items() if shutil.which(program) is None), QEMU_RBD]
             if shutil.which("initdb") is None and not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
                 more = [*more, POSTGRESQL[row.tool]]
             if absent := packages.missing(row, [*HOST_PACKAGES, *tools, *more]):

@@ -86,23 +86,15 @@ class Images:
     def blank(self, name: str, size: int) -> None:
         self.appear(name, lambda hidden: self.create(hidden, size))
 
-    def clone(self, name: str, size: int, parent: str, most: int | None = None, pool: str | None = None) -> None:
-        """From an image that does not change (SNAP), of this pool or another. size: at least. most: what the image may have."""
+    def clone(self, name: str, size: int, parent: str, most: int | None = None) -> None:
+        """From a base, which does not change (SNAP). size: at least. most: what the base may have."""
+        self.appear(name, lambda hidden: self.stand(parent, SNAP, hidden, size, most))
 
-        def make(hidden: str) -> None:
-            if pool is None:
-                self.stand(self.pool, parent, SNAP, hidden, size, most)
-                return
-            with self.cluster.open_ioctx(pool) as there:
-                self.stand(there, parent, SNAP, hidden, size, most)
-
-        self.appear(name, make)
-
-    def stand(self, pool: Any, parent: str, snap: str, name: str, size: int, most: int | None) -> None:
-        with rbd.Image(pool, parent, snapshot=snap, read_only=True) as image:
+    def stand(self, parent: str, snap: str, name: str, size: int, most: int | None) -> None:
+        with self.open(parent, snapshot=snap, read_only=True) as image:
             if most is not None and image.size() > most:
                 raise Large(image.size())
-        self.all.clone(pool, parent, snap, self.pool, name, features=FEATURES)
+        self.all.clone(self.pool, parent, snap, self.pool, name, features=FEATURES)
         self.grow(name, size)
 
     def copy(self, name: str, source: str, size: int = 0, most: int | None = None) -> None:
@@ -112,7 +104,7 @@ class Images:
             with self.open(source) as image:
                 image.create_snap(hidden)
             try:
-                self.stand(self.pool, source, hidden, hidden, size, most)
+                self.stand(source, hidden, hidden, size, most)
             finally:
                 with self.open(source) as image:
                     image.remove_snap(hidden)  # out of sight, for as long as the clone needs it
@@ -128,11 +120,8 @@ class Images:
             parent = parent_of(image)
         while parent is not None:
             found += 1
-            try:
-                with rbd.Image(self.pool, image_id=parent, read_only=True) as image:
-                    parent = parent_of(image)
-            except rbd.ImageNotFound:
-                return found  # it is in another pool: an image, which stands upon nothing
+            with rbd.Image(self.pool, image_id=parent, read_only=True) as image:
+                parent = parent_of(image)
         return found
 
     def take(self, name: str, path: str, size: int = 0, snap: bool = True) -> None:

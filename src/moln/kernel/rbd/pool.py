@@ -26,7 +26,7 @@ GIB = 1 << 30
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CHILD = Path(__file__).with_name("child.py")
 PYTHON = "/usr/bin/python3"
-AT_ONCE = 4  # processes, some 40 MiB each
+AT_ONCE = 8  # processes, some 40 MiB each; some may copy for long
 KEPT = 2  # of them, when nobody asks
 LEAVE_S = 10.0  # that a process may take to give up by itself, and say why
 LOOK_S = 0.5  # between two looks at `stop`
@@ -155,7 +155,7 @@ class _Child:
         self.patience_s = access.timeout_s + LEAVE_S
         self.process = subprocess.Popen(
             [python, "-I", str(CHILD), json.dumps(to_builtins(access))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"},  # librbd's times are UTC and do not say so
         )  # fmt: skip
         self.rest, self.said = b"", ""
 

@@ -12,6 +12,9 @@ from tests.volume.asking import get, make, post
 from tests.wire.areas import AreaApi
 
 from moln.kernel.errors import BackendRefused
+from moln.volume.drivers.base import Pool
+from moln.volume.ops.pools import pools_of
+from moln.volume.store import volumes
 
 Client = httpx.AsyncClient
 
@@ -56,6 +59,18 @@ async def test_a_backup_comes_back_as_a_new_volume_after_its_own_is_gone(cinder:
     named = await post(alice, "/volumes", "volume", backup_id=made["id"], size=2)
     await cinder.settle()
     assert (await get(alice, f"/volumes/{named['id']}", "volume"))["status"] == "available"
+
+
+async def test_a_backup_comes_back_on_its_own_node_whoever_reaches_the_volume(cinder: AreaApi, alice: Client) -> None:
+    volume = await make(cinder, alice)
+    made = await backup(cinder, alice, volume["id"])
+    row = await volumes.find(cinder.cloud.db, volume["id"])
+    assert row is not None and row.host is not None
+    seen = pools_of(cinder.cloud).seen
+    seen["other"] = seen[row.host] = Pool(10, 10, True, shared="one")
+    await cinder.cloud.db.write(volumes.save, row, host="other")
+    answer = await alice.post(f"/backups/{made['id']}/restore", json={"restore": {"volume_id": volume["id"]}})
+    assert answer.status_code == 400 and "another node" in answer.text
 
 
 async def test_a_backup_comes_back_into_a_volume_that_is_there(cinder: AreaApi, alice: Client) -> None:

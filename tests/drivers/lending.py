@@ -65,6 +65,6 @@ async def real_pair(tmp_path: Path) -> AsyncIterator[Pair]:
         await pool.stop()
         for end in (pair.here, pair.there):
             await end.stop()
-        for pid in [pid for pids in nbdkit.running(root).values() for pid in pids]:
-            nbdkit.stop(pid)
+        for process in [process for found in nbdkit.running(root).values() for process in found]:
+            nbdkit.stop(process)
         shutil.rmtree(root)

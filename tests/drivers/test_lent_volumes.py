@@ -107,7 +107,7 @@ async def test_a_volume_is_attached_elsewhere_heals_grows_and_is_detached(sides:
     await there.io(server.id, volume, "write -P 0x41 0 64k")
     assert peek(file, 0, 2) == b"AA"
 
-    os.kill(next(iter(here.exports.pids.values())), signal.SIGKILL)
+    os.kill(next(iter(here.exports.processes.values())).pid, signal.SIGKILL)
     await there.io(server.id, volume, "write -P 0x42 1M 64k")
     assert peek(file, 1 << 20, 2) == b"BB"
 

@@ -87,7 +87,7 @@ class Moving:
     def lent(self, machine: str) -> dict[str, list[int]]:
         """The processes that lend and open volumes on a machine, by folder."""
         folder = Places(self.cloud.home / machine).host / "node/lent"
-        return {str(found.relative_to(folder)): pids for found, pids in nbdkit.running(folder).items()}
+        return {str(found.relative_to(folder)): [p.pid for p in processes] for found, processes in nbdkit.running(folder).items()}
 
     # ---- the machines
 

@@ -64,8 +64,8 @@ def peek(file: Path, at: int, count: int = 1) -> bytes:
         return found.read(count)
 
 
-def pid_of(end: NbdExports, folder: str) -> int:
-    return end.pids[end.folder / folder]
+def process_of(end: NbdExports, folder: str) -> nbdkit.Process:
+    return end.processes[end.folder / folder]
 
 
 async def test_what_a_guest_writes_there_is_in_the_file_here(pair: Pair) -> None:
@@ -83,35 +83,35 @@ async def test_a_guest_waits_while_an_exporter_is_killed_and_started_anew(pair: 
     guest = asyncio.create_task(qemu_io(socket, "write -P 0x41 0 64k", "sleep 2000", "write -P 0x43 1M 64k", "flush", "read -P 0x41 0 64k"))
     while peek(file, 0) != b"A":
         await asyncio.sleep(0.02)
-    killed = pid_of(pair.here, f"exports/{export.volume_id}+b")
-    os.kill(killed, signal.SIGKILL)
+    killed = process_of(pair.here, f"exports/{export.volume_id}+b")
+    os.kill(killed.pid, signal.SIGKILL)
     assert await guest
     assert peek(file, 1 << 20, 4) == b"CCCC"
-    assert pid_of(pair.here, f"exports/{export.volume_id}+b") != killed
+    assert process_of(pair.here, f"exports/{export.volume_id}+b") != killed
     tending.cancel()
 
 
 async def test_what_is_lent_outlives_the_node_and_is_found_again(pair: Pair) -> None:
     export, socket, file = await lent(pair)
-    before = [dict(end.pids) for end in (pair.here, pair.there)]
+    before = [dict(end.processes) for end in (pair.here, pair.there)]
     await pair.here.stop()
     await pair.there.stop()
     assert await qemu_io(socket, "write -P 0x41 0 64k", "flush")
     pair.here, pair.there = exports(file.parents[2]), exports(pair.there.folder.parent)
     await pair.here.start()
     await pair.there.start()
-    assert [end.pids for end in (pair.here, pair.there)] == before
+    assert [end.processes for end in (pair.here, pair.there)] == before
     assert await pair.here.ensure_export(export.volume_id, "b") == export
 
 
 async def test_whatever_nobody_asked_for_ends_when_the_node_begins(pair: Pair) -> None:
     export, _, file = await lent(pair)
-    pid = pid_of(pair.here, f"exports/{export.volume_id}+b")
+    process = process_of(pair.here, f"exports/{export.volume_id}+b")
     await pair.here.stop()
     (pair.here.exports / f"{export.volume_id}+b" / "export.json").unlink()
     pair.here = exports(file.parents[2])
     await pair.here.start()
-    assert nbdkit.ended(pid) and not list(pair.here.exports.iterdir())
+    assert nbdkit.ended(process) and not list(pair.here.exports.iterdir())
 
 
 async def refused(export: Export) -> bool:
@@ -180,7 +180,7 @@ async def test_a_host_that_was_started_anew_lets_no_guest_go_on_as_if_nothing_wa
     export, socket, file = await lent(pair)
     assert await qemu_io(socket, "write -P 0x41 0 64k")
     await pair.here.stop()
-    nbdkit.stop(pid_of(pair.here, f"exports/{export.volume_id}+b"))
+    nbdkit.stop(process_of(pair.here, f"exports/{export.volume_id}+b"))
     pair.here = exports(file.parents[2], boot="second")
     await pair.here.start()
     assert not await qemu_io(socket, "read 0 64k", timeout_s=4)
@@ -201,7 +201,7 @@ async def test_an_exporter_has_no_rights_but_to_its_file(pair: Pair) -> None:
     assert await qemu_io(socket, "read 0 512")  # both are nbdkits by now
     assert stat.S_IMODE(file.stat().st_mode) & 0o007 == 0
     for end, folder in ((pair.here, f"exports/{export.volume_id}+b"), (pair.there, f"imports/{export.volume_id}")):
-        pid = pid_of(end, folder)
+        pid = process_of(end, folder).pid
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
         assert status["Uid"].split() == [str(pwd.getpwnam(NOBODY).pw_uid)] * 4 and not status["Groups"].strip()
         assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0 and status["NoNewPrivs"] == "1"

@@ -51,7 +51,7 @@ class NbdExports(Exports):
         self.exports, self.imports = folder / "exports", folder / "imports"
         self.folder, self.volumes, self.sockets, self.address = folder, volumes, sockets, address
         self.boot, self.seen, self.user, self.qemu, self.ports = boot, seen, user, qemu, ports
-        self.pids: dict[Path, int] = {}
+        self.processes: dict[Path, nbdkit.Process] = {}
         self.turn = asyncio.Lock()
         self.at = -1
 
@@ -105,14 +105,11 @@ class NbdExports(Exports):
             folder.mkdir(mode=0o711, parents=True, exist_ok=True)
             folder.chmod(0o711)
         self.at = os.open(self.sockets, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        for folder, pids in nbdkit.running(self.folder).items():
-            first, *more = pids
-            if _told(folder) is None:
-                more = pids
-            else:
-                self.pids[folder] = first
-            for pid in more:
-                nbdkit.stop(pid)
+        for folder, found in nbdkit.running(self.folder).items():
+            if _told(folder) is not None:
+                self.processes[folder] = found.pop(0)
+            for more in found:
+                nbdkit.stop(more)
         self._tend()
 
     def _tend(self) -> None:
@@ -121,11 +118,14 @@ class NbdExports(Exports):
             if export is None:  # its making was cut short
                 shutil.rmtree(folder, ignore_errors=True)
             elif not self._runs(folder):
-                (self._serve if folder.parent == self.exports else self._connect)(folder, export)
+                try:
+                    (self._serve if folder.parent == self.exports else self._connect)(folder, export)
+                except Failure as failure:  # the others are looked after all the same
+                    log.warning("volume %s of %s is neither lent nor open: %s %s", export.volume_id, export.host, failure.message, failure.detail or "")
 
     def _runs(self, folder: Path) -> bool:
-        pid = self.pids.get(folder)
-        return pid is not None and not nbdkit.ended(pid)
+        process = self.processes.get(folder)
+        return process is not None and not nbdkit.ended(process)
 
     def _lend(self, volume_id: str, host: str) -> Export:
         folder, volume = self.exports / f"{volume_id}+{host}", self.volumes / volume_id
@@ -149,7 +149,7 @@ class NbdExports(Exports):
             address = f"{self.address}:{listening.getsockname()[1]}"
             export = msgspec.structs.replace(export, address=address, name=self.boot)
             self._write(folder, export)
-            self.pids[folder] = nbdkit.start(nbdkit.serving(volume, folder, export), listening, self.user)
+            self.processes[folder] = nbdkit.start(nbdkit.serving(volume, folder, export), listening, self.user)
         return export
 
     def _port(self, export: Export) -> socket.socket:
@@ -190,7 +190,7 @@ class NbdExports(Exports):
             if self.qemu is not None:
                 os.chown(path, *nbdkit.ids(self.qemu))
             listening.listen(BACKLOG)
-            self.pids[folder] = nbdkit.start(nbdkit.opening(folder, export), listening, self.user)
+            self.processes[folder] = nbdkit.start(nbdkit.opening(folder, export), listening, self.user)
 
     def _close(self, volume_id: str) -> None:
         folder = self.imports / volume_id
@@ -204,10 +204,10 @@ class NbdExports(Exports):
 
     def _end(self, folder: Path) -> None:
         """No process has this folder's key any more."""
-        pid = self.pids.get(folder)
-        if pid is not None:
-            nbdkit.stop(pid)
-            del self.pids[folder]
+        process = self.processes.get(folder)
+        if process is not None:
+            nbdkit.stop(process)
+            del self.processes[folder]
 
     def _write(self, folder: Path, export: Export) -> None:
         """The key first: what export.json tells is whole."""

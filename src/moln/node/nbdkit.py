@@ -15,7 +15,10 @@ import socket
 import struct
 from pathlib import Path
 
+from msgspec import Struct
+
 from moln.host.packages import have
+from moln.host.supervise.processes import start_time
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.volume.drivers.base import Export
 
@@ -26,6 +29,13 @@ CONNECT_S = 5  # for which an exporter that is just being started anew is waited
 ACCESS = "system.posix_acl_access"
 BOUNDS = "ulimit -c 0; ulimit -n 256; ulimit -v 4194304; export LISTEN_PID=$$; exec \"$@\""
 KEY = "key"
+
+
+class Process(Struct, frozen=True):
+    """began: clock ticks after the machine's start, as a pid alone is another process's some day."""
+
+    pid: int
+    began: int
 
 
 def serving(volume: Path, folder: Path, export: Export) -> list[str]:
@@ -42,8 +52,8 @@ def opening(folder: Path, export: Export) -> list[str]:
             f"retries={RETRIES}", "retry-delay=1", "retry-exponential=no"]  # fmt: skip
 
 
-def start(command: list[str], listening: socket.socket, user: str | None) -> int:
-    """Its pid. user: whose it is to be; None: ours. Raises: BackendRefused, where it cannot be started."""
+def start(command: list[str], listening: socket.socket, user: str | None) -> Process:
+    """user: whose it is to be; None: ours. Raises: BackendRefused, where it cannot be started."""
     program = have(command[0])
     if program is None:
         raise BackendRefused(f"This host has no {command[0]}: it neither lends volumes nor opens those of others.")
@@ -56,18 +66,21 @@ def start(command: list[str], listening: socket.socket, user: str | None) -> int
     env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "LISTEN_FDS": "1", **kept}
     files = [(os.POSIX_SPAWN_OPEN, n, "/dev/null", os.O_RDWR, 0) for n in (0, 1, 2)] + [(os.POSIX_SPAWN_DUP2, listening.fileno(), 3)]
     try:
-        return os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT])
+        pid = os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT])
     except OSError as error:
         raise BackendRefused("This host cannot start nbdkit.", detail=str(error)) from None
+    return Process(pid, start_time(pid) or 0)
 
 
-def stop(pid: int) -> None:
+def stop(process: Process) -> None:
     """It is gone when this returns. Raises: BackendUnreachable, when the kernel does not let go of it."""
     try:
-        fd = os.pidfd_open(pid)
+        fd = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return
     try:
+        if ended(process):
+            return
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(fd, signal.SIGKILL)
         poll = select.poll()
@@ -76,31 +89,29 @@ def stop(pid: int) -> None:
             raise BackendUnreachable("A process that lends a volume does not end.")
     finally:
         os.close(fd)
-    ended(pid)
+    ended(process)
 
 
-def ended(pid: int) -> bool:
+def ended(process: Process) -> bool:
     """Whether it runs no more. A child of ours is let go of."""
     with contextlib.suppress(ChildProcessError):
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
+        os.waitpid(process.pid, os.WNOHANG)
+    return start_time(process.pid) != process.began
 
 
-def running(below: Path) -> dict[Path, list[int]]:
-    """Pids by the folders, below this one, that their keys lie in."""
-    found: dict[Path, list[int]] = {}
-    for process in Path("/proc").glob("[0-9]*"):
+def running(below: Path) -> dict[Path, list[Process]]:
+    """By the folders, below this one, that their keys lie in."""
+    found: dict[Path, list[Process]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        began = start_time(int(folder.name))
         try:
-            words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
         except OSError:
             continue
         for word in words:
             key = Path(word.partition("tls-psk=")[2])
-            if key.name == KEY and key.is_relative_to(below) and not ended(int(process.name)):
-                found.setdefault(key.parent, []).append(int(process.name))
+            if began is not None and key.name == KEY and key.is_relative_to(below):
+                found.setdefault(key.parent, []).append(Process(int(folder.name), began))
     return found
 
 

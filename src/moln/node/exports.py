@@ -211,7 +211,8 @@ class NbdExports(Exports):
 
     def _write(self, folder: Path, export: Export) -> None:
         """The key first: what export.json tells is whole."""
-        folder.mkdir(mode=0o711, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o711)  # whatever the umask is
         for name, text, user in ((nbdkit.KEY, f"{export.host}:{export.secret}\n".encode(), self.user), (STATE, msgspec.json.encode(export), None)):
             new = folder / f".{name}"
             with open(new, "wb", opener=_private) as file:

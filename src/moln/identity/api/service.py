@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from msgspec.structs import replace
 
 from moln.identity.api.faults import fault
@@ -12,8 +14,9 @@ SERVICE = Service("identity", "/identity", fault=fault, root="/v3")
 routes = Routes(SERVICE)
 
 
+@cache
 def at_root() -> Routes:
-    """The same operations below no prefix: `/` and `/v3`."""
+    """The same operations below no prefix: `/` and `/v3`. Once all of them are declared."""
     root = Routes(replace(SERVICE, prefix=""))
     root.all += [replace(route, service=root.service) for route in routes.all]
     return root

@@ -22,6 +22,7 @@ from moln.kernel.http.faults import keystone_body, status_of
 from moln.kernel.http.headers import response_type, security_headers
 from moln.kernel.http.operations import STATUS_LINES, Operation, any_json, read_body
 from moln.kernel.http.routes import Route, Service
+from moln.kernel.http.routing import Router, table
 from moln.kernel.http.serve import ARRIVED
 from moln.kernel.http.versions import Versions
 from moln.kernel.tracing import Tracer
@@ -192,19 +193,6 @@ def _by_action(operations: list[Operation], raw: bytes, version: Version) -> Ope
     raise errors.Invalid(f"There is no such action: {name[:64]}")
 
 
-def _template(path: str) -> str:
-    """The path with its variables numbered: real templates disagree on names, Falcon insists on one."""
-    out, n = [], 0
-    for part in path.split("/"):
-        if "{" in part:
-            before, _, rest = part.partition("{")
-            out.append(f"{before}{{v{n}}}{rest.partition('}')[2]}")
-            n += 1
-        else:
-            out.append(part)
-    return "/".join(out)
-
-
 class _Nowhere:
     """What answers below a service's prefix where no route does."""
 
@@ -219,23 +207,13 @@ class _Nowhere:
 
 def build_app(cloud: Cloud, routes: Iterable[Route]) -> falcon.asgi.App[Any, Any]:
     """The ASGI application of these operations. Raises ValueError, when two of them clash."""
-    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(response_type=response_type(security_headers(cloud.settings)))
+    found = table(tuple(routes))
+    router = Router(found.places, lambda place: Endpoint(cloud, place.service, place.routes))
+    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(response_type=response_type(security_headers(cloud.settings)), router=router)
     app._standard_response_type = True  # our responses render as Falcon's own: it need not ask each of them to
     app.req_options.strip_url_path_trailing_slash = True
     app.resp_options.default_media_type = falcon.MEDIA_JSON
-    paths: dict[str, list[Route]] = {}
-    services: dict[str, Service] = {}
-    for route in routes:
-        services[route.service.prefix] = route.service
-        for path in _paths(route):
-            paths.setdefault(_template(path), []).append(route)
-    endpoints: dict[str, Endpoint] = {}
-    for template, found in paths.items():
-        endpoints[template] = endpoint = Endpoint(cloud, found[0].service, found)
-        app.add_route(template, endpoint)
-        if template != "/" and template.endswith("/"):
-            app.add_route(template.rstrip("/"), endpoint)
-    bare: dict[str, Endpoint] = {prefix: Endpoint(cloud, service, []) for prefix, service in services.items()}
+    bare: dict[str, Endpoint] = {prefix: Endpoint(cloud, service, []) for prefix, service in found.services.items()}
     for prefix, endpoint in sorted(bare.items(), key=lambda item: len(item[0])):
         app.add_sink(_Nowhere(endpoint), prefix=prefix or "/")  # type: ignore[arg-type]
 
@@ -259,12 +237,3 @@ def build_app(cloud: Cloud, routes: Iterable[Route]) -> falcon.asgi.App[Any, Any
 
     app.add_error_handler(falcon.HTTPError, http_error)
     return app
-
-
-def _paths(route: Route) -> list[str]:
-    service = route.service
-    full = service.prefix + route.path
-    below_root = route.path.startswith(service.root + "/") and route.path != service.root + "/"
-    if not service.project_in_path or not below_root or route.path.startswith(service.root + "/{project_id}"):
-        return [full]
-    return [full, f"{service.prefix}{service.root}/{{project_id}}{route.path[len(service.root):]}"]

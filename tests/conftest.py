@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests import databases
+from tests import databases, hashing  # noqa: F401 (it makes hashes cheap)
 from tests.postgres import binaries
 
 from moln.app import compose, load_settings

@@ -107,14 +107,25 @@ def shared_kept(checkout: Path) -> Iterator[None]:
 
 def pytest(checkout: Path, args: argparse.Namespace) -> int:
     """Each part in a run of its own; all of them, whatever the first ones say. Status 1: one of them failed."""
-    env = {**os.environ, "PYTHONPATH": str(PACKAGE_ROOT)}
     chosen = [a for a in args.pytest if a != "--"]
     failed = 0
-    for part in [FAST] if args.fast else [FAST, SECOND, LONG, HEAVY, *([SLOW] if args.slow else [])]:
-        command = [sys.executable, "-m", "pytest", *part, *chosen]
-        status = subprocess.run(command, cwd=checkout, env=env, check=False).returncode
-        failed |= status not in (0, NOTHING_COLLECTED if chosen else 0)
+    with compiled_once({**os.environ, "PYTHONPATH": str(PACKAGE_ROOT)}) as env:
+        for part in [FAST] if args.fast else [FAST, SECOND, LONG, HEAVY, *([SLOW] if args.slow else [])]:
+            command = [sys.executable, "-m", "pytest", *part, *chosen]
+            status = subprocess.run(command, cwd=checkout, env=env, check=False).returncode
+            failed |= status not in (0, NOTHING_COLLECTED if chosen else 0)
     return failed
+
+
+@contextlib.contextmanager
+def compiled_once(env: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The environment of the tests. Who wants no bytecode beside the source has it elsewhere until the end: tests begin hundreds of processes,
+    and each would compile all of Moln, and pytest's workers every test."""
+    if not env.get("PYTHONDONTWRITEBYTECODE"):
+        yield env
+        return
+    with tempfile.TemporaryDirectory(prefix="moln-test-", ignore_cleanup_errors=True) as folder:
+        yield {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPYCACHEPREFIX": folder}
 
 
 def find_checkout() -> Path:

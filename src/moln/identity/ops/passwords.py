@@ -8,7 +8,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
@@ -30,21 +30,30 @@ def is_foreign(hashed: str) -> bool:
     return not hashed.startswith(OURS) and foreign_hashes.is_foreign(hashed)
 
 
+class Cost(NamedTuple):
+    """What a guess costs. time: passes over the memory."""
+
+    time: int
+    memory_kib: int
+
+
 class Passwords:
     """Hashes and checks; every check costs one hash, whether or not there is something to check against.
 
-    hashes: how many were begun.
+    cost: OWASP's for argon2id (Password Storage Cheat Sheet). hashes: how many were begun.
     """
+
+    cost: ClassVar[Cost] = Cost(2, 19456)
 
     def __init__(self) -> None:
         self.hashes = 0
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+        self._hasher = PasswordHasher(time_cost=self.cost.time, memory_cost=self.cost.memory_kib, parallelism=1)
         self._threads = Threads("password")
         self._waiting = 0
         self._fitted: OrderedDict[bytes, None] = OrderedDict()
         self._key = os.urandom(32)
         salt, digest = (base64.b64encode(os.urandom(n)).decode().rstrip("=") for n in (16, 32))
-        self._decoy = f"$argon2id$v=19$m=19456,t=2,p=1${salt}${digest}"
+        self._decoy = f"$argon2id$v=19$m={self.cost.memory_kib},t={self.cost.time},p=1${salt}${digest}"
 
     async def hash(self, password: str) -> str:
         return await self._run(self._hasher.hash, password)

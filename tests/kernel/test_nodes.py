@@ -291,11 +291,11 @@ async def joined(members: Membership, folder: Path) -> Member:
 async def test_a_node_renews_its_certificate_before_it_ends(members: Membership, tmp_path: Path) -> None:
     member = await joined(members, tmp_path / "member")
     joint = Joint(members, member)
-    assert not joint.renewing.ask_if_due() and joint.asked == []
+    assert not await joint.renewing.ask_if_due() and joint.asked == []
     joint.renewing._spare = timedelta(days=1000)
     before = member.certificate.read_bytes()
     server = member.passport.server()
-    assert joint.renewing.ask_if_due()
+    assert await joint.renewing.ask_if_due()
     admission = await members.renew("n1", joint.asked[0])
     await joint.renewing.admit(admission.certificate, admission.claims)
     after = member.certificate.read_bytes()
@@ -315,7 +315,7 @@ async def test_a_certificate_that_was_not_asked_for_or_is_another_nodes_changes_
     other = await members.enrol(Machine("n2").asks(await members.make_token()), NOBODY)
     with pytest.raises(BackendRefused, match="asked for"):
         await joint.renewing.admit(other.certificate, other.claims)
-    joint.renewing.ask_if_due()
+    await joint.renewing.ask_if_due()
     with pytest.raises(BackendRefused, match="not this node's"):
         await joint.renewing.admit(other.certificate, other.claims)
     assert member.certificate.read_bytes() == before
@@ -324,9 +324,7 @@ async def test_a_certificate_that_was_not_asked_for_or_is_another_nodes_changes_
 async def test_a_node_that_was_told_twice_takes_the_first_answer_and_no_second(members: Membership, tmp_path: Path) -> None:
     member = await joined(members, tmp_path / "member")
     joint = Joint(members, member)
-    for _ in range(2):
-        await joint.renewing.renew()
-    first, second = [await members.renew("n1", csr) for csr in joint.asked]
+    first, second = [await members.renew("n1", await joint.renewing.request()) for _ in range(2)]
     await joint.renewing.admit(first.certificate, first.claims)
     after = member.certificate.read_bytes()
     with pytest.raises(BackendRefused, match="asked for"):

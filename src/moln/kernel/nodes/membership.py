@@ -34,8 +34,8 @@ class Certified(Protocol):
         """The certificate (PEM) that it asked for, and the claims that NATS takes with it."""
         ...
 
-    async def renew(self) -> None:
-        """Have it ask for another certificate, however long its own lasts."""
+    async def request(self) -> str:
+        """A request for another certificate (PKCS #10, PEM), however long its own lasts: whoever asks for it answers it, and no other controller."""
         ...
 
     async def trust(self, ca: str) -> None:

@@ -180,7 +180,7 @@ class RemoteNodes:
             self._passport.renewed()
         else:
             self.membership.get(node)
-            await self.links.driver(node, "node", Certified, deadline_s=10).renew()
+            await self.rotation.give(node)
 
     def _ensure_certificate(self, *, anew: bool = False) -> None:
         now = datetime.fromtimestamp(self._cloud.clock.now_us() / 1e6, UTC)

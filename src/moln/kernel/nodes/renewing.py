@@ -38,20 +38,16 @@ class Renewing:
         """Until cancelled: ask when it is time, and again while no answer came."""
         while True:
             await connected.wait()
-            self.ask_if_due()
+            await self.ask_if_due()
             await asyncio.sleep(every_s)
 
-    def ask_if_due(self) -> bool:
+    async def ask_if_due(self) -> bool:
         """Whether another certificate was asked for."""
-        return self._member.lasts() <= self._spare and self._ask()
+        return self._member.lasts() <= self._spare and self._tell(RENEWAL, await self.request())
 
-    async def renew(self) -> None:
-        if not self._ask():
-            raise BackendRefused("The node cannot tell its controller now.")
-
-    def _ask(self) -> bool:
+    async def request(self) -> str:
         self._key = self._key or ec.generate_private_key(ec.SECP256R1())  # asked twice, the first answer is as good as the second
-        return self._tell(RENEWAL, request(self._key, self._name))
+        return request(self._key, self._name)
 
     async def admit(self, certificate: str, claims: str) -> None:
         key, self._key = self._key, None

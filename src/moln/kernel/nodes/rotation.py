@@ -200,10 +200,15 @@ class Rotation:
     async def _renew(self, node: str) -> None:
         try:
             if await self._asked(node) not in (None, self.newest):
-                async with self._places:
-                    await self._driver(node).renew()
+                await self.give(node)
         except Failure as failure:
-            _log.warning("node %s was not told to renew its certificate: %s", node, failure.message)
+            _log.warning("node %s was not given another certificate: %s", node, failure.message)
+
+    async def give(self, node: str) -> None:
+        """Another certificate, by this controller. Others hear reports, too, and may sign by another authority. Raises: NotFound, BackendUnreachable, BackendRefused."""
+        async with self._places:
+            given = await self._membership.renew(node, await self._driver(node).request())
+            await self._driver(node).admit(given.certificate, given.claims)
 
     async def _asked(self, node: str) -> str | None:
         """Whose its certificate is; None: it does not say."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import stat
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import falcon.asgi
@@ -23,11 +24,12 @@ from moln.kernel.controllers.enrolment import ControllerEnrolmentResource
 from moln.kernel.controllers.heritage import Asked, Heritage
 from moln.kernel.controllers.membership import Controllers
 from moln.kernel.errors import Conflict, Failure, Forbidden, Invalid, NotFound
-from moln.kernel.http import certificates
+from moln.kernel.http import certificates, succession
 from moln.kernel.link import InProcessLinks
 from moln.kernel.nodes import joining
 from moln.kernel.nodes.enrolment import BURST
 from moln.kernel.nodes.membership import Membership
+from moln.kernel.nodes.rotation import FOLDERS, Rotation
 from moln.kernel.policy import Policy
 
 DATABASE = "postgresql://moln@db/moln"
@@ -169,6 +171,32 @@ async def test_doctor_says_whose_policies_and_programs_are_others(first: First, 
     assert digest_of(home / "policy") == digest_of(home / "nowhere") == "none"  # an editor's file is none
     await first.controllers.remove("c2")
     assert await one.invariant.check(first.cloud) == []
+
+
+async def test_whoever_dies_between_two_authorities_goes_on(first: First, monkeypatch: pytest.MonkeyPatch) -> None:
+    rotation = Rotation(first.cloud, first.controllers, first.nodes, first.cloud.links, lambda: None)
+    old = {name: succession.newest(first.home / name) for name in FOLDERS}
+    for step in ("begin", "go", "finish"):
+        do = getattr(succession, step)
+
+        def dies(folder: Path, *more: object, do: Callable[..., None] = do) -> None:
+            if folder.name == "controllers":
+                raise Failure("died")
+            do(folder, *more)
+
+        async def run(step: str = step) -> None:
+            do = {"begin": rotation.begin, "go": partial(rotation.go_on, alone=True), "finish": partial(rotation.finish, force=True)}
+            await do[step]()
+
+        with monkeypatch.context() as dying, pytest.raises(Failure, match="died"):
+            dying.setattr(succession, step, dies)
+            await run()
+        assert rotation.step
+        if step != "go":  # the end does what was left of it
+            await run()
+    await rotation.close()
+    assert rotation.step == "" and all(succession.newest(first.home / name) != old[name] for name in FOLDERS)
+    assert all((first.home / name / "ca.crt").read_bytes().count(b"BEGIN") == 1 for name in FOLDERS)
 
 
 async def test_settings_are_those_of_the_cloud_and_none_of_the_machine(first: First, tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ class Rotation:
 
     @property
     def step(self) -> str:
-        return succession.step(self._cloud.home / FOLDERS[0])
+        """Of the authority that is furthest behind the end: whoever died between two of them goes on."""
+        return next((found for name in FOLDERS if (found := succession.step(self._cloud.home / name))), "")
 
     @property
     def newest(self) -> str:
@@ -74,7 +75,7 @@ class Rotation:
 
     async def begin(self) -> None:
         """Another authority, which this controller and all nodes trust beside the one that there is. Raises: Failure."""
-        for name in FOLDERS:
+        for name in FOLDERS if self.step != certificates.NEXT else ():
             succession.begin(self._cloud.home / name, self._now())
         await self.spread()
 

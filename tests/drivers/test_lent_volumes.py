@@ -37,7 +37,7 @@ class Side:
         places = host.places
         self.compute, self.pool = compute, PoolDriver(places.pool, places.pool / "images", lent=True)
         self.exports = NbdExports(
-            places.host / "node/lent", places.pool / "volumes", places.libvirt / "run" / SEEN.name, "127.0.0.1", boot="first", user=NOBODY
+            places.host / "lent", places.pool / "volumes", places.libvirt / "run" / SEEN.name, "127.0.0.1", boot="first", user=NOBODY
         )
 
     async def disk(self, volume: str, lender: Side) -> Disk:

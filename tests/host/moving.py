@@ -86,7 +86,7 @@ class Moving:
 
     def lent(self, machine: str) -> dict[str, list[int]]:
         """The processes that lend and open volumes on a machine, by folder."""
-        folder = Places(self.cloud.home / machine).host / "node/lent"
+        folder = Places(self.cloud.home / machine).host / "lent"
         return {str(found.relative_to(folder)): [p.pid for p in processes] for found, processes in nbdkit.running(folder).items()}
 
     # ---- the machines

@@ -61,4 +61,4 @@ def moves_of(places: Places, remote: Any, now_us: Callable[[], int]) -> Moves | 
 
 def exports_of(places: Places, address: str) -> NbdExports:
     """Volumes lent at this address of the machine, and those of others for its QEMUs."""
-    return NbdExports(places.host / "node/lent", places.pool / "volumes", places.libvirt / "run" / SEEN.name, address, boot=boot_id())
+    return NbdExports(places.host / "lent", places.pool / "volumes", places.libvirt / "run" / SEEN.name, address, boot=boot_id())

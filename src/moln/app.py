@@ -30,6 +30,7 @@ from moln.kernel.clock import Clock, Ids
 from moln.kernel.cloud import Cloud
 from moln.kernel.controllers import clusters
 from moln.kernel.controllers.clusters import Cluster
+from moln.kernel.controllers.heritage import HOSTS
 from moln.kernel.db import Database
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.db.traced import TracedDatabase
@@ -212,7 +213,7 @@ def databases(home: Path, settings: config.Settings, clock: Clock, ids: Ids, hoo
         from moln.kernel.db.postgres_claims import PostgresClaims
     except ModuleNotFoundError as missing:
         raise Failure(f"PostgreSQL needs the Python package {missing.name}: pip install 'moln[scale]'.") from None
-    db = PostgresDatabase(url, now_us=clock.now_us, hook=hook)
+    db = PostgresDatabase(url, now_us=clock.now_us, hook=hook, hosts=home / HOSTS)
     return db, PostgresClaims(db, ids.uuid, settings.link.controller or socket.gethostname())
 
 

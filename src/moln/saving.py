@@ -11,7 +11,9 @@ from pathlib import Path
 
 from moln.app import load_settings
 from moln.kernel import files
+from moln.kernel.controllers.heritage import HOSTS
 from moln.kernel.db import saving
+from moln.kernel.db.postgres_hosts import Hosts
 from moln.kernel.errors import Failure
 
 
@@ -33,7 +35,7 @@ def run(home: Path, doing: str, file: Path, url: str) -> None:
         saving.check_file(file)
         saving.raise_fences(file)
     elif at := load_settings(home).database_url:
-        asyncio.run(saving.save_postgres(at, file))
+        asyncio.run(saving.save_postgres(Hosts(at, home / HOSTS), file))
     elif (home / "cloud.db").exists():
         saving.save_sqlite(home / "cloud.db", file)
     else:

@@ -12,10 +12,11 @@ from msgspec import Struct
 
 from moln.kernel.errors import Failure
 
+HOSTS = "controllers/database-hosts"  # where PostgreSQL of the cloud's own is (kernel/db/postgres_hosts.py); without it: where settings say
 FOLDERS = ("keys", "credential-keys", "policy", "certificates", "fence")
 FILES = (
     "admin.password", "tls/ca.pem", "tls/coming.pem", "tls/next.pem", "nats/operator.pem", "nats/account.pem", "nats/system.pem", "nats/notifications",
-    "controllers/ca.pem", "controllers/coming.pem", "controllers/next.pem", "controllers/clusters",
+    "controllers/ca.pem", "controllers/coming.pem", "controllers/next.pem", "controllers/clusters", HOSTS,
 )  # fmt: skip
 OWN = ("listen", "port", "log_level", "tls_certificate", "tls_key", "tls_ca", "host", "node")  # settings of one machine
 HOME = "{home}"

@@ -20,6 +20,7 @@ from moln.kernel.db import postgres_schema
 from moln.kernel.db.journal import Written, columns, selecting, tables
 from moln.kernel.db.postgres import CONNECT_S
 from moln.kernel.db.postgres_errors import is_lost
+from moln.kernel.db.postgres_hosts import Hosts
 from moln.kernel.db.postgres_schema import BEGUN, GROWING
 from moln.kernel.db.sqlite_schema import connect
 from moln.kernel.errors import Conflict, Failure, Unavailable
@@ -50,7 +51,7 @@ class Target:
     async def reach(self) -> None:
         """Raises: Failure, with what is wrong with the database."""
         try:
-            self._conn = await asyncpg.connect(self._url, timeout=CONNECT_S, server_settings=SETTINGS)
+            self._conn = await Hosts(self._url).connect(timeout=CONNECT_S, server_settings=SETTINGS)
         except (OSError, asyncpg.PostgresError, TimeoutError, ValueError) as error:
             raise Failure(f"The database cannot be reached: {error or 'no answer'}.") from None
         try:  # a connection that was lost a moment ago may hold it still

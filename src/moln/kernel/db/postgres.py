@@ -7,6 +7,7 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
@@ -16,6 +17,7 @@ from moln.kernel.db import postgres_schema
 from moln.kernel.db.database import Feed
 from moln.kernel.db.postgres_errors import AGAIN, is_lost, unavailable
 from moln.kernel.db.postgres_feed import Tail
+from moln.kernel.db.postgres_hosts import Hosts
 from moln.kernel.db.postgres_transaction import Hook, Reads
 from moln.kernel.db.postgres_writers import TRIES, Writers, begin, roll_back
 from moln.kernel.db.statement import Query
@@ -34,15 +36,19 @@ SESSION = {
 
 
 class PostgresDatabase:
-    """A database on a server, for several processes. open() before anything else. created: whether open() made its tables."""
+    """A database on a server, for several processes. open() before anything else. created: whether open() made its tables.
 
-    def __init__(self, url: str, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000, hook: Hook | None = None):
+    hosts: a file that says where its servers are (postgres_hosts.py), where `url` alone does not.
+    """
+
+    def __init__(self, url: str, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000, hook: Hook | None = None, hosts: Path | None = None):
         self.url = url
+        self.hosts = Hosts(url, hosts)
         self.feed = Feed(shared=True)
         self.created = False
         self._hook = hook
         self._pool: asyncpg.Pool | None = None
-        self._tail = Tail(self.feed, self.connect)
+        self._tail = Tail(self.feed, self.connect, self.hosts.let_go)
         self._writers = Writers(self._connection, self._tail, now_us, hook)
         self._lost = 0
         self._closed = False
@@ -50,7 +56,7 @@ class PostgresDatabase:
     async def connect(self) -> Connection:
         """A connection of one's own. Raises: Unavailable."""
         try:
-            return await asyncpg.connect(self.url, timeout=CONNECT_S, command_timeout=STATEMENT_S + 5, server_settings=SESSION)
+            return await self.hosts.connect(timeout=CONNECT_S, command_timeout=STATEMENT_S + 5, server_settings=SESSION)
         except Exception as error:
             raise (unavailable(error) if is_lost(error) else error) from error
 
@@ -64,7 +70,8 @@ class PostgresDatabase:
         finally:
             await conn.close()
         self._pool = await asyncpg.create_pool(
-            self.url, min_size=0, max_size=CONNECTIONS, timeout=CONNECT_S, command_timeout=STATEMENT_S + 5, server_settings=SESSION,
+            self.url, connect=lambda url, **options: self.hosts.connect(**options), min_size=0, max_size=CONNECTIONS, timeout=CONNECT_S,
+            command_timeout=STATEMENT_S + 5, server_settings=SESSION,
             statement_cache_size=1024, max_cached_statement_lifetime=0, connection_class=_Kept,
         )  # fmt: skip
         await self._tail.start()

@@ -22,6 +22,8 @@ TOGETHER_S = 0.02  # after a look, in which what is heard waits for the next: ma
 KEPT_S = 600.0  # how long changes stay; a process that was away for longer forgets all it knew
 PURGE_S, PAGE = 30.0, 5000
 PAUSE_S = 0.2  # between tries to reach the server again
+LOOK_S = 8.0  # for all that is asked at one look; a server that takes longer is lost
+SERVER = "SELECT pg_postmaster_start_time()"  # of this server, since it began
 RECORD = "INSERT INTO changes (topic, key) SELECT * FROM unnest($1::text[], $2::text[]) RETURNING id, xid::text"
 BOUND = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
 LOOK = f"""SELECT c.id, c.topic, c.key, c.xid::text, pg_snapshot_xmin(pg_current_snapshot())::text
@@ -33,11 +35,13 @@ _log = logging.getLogger("moln.db")
 
 
 class Tail:
-    """Follows the changes of all processes. connect: a connection of its own."""
+    """Follows the changes of all processes. connect: a connection of its own. silent: called when the server says nothing for too long."""
 
-    def __init__(self, feed: Feed, connect: Callable[[], Awaitable[Connection]]):
+    def __init__(self, feed: Feed, connect: Callable[[], Awaitable[Connection]], silent: Callable[[], None] = lambda: None):
         self._feed = feed
         self._connect = connect
+        self._silent = silent
+        self._server: object = None
         self._conn: Connection | None = None
         self._bound = ""  # transactions below this one are over, and all that they changed was told
         self._told: dict[int, int] = {}  # rows at or beyond it that were told, with their transactions
@@ -84,9 +88,20 @@ class Tail:
             self._mine.pop(id, None)
 
     async def _reach(self) -> None:
-        self._conn = await self._connect()
-        await self._conn.add_listener(CHANNEL, lambda *_: self._heard.set())
-        self._conn.add_termination_listener(lambda _: self._heard.set())
+        conn = self._conn = await self._connect()
+        await conn.execute("SET synchronous_commit = local")  # what is said here need not outlive the server
+        server = await conn.fetchval(SERVER)
+        if self._server not in (None, server):
+            await self._begin_anew(conn)
+        self._server = server
+        await conn.add_listener(CHANNEL, lambda *_: self._heard.set())
+        conn.add_termination_listener(lambda _: self._heard.set())
+
+    async def _begin_anew(self, conn: Connection) -> None:
+        """After a start of the server, or on another one: it may number transactions from below what was seen, as those that left nothing
+        behind are not known to it; and others may have used those numbers before this look."""
+        self._bound = str(min(int(self._bound), int(await conn.fetchval(BOUND))))
+        self._feed.gap()
 
     async def _drop(self) -> None:
         conn, self._conn = self._conn, None
@@ -103,11 +118,14 @@ class Tail:
             await asyncio.sleep(self._looked + TOGETHER_S - time.monotonic())
             self._heard.clear()
             try:
-                if self._conn is None:
-                    await self._reach()
-                await self._once()
+                async with asyncio.timeout(LOOK_S):
+                    if self._conn is None:
+                        await self._reach()
+                    await self._once()
                 lost = False
             except Exception as error:
+                if isinstance(error, TimeoutError):
+                    self._silent()
                 if not lost:
                     _log.warning("the change feed cannot be followed: %r", error)
                 lost = True

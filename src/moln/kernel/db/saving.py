@@ -5,14 +5,13 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-import asyncpg
-
 from moln.kernel.db import postgres_schema
 from moln.kernel.db.journal import columns, tables
+from moln.kernel.db.postgres_hosts import Hosts
 from moln.kernel.db.sqlite_schema import connect, create_schema
 from moln.kernel.errors import Failure
 
-PAGE = 2000
+PAGE, CONNECT_S = 2000, 10
 RAISED = 1 << 32
 """What restoring adds to generations and epochs: nodes and OVN have heard of higher ones than a backup knows, and would refuse its commands."""
 FENCES = ("servers", "server_leftovers", "volumes", "volume_snapshots", "volume_backups", "volume_groups", "volume_group_snapshots")
@@ -30,11 +29,11 @@ def save_sqlite(source: Path, path: Path) -> None:
         copy.close()
 
 
-async def save_postgres(url: str, path: Path) -> None:
+async def save_postgres(hosts: Hosts, path: Path) -> None:
     """Raises: Failure, when it is another version's, or the copy is not whole."""
     from moln.kernel.db.moving import sums_in, sums_of_file
 
-    conn = await asyncpg.connect(url, server_settings={"application_name": "moln backup", "timezone": "UTC"})
+    conn = await hosts.connect(timeout=CONNECT_S, server_settings={"application_name": "moln backup", "timezone": "UTC"})
     copy = connect(path)
     try:
         create_schema(copy)

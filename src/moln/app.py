@@ -239,6 +239,8 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     policy_files = PolicyFiles(cloud)
     cloud.links.tracer = tracer
     periodics = [HOUSEKEEPING, *(own.periodic for own in (tls, remote, notices, policy_files) if own), *(p for a in areas for p in a.periodics)]
+    if remote:
+        periodics.append(remote.database.periodic)
     if remote and remote.controllers.clusters.each:
         periodics.append(remote.controllers.clusters.periodic)
     workers = Workers(cloud, [*(r for a in areas for r in a.reconcilers), *([notices.reconciler] if notices else [])], periodics)

@@ -12,7 +12,7 @@ import pytest
 from moln.cli import unit
 from moln.cli.commands import controller as command
 from moln.cli.commands import node as node_command
-from moln.host import engines, etcd, libvirt, ovn, packages, promoting, provider, roles, setup, tunnels
+from moln.host import engines, etcd, libvirt, ovn, packages, postgresql, promoting, provider, roles, setup, tunnels
 from moln.host.ovs import Ovs
 from moln.host.places import Places
 from moln.host.processes import Choices, options
@@ -178,6 +178,33 @@ def test_whoever_joins_a_cloud_with_ha_runs_a_member_of_each_engine_that_was_not
     assert "--initial-cluster-state=new" in began and "--initial-cluster=c1=https://192.0.2.1:2380" in began
     older = Machine(Role.CONTROLLER, "c2", "192.0.2.2", guests=False, joined="192.0.2.1", tls=TLS)
     assert not besides & roles.engines(older), "one that joined before goes on with the first one's"
+
+
+def test_a_controller_that_joins_follows_the_database_and_begins_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "binaries", lambda: Path("/usr/lib/postgresql/15/bin"))
+    places = Places(tmp_path)
+    first = command.controller(arguments(tmp_path, ha=True))
+    begins = postgresql.configuration(places, first)
+    assert begins["etcd3"]["hosts"] == ["192.0.2.1:2379"] and begins["etcd3"]["use_proxies"], "the member beside it, which goes when it goes"
+    shared = begins["bootstrap"]["dcs"]
+    assert shared["synchronous_mode"] == "quorum" and shared["loop_wait"] + 2 * shared["retry_timeout"] < shared["ttl"]
+    assert begins["restapi"]["verify_client"] == "required" and not [line for line in begins["postgresql"]["pg_hba"] if "trust" in line]
+    places.settings.write_text('[link]\netcd = ["https://192.0.2.1:2379", "https://192.0.2.9:2379"]\netcd_ca = "/ca"\n')
+    joined = Machine(Role.CONTROLLER, "c2", "192.0.2.2", guests=False, joined="192.0.2.1", postgresql=True, tls=TLS)
+    follows = postgresql.configuration(places, joined)
+    assert "bootstrap" not in follows and follows["name"] == "c2"
+    assert follows["etcd3"]["hosts"] == ["192.0.2.1:2379", "192.0.2.9:2379"] and not follows["etcd3"]["use_proxies"] and follows["etcd3"]["cacert"] == "/ca"
+    assert postgresql.engine(places, first).ready_socket and not postgresql.engine(places, joined).ready_socket, "copying may take long"
+    assert "postgresql" in roles.engines(joined) and joined.packages == ("postgresql",)
+
+
+def test_what_an_older_version_had_postgresql_read_is_forgotten(tmp_path: Path) -> None:
+    conf = tmp_path / "data/postgresql.conf"
+    conf.parent.mkdir()
+    conf.write_text(f"port = 1\ninclude '{tmp_path}/moln.conf'\n")
+    postgresql.forget_include(tmp_path)
+    postgresql.forget_include(tmp_path)
+    assert conf.read_text() == "port = 1\n"
 
 
 def arguments(home: Path, **changed: object) -> argparse.Namespace:

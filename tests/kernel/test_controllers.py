@@ -18,11 +18,13 @@ from tests.kernel.test_nodes import Late, Machine
 
 from moln.app import Settings as AllSettings
 from moln.kernel.cloud import Cloud
+from moln.kernel.controllers import database as database_of_its_own
 from moln.kernel.controllers import heritage, proof
 from moln.kernel.controllers.alike import Alike, digest_of
 from moln.kernel.controllers.enrolment import ControllerEnrolmentResource
 from moln.kernel.controllers.heritage import Asked, Heritage
 from moln.kernel.controllers.membership import Controllers
+from moln.kernel.db.postgres_hosts import Hosts
 from moln.kernel.errors import Conflict, Failure, Forbidden, Invalid, NotFound
 from moln.kernel.http import certificates, succession
 from moln.kernel.link import InProcessLinks
@@ -248,3 +250,21 @@ async def test_guessing_is_slow_and_the_answer_says_nothing(first: First) -> Non
         first.clock.late_s = 60
         for bad in (b"{", b"[]", b'{"token": 1}', b"x" * 20_000):
             assert (await client.post("/controllers/enrolment", content=bad)).status_code in (400, 413)
+
+
+async def test_where_the_database_is_is_where_controllers_are(first: First) -> None:
+    own = database_of_its_own.OwnDatabase(first.cloud, first.controllers)
+    file = first.home / heritage.HOSTS
+    await own.periodic.run(None)  # type: ignore[arg-type]
+    assert not file.exists() and await own.standing() is None and own.invariants == [], "the database is another's"
+    database_of_its_own.ensure(first.home, "192.0.2.1", first.nodes._now())
+    assert file.read_text() == "192.0.2.1:5432\n"
+    await first.controllers.start()
+    given = await first.controllers.enrol(asked(await first.controllers.make_token(), url="https://[2001:db8::2]:5000"))
+    assert given.files[heritage.HOSTS] == b"192.0.2.1:5432\n", "who joins has to find it, too"
+    await own.periodic.run(None)  # type: ignore[arg-type]
+    assert Hosts("postgresql://moln@192.0.2.1/moln", file).all()[-1] == ("2001:db8::2", 5432)
+    await first.controllers.remove("c2")
+    await own.periodic.run(None)  # type: ignore[arg-type]
+    assert "2001" not in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0

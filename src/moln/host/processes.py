@@ -109,7 +109,7 @@ def real(places: Places, choices: Choices, machine: Machine = ALONE) -> list[Eng
     if machine.runs_nats:
         engines.insert(0, proofs.engine(places, have(proofs.NATS) or f"/usr/sbin/{proofs.NATS}"))
     if machine.postgresql:
-        engines.insert(0, postgresql.engine(places))
+        engines.insert(0, postgresql.engine(places, machine))
     if machine.runs_etcd:
         engines.insert(0, etcd.engine(places, machine))
     return [*chrony.engines(places, machine), *(e for e in engines if e.name in here)]

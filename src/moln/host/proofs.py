@@ -36,6 +36,11 @@ def among_controllers(places: Places) -> Tls:
     return Tls(key=str(folder / "controller.pem"), certificate=str(folder / "controller.pem"), ca=str(folder / "ca.crt"))
 
 
+def of_postgresql(places: Places) -> Path:
+    """The file with the key and the certificate by which PostgreSQL and Patroni serve, and ask each other and etcd."""
+    return places.home / "controllers/postgresql.pem"
+
+
 def both(places: Places) -> str:
     """The file with both authorities: of members, and of controllers among themselves."""
     return str(places.home / "controllers/both.crt")
@@ -48,6 +53,7 @@ def ensure(places: Places, machine: Machine) -> None:
     more += ["--clusters", *machine.clusters] if machine.clusters else []
     if machine.runs_nats and "nats" in machine.clusters:
         more += ["--routes", *(f"{bracketed(address)}:{NATS_ROUTES_PORT}" for address in (machine.address, *machine.peers))]
+    more += ["--postgresql", machine.address] if machine.postgresql else []
     run("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", sys.executable, "-P", "-m", "moln.host.proofs", "--home",
         places.home, "--name", machine.called, *more, env={"PYTHONPATH": str(PACKAGE_ROOT), "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
 
@@ -60,7 +66,7 @@ def engine(places: Places, program: str) -> Engine:
 
 def main() -> int:
     from moln.kernel import notifications
-    from moln.kernel.controllers import clusters, proof
+    from moln.kernel.controllers import clusters, database, proof
     from moln.kernel.errors import Failure
     from moln.kernel.etcd import server as etcd_server
     from moln.kernel.http.certificates import Authority, put
@@ -71,6 +77,7 @@ def main() -> int:
     parser.add_argument("--name", required=True)
     parser.add_argument("--nats", default="")
     parser.add_argument("--etcd", default="", metavar="ADDRESS")
+    parser.add_argument("--postgresql", default="", metavar="ADDRESS")
     parser.add_argument("--as", dest="names", nargs="*", default=[])
     parser.add_argument("--clusters", nargs="*", default=[], help="engines that have a member on each controller")
     parser.add_argument("--routes", nargs="*", default=[], metavar="ADDRESS:PORT", help="of NATS's servers among themselves, this one's first")
@@ -87,6 +94,8 @@ def main() -> int:
                                routes=(args.name, args.routes) if args.routes else None)
         if args.etcd:
             etcd_server.ensure(args.home, frozenset({args.etcd}), now)
+        if args.postgresql:
+            database.ensure(args.home, args.postgresql, now)
     except Failure as failure:
         print(failure.message, file=sys.stderr)
         return 1

@@ -54,7 +54,7 @@ NORTHBOUND_PORT, SOUTHBOUND_PORT = 6641, 6642  # IANA's for OVN's databases
 NORTHBOUND_RAFT_PORT, SOUTHBOUND_RAFT_PORT = 6643, 6644  # members of a cluster among themselves, as ovn-ctl(8) has them
 CONTROLLERS_SOUTHBOUND_PORT = 6645  # of controllers alone, who are no chassis
 NATS_ROUTES_PORT = 6222
-NATS_PORT, ETCD_PORT, ETCD_PEER_PORT, POSTGRESQL_PORT = 4222, 2379, 2380, 5432
+NATS_PORT, ETCD_PORT, ETCD_PEER_PORT, POSTGRESQL_PORT, PATRONI_PORT = 4222, 2379, 2380, 5432, 8008
 
 
 CLUSTERED = ("ovn", "etcd", "nats")  # engines that can have a member on each controller
@@ -67,7 +67,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     controllers: a node's way to OVN's southbound databases, addresses. nats: URLs of servers that a controller was given; none: it runs one.
     etcd: the same of etcd, but none: there is none. ovn: the northbound and the southbound database that a controller was given (ovsdb(7)), and
     a node told (the latter); None: they are the controller's own. joined: the controller that this one joined, an address: engines are there, and moln.toml says where.
-    postgresql: whether it runs the database of all controllers. runs_etcd: whether it runs their etcd.
+    postgresql: whether the database of all controllers is on it, too. runs_etcd: whether it runs their etcd.
     clusters: engines of which each controller runs a member, this one too (CLUSTERS). peers: addresses of the controllers whose members this
     one's joined; none: it began them.
     ntp: the site's time servers, which a controller follows; none: those of the distribution. tls: None, where it talks to nobody.

@@ -57,6 +57,8 @@ def _packages(at: SetUp) -> None:
     at.chosen = install_packages(packages.here(), at.places, at.steps, roles.unneeded(at.machine), engines)
     if at.machine.serves_nodes or at.machine.role == Role.NODE:
         ensure_extra("scale", at.places, at.steps)
+    if at.machine.postgresql:
+        ensure_extra(postgresql.EXTRA, at.places, at.steps)
 
 
 def _users(at: SetUp) -> None:

@@ -19,6 +19,7 @@ from moln.host.roles import ALONE, CLUSTERED, Machine, Role, bracketed
 from moln.host.run import HostError
 from moln.host.setup import make_directories, running
 from moln.kernel import files, notifications
+from moln.kernel.controllers.heritage import HOSTS
 
 TWO = "Two are no quorum: losing either machine stops what is written until it is back. Have a third join."
 MORE = "Any one of the machines may go."
@@ -31,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     init.add_argument("--provider-interface", metavar="CARD", default="", help="a card without an address, on the provider network")
     init.add_argument("--replace-gateway", action="store_true", help="with --provider-interface, where guests' addresses go out by this machine itself: cut them off")
     init.add_argument("--no-guests", dest="guests", action="store_false", help="run no guests here: several controllers need that")
-    init.add_argument("--ha", action="store_true", help="for several controllers: PostgreSQL and etcd, set up here unless they are given; no guests here")
+    init.add_argument("--ha", action="store_true", help="for several controllers: PostgreSQL and etcd, set up unless they are given; no guests here")
     init.add_argument("--nats", metavar="URL", action="append", default=[], help="a server of NATS to use instead of one of the cloud's own")
     init.add_argument("--database-url", metavar="URL", default="", help="postgresql://USER@HOST/NAME instead of a file here")
     init.add_argument("--etcd", metavar="URL", action="append", default=[], help="a server of etcd (https://ADDRESS:2379) that controllers share")
@@ -156,8 +157,8 @@ def join(args: argparse.Namespace) -> int:
     give_to_controller(places)
     host = urlsplit(args.url).hostname or ""
     members = clustered.names(places.home)
-    roles.write(places, Machine(Role.CONTROLLER, name, address, guests=False, joined=host, runs_etcd="etcd" in members, clusters=members,
-                                peers=tuple(given.members) if members else (), tls=proofs.tls(places)))  # fmt: skip
+    roles.write(places, Machine(Role.CONTROLLER, name, address, guests=False, joined=host, postgresql=(places.home / HOSTS).exists(),
+                                runs_etcd="etcd" in members, clusters=members, peers=tuple(given.members) if members else (), tls=proofs.tls(places)))  # fmt: skip
     if members:
         print(f"It gets its own members of {', '.join(members)}. {TWO if len(given.members) == 1 else MORE}")
     return start(args)

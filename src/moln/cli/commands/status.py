@@ -25,6 +25,16 @@ def worth_telling(hosts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return hosts if len(hosts) <= FEW else [h for h in hosts if not h["up"] or h["disabled"] or h["astray"]]
 
 
+def of_database(told: dict[str, Any] | None) -> list[str]:
+    """Where the cloud's own PostgreSQL takes writes, and who follows."""
+    if told is None:
+        return []
+    if "trouble" in told:
+        return [f"database: {told['trouble']}"]
+    standbys = (f"{s['name']} ({s['sync']}, {s['state']}, {s['lag'] / 1024:.0f} KiB behind)" for s in told["standbys"])
+    return [f"database: {told['primary']} takes writes; standbys: {', '.join(standbys) or 'none'}"]
+
+
 def run(args: argparse.Namespace) -> int:
     """Status 0: everything is ready."""
     places = Places(args.home)
@@ -50,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{node['name']:16} {'up' if node['up'] else 'down':10} {', '.join(filter(None, described(node)))}")
         elif "controller" in state:
             print(state["controller"])
+        for line in of_database(state.get("database")):
+            print(line)
         if state.get("policy_problem"):
             print(f"policy: the rules from before are in force: {state['policy_problem']}")
     return 0 if control.all_ready(state) else 1

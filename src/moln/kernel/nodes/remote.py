@@ -16,6 +16,7 @@ from moln.kernel.cloud import Cloud
 from moln.kernel.controllers import proof
 from moln.kernel.controllers.alike import Alike
 from moln.kernel.controllers.clusters import Cluster
+from moln.kernel.controllers.database import OwnDatabase
 from moln.kernel.controllers.enrolment import ControllerEnrolmentResource
 from moln.kernel.controllers.membership import Controllers
 from moln.kernel.controllers.telling import Telling
@@ -56,6 +57,7 @@ class RemoteNodes:
         own = cloud.links
         self.controllers = Controllers(cloud, self.name, self.membership, lambda: own.nodes, clusters)
         self.membership.where = self.controllers.engines
+        self.database = OwnDatabase(cloud, self.controllers)
         self._passport = Passport(cloud.home / "tls" / "controller.pem", self.membership.authority.public)
         self._ensure_certificate()
         key = NatsKey(USER)
@@ -87,7 +89,7 @@ class RemoteNodes:
 
         clustered = [Invariant("clusters-are-whole", members_live)] if self.controllers.clusters.each else []
         return [*checks.invariants(self.links, self.membership), Invariant("controllers-live", controllers_live), self.rotation.invariant,
-                self._alike.invariant, *clustered]  # fmt: skip
+                self._alike.invariant, *clustered, *self.database.invariants]  # fmt: skip
 
     async def measure(self, _: Cloud) -> list[Family]:
         return checks.families(self.links, self.membership)

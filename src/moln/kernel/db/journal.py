@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from moln.kernel.db.schema import metadata
-from moln.kernel.db.sqlite import SqliteTransaction
+from moln.kernel.db.sqlite_transaction import SqliteTransaction
 
 EVENTS = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
 

@@ -18,7 +18,7 @@ import yaml
 from _pytest.mark.expression import Expression
 
 from moln.cli import commands, credentials, main
-from moln.cli.commands.test import FAST, HEAVY, LONG, SECOND, SLOW, find_checkout
+from moln.cli.commands.test import FAST, FAST_OF_ALL, HEAVY, LONG, SECOND, SLOW, find_checkout
 from moln.cli.commands.up import Settings, remember, remembered
 from moln.host import control
 from moln.host.places import Places
@@ -150,6 +150,11 @@ def test_every_test_belongs_to_one_part(marks: set[str]) -> None:
     """What needs engines or minutes runs on SQLite alone."""
     runs = [part for part in (FAST, SECOND, LONG, HEAVY, SLOW) if Expression.compile(part[1]).evaluate(marks.__contains__)]
     assert len(runs) == (0 if "postgresql" in marks and marks & {"engines", "slow"} and "systemd" not in marks else 1)
+
+
+def test_a_sample_is_left_out_where_the_whole_is_run() -> None:
+    assert [Expression.compile(part[1]).evaluate({"sample"}.__contains__) for part in (FAST, FAST_OF_ALL)] == [True, False]
+    assert FAST_OF_ALL[2:] == FAST[2:] and Expression.compile(FAST_OF_ALL[1]).evaluate(set().__contains__)
 
 
 def test_the_tests_are_found_from_the_checkout() -> None:

@@ -23,6 +23,7 @@ def test_a_controller_killed_at_any_point_leaves_nothing_broken(scene: str) -> N
     check(scene, 1)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(("scene", "step"), [("boot", 19), ("delete", 11), ("volume-create", 7), ("volume-delete", 13), ("migrate", 41), ("live-migrate", 37), ("evacuate", 31)])
 def test_a_controller_killed_at_some_points_leaves_nothing_broken(scene: str, step: int) -> None:
     check(scene, step)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FEW, MANY = 15, 500  # seeds of the fast tests, of the slow ones
+FEW, MANY = 8, 500  # seeds of the fast tests, of the slow ones
 ENOUGH = 300  # seeds among which one finds that the fences are broken; about every twentieth does
 
 

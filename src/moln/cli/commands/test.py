@@ -27,6 +27,7 @@ from moln.host.setup import ensure_binding, install_packages, make_directories
 HELP = "run the tests"
 ABREAST = ["-n", str(os.cpu_count() or 1)]
 FAST = ["-m", "not engines and not slow and not systemd and not postgresql", "--ignore=tests/e2e", *ABREAST]
+FAST_OF_ALL = ["-m", f"{FAST[1]} and not sample", *FAST[2:]]  # samples are for who does not run the whole of them
 SECOND = ["-m", "postgresql and not engines and not slow and not systemd", *ABREAST]
 LONG = ["-m", "slow and not engines and not systemd and not postgresql", *ABREAST, "--dist", "loadgroup"]
 HEAVY = ["-m", "engines and not systemd and not postgresql"]
@@ -110,7 +111,7 @@ def pytest(checkout: Path, args: argparse.Namespace) -> int:
     chosen = [a for a in args.pytest if a != "--"]
     failed = 0
     with compiled_once({**os.environ, "PYTHONPATH": str(PACKAGE_ROOT)}) as env:
-        for part in [FAST] if args.fast else [FAST, SECOND, LONG, HEAVY, *([SLOW] if args.slow else [])]:
+        for part in [FAST] if args.fast else [FAST_OF_ALL, SECOND, LONG, HEAVY, *([SLOW] if args.slow else [])]:
             command = [sys.executable, "-m", "pytest", *part, *chosen]
             status = subprocess.run(command, cwd=checkout, env=env, check=False).returncode
             failed |= status not in (0, NOTHING_COLLECTED if chosen else 0)

@@ -15,7 +15,7 @@ import falcon
 import falcon.asgi
 import msgspec
 
-from moln import local_certificates, local_consumers, local_images, local_nodes
+from moln import local_certificates, local_consumers, local_images, local_nodes, local_stolen
 from moln.compute.ops import explain, metadata
 from moln.identity.ops import policy_check
 from moln.kernel.clock import iso
@@ -214,6 +214,7 @@ def admin_app(app: Any, growth: Any = None) -> falcon.asgi.App[Any, Any]:
     local_nodes.add_routes(made, app)
     local_images.add_routes(made, app)
     local_certificates.add_routes(made, app)
+    local_stolen.add_routes(made, app)
     if growth is not None:
         made.add_route("/grow", _Grow(growth))
     return _faults(made)

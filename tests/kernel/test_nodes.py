@@ -233,6 +233,14 @@ async def test_a_lease_is_only_ever_prolonged_until_it_is_ended(stored: Membersh
     assert [await leases.ends_us(node) for node in ("n1", "n2")] == [3_000, 0]
 
 
+async def test_no_token_is_good_when_all_are_ended(members: Membership) -> None:
+    token = await members.make_token()
+    await members.end_tokens()
+    with pytest.raises(Forbidden):
+        await members.enrol(Machine("n1").asks(token), NOBODY)
+    await members.enrol(Machine("n1").asks(await members.make_token()), NOBODY)
+
+
 @pytest.fixture
 async def client(members: Membership, clock: Late) -> AsyncIterator[httpx.AsyncClient]:
     app: Any = falcon.asgi.App()
@@ -326,10 +334,11 @@ async def test_a_node_that_was_told_twice_takes_the_first_answer_and_no_second(m
     joint = Joint(members, member)
     first, second = [await members.renew("n1", await joint.renewing.request()) for _ in range(2)]
     await joint.renewing.admit(first.certificate, first.claims)
+    await joint.renewing.claim("others")
     after = member.certificate.read_bytes()
     with pytest.raises(BackendRefused, match="asked for"):
         await joint.renewing.admit(second.certificate, second.claims)
-    assert member.certificate.read_bytes() == after
+    assert member.certificate.read_bytes() == after and member.claims() == "others"
 
 
 def test_keys_are_named_as_nats_names_them() -> None:

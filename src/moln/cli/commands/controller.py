@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from moln.cli import admin, consumers
+from moln.cli import admin, consumers, stolen
 from moln.cli.commands import up
 from moln.cli.commands.node import seconds
 from moln.cli.settings_file import write_database_url
@@ -54,6 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     doing.add_parser("list", help="the controllers, and where their APIs are")
     remove = doing.add_parser("remove", help="forget a controller that is gone")
     remove.add_argument("name")
+    remove.add_argument("--stolen", action="store_true", help="somebody may have its disk: every key that it knew becomes another one")
     settings = doing.add_parser("set", help="change a setting for all controllers, without a restart; without NAME: tell those that can be")
     settings.add_argument("name", nargs="?")
     settings.add_argument("value", nargs="?", help="without it: as each one's moln.toml has it")
@@ -201,8 +202,10 @@ def show(args: argparse.Namespace) -> int:
 
 
 def remove(args: argparse.Namespace) -> int:
+    if args.stolen:
+        return stolen.remove(args)
     admin.ask(Places(args.home), "controllers", args.name, method="DELETE")
-    print(f"Controller {args.name} is forgotten. It still has the keys of the cloud: destroy its disk, or keep it off the network.")
+    print(f"Controller {args.name} is forgotten. It still has the keys of the cloud: destroy its disk, or run this again with --stolen.")
     return 0
 
 

@@ -80,6 +80,21 @@ class Keyring:
             old.unlink()
         self._load()
 
+    def supersede(self) -> None:
+        """A new key; those before stay and open, until `forget`."""
+        self._make(self.newest + 1, self.new())
+        self._load()
+
+    def again(self, token: str, now_s: int) -> str:
+        """The same, sealed by the newest key. Raises: ValueError."""
+        return self._sealers[0][1].seal(self.open(token), now_s).decode().rstrip("=")
+
+    def forget(self) -> None:
+        """All but the newest: whatever they sealed is worth nothing."""
+        for old in self._files()[:-1]:
+            old.unlink()
+        self._load()
+
     @staticmethod
     def new() -> bytes:
         return Fernet.generate_key()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from moln.identity.ops.keys import KEEP, Keyring
 from moln.identity.ops.state import of
 from moln.identity.settings import of as settings_of
+from moln.identity.store import sealed as kept
 from moln.identity.store import token_keys
 from moln.identity.store.token_keys import TokenKey
 from moln.kernel.cloud import Cloud
@@ -35,3 +36,19 @@ async def take(cloud: Cloud) -> None:
     for row in await token_keys.all(cloud.db):
         if row.number > keys.newest:
             keys.add(row.number, vault.open(row.sealed), row.since)
+
+
+async def replace_all(cloud: Cloud) -> int:
+    """Every key is another one, as somebody else has them: no token is good any more, and what is kept sealed is sealed anew. How much that was.
+
+    Whoever dies at any line does it again: what opens is forgotten when nothing is sealed by it.
+    """
+    state, now_s = of(cloud), cloud.clock.now_us() // 1_000_000
+    state.vault.supersede()
+    for _ in range(2):  # what requests sealed meanwhile, too
+        count: int = await cloud.db.write(kept.again, lambda text: state.vault.again(text, now_s))
+    state.vault.forget()
+    state.keys.supersede()
+    state.keys.forget()
+    cloud.db.feed.gap()  # opened tokens are remembered
+    return count

@@ -42,6 +42,10 @@ class Certified(Protocol):
         """These authorities (PEM), and no others. Refused by one whose own certificate is of none of them."""
         ...
 
+    async def claim(self, claims: str) -> None:
+        """Other claims, by which it comes back to NATS the next time."""
+        ...
+
     async def authority(self) -> str:
         """The fingerprint of the authority that signed its certificate."""
         ...
@@ -109,6 +113,10 @@ class Membership:
         await self._db.write(_add_token_in, digest, now, now + expires_s * 1_000_000)
         return token
 
+    async def end_tokens(self) -> None:
+        """No join token is good any more, of nodes and controllers: somebody may have written his own."""
+        await self._db.write(_end_tokens_in)
+
     async def enrol(self, asked: Enrolment, taken: frozenset[str]) -> Admission:
         """Admit whoever has a good token. taken: names of nodes that are there without having joined.
 
@@ -161,6 +169,10 @@ class Membership:
 
 async def _add_token_in(tx: Transaction, digest: str, now: int, expires: int) -> None:
     await tx.insert(tables.tokens, {"digest": digest, "made_at": now, "expires_at": expires})
+
+
+async def _end_tokens_in(tx: Transaction) -> None:
+    await tx.run(tables.END_TOKENS)
 
 
 async def _enrol_in(tx: Transaction, digest: str, given: Certificate, taken: bool) -> None:

@@ -70,5 +70,11 @@ class Renewing:
         if dropped and self._dropped is not None:
             await self._dropped()
 
+    async def claim(self, claims: str) -> None:
+        try:
+            self._member.keep_claims(claims)
+        except OSError as error:
+            raise BackendRefused(f"The claims cannot be kept ({error.strerror}).") from None
+
     async def authority(self) -> str:
         return self._member.authority()

@@ -21,10 +21,12 @@ from moln.kernel.controllers.membership import Controllers
 from moln.kernel.errors import Conflict, Failure
 from moln.kernel.http import certificates, succession
 from moln.kernel.link.links import NodeLinks
+from moln.kernel.link.nats_authority import NatsAuthority
 from moln.kernel.module import Invariant, Violation
 from moln.kernel.nodes.membership import Certified, Membership
 
 FOLDERS = ("tls", "controllers")  # in the home: the authority of members, and of controllers among themselves
+NATS = "nats"
 CALL_S, AT_ONCE = 10.0, 64
 _log = logging.getLogger("moln.nodes")
 
@@ -128,6 +130,32 @@ class Rotation:
                 missed.append(node)
 
         await self._each(tell)
+        return sorted(missed)
+
+    async def change_nats_keys(self) -> list[str]:
+        """Other keys for NATS, as somebody else has these. Nodes that are there are given claims by the new ones, for when the server is begun anew with
+        them, as this controller has to be. Names of nodes that did not take theirs. Raises: Failure.
+        """
+        folder = self._cloud.home / NATS
+        coming, missed, now_s = NatsAuthority(folder / "coming"), list[str](), self._cloud.clock.now_us() // 1_000_000
+
+        async def give(node: str) -> None:
+            of = self._membership.get(node)
+            claims = coming.node(node, of.nats_key, now_s=now_s, expires_s=of.expires_at // 1_000_000)
+            try:
+                async with self._places:
+                    await self._driver(node).claim(claims)
+            except Failure as failure:
+                _log.warning("node %s was not given claims: %s", node, failure.message)
+                missed.append(node)
+
+        await self._each(give)
+        try:
+            for file in (folder / "coming").glob("*.pem"):
+                file.replace(folder / file.name)
+            (folder / "coming").rmdir()
+        except OSError as error:
+            raise Failure(f"The keys for NATS in {folder} cannot be replaced ({error.strerror}).") from None
         return sorted(missed)
 
     # ---- what is

@@ -45,5 +45,6 @@ REFUSE = Statement(
     .where(certificates.c.node == sa.bindparam("name"), certificates.c.refused_at.is_(None))
     .values(refused_at=sa.bindparam("now"))
 )
+END_TOKENS = Statement(sa.delete(tokens))
 FORGET_TOKENS = Statement(sa.delete(tokens).where(tokens.c.expires_at < sa.bindparam("before")))
 FORGET_CERTIFICATES = Statement(sa.delete(certificates).where(certificates.c.expires_at < sa.bindparam("before")))

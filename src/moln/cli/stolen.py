@@ -1,0 +1,80 @@
+"""`moln controller remove NAME --stolen`: whoever has that machine's disk knows every key of the cloud. All that are the cloud's own become others."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import Any
+
+from moln.cli import admin, rotation
+from moln.cli.progress import Progress
+from moln.host import rereading, roles
+from moln.host.control import NotRunning
+from moln.host.places import Places
+from moln.host.run import HostError
+
+WAIT_S, LOOK_S = 120.0, 1.0
+NAMED = 10
+
+
+def remove(args: argparse.Namespace) -> int:
+    """May be asked for again, whatever it died of. Raises: HostError, NotRunning, TimeoutError."""
+    places, steps = Places(args.home), Progress()
+    if os.geteuid() != 0:
+        raise HostError("Only root can begin engines anew.")
+    machine = roles.read(places)
+    forget(places, args.name)
+    with steps("Another authority, which every node trusts"):
+        found = rotation.begin(places, alone=True)
+    with steps("Other keys of tokens, of what is kept sealed, of NATS"):
+        changed = admin.ask(places, "stolen", method="POST", timeout_s=WAIT_S)
+        steps.note(f"{changed['sealed']} credentials and options are sealed anew")
+    with steps("The old authority counts no more"):
+        found = admin.ask(places, "authority", method="POST", do="finish", force="true", timeout_s=WAIT_S) | {"away": found["away"], "old": found["old"]}
+    with steps("Engines and controller anew, so that nobody stays connected"):
+        rereading.reread(places, machine, dropped=True, anew=True)
+        rereading.begin_anew(places, ["controller"])
+        missed = spread(places)
+        admin.ask(places, "stolen", method="DELETE")
+    tell(places, args.name, sorted({*found["old"], *found["away"], *changed["missed"], *missed} - {args.name}))
+    return 0
+
+
+def forget(places: Places, name: str) -> None:
+    """Where it is known still. Raises: NotRunning."""
+    if name in {found["name"] for found in admin.ask(places, "controllers")}:
+        admin.ask(places, "controllers", name, method="DELETE")
+
+
+def spread(places: Places) -> list[str]:
+    """Until every node that comes back within WAIT_S trusts the new authority alone. Those that did not."""
+    ends, late = time.monotonic() + WAIT_S, ["?"]
+    while late and time.monotonic() < ends:
+        try:
+            nodes = {node["name"]: node["up"] for node in admin.ask(places, "nodes") if "certificate" in node}
+            missed = admin.ask(places, "authority", method="POST", do="spread", timeout_s=WAIT_S)["missed"]
+            late = sorted({*missed, *(name for name, up in nodes.items() if not up)})
+        except NotRunning:
+            pass  # it has just begun
+        if late:
+            time.sleep(LOOK_S)  # nodes find NATS again by themselves
+    return late
+
+
+def tell(places: Places, name: str, cut_off: list[str]) -> None:
+    controllers = admin.ask(places, "controllers")
+    others = [found["name"] for found in controllers if not found["here"]]
+    cut_off = [each for each in cut_off if each not in {found["name"] for found in controllers}]
+    print(f"Controller {name} is forgotten, and what it knew opens nothing of the cloud's own any more: authorities, certificates, NATS's keys, keys of tokens "
+          "(everybody signs in again), keys of what is kept sealed.")  # fmt: skip
+    if cut_off:
+        print(f"Cut off, as they were not reached in time: {', '.join(cut_off[:NAMED])}{' …' if cut_off[NAMED:] else ''}. For each: moln node remove NAME "
+              "--force, and join anew.")  # fmt: skip
+    for other in others:
+        print(f"Controller {other} is cut off, until there: moln controller join URL --token … --again   (a token: moln controller token)")
+    print("Yours to change:")
+    left: list[Any] = admin.ask(places, "stolen")
+    for line in left:
+        print(f"- {line}")
+    print("Give tls/ca.crt again to whoever uses the APIs from elsewhere; consumers of notifications need other files: moln controller consumer.")

@@ -41,7 +41,7 @@ def test_each_row_names_every_engine(row: packages.Distribution) -> None:
 
 @pytest.mark.parametrize("row", packages.TABLE, ids=lambda r: f"{r.id}-{r.version}")
 def test_each_row_says_of_every_engine_of_many_machines_where_it_comes_from(row: packages.Distribution) -> None:
-    assert row.engines.keys() == {"postgresql", "etcd", "nats", "chrony", "nbdkit"}
+    assert row.engines.keys() == {"postgresql", "etcd", "nats", "chrony", "nbdkit", "ceph"}
     for engine, names in row.engines.items():
         if names:
             added = packages.wanted(row, own_ovs=False, engines=(engine,))

@@ -124,6 +124,14 @@ class Ceph:
         self.ceph("auth", "get-or-create", f"client.{name}", "mon", "profile rbd", "osd", osd, "-o", path)
         return path
 
+    def manager(self) -> None:
+        """Who counts how full pools are."""
+        folder = self.folder / "mgr"
+        folder.mkdir()
+        self.ceph("auth", "get-or-create", "mgr.x", "mon", "allow profile mgr", "osd", "allow *", "-o", folder / "keyring")
+        self.start("ceph-mgr", "-i", "x", "--mgr_data", folder, "--keyring", folder / "keyring")
+        until(lambda: json.loads(self.ceph("mgr", "dump", "-f", "json"))["available"])
+
     def disks(self) -> Access:
         """A pool for a cloud's disks, and its user."""
         self.pool("vms")

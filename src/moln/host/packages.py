@@ -34,8 +34,9 @@ DEBIAN_ENGINES = {
     "nats": ["nats-server"],
     "chrony": ["chrony"],
     "nbdkit": ["nbdkit"],
+    "ceph": ["qemu-block-extra", "python3-rados", "python3-rbd"],
 }
-"""What clouds of several machines stand on, by its own name (docs/adr/0030-roles.md)."""
+"""What clouds of several machines stand on, by its own name (docs/adr/0030-roles.md); of Ceph, what its clients are."""
 
 
 ENGINE_PACKAGES = {*DEBIAN_OVS, "libvirt-daemon", "libvirt-daemon-log", "postgresql", "postgresql-common", "etcd-server", "nats-server"}
@@ -78,7 +79,9 @@ TABLE = [
     }, ["openvswitch3.3", "ovn24.03-central", "ovn24.03-host", "ovn24.03"], {
         "postgresql": ["postgresql-server"], "etcd": [], "nats": [], "chrony": ["chrony"],
         "nbdkit": ["nbdkit-server", "nbdkit-basic-plugins", "nbdkit-basic-filters", "nbdkit-nbd-plugin"],
-    }, note="openvswitch and ovn come from the NFV SIG: dnf install centos-release-nfv-openvswitch", elsewhere={
+        "ceph": ["qemu-kvm-block-rbd", "python3-rados", "python3-rbd"],
+    }, note="openvswitch and ovn come from the NFV SIG: dnf install centos-release-nfv-openvswitch; python3-rbd from the Storage SIG: centos-release-ceph-reef",
+       elsewhere={
         "etcd": "install the etcd of its own releases (etcd.io) or give one with --etcd",
         "nats": "install the nats-server of its own releases (nats.io) or give one with --nats",
     }),

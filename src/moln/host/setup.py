@@ -20,11 +20,18 @@ from moln.host.control import NotRunning, status
 from moln.host.places import GUEST_USER, LENDING_USER, USER, Places
 from moln.host.roles import ALONE, Machine, Part, Provider, Role
 from moln.host.run import HostError, run
-from moln.host.settings import HostSettings
+from moln.host.settings import HostSettings, NodeSettings
 from moln.host.steps import Steps
+from moln.kernel import config
 
 BINDING = ["libvirt.py", "libvirt_qemu.py", "libvirt_lxc.py", "libvirtaio.py"]
 SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")
+
+
+class Chosen(Struct):
+    """What of moln.toml decides which packages there are."""
+
+    node: NodeSettings = NodeSettings()
 
 
 class SetUp(Struct):
@@ -53,7 +60,9 @@ def prepare(places: Places, settings: HostSettings, steps: Steps, machine: Machi
 
 
 def _packages(at: SetUp) -> None:
-    engines = (*at.machine.packages, *(("chrony",) if chrony.keeps_time(at.machine) else ()))
+    disks = config.load(at.places.settings, Chosen).node.disks
+    besides = {"chrony": chrony.keeps_time(at.machine), "ceph": disks.pool and Part.GUESTS in at.machine.parts}
+    engines = (*at.machine.packages, *(name for name, needed in besides.items() if needed))
     at.chosen = install_packages(packages.here(), at.places, at.steps, roles.unneeded(at.machine), engines)
     if at.machine.serves_nodes or at.machine.role == Role.NODE:
         ensure_extra("scale", at.places, at.steps)

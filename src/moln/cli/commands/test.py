@@ -38,8 +38,8 @@ TOOLS = {"virsh": "libvirt-clients", "busybox": "busybox", "ping": "iputils-ping
          "nats-server": "nats-server", "etcd": "etcd-server", "nbdkit": "nbdkit", "nbdinfo": "libnbd-bin", "mariadbd": "mariadb-server-core", "mariadb-dump": "mariadb-client",
          "slapd": "slapd", "ldapadd": "ldap-utils", "xmlsec1": "xmlsec1"}  # fmt: skip
 """Programs that only tests call, and who brings them."""
-CEPH = {"ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "rbd": "ceph-common", "radosgw": "radosgw"}
-"""A Ceph that tests of image stores start. Where it is no package of the distribution they are left out."""
+CEPH = {"ceph-mon": "ceph-mon", "ceph-mgr": "ceph-mgr", "ceph-osd": "ceph-osd", "rbd": "ceph-common", "radosgw": "radosgw"}
+"""A Ceph that tests of image stores and disks start. Where it is no package of the distribution they are left out."""
 QEMU_RBD = "qemu-block-extra"
 """What QEMU opens disks in Ceph by."""
 POSTGRESQL = {"apt": "postgresql", "dnf": "postgresql-server"}

@@ -8,6 +8,7 @@ import pwd
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -102,6 +103,34 @@ async def test_what_is_lent_outlives_the_node_and_is_found_again(pair: Pair) -> 
     await pair.there.start()
     assert [end.processes for end in (pair.here, pair.there)] == before
     assert await pair.here.ensure_export(export.volume_id, "b") == export
+
+
+BEGUN = """
+import asyncio, sys
+from pathlib import Path
+from tests.drivers.lending import exports
+async def begin():
+    end = exports(Path(sys.argv[1]))
+    await end.start()
+    await end.ensure_export(sys.argv[2], "b")
+asyncio.run(begin())
+"""
+
+
+async def test_what_a_node_began_goes_on_when_its_process_has_ended(pair: Pair) -> None:
+    volume = await pair.make()
+    root = pair.pool.volumes.parents[1]
+    code, said = await program(sys.executable, "-c", BEGUN, str(root), volume)
+    assert code == 0, said
+    again = exports(root)
+    await again.start()
+    export = await again.ensure_export(volume, "b")
+    [[process]] = nbdkit.running(root).values()
+    assert again.processes == {again.exports / f"{volume}+b": process}
+    connection = await pair.there.ensure_import(export)
+    assert await qemu_io(connection.path, "write -P 0x41 0 64k", "flush")
+    assert not nbdkit.ended(process)
+    await again.stop()
 
 
 async def test_whatever_nobody_asked_for_ends_when_the_node_begins(pair: Pair) -> None:

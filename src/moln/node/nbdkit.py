@@ -27,7 +27,10 @@ THREADS = 16  # requests of one guest that are at work at once
 RETRIES = 1_000_000  # of one request, a second apart: a guest waits for its volume as it would for a slow disk
 CONNECT_S = 5  # for which an exporter that is just being started anew is waited for
 ACCESS = "system.posix_acl_access"
-BOUNDS = "ulimit -c 0; ulimit -n 256; ulimit -v 4194304; export LISTEN_PID=$$; exec \"$@\""
+BEGIN = """/bin/sh -c 'while [ "$(cut -d" " -f4 /proc/$$/stat)" = "$1" ]; do sleep 0.01; done
+shift; ulimit -c 0; ulimit -n 256; ulimit -v 4194304; export LISTEN_PID=$$; exec "$@"' sh $$ "$@" >/dev/null & echo $!"""
+"""A shell begins it and ends: nbdkit with a socket of systemd's kind ends with its parent (prctl(2), PR_SET_PDEATHSIG), so that has to be the one
+that reaps orphans before nbdkit begins."""
 KEY = "key"
 
 
@@ -61,15 +64,23 @@ def start(command: list[str], listening: socket.socket, user: str | None) -> Pro
     if user is not None:
         uid, gid = ids(user)
         drop = ["/usr/bin/setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
-    argv = [*drop, "/bin/sh", "-c", BOUNDS, "sh", program, *command[1:]]
+    argv = [*drop, "/bin/sh", "-c", BEGIN, "sh", program, *command[1:]]
     kept = {name: os.environ[name] for name in ("MOLN_HOME", "MOLN_ENGINE") if name in os.environ}  # so that a purge finds it
     env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "LISTEN_FDS": "1", **kept}
-    files = [(os.POSIX_SPAWN_OPEN, n, "/dev/null", os.O_RDWR, 0) for n in (0, 1, 2)] + [(os.POSIX_SPAWN_DUP2, listening.fileno(), 3)]
+    said, out = os.pipe2(os.O_CLOEXEC)
+    files = [(os.POSIX_SPAWN_OPEN, n, "/dev/null", os.O_RDWR, 0) for n in (0, 2)] + [(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, listening.fileno(), 3)]
     try:
-        pid = os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT])
+        shell = os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT])
+        os.waitpid(shell, 0)
     except OSError as error:
         raise BackendRefused("This host cannot start nbdkit.", detail=str(error)) from None
-    return Process(pid, start_time(pid) or 0)
+    finally:
+        os.close(out)
+        with open(said, "rb") as told:
+            text = told.read(64).strip()
+    if not text.isdigit():
+        raise BackendRefused("This host cannot start nbdkit.")
+    return Process(int(text), start_time(int(text)) or 0)
 
 
 def stop(process: Process) -> None:

@@ -37,6 +37,9 @@ class Ear:
     async def controllers(self, urls: list[str]) -> None:
         pass
 
+    async def engines(self, nats: list[str], southbound: str) -> None:
+        pass
+
 
 async def node(home: Path, turns: asyncio.Semaphore, up: asyncio.Queue[str]) -> None:
     """One node, until it is cancelled."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import libvirt
 import pytest
 from tests.drivers.ceph_hosts import ceph_seen_by
 from tests.drivers.test_moves_contract import ENDED, IMAGE, MOVE_S, Pair, as_members, two_hosts
@@ -56,6 +55,8 @@ def command_line(server_id: str) -> str:
 
 
 async def test_a_guest_boots_from_a_clone_and_writes_to_a_volume(engine_host: bench.Host, seen_ceph: Access, tmp_path: Path) -> None:
+    import libvirt  # where guests are tried it is there
+
     engine_host.add_image(IMAGE)
     images, pool = engine_host.places.pool / "images", RbdPool(seen_ceph)
     volumes = RbdVolumes(pool, tmp_path, images)

@@ -81,7 +81,9 @@ async def force_down(app: Controller) -> None:
 
 
 async def fenced(app: Controller) -> None:
-    await running(app)
+    """A server whose host is lost, but not the host that holds its volume: it moved once."""
+    await migrated(app)
+    await confirm(app)
     await app.workers.settle()
     await force_down(app)
 

@@ -108,12 +108,12 @@ async def test_another_controller_is_asked_when_the_first_is_dead(cloud: Cloud, 
     client._first = client._host, client._port = "127.0.0.1", 1
     with pytest.raises(BackendUnreachable, match="port 1 does not answer"):
         await client.read("who", most=100)
-    known = KnownControllers(tmp_path / "controllers.json", client)
+    known = KnownControllers(tmp_path / "controllers.json", client, [])
     await known.controllers(["https://127.0.0.1:1", f"https://127.0.0.1:{cloud.port - PORT_AFTER}"])
     assert await client.read("who", most=100) == b"n1"
     assert client._port == cloud.port, "and is the one that is asked next"
     again = cloud.client()
-    KnownControllers(tmp_path / "controllers.json", again)
+    KnownControllers(tmp_path / "controllers.json", again, [])
     assert again.others == client.others
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.kernel.etcd_server import EtcdServer
 
+from moln.bench.process import lasting_port
 from moln.kernel.controllers import clusters
 from moln.kernel.controllers.clusters import Clusters, Member, Standing
 from moln.kernel.errors import Conflict, Unavailable
-from moln.kernel.etcd import members
-from moln.kernel.etcd.members import EtcdMembers
+from moln.kernel.etcd import members, server
+from moln.kernel.etcd.members import PEER_PORT, EtcdMembers
 from moln.network.drivers.ovn_cluster import standing
 
 STATUS = """ad1c
@@ -102,3 +107,37 @@ async def test_a_member_that_was_admitted_and_never_came_stops_nothing_and_is_re
     assert (await etcd.find("still")) is not None
     found = (await etcd.call("/v3/cluster/member/list", {}))["members"]
     assert len(found) == 1
+
+
+@contextlib.contextmanager
+def another(first: EtcdServer, peers: list[str]) -> Iterator[None]:
+    """A second etcd, at 127.0.0.2, where it was admitted. peers: URLs of who is there, itself last."""
+    home = first.home / "second"
+    shutil.copytree(first.home / server.CONTROLLERS, home / server.CONTROLLERS)
+    server.ensure(home, frozenset({"127.0.0.1", "127.0.0.2"}), first.now)
+    named = dict(zip(("e1", "e2"), peers, strict=True))
+    command = ["etcd", *server.arguments(home, "e2", "127.0.0.2", lasting_port(), PEER_PORT, named)]
+    with open(home / "etcd.log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={})
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.engines
+async def test_a_third_is_admitted_right_after_the_second_has_its_vote(first: EtcdServer) -> None:
+    """etcd admits none until all votes have been connected for 5 s."""
+    etcd = first.client()
+    cluster = EtcdMembers(etcd)
+    await cluster.admit("127.0.0.2")
+    with another(first, [found["peerURLs"][0] for found in sorted(await cluster._members(), key=lambda found: not found.get("name"))]):
+        async with asyncio.timeout(30):
+            while any(member.get("isLearner") for member in await cluster._members()):
+                with contextlib.suppress(Unavailable):
+                    await cluster.keep(["127.0.0.1"])
+                await asyncio.sleep(0.05)
+        with pytest.raises(Unavailable, match="unhealthy cluster"):
+            await etcd.call("/v3/cluster/member/add", {"peerURLs": ["https://127.0.0.4:2380"], "isLearner": True})
+        assert await cluster.admit("127.0.0.3") == ["127.0.0.1", "127.0.0.2"]

@@ -42,8 +42,10 @@ class EtcdMembers:
                 await self._promote(members)
                 await self._etcd.call("/v3/cluster/member/add", {"peerURLs": [f"https://{at}:{PEER_PORT}"], "isLearner": True})
                 return others
-            except Refused as refused:
+            except Unavailable as refused:  # not by Refused alone: until all votes have been connected for 5 s, etcd says that it is "unhealthy" (14)
                 if time.monotonic() > ends:
+                    if not isinstance(refused, Refused):
+                        raise
                     late = ", ".join(_address(member) for member in members if member.get("isLearner"))
                     mend = f" The controller at {late} has not come into etcd yet; if it never will: moln controller remove NAME" if late else ""
                     raise Conflict(f"{refused.message}{mend}", detail=refused.detail) from None

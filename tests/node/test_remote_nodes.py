@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from tests.compute.consoles import pages  # noqa: F401 (a fixture)
 from tests.kernel.nats_server import NatsServer
 from tests.postgres import Server, binaries
 from websockets.asyncio.client import connect
@@ -175,7 +176,7 @@ def test_a_node_with_servers_is_not_removed_by_mistake(machines: Machines) -> No
     machines.until(**{"node-a": "up"})
 
 
-async def test_a_console_of_a_server_on_another_machine(machines: Machines) -> None:
+async def test_a_console_of_a_server_on_another_machine(pages: None, machines: Machines) -> None:  # noqa: F811
     server = machines.client.call("GET", "/compute/v2.1/servers/detail?name=on-node-b.example")["servers"][0]
     asked = {"remote_console": {"protocol": "serial", "type": "serial"}}
     url = machines.client.call("POST", f"/compute/v2.1/servers/{server['id']}/remote-consoles", asked)["remote_console"]["url"]

@@ -12,6 +12,7 @@ from moln.cli.progress import Progress
 from moln.host import rereading, roles
 from moln.host.control import NotRunning
 from moln.host.places import Places
+from moln.host.roles import Machine
 from moln.host.run import HostError
 
 WAIT_S, LOOK_S = 120.0, 1.0
@@ -24,6 +25,7 @@ def remove(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise HostError("Only root can begin engines anew.")
     machine = roles.read(places)
+    check(places, machine, args.name)
     forget(places, args.name)
     with steps("Another authority, which every node trusts"):
         found = rotation.begin(places, alone=True)
@@ -39,6 +41,23 @@ def remove(args: argparse.Namespace) -> int:
         admin.ask(places, "stolen", method="DELETE")
     tell(places, args.name, sorted({*found["old"], *found["away"], *changed["missed"], *missed} - {args.name}))
     return 0
+
+
+def check(places: Places, machine: Machine, name: str) -> None:
+    """Whether the database goes on when engines here trust the new authority alone: a member of etcd that others do not reach is no majority, without one
+    Patroni has PostgreSQL take no writes, and without those there is no token with which the others could take the new keys.
+
+    Raises: HostError, with what to type; NotRunning.
+    """
+    others = [found["name"] for found in admin.ask(places, "controllers") if not found["here"] and found["name"] != name]
+    if not others or not machine.postgresql or "etcd" not in machine.clusters:
+        return
+    at = (admin.ask(places, "status")["database"] or {}).get("primary", "")
+    if at != machine.called:
+        raise HostError(f"PostgreSQL at {at or 'no controller'} takes writes: do this there, as the others' databases are purged for it; or have it move here (patronictl switchover).")
+    named, removed = ", ".join(others), "; ".join(f"moln controller remove {each}" for each in (name, *others))
+    raise HostError(f"Nothing was changed: the database would take no writes, as it needs more than half of etcd's members, and {named} would not have the new keys. While those "
+                    f"run, type here, in this order: {removed}. Then, on {named}: moln down --purge. Then the same again here; and have them join anew, by tokens made after it.")  # fmt: skip
 
 
 def forget(places: Places, name: str) -> None:

@@ -35,6 +35,7 @@ class World:
 
     async def find(self, db: Reader, now_us: int) -> list[Thing]:
         self.looks += 1
+        self.changed.set()
         return [Thing(i) for i in self.unsettled]
 
     async def settle(self, work: Work, thing: Thing) -> None:
@@ -95,6 +96,30 @@ async def test_a_wake_settles_long_before_the_period(cloud: Cloud) -> None:
         world.unsettled.append("a")
         await world.wake("a")
         await world.until(lambda: world.settled == ["a"], 2)
+
+
+async def test_what_a_look_saw_before_it_was_settled_is_not_settled_again(cloud: Cloud) -> None:
+    world, begun, looking = World(cloud, "a"), asyncio.Event(), asyncio.Event()
+
+    async def slowly(key: str) -> None:
+        begun.set()
+        await looking.wait()
+
+    async def late(db: Reader, now_us: int) -> list[Thing]:
+        found = await World.find(world, db, now_us)
+        if world.looks == 2:  # it has read, and its answer comes once all is settled
+            looking.set()
+            await world.until(lambda: not world.unsettled)
+            for _ in range(10):  # until whoever settled it has put it down
+                await asyncio.sleep(0)
+        return found
+
+    world.then, world.find = slowly, late  # type: ignore[method-assign]
+    async with Running(world.workers()):
+        await begun.wait()
+        await world.wake("a")
+        await world.until(lambda: world.looks >= 3)
+    assert world.settled == ["a"]
 
 
 async def test_without_a_wake_the_period_settles(cloud: Cloud) -> None:

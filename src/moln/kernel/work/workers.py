@@ -133,6 +133,7 @@ class _Loop:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._trouble: dict[str, _Trouble] = {}
         self._woken: set[str] = set()
+        self._ended: set[str] = set()  # settled since the last look began, which may have seen them as they were before
         self._steps: dict[str, tuple[float, int]] = {}
         self._looked = 0.0  # monotonic seconds
         self._blind = ""  # why it could not look last
@@ -204,6 +205,7 @@ class _Loop:
     async def _dispatch(self) -> None:
         r, claims = self.reconciler, self._work.cloud.claims
         now = self._looked = self._work.cloud.clock.monotonic()
+        self._ended.clear()
         found = await self._find(claims)
         self._found = len(found)
         for gone in [k for k in self._trouble if k not in found and k not in self._running]:
@@ -212,7 +214,8 @@ class _Loop:
                 claims.leave(r.name, gone)
         self._steps = {k: n for k, n in self._steps.items() if k in found}
         heard, self._heard_here = self._heard_here & found.keys(), set()
-        due = [k for k in found if k not in self._running and not ((trouble := self._trouble.get(k)) and trouble.again > now)]
+        busy = self._running.keys() | self._ended
+        due = [k for k in found if k not in busy and not ((trouble := self._trouble.get(k)) and trouble.again > now)]
         if r.keeps and self._work.cloud.leaders is not None:
             due = await self._led(self._work.cloud.leaders, due, heard)
         elif claims is not None:
@@ -263,6 +266,7 @@ class _Loop:
             await self._settle(key, resource)
         finally:
             self._running.pop(key, None)
+            self._ended.add(key)
             if key in self._woken:
                 self._woken.discard(key)
                 if (trouble := self._trouble.get(key)) is not None:

@@ -21,14 +21,14 @@ AWAY = ("tls://127.0.0.1:9",)
 
 
 @contextlib.asynccontextmanager
-async def cloud(home: Path, database: str, furnished: tuple[Path, dict[str, str]], urls: tuple[str, ...] = AWAY) -> AsyncIterator[World]:
+async def cloud(home: Path, database: str, furnished: tuple[Path, dict[str, str]], urls: tuple[str, ...] = AWAY, **more: Any) -> AsyncIterator[World]:
     """Without its image and network. Work waits for `settle`."""
     if database == "sqlite":
         shutil.copytree(furnished[0], home, dirs_exist_ok=True)
     (home / MARK).parent.mkdir(mode=0o700, exist_ok=True)
     (home / MARK).touch()
     link = {"nats": list(urls), "controller": "c1"}
-    settings = load_settings(home, simulate=True, tls=True, link=link, database_url=await databases.url(home))
+    settings = load_settings(home, simulate=True, tls=True, link=link, database_url=await databases.url(home), **more)
     app = compose(home, settings, simulated_links)
     await app.set_up()
     api = Api(app, home)

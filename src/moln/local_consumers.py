@@ -10,8 +10,9 @@ import msgspec
 
 from moln.kernel.clock import iso
 from moln.kernel.controllers import clusters
-from moln.kernel.errors import NotSupported
-from moln.kernel.notifications import MARK
+from moln.kernel.errors import Conflict, NotSupported
+from moln.kernel.http.certificates import put
+from moln.kernel.notifications import MARK, SERVERS
 
 
 def consumers_of(app: Any) -> Any:
@@ -21,7 +22,7 @@ def consumers_of(app: Any) -> Any:
     from moln.kernel.notifications.consumers import Consumers  # few clouds have any
 
     cloud = app.cloud
-    return Consumers(cloud.home, cloud.db, cloud.clock, app.remote.membership.nats_authority, app.notices, tuple(cloud.settings.link.nats))
+    return Consumers(cloud.home, cloud.db, cloud.clock, app.remote.membership.nats_authority, app.notices)
 
 
 class Notifications:
@@ -33,10 +34,12 @@ class Notifications:
     async def on_put(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         if self._app.remote is None:
             raise NotSupported("Notifications go by way of NATS: name its servers in moln.toml, [link] nats = [\"tls://ADDRESS:4222\"]")
-        if "nats" in clusters.names(self._app.cloud.home):
-            raise NotSupported("Each controller has a server of NATS, and notifications are kept on one that is alone (docs/adr/0045-quorum.md): "
-                               "give servers of your own to `moln controller init --ha --nats URL`.")
-        (self._app.cloud.home / MARK).touch(mode=0o600)
+        clustered = "nats" in clusters.names(self._app.cloud.home)
+        there = await self._app.remote.controllers.addresses() if clustered else []
+        if clustered and len(there) < SERVERS:
+            raise Conflict(f"Each controller has a server of NATS, and notifications are kept on {SERVERS} of them, that any one may go; there are {len(there)}. "
+                           "Let others join first (moln controller token), then say this on each.")  # fmt: skip
+        put(self._app.cloud.home / MARK, "".join(f"{address}\n" for address in there).encode())
         resp.data = b"{}"
 
     async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import pytest
 from tests.kernel.etcd_server import EtcdServer
 
 from moln.bench.process import lasting_port
+from moln.cli.commands import controller
+from moln.kernel import notifications
 from moln.kernel.controllers import clusters
 from moln.kernel.controllers.clusters import Clusters, Member, Standing
 from moln.kernel.errors import Conflict, Unavailable
@@ -80,6 +84,28 @@ def test_which_engines_are_clusters_is_a_file_that_joins_along(tmp_path: Path) -
     (tmp_path / "controllers").mkdir()
     (tmp_path / clusters.FILE).write_text("nats ovn something\n")
     assert clusters.names(tmp_path) == ("ovn", "nats")
+
+
+def test_where_notifications_are_on_each_server_is_told_of_others(tmp_path: Path) -> None:
+    """JetStream starts in no cluster without: the first controller knew nobody as it began."""
+    command = [sys.executable, "-P", "-m", "moln.host.proofs", "--home", str(tmp_path), "--name", "c1", "--nats", "192.0.2.1:4222", "--as", "192.0.2.1",
+               "--clusters", "ovn", "etcd", "nats", "--routes", "192.0.2.1:6222"]  # fmt: skip
+    written = tmp_path / "nats-server/nats.conf"
+    subprocess.run(command, check=True, timeout=60)
+    assert "routes: []" in written.read_text() and "jetstream" not in written.read_text()
+    (tmp_path / notifications.MARK).write_text("192.0.2.1\n192.0.2.2\nfd00::3\n")
+    subprocess.run(command, check=True, timeout=60)
+    assert 'routes: ["nats-route://192.0.2.2:6222", "nats-route://[fd00::3]:6222"]' in written.read_text() and "jetstream" in written.read_text()
+
+
+def test_nats_stays_a_cluster_when_init_is_said_again_with_notifications_on(tmp_path: Path) -> None:
+    said = argparse.Namespace(home=tmp_path, ha=True, nats=[], etcd=[], ovn_nb="")
+    for name in (notifications.MARK, clusters.FILE):
+        (tmp_path / name).parent.mkdir()
+    (tmp_path / notifications.MARK).touch()
+    assert controller.clusters(said) == ("ovn", "etcd"), "one that keeps them alone stays alone"
+    (tmp_path / clusters.FILE).write_text("ovn etcd nats\n")
+    assert controller.clusters(said) == ("ovn", "etcd", "nats")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests import databases
 from tests.kernel.test_nodes import Late, Machine
 
 from moln.app import Settings as AllSettings
+from moln.kernel import notifications
 from moln.kernel.cloud import Cloud
 from moln.kernel.controllers import database as database_of_its_own
 from moln.kernel.controllers import heritage, proof
@@ -173,6 +174,23 @@ async def test_doctor_says_whose_policies_and_programs_are_others(first: First, 
     assert digest_of(home / "policy") == digest_of(home / "nowhere") == "none"  # an editor's file is none
     await first.controllers.remove("c2")
     assert await one.invariant.check(first.cloud) == []
+
+
+async def test_doctor_says_who_tells_nobody(first: First, tmp_path: Path) -> None:
+    home = tmp_path / "two"
+    home.mkdir()
+    heritage.keep(home, await first.controllers.enrol(asked(await first.controllers.make_token())))
+    there = Cloud(settings=first.cloud.settings, db=first.cloud.db, policy=Policy.load(), links=first.cloud.links, home=home, clock=first.clock)
+    one, two = Alike(first.cloud, first.controllers), Alike(there, Controllers(there, "c2", first.nodes, frozenset))
+    await two.tell()
+    assert await one.tells.check(first.cloud) == []
+    (first.home / notifications.MARK).touch()
+    one = Alike(first.cloud, first.controllers)  # begun anew
+    [found] = await one.tells.check(first.cloud)
+    assert "off at c2, and on elsewhere" in found.message and "notifications on" in found.mend
+    (home / notifications.MARK).touch()
+    await Alike(there, Controllers(there, "c2", first.nodes, frozenset)).tell()
+    assert await one.tells.check(first.cloud) == []
 
 
 async def test_whoever_dies_between_two_authorities_goes_on(first: First, monkeypatch: pytest.MonkeyPatch) -> None:

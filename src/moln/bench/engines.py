@@ -142,18 +142,20 @@ class Nats:
     """nats-server with the cloud's own authority, on loopback. home: of the cloud; it holds its keys and its folder."""
 
     notifications = False  # whether it keeps them, for others to read
+    address = "127.0.0.1"
+    routes: tuple[str, list[str]] | None = None  # its name in a cluster, and where servers meet
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.port = lasting_port()
-        self.urls = (f"tls://127.0.0.1:{self.port}",)
+        self.urls = (f"tls://{self.address}:{self.port}",)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Ready when it returns."""
         now = datetime.now(UTC)
-        configuration = nats_server.ensure(self.home, listen=f"127.0.0.1:{self.port}", names=frozenset({"127.0.0.1"}), now=now,
-                                             notifications=self.notifications)  # fmt: skip
+        configuration = nats_server.ensure(self.home, listen=f"{self.address}:{self.port}", names=frozenset({self.address}),
+                                           now=now, notifications=self.notifications, routes=self.routes)  # fmt: skip
         log = self.home / "nats.log"
         at = log.stat().st_size if log.exists() else 0
         self.process = spawn([*ending_with_us(), str(nats_program()), "-c", str(configuration), "-l", str(log)])

@@ -90,8 +90,9 @@ def main() -> int:
         if args.clusters and clusters.names(args.home) != tuple(args.clusters):
             put(args.home / clusters.FILE, " ".join(args.clusters).encode() + b"\n")
         if args.nats:
+            known = [f"{bracketed(address)}:{NATS_ROUTES_PORT}" for address in notifications.addresses(args.home)] if args.routes else []
             nats_server.ensure(args.home, listen=args.nats, names=frozenset(args.names), now=now, notifications=notifications.wanted(args.home),
-                               routes=(args.name, args.routes) if args.routes else None)
+                               routes=(args.name, list(dict.fromkeys([*args.routes, *known]))) if args.routes else None)
         if args.etcd:
             etcd_server.ensure(args.home, frozenset({args.etcd}), now)
         if args.postgresql:

@@ -108,8 +108,10 @@ def controller(args: argparse.Namespace) -> Machine:
 
 
 def clusters(args: argparse.Namespace) -> tuple[str, ...]:
-    """Engines of which this controller has the first member: with --ha those that were not given. NATS is alone where it keeps notifications."""
-    given = {"ovn": args.ovn_nb, "etcd": args.etcd, "nats": args.nats or notifications.wanted(args.home)}
+    """Engines of which this controller has the first member: with --ha those that were not given. NATS stays alone where it keeps notifications already."""
+    from moln.kernel.controllers import clusters as clustered
+
+    given = {"ovn": args.ovn_nb, "etcd": args.etcd, "nats": args.nats or (notifications.wanted(args.home) and "nats" not in clustered.names(args.home))}
     return tuple(name for name in CLUSTERED if args.ha and not given[name])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -37,6 +37,7 @@ class Controllers:
         self._nodes = nodes
         self._own_nodes = own_nodes
         self.clusters = Clusters(each, self.addresses)
+        self.expel: Callable[[str], Awaitable[None]] | None = None  # what else forgets a controller by its name; RemoteNodes says
 
     async def start(self) -> None:
         """Be in the list."""
@@ -116,6 +117,8 @@ class Controllers:
             raise Conflict("This is the controller that you ask. Ask another one to remove it.")
         for gone in [c for c in await self.all() if c.name == name]:
             await self.clusters.remove(address_of(gone))
+            if self.expel is not None:
+                await self.expel(gone.name)
         await self._cloud.db.write(_remove_in, name)
 
 

@@ -21,6 +21,7 @@ CA_DAYS, CA_SPARE_DAYS = 3650, 400  # an authority outlives every certificate th
 DAYS, SPARE_DAYS = 397, 30  # CA/Browser Forum's bound on a server's certificate
 MEMBER_DAYS, MEMBER_SPARE_DAYS = 90, 30  # nodes and controllers, who renew their own
 SIGNING, COMING, NEXT = "ca.pem", "coming.pem", "next.pem"  # an authority's files: that which signs, and another in its place (succession.py)
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of its group (SEC 2, 2.4.2)
 Key = ec.EllipticCurvePrivateKey
 
 
@@ -148,6 +149,19 @@ def _authority(folder: Path, now: datetime) -> tuple[Key, x509.Certificate]:
     return key, ca
 
 
+def derive(folder: Path, secret: bytes, now: datetime) -> None:
+    """Have the authority in `folder` be that which follows from a secret: whoever has it takes what the others sign. Raises: Failure."""
+    drawn = int.from_bytes(hashlib.sha512(secret).digest()) % (P256_ORDER - 1) + 1
+    key = ec.derive_private_key(drawn, ec.SECP256R1())
+    try:
+        there, _ = read(folder / SIGNING)
+        if there is None or there.private_numbers() != key.private_numbers():
+            folder.mkdir(exist_ok=True)
+            _put(folder / SIGNING, private_pem(key) + _signed_authority(key, now).public_bytes(serialization.Encoding.PEM), 0o600)
+    except OSError as error:
+        raise Failure(f"Certificates cannot be kept in {folder} ({error.strerror}).") from None
+
+
 def new_authority(now: datetime) -> bytes:
     """The key and the certificate of another one, in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -155,9 +169,9 @@ def new_authority(now: datetime) -> bytes:
 
 
 def _signed_authority(key: Key, now: datetime) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Moln CA {os.urandom(4).hex()}")])
     usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)  # signs certificates and their revocations
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Moln CA {identifier.digest.hex()[:8]}")])  # who has the same key, has the same name
     builder = _builder(name, name, key.public_key(), now, CA_DAYS).add_extension(x509.BasicConstraints(True, 0), critical=True)
     return builder.add_extension(usage, critical=True).add_extension(identifier, critical=False).sign(key, hashes.SHA256())
 

@@ -17,7 +17,7 @@ from moln.kernel.link.nats_keys import ACCOUNT, OPERATOR, USER, NatsKey, ensure_
 
 FRAME_BOUND = 8 << 20  # bytes of a message, at most: what the server is told, and clients hear from it
 STORE, MEMORY = 1 << 30, 1 << 24  # bytes that JetStream may take, at most
-UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
+UPDATE, EXPEL = "$SYS.REQ.CLAIMS.UPDATE", "$JS.API.SERVER.REMOVE"
 _UNBOUND = {"subs": -1, "data": -1, "payload": -1}
 
 
@@ -42,6 +42,7 @@ class NatsAuthority:
         self.made_s = int((folder / "operator.pem").stat().st_mtime)  # seconds since 1970
         self._account = ensure_key(folder / "account.pem", ACCOUNT)
         self._system = ensure_key(folder / "system.pem", ACCOUNT)
+        self.consumers = self._account.secret("consumers")  # of the authority that every server of a cluster takes
         self._notifications = self._account.derived(ACCOUNT, "notifications")  # every controller has it without being given it
 
     def node(self, name: str, key: str, *, now_s: int, expires_s: int) -> str:
@@ -53,9 +54,9 @@ class NatsAuthority:
         return self._user(self._account, key, name, subjects.controller_may(name), now_s, expires_s)
 
     def system(self, name: str, key: str, *, now_s: int, expires_s: int) -> str:
-        """Claims of a key that may tell the server of the account's newest claims, and nothing else."""
+        """Claims of a key that may tell the server of the account's newest claims, and that another server is gone for good, and nothing else."""
         inbox = subjects.inbox(name)
-        return self._user(self._system, key, name, ([UPDATE], [f"{inbox}.>"]), now_s, expires_s)
+        return self._user(self._system, key, name, ([UPDATE, EXPEL], [f"{inbox}.>"]), now_s, expires_s)
 
     def account(self, revoked: dict[str, int], *, now_s: int) -> str:
         """The account's claims. revoked: users' keys; their claims issued up to then (seconds since 1970) are worth nothing."""
@@ -74,7 +75,7 @@ class NatsAuthority:
         return self._user(self._notifications, key, name, subjects.consumer_may(name), now_s, expires_s)
 
     def notifications(self, revoked: dict[str, int], *, stored: int, now_s: int) -> str:
-        """Claims of the account of notifications. stored: bytes that its stream may take on the disk. revoked: see `account`."""
+        """Claims of the account of notifications. stored: bytes that its stream may take on the disks of all servers. revoked: see `account`."""
         limits = {**_UNBOUND, "conn": -1, "leaf": 0, "imports": 0, "exports": 0, "wildcards": False,
                   "mem_storage": 0, "disk_storage": stored, "streams": 1, "consumer": -1}  # fmt: skip
         said: dict[str, Any] = {"type": "account", "limits": limits, "default_permissions": {}}
@@ -139,4 +140,4 @@ cluster {{
 """
 
 
-__all__ = ["FRAME_BOUND", "STORE", "UPDATE", "USER", "NatsAuthority"]
+__all__ = ["EXPEL", "FRAME_BOUND", "STORE", "UPDATE", "USER", "NatsAuthority"]

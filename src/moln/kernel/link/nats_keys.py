@@ -74,8 +74,11 @@ class NatsKey:
 
     def derived(self, kind: int, purpose: str) -> NatsKey:
         """Another key, the same for whoever has this one."""
-        seed = hmac.digest(self._raw(), purpose.encode(), "sha256")
-        return NatsKey(kind, ed25519.Ed25519PrivateKey.from_private_bytes(seed))
+        return NatsKey(kind, ed25519.Ed25519PrivateKey.from_private_bytes(self.secret(purpose)))
+
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes, the same for whoever has this key."""
+        return hmac.digest(self._raw(), purpose.encode(), "sha256")
 
     def claim(self, subject: str, name: str, said: dict[str, Any], *, issued_s: int, expires_s: int | None = None) -> str:
         """A signed claim of this key about `subject`, a key's name. issued_s, expires_s: seconds since 1970."""

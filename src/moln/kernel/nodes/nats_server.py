@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from moln.kernel.controllers import clusters
 from moln.kernel.controllers.proof import FOLDER as CONTROLLERS
 from moln.kernel.errors import Failure
+from moln.kernel.http import certificates
 from moln.kernel.http.certificates import Authority
 from moln.kernel.link.nats_authority import NatsAuthority, Routes
 
@@ -34,7 +36,7 @@ def ensure(home: Path, *, listen: str, names: frozenset[str], now: datetime, not
         keys, ca = NatsAuthority(home / "nats"), authority.public
         if notifications:
             ca = folder / "clients.crt"
-            ca.write_bytes(authority.public.read_bytes() + Authority(home / CONSUMERS, now).public.read_bytes())
+            ca.write_bytes(authority.public.read_bytes() + consumers(home, now).public.read_bytes())
         cluster = None
         if routes is not None:
             among = Authority(home / CONTROLLERS, now)
@@ -52,3 +54,10 @@ def ensure(home: Path, *, listen: str, names: frozenset[str], now: datetime, not
     except OSError as error:
         raise Failure(f"{folder} cannot be written ({error.strerror}).") from None
     return file
+
+
+def consumers(home: Path, now: datetime) -> Authority:
+    """Of those outside that read notifications. Where each controller has a server, all have the same: a consumer goes on at another one. Raises: Failure."""
+    if "nats" in clusters.names(home):
+        certificates.derive(home / CONSUMERS, NatsAuthority(home / "nats").consumers, now)
+    return Authority(home / CONSUMERS, now)

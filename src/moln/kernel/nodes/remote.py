@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from nats.errors import NoRespondersError
 
+from moln.kernel import notifications
 from moln.kernel.cloud import Cloud
 from moln.kernel.controllers import proof
 from moln.kernel.controllers.alike import Alike
-from moln.kernel.controllers.clusters import Cluster
+from moln.kernel.controllers.clusters import Cluster, names
 from moln.kernel.controllers.database import OwnDatabase
 from moln.kernel.controllers.enrolment import ControllerEnrolmentResource
 from moln.kernel.controllers.membership import Controllers
@@ -23,7 +25,7 @@ from moln.kernel.controllers.telling import Telling
 from moln.kernel.errors import Failure, Unavailable
 from moln.kernel.link.leases import DatabaseLeases, Leases
 from moln.kernel.link.nats import NatsLinks
-from moln.kernel.link.nats_authority import UPDATE
+from moln.kernel.link.nats_authority import EXPEL, UPDATE
 from moln.kernel.link.nats_keys import USER, NatsKey
 from moln.kernel.link.nats_wire import TROUBLE, Badge, connect
 from moln.kernel.metrics import Family
@@ -40,6 +42,7 @@ from moln.kernel.work import Periodic, Work
 CLAIMS_S = 30 * 24 * 3600  # seconds that a controller's claims are good; NATS hangs up then, and it comes back with others
 LOOK_S = 60.0
 TELL_S = 5.0
+NO_MEMBER = 10044  # NATS: the server is not a member of the cluster
 _log = logging.getLogger("moln.nodes")
 _csr = msgspec.msgpack.Decoder(str)
 
@@ -57,6 +60,8 @@ class RemoteNodes:
         own = cloud.links
         self.controllers = Controllers(cloud, self.name, self.membership, lambda: own.nodes, clusters)
         self.membership.where = self.controllers.engines
+        if notifications.wanted(cloud.home) and "nats" in names(cloud.home):
+            self.controllers.expel = self.expel
         self.database = OwnDatabase(cloud, self.controllers)
         self._passport = Passport(cloud.home / "tls" / "controller.pem", self.membership.authority.public)
         self._ensure_certificate()
@@ -89,7 +94,7 @@ class RemoteNodes:
 
         clustered = [Invariant("clusters-are-whole", members_live)] if self.controllers.clusters.each else []
         return [*checks.invariants(self.links, self.membership), Invariant("controllers-live", controllers_live), self.rotation.invariant,
-                self._alike.invariant, *clustered, *self.database.invariants]  # fmt: skip
+                self._alike.invariant, self._alike.tells, *clustered, *self.database.invariants]  # fmt: skip
 
     async def measure(self, _: Cloud) -> list[Family]:
         return checks.families(self.links, self.membership)
@@ -155,15 +160,34 @@ class RemoteNodes:
 
     async def update(self, url: str, account: str) -> None:
         """Give the server the claims of an account. Raises: TROUBLE, Unavailable."""
+        answer = await self._ask(url, UPDATE, account.encode())
+        if msgspec.json.decode(answer).get("data", {}).get("code") != 200:
+            raise Unavailable("NATS refuses an account of the cloud.", detail=answer.decode("utf-8", "replace"))
+
+    async def expel(self, name: str) -> None:
+        """JetStream no longer counts on the server of this controller. Raises: Unavailable, when those that are left cannot agree on it."""
+        why = ""
+        for url in (await self.controllers.engines())[0]:
+            try:
+                answer = msgspec.json.decode(await self._ask(url, EXPEL, msgspec.json.encode({"peer": name})))
+                if answer.get("success") or answer.get("error", {}).get("err_code") == NO_MEMBER:
+                    return
+                why = answer.get("error", {}).get("description", "no answer")
+            except NoRespondersError:
+                return  # no server keeps anything
+            except (*TROUBLE, Failure) as error:
+                why = str(error) or type(error).__name__
+        raise Unavailable(f"JetStream cannot be told that the server of {name} is gone: {why}.")
+
+    async def _ask(self, url: str, subject: str, body: bytes) -> bytes:
+        """As the system account. Raises: TROUBLE."""
         key, now_s = NatsKey(USER), self._cloud.clock.now_us() // 1_000_000
         claims = self.membership.nats_authority.system(self.name, key.name, now_s=now_s, expires_s=now_s + 60)
         client = await connect(Badge(self.name, (url,), self._passport.client, key, lambda: claims), url, _nothing)
         try:
-            answer = await client.request(UPDATE, account.encode(), timeout=TELL_S)
+            return (await client.request(subject, body, timeout=TELL_S)).data
         finally:
             await client.close()
-        if msgspec.json.decode(answer.data).get("data", {}).get("code") != 200:
-            raise Unavailable("NATS refuses an account of the cloud.", detail=answer.data.decode("utf-8", "replace"))
 
     def publisher(self) -> Badge:
         """For a connection to where notifications are kept."""

@@ -11,11 +11,10 @@ from msgspec import Struct
 from moln.kernel.clock import Clock
 from moln.kernel.db import Database, Transaction
 from moln.kernel.errors import Failure, Invalid, NotFound
-from moln.kernel.http.certificates import Authority
 from moln.kernel.link import subjects
 from moln.kernel.link.nats_authority import NatsAuthority
 from moln.kernel.link.nats_keys import USER, NatsKey
-from moln.kernel.nodes.nats_server import CONSUMERS, FOLDER
+from moln.kernel.nodes.nats_server import CONSUMERS, FOLDER, consumers
 from moln.kernel.notifications import tables
 from moln.kernel.notifications.publisher import Publisher
 
@@ -51,8 +50,8 @@ class Given(Struct, frozen=True):
 class Consumers:
     """keys: of the cloud's accounts."""
 
-    def __init__(self, home: Path, db: Database, clock: Clock, keys: NatsAuthority, publisher: Publisher, urls: tuple[str, ...]):
-        self._home, self._db, self._clock, self._keys, self._publisher, self._urls = home, db, clock, keys, publisher, urls
+    def __init__(self, home: Path, db: Database, clock: Clock, keys: NatsAuthority, publisher: Publisher):
+        self._home, self._db, self._clock, self._keys, self._publisher = home, db, clock, keys, publisher
 
     async def all(self) -> list[tables.Consumer]:
         """Those that may read."""
@@ -69,7 +68,7 @@ class Consumers:
             raise Failure("Consumers are admitted on the controller that runs nats-server: it has their authority.")
         now_us = self._clock.now_us()
         now = datetime.fromtimestamp(now_us / 1e6, UTC)
-        authority = Authority(self._home / CONSUMERS, now)
+        authority = consumers(self._home, now)
         file = authority.ensure_member(self._home / CONSUMERS / f"{name}.pem", "consumer", name, now, anew=True)
         try:
             certificate = file.read_text()
@@ -80,7 +79,7 @@ class Consumers:
         await self._publisher.admit(name)
         await self._db.write(_add_in, tables.Consumer(name, key.name, now_us, now_us + expires_s * 1_000_000))
         return Given(name, FILE.format(claims=claims, seed=key.seed(USER)), certificate, (self._home / "tls/ca.crt").read_text(),
-                     subjects.STREAM, subjects.consumer_inbox(name), self._urls)  # fmt: skip
+                     subjects.STREAM, subjects.consumer_inbox(name), tuple(await self._publisher.urls()))  # fmt: skip
 
     async def remove(self, name: str) -> None:
         """Refuse all its keys. Raises: NotFound; Unavailable, when NATS cannot be told: it is as soon as something is published."""

@@ -13,6 +13,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StorageType, S
 
 from moln.kernel.clock import iso
 from moln.kernel.cloud import Cloud
+from moln.kernel.controllers import clusters
 from moln.kernel.db import Reader, Transaction
 from moln.kernel.errors import Failure, Unavailable
 from moln.kernel.link.nats_authority import STORE
@@ -21,7 +22,7 @@ from moln.kernel.link.subjects import STREAM
 from moln.kernel.metrics import Family
 from moln.kernel.module import Invariant, Violation
 from moln.kernel.nodes.remote import RemoteNodes
-from moln.kernel.notifications import tables
+from moln.kernel.notifications import SERVERS, tables
 from moln.kernel.notifications.events import ROOT
 from moln.kernel.notifications.noting import RECONCILER
 from moln.kernel.work import Periodic, Reconciler, Work
@@ -48,6 +49,7 @@ class Publisher:
     def __init__(self, cloud: Cloud, remote: RemoteNodes):
         self._cloud, self._remote = cloud, remote
         self._client: Client | None = None
+        self._servers = SERVERS if "nats" in clusters.names(cloud.home) else 1
         self._waiting = 0
         self.published = 0
         self.trouble = ""
@@ -89,7 +91,7 @@ class Publisher:
             waiting = await cloud.db.one(tables.COUNT) or 0
             if not self.trouble or not waiting:
                 return []
-            return [Violation(f"{waiting} notifications wait, as NATS takes none: {self.trouble}", "See that nats-server runs, with JetStream.")]
+            return [Violation(f"{waiting} notifications wait, as NATS takes none: {self.trouble}", self._mend)]
 
         async def none_lost(cloud: Cloud) -> list[Violation]:
             at = await cloud.db.one(tables.DROPPED_AT)
@@ -100,6 +102,12 @@ class Publisher:
                               "Whoever follows them should read the cloud's resources anew.")]  # fmt: skip
 
         return [Invariant("notifications-go-out", go_out), Invariant("no-notification-is-dropped", none_lost)]
+
+    @property
+    def _mend(self) -> str:
+        if self._servers == 1:
+            return "See that nats-server runs, with JetStream."
+        return f"See that nats-server runs at more than half of the controllers, {SERVERS} at the beginning, and that each has notifications on."
 
     async def carry(self) -> None:
         """All that waits. Raises: Unavailable; what JetStream has not taken waits on."""
@@ -126,26 +134,31 @@ class Publisher:
         if self._client is not None and self._client.is_connected:
             return self._client
         await self.close()
-        badge, client, why = self._remote.publisher(), None, OSError("no server is named")
-        for url in badge.urls:
+        why: Exception = OSError("no server is named")
+        for url in await self.urls():
             try:
-                await self._tell(url)
-                client = await connect(badge, url, _nothing)
-                break
+                self._client = await self._connect(url)
+                return self._client
             except (*TROUBLE, Failure) as error:
-                why = error  # type: ignore[assignment]
-        if client is None:
-            raise why
+                why = error
+        raise why
+
+    async def _connect(self, url: str) -> Client:
+        await self._tell(url)
+        client = await connect(self._remote.publisher(), url, _nothing)
         try:
             stream = client.jetstream(timeout=ACK_S)
-            await _ensure_stream(stream)
+            await _ensure_stream(stream, self._servers)
             for name in sorted({c.name for c in await self._cloud.db.all(tables.CONSUMERS) if c.refused_at is None}):
                 await _ensure_consumer(stream, name)
         except BaseException:
             await client.close()
             raise
-        self._client = client
         return client
+
+    async def urls(self) -> list[str]:
+        """Of all servers, this controller's first."""
+        return (await self._remote.controllers.engines())[0]
 
     async def admit(self, name: str) -> None:
         """Make a consumer's place in the stream. Raises: Unavailable."""
@@ -157,18 +170,27 @@ class Publisher:
     async def forget(self, name: str) -> None:
         """Hang up on a consumer whose key is refused, and take its place away. Raises: Unavailable."""
         try:
-            for url in self._remote.publisher().urls:
-                await self._tell(url)
+            await self._tell_one()
             with contextlib.suppress(nats.js.errors.NotFoundError):
                 await (await self.connected()).jetstream(timeout=ACK_S).delete_consumer(STREAM, name)
         except TROUBLE as error:
             raise Unavailable(f"JetStream cannot be reached: {error}") from error
 
+    async def _tell_one(self) -> None:
+        """Servers of one cluster tell each other. Raises: TROUBLE, Failure, when all fail."""
+        why: Exception = OSError("no server is named")
+        for url in await self.urls():
+            try:
+                return await self._tell(url)
+            except (*TROUBLE, Failure) as error:
+                why = error
+        raise why
+
     async def _tell(self, url: str) -> None:
         """Who belongs to the account of notifications, and who no more."""
         revoked = {c.nats_key: c.refused_at // 1_000_000 for c in await self._cloud.db.all(tables.CONSUMERS) if c.refused_at is not None}
         now_s = self._cloud.clock.now_us() // 1_000_000
-        await self._remote.update(url, self._remote.membership.nats_authority.notifications(revoked, stored=STORE, now_s=now_s))
+        await self._remote.update(url, self._remote.membership.nats_authority.notifications(revoked, stored=STORE * self._servers, now_s=now_s))
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -177,13 +199,13 @@ class Publisher:
                 await client.close()
 
 
-async def _ensure_stream(stream: JetStreamContext) -> None:
+async def _ensure_stream(stream: JetStreamContext, servers: int) -> None:
     """Nothing can be taken out of it or cleared but by its bounds, whoever asks."""
     wanted = StreamConfig(name=STREAM, subjects=[f"{ROOT}.>"], max_bytes=KEPT_BYTES, max_age=KEPT_S, storage=StorageType.FILE,
-                          num_replicas=1, duplicate_window=REPEATS_S, deny_delete=True, deny_purge=True)  # fmt: skip
+                          num_replicas=servers, duplicate_window=REPEATS_S, deny_delete=True, deny_purge=True)  # fmt: skip
     try:
         await stream.add_stream(wanted)
-    except nats.js.errors.BadRequestError:  # it is there, made by another release
+    except nats.js.errors.BadRequestError:  # it is there, made by another release, or with fewer servers
         await stream.update_stream(wanted)
 
 

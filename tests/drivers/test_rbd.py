@@ -24,6 +24,7 @@ from moln.volume.drivers.rbd import RbdVolumes
 
 engines = pytest.mark.engines
 MIB = 1 << 20
+LONG_MIB = 640  # of an image that takes seconds to bring in
 DATA = os.urandom(5 * MIB) + bytes(20 * MIB) + os.urandom(MIB) + b"the end"
 
 
@@ -135,10 +136,10 @@ def test_two_nodes_that_need_an_image_at_once_both_have_it(pool: RbdPool, images
 
 @engines
 def test_an_import_that_is_killed_leaves_no_base_and_is_begun_anew(pool: RbdPool, images: Path) -> None:
-    image = fresh()
+    image, some = fresh(), os.urandom(MIB)
     with open(images / "base" / image, "wb") as file:
-        for _ in range(96):
-            file.write(os.urandom(MIB))
+        for _ in range(LONG_MIB):
+            file.write(some)
     killed = RbdPool(pool.access)
     failed = threading.Event()
 
@@ -159,7 +160,7 @@ def test_an_import_that_is_killed_leaves_no_base_and_is_begun_anew(pool: RbdPool
     assert left == []
     disks = RbdDisks(pool, images)
     disks.ensure(disk := fresh(), 1, image)
-    assert contents(disks, images, disk)[: 96 * MIB] == (images / "base" / image).read_bytes()
+    assert contents(disks, images, disk)[: LONG_MIB * MIB] == (images / "base" / image).read_bytes()
     for name in listed(pool.access, "ls"):
         if name.startswith("new-"):
             remove_in_time(pool, name)  # as a sweep does, an hour later

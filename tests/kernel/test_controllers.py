@@ -219,6 +219,20 @@ async def test_whoever_dies_between_two_authorities_goes_on(first: First, monkey
     assert all((first.home / name / "ca.crt").read_bytes().count(b"BEGIN") == 1 for name in FOLDERS)
 
 
+async def test_no_controller_is_cut_off_from_a_database_that_is_on_each(first: First) -> None:
+    await first.controllers.enrol(asked(await first.controllers.make_token()))
+    rotation = Rotation(first.cloud, first.controllers, first.nodes, first.cloud.links, lambda: None)
+    (first.home / heritage.HOSTS).write_text("192.0.2.1:5432\n192.0.2.2:5432\n")
+    await rotation.begin()
+    with pytest.raises(Conflict, match="c2 would be cut off: without them it may take no writes"):
+        await rotation.finish(force=True)
+    assert rotation.step == certificates.COMING
+    await first.controllers.remove("c2")
+    await rotation.finish(force=True)
+    assert rotation.step == ""
+    await rotation.close()
+
+
 async def test_settings_are_those_of_the_cloud_and_none_of_the_machine(first: First, tmp_path: Path) -> None:
     given = await first.controllers.enrol(asked(await first.controllers.make_token()))
     said = tomllib.loads(given.settings)

@@ -70,6 +70,29 @@ def test_a_member_of_the_old_one_is_renewed_when_the_new_one_signs_and_not_befor
     assert serial() == second
 
 
+def test_servers_that_ask_each_other_show_the_new_one_before_the_old_one_ends(tmp_path: Path) -> None:
+    """Whoever trusts it alone at the end meets no other: they are known by members alone, who trusted both before."""
+    file, names = tmp_path / "etcd.pem", frozenset({"192.0.2.1", "db.example"})
+
+    def shown() -> tuple[str, int]:
+        authority = Authority(tmp_path, NOW)
+        authority.renew_server(file, NOW)
+        _, found = certificates.read(authority.ensure_server(file, names, NOW, asks=True))
+        assert found is not None and set(certificates.names(found)) == names
+        return by(tmp_path, found), found.serial_number
+
+    Authority(tmp_path, NOW).renew_server(file, NOW)
+    assert not file.exists(), "nothing shows it here"
+    old, first = shown()
+    succession.begin(tmp_path, NOW)
+    assert shown() == (old, first), "others do not trust the new one yet"
+    succession.go(tmp_path)
+    new, second = shown()
+    assert new == succession.newest(tmp_path) != old
+    succession.finish(tmp_path, NOW)
+    assert shown() == (new, second)
+
+
 def test_what_stands_beside_the_authority_that_was_named_is_not_taken(tmp_path: Path) -> None:
     """Somebody in between answers with the true one, which is no secret, and his own."""
     true, own = Authority(tmp_path / "true", NOW), Authority(tmp_path / "own", NOW)

@@ -23,8 +23,6 @@ def rotate(args: argparse.Namespace) -> int:
         return tell(admin.ask(places, "authority"))
     if places.host.exists() and os.geteuid() != 0:
         raise HostError("Only root can have engines read their certificates anew.")
-    if args.end:
-        check_database(places)
     found = begin(places)
     if not args.end:
         return tell(found)
@@ -32,16 +30,6 @@ def rotate(args: argparse.Namespace) -> int:
         finish(places, force=args.force)
         return 0
     return tell(found)
-
-
-def check_database(places: Places) -> None:
-    """Raises: HostError, where writes need engines on other controllers, which trust the old authority until they are told (docs/adr/0047); NotRunning."""
-    machine = roles.read(places)
-    others = [found["name"] for found in admin.ask(places, "controllers") if not found["here"]]
-    if machine.postgresql and "etcd" in machine.clusters and others:
-        raise HostError(
-            f"Nothing was changed: PostgreSQL is on each controller here, and would take no writes once the engines of this one and of {', '.join(others)} "
-            "trust different authorities. The old one cannot be ended in such a cloud yet; both go on counting.")  # fmt: skip
 
 
 def begin(places: Places, *, alone: bool = False) -> dict[str, Any]:

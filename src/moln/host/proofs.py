@@ -46,14 +46,15 @@ def both(places: Places) -> str:
     return str(places.home / "controllers/both.crt")
 
 
-def ensure(places: Places, machine: Machine) -> None:
-    """Have them there and good for long. Raises: HostError."""
+def ensure(places: Places, machine: Machine, *, anew: bool = False) -> None:
+    """Have them there and good for long. anew: PostgreSQL's is another, see kernel/controllers/database.py. Raises: HostError."""
     more = ["--nats", f"{bracketed(machine.address)}:{NATS_PORT}", "--as", machine.address, machine.called] if machine.runs_nats else []
     more += ["--etcd", machine.address] if machine.runs_etcd else []
     more += ["--clusters", *machine.clusters] if machine.clusters else []
     if machine.runs_nats and "nats" in machine.clusters:
         more += ["--routes", *(f"{bracketed(address)}:{NATS_ROUTES_PORT}" for address in (machine.address, *machine.peers))]
     more += ["--postgresql", machine.address] if machine.postgresql else []
+    more += ["--anew"] if anew else []
     run("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", sys.executable, "-P", "-m", "moln.host.proofs", "--home",
         places.home, "--name", machine.called, *more, env={"PYTHONPATH": str(PACKAGE_ROOT), "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
 
@@ -78,6 +79,7 @@ def main() -> int:
     parser.add_argument("--nats", default="")
     parser.add_argument("--etcd", default="", metavar="ADDRESS")
     parser.add_argument("--postgresql", default="", metavar="ADDRESS")
+    parser.add_argument("--anew", action="store_true", help="another certificate for PostgreSQL, in any case")
     parser.add_argument("--as", dest="names", nargs="*", default=[])
     parser.add_argument("--clusters", nargs="*", default=[], help="engines that have a member on each controller")
     parser.add_argument("--routes", nargs="*", default=[], metavar="ADDRESS:PORT", help="of NATS's servers among themselves, this one's first")
@@ -96,7 +98,7 @@ def main() -> int:
         if args.etcd:
             etcd_server.ensure(args.home, frozenset({args.etcd}), now)
         if args.postgresql:
-            database.ensure(args.home, args.postgresql, now)
+            database.ensure(args.home, args.postgresql, now, anew=args.anew)
     except Failure as failure:
         print(failure.message, file=sys.stderr)
         return 1

@@ -26,7 +26,7 @@ def reread(places: Places, machine: Machine, *, dropped: bool, anew: bool = Fals
         return
     configuration = places.home / proofs.NATS / "nats.conf"
     before = configuration.read_bytes() if configuration.exists() else b""
-    proofs.ensure(places, machine)
+    proofs.ensure(places, machine, anew=True)
     changed = configuration.exists() and configuration.read_bytes() != before
     restarted = ["etcd", *(("ovsdb-nb", "ovsdb-sb", "ovsdb-nodes") if dropped else ()), *(READ_AT_HUP if anew else ())]
     if changed and not anew:

@@ -29,12 +29,12 @@ LAG_BOUND = 64 << 20  # bytes that a standby may be behind
 _log = logging.getLogger("moln.controllers")
 
 
-def ensure(home: Path, address: str, now: datetime) -> None:
+def ensure(home: Path, address: str, now: datetime, *, anew: bool = False) -> None:
     """What PostgreSQL of the cloud's own proves itself with at this address, and the list of its hosts. Whoever sets up a host calls this each time.
 
-    Raises: Failure.
+    anew: another certificate, however long the present one lasts: Patroni's REST API reads whom it trusts when its own certificate is another. Raises: Failure.
     """
-    Authority(home / CONTROLLERS, now).ensure_server(home / CONTROLLERS / "postgresql.pem", frozenset({address}), now, asks=True)
+    Authority(home / CONTROLLERS, now).ensure_server(home / CONTROLLERS / "postgresql.pem", frozenset({address}), now, asks=True, anew=anew)
     if not (home / HOSTS).exists():
         heritage.put(home / HOSTS, listed([address]).encode(), home)
 

@@ -8,7 +8,8 @@ from msgspec import Struct
 from moln.kernel.db import Query, Statement, Transaction, column, table
 
 STATES = "cloud.controller-states"  # the topic of changes
-TRUSTS, PROVES = "trusts", "proves"  # fingerprints of authorities: the newest that it takes, and the one that signed its own certificate
+TRUSTS, PROVES = "trusts", "proves"
+"""Fingerprints of authorities: the newest that it takes; the one that signed its own certificate and those that its engines show (empty: they differ)."""
 TRUSTED = "trusted"  # digest of all that it takes
 
 states = table("cloud_controller_states", column("controller"), column("what"), column("value"), sa.UniqueConstraint("controller", "what"))

@@ -36,7 +36,7 @@ def ensure(folder: Path, names: frozenset[str], now: datetime, *, anew: bool = F
 
 class Authority:
     """The cloud's own authority, kept in `folder`. public: the file with its certificate, which whoever trusts it needs; while another comes
-    in its place (succession.py), with both. certificate signs servers, newest signs members: the same, but for that time.
+    in its place (succession.py), with both. certificate signs servers; newest signs members, and servers that ask each other. They are the same, but for that time.
     """
 
     def __init__(self, folder: Path, now: datetime):
@@ -58,14 +58,21 @@ class Authority:
 
     def ensure_server(self, file: Path, names: frozenset[str], now: datetime, *, asks: bool = False, anew: bool = False) -> Path:
         """A server's key and certificate in a file (0600), renewed where need be. asks: it is also a client of its like. Raises: Failure."""
+        by = (self._newest_key, self.newest) if asks else (self._key, self.certificate)
         try:
-            if anew or not _serves(file, names, self.certificate, now):
+            if anew or not _serves(file, names, by[1], now):
                 listed = x509.SubjectAlternativeName([_general(name) for name in sorted(names)])
                 usages = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if asks else [])]
-                _put(file, self._made(x509.Name([_said("Moln API")]), listed, usages, now, DAYS), 0o600)
+                _put(file, self._made(x509.Name([_said("Moln API")]), listed, usages, now, DAYS, by), 0o600)
         except OSError as error:
             raise Failure(f"{file} cannot be written ({error.strerror}).") from None
         return file
+
+    def renew_server(self, file: Path, now: datetime) -> None:
+        """Another one of the newest authority in the place of one that asks its like, for the same names. Raises: Failure."""
+        _, found = read(file)
+        if found is not None and (listed := names(found)):
+            self.ensure_server(file, frozenset(listed), now, asks=True)
 
     def ensure_member(self, file: Path, role: str, name: str, now: datetime, *, anew: bool = False) -> Path:
         """The same for a member of the cloud, see `sign`. anew: however long the present one lasts. Raises: Failure."""
@@ -91,9 +98,10 @@ class Authority:
         both = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         return self._signed(key, subject, listed, both, now, MEMBER_DAYS, (self._newest_key, self.newest))
 
-    def _made(self, subject: x509.Name, listed: x509.SubjectAlternativeName, usages: list[Any], now: datetime, days: int) -> bytes:
+    def _made(self, subject: x509.Name, listed: x509.SubjectAlternativeName, usages: list[Any], now: datetime, days: int,
+              by: tuple[Key, x509.Certificate]) -> bytes:  # fmt: skip
         key = ec.generate_private_key(ec.SECP256R1())
-        made = self._signed(key.public_key(), subject, listed, usages, now, days, (self._key, self.certificate))
+        made = self._signed(key.public_key(), subject, listed, usages, now, days, by)
         return private_pem(key) + made.public_bytes(serialization.Encoding.PEM)
 
     def _signed(self, key: ec.EllipticCurvePublicKey, subject: x509.Name, listed: x509.SubjectAlternativeName, usages: list[Any],
@@ -194,16 +202,20 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _serves(file: Path, names: frozenset[str], ca: x509.Certificate, now: datetime) -> bool:
+def _serves(file: Path, wanted: frozenset[str], ca: x509.Certificate, now: datetime) -> bool:
     """Whether the file's certificate is of this authority, for these names, and lasts."""
     key, found = read(file)
     if key is None or found is None or not _lasts(found, ca, now, SPARE_DAYS):
         return False
+    return set(names(found)) == {str(_general(n).value) for n in wanted}
+
+
+def names(found: x509.Certificate) -> list[str]:
+    """Host names and addresses that a server's certificate is for; none: it cannot be read."""
     try:
-        listed = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except Exception:  # whatever a damaged file may cause: a new one is made
-        return False
-    return {str(n.value) for n in listed} == {str(_general(n).value) for n in names}
+        return [str(n.value) for n in found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
+    except Exception:  # whatever a damaged file may cause
+        return []
 
 
 def _lasts(found: x509.Certificate, ca: x509.Certificate, now: datetime, spare_days: int) -> bool:

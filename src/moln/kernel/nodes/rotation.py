@@ -1,7 +1,7 @@
 """Another authority for the cloud while it works: both are trusted for as long as it takes, and everybody is told and given another certificate.
 
 succession.py says how far an authority is; this is what has to be so before each step. All controllers trust both (states.py) before anybody is signed
-by the new one; all members are signed by it before the old one counts no more, unless told otherwise.
+by the new one; all members are signed by it, and engines of all controllers show it (showing.py), before the old one counts no more, unless told otherwise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from moln.kernel.cloud import Cloud
-from moln.kernel.controllers import states
+from moln.kernel.controllers import showing, states
+from moln.kernel.controllers.heritage import HOSTS
 from moln.kernel.controllers.membership import Controllers
 from moln.kernel.errors import Conflict, Failure
 from moln.kernel.http import certificates, succession
@@ -98,7 +99,8 @@ class Rotation:
             self._membership.read_authority()
             _log.info("members are signed by another authority, %s", self.newest)
         self._ensure()
-        await self._say(states.PROVES, self._own())
+        shown = self.step != certificates.NEXT or await showing.renew(self._cloud.home, self._now())
+        await self._say(states.PROVES, self._own() if shown else "")
         if self.step == certificates.NEXT:
             await self._each(self._renew)
 
@@ -110,6 +112,10 @@ class Rotation:
         if (late := sorted({*found.untold, *found.old, *found.away})) and not force:
             raise Conflict(f"Of the old authority, or not heard of: {', '.join(late[:10])}{' …' if late[10:] else ''}. Without it they are cut off; "
                            "have them come back, remove them, or say --force.")  # fmt: skip
+        cut_off = sorted({*found.untold, *found.old} & {c.name for c in await self._controllers.all()} - {self._controllers.name})
+        if cut_off and (self._cloud.home / HOSTS).exists():
+            raise Conflict(f"PostgreSQL is on each controller, and {', '.join(cut_off)} would be cut off: without them it may take no writes. Have them take the "
+                           "new authority (moln controller join URL --token … --again), or remove them.")  # fmt: skip
         if found.step == certificates.COMING:
             await self.go_on(alone=True)
         for name in FOLDERS:

@@ -99,7 +99,8 @@ class Rotation:
             self._membership.read_authority()
             _log.info("members are signed by another authority, %s", self.newest)
         self._ensure()
-        shown = self.step != certificates.NEXT or await showing.renew(self._cloud.home, self._now())
+        told = self.step == certificates.NEXT and not await self._untold()  # else others would refuse what engines here show, and etcd lose its majority
+        shown = not told or await showing.renew(self._cloud.home, self._now())
         await self._say(states.PROVES, self._own() if shown else "")
         if self.step == certificates.NEXT:
             await self._each(self._renew)

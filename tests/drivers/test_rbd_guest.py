@@ -17,7 +17,6 @@ from tests.drivers.test_moves_contract import ENDED, IMAGE, MOVE_S, Pair, as_mem
 from tests.node import bench
 
 from moln.compute.drivers.base import ComputeDriver, Disk, ServerSpec
-from moln.compute.drivers.libvirt_secrets import id_of
 from moln.compute.drivers.moves import Target
 from moln.kernel.errors import BackendUnreachable
 from moln.kernel.rbd import Access, RbdPool
@@ -56,6 +55,8 @@ def command_line(server_id: str) -> str:
 
 async def test_a_guest_boots_from_a_clone_and_writes_to_a_volume(engine_host: bench.Host, seen_ceph: Access, tmp_path: Path) -> None:
     import libvirt  # where guests are tried it is there
+
+    from moln.compute.drivers.libvirt_secrets import id_of
 
     engine_host.add_image(IMAGE)
     images, pool = engine_host.places.pool / "images", RbdPool(seen_ceph)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 from tests.compute.moves import Hosts, three, two, world
 
+from moln.compute.drivers import fake_moves
 from moln.compute.drivers.fake import Fault
+from moln.compute.drivers.moves import DiskOffer
 from moln.compute.ops import hosts
 from moln.volume.ops.pools import pools_of
 from moln.volume.store import attachments, volumes
@@ -160,6 +163,27 @@ async def test_a_migration_that_fails_is_undone(two: Hosts) -> None:
         assert await two.holds(server["id"]) == {source: SMALL}
         assert (two.has(dest, server), two.node(dest).kept.disks) == (False, {})
         assert await two.sound()
+
+
+async def test_a_host_that_offers_another_disk_than_it_was_asked_for_is_not_believed(two: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim, server = await two.boot(), await two.boot()
+    source = await two.host_of(server)
+    if await two.host_of(victim) == source:
+        await two.live(victim)
+        await two.settle()
+    dest = two.other(source)
+    [theirs] = (await two.row(victim)).disk_ids
+    had = two.node(dest).kept.disks[theirs]
+    stolen = two.node(source)
+    stolen.kept.put("disk", theirs, replace(had, size_bytes=had.size_bytes + 1))
+    stolen.offered.add(theirs)
+    monkeypatch.setattr(fake_moves, "DiskOffer", lambda _, *said: DiskOffer(theirs, *said))
+    await two.move(server, "migrate")
+    await two.settle()
+    await two.settle()
+    stolen.kept.drop("disk", theirs)
+    assert (await two.records())[0] == ("migration", "error", source, dest)
+    assert two.node(dest).kept.disks == {theirs: had} and await two.sound()
 
 
 async def test_a_former_host_that_is_away_is_cleaned_when_it_is_back(two: Hosts) -> None:

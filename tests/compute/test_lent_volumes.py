@@ -11,6 +11,8 @@ from tests.compute.moves import Hosts, three, two, world
 from moln.compute.work import server_loans
 from moln.kernel.errors import BackendRefused
 from moln.kernel.work import Work
+from moln.volume.drivers import fake_exports
+from moln.volume.drivers.base import Export
 from moln.volume.ops import exports, for_compute
 from moln.volume.ops.exports import Holder
 from moln.volume.ops.pools import pools_of
@@ -118,6 +120,18 @@ async def test_a_late_command_for_the_former_host_lends_it_nothing(three: Hosts)
     with pytest.raises(BackendRefused):
         await exports.lend(three.cloud, found, here, late)
     assert (here, there) not in await loans(three)
+
+
+async def test_a_host_that_lends_another_volume_than_it_was_asked_for_is_not_believed(two: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, here, volume, there = await apart(two)
+    other = await two.volume()
+    await two.settle()
+    found = await volume_store.find(two.cloud.db, volume)
+    assert found is not None
+    monkeypatch.setattr(fake_exports, "Export", lambda _, *said: Export(other, *said))
+    with pytest.raises(BackendRefused, match="does not lend what it was asked for"):
+        await exports.lend(two.cloud, found, here, Holder(two.cloud.ids.uuid(), 1))
+    assert [loan.volume_id for loan in await for_compute.loans(two.cloud) if loan.lender is None] == [volume]
 
 
 async def test_nothing_is_evacuated_whose_volume_lies_on_the_lost_host_or_on_another_lost_one(three: Hosts) -> None:

@@ -11,7 +11,7 @@ from moln.compute.drivers.base import ComputeDriver
 from moln.compute.drivers.moves import Moves
 from moln.compute.model.servers import Server
 from moln.compute.work.server_specs import driver_of
-from moln.kernel.errors import BackendUnreachable
+from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.kernel.work import Work
 
 COPY_S = 3600.0  # seconds one disk may take
@@ -39,6 +39,8 @@ async def carry_disks(work: Work, server: Server, source: str, dest: str, disks:
     for disk_id in disks:
         offer = await giver.offer_disk(disk_id)
         try:
+            if offer.id != disk_id:  # a stolen host would have another server's disk replaced at the destination
+                raise BackendRefused(f"Host {source} does not offer the disk that it was asked for.")
             await taker.fetch_disk(offer)
         finally:
             with contextlib.suppress(BackendUnreachable):  # the offer is to hosts of this cloud only, and ends with the disk

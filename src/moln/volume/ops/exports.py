@@ -35,6 +35,8 @@ class Loan(Struct, frozen=True):
 async def lend(cloud: Cloud, volume: Volume, node: str, holder: Holder) -> Connection:
     """How `node` opens a volume of another one. Raises: BackendRefused, BackendUnreachable."""
     export = await _exports(cloud, volume.host or "", node, holder).ensure_export(volume.id, node)
+    if (export.volume_id, export.host) != (volume.id, node):  # a stolen host would have `node` open what it likes in place of another's volume
+        raise BackendRefused(f"Node {volume.host} does not lend what it was asked for.")
     return await _exports(cloud, node, node, holder).ensure_import(export)
 
 

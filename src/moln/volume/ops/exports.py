@@ -80,7 +80,7 @@ async def take_back_all(cloud: Cloud, node: str) -> None:
     """Nobody lends that node anything any more."""
     for loan in await loans(cloud):
         if loan.host == node and loan.lender is not None:
-            with suppress(BackendUnreachable):
+            with suppress(BackendRefused, BackendUnreachable):
                 await end_loan(cloud, loan, None)
 
 

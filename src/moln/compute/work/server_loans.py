@@ -17,19 +17,27 @@ _log = logging.getLogger("moln.compute")
 
 async def look(work: Work) -> None:
     """Ask all nodes what they lend and what they opened; end what no server has there. What is found first, rows say later: never too much ends."""
-    found = await for_compute.loans(work.cloud)
-    held = await for_compute.attachments_of_volumes(work.db, sorted({loan.volume_id for loan in found}))
+    for loan, _ in await unheld(work, await for_compute.loans(work.cloud)):
+        for _, last in await unheld(work, [loan]):  # a server may have come by it while others were ended, each of which may take its time
+            try:
+                await for_compute.end_loan(work.cloud, loan, last)
+                _log.info("volume %s is not lent to %s any more: no server there has it", loan.volume_id, loan.host)
+            except Failure as failure:
+                _log.info("volume %s may still be lent to %s: %s", loan.volume_id, loan.host, failure.message)
+
+
+async def unheld(work: Work, loans: list[Loan]) -> list[tuple[Loan, Holder | None]]:
+    """Those that no server has, each with who of the volume's servers it may have been for."""
+    if not loans:
+        return []
+    held = await for_compute.attachments_of_volumes(work.db, sorted({loan.volume_id for loan in loans}))
     servers = {s.id: s for s in await store.some(work.db, sorted({a.server_id for every in held.values() for a in every if a.server_id}))}
-    for loan in found:
+    found: list[tuple[Loan, Holder | None]] = []
+    for loan in loans:
         holders = [(a.id, servers[a.server_id]) for a in held.get(loan.volume_id, []) if a.server_id in servers]
-        if any(has(server, loan) for _, server in holders):
-            continue
-        last = Holder(holders[0][0], holders[0][1].generation) if holders else None
-        try:
-            await for_compute.end_loan(work.cloud, loan, last)
-            _log.info("volume %s is not lent to %s any more: no server there has it", loan.volume_id, loan.host)
-        except Failure as failure:
-            _log.info("volume %s may still be lent to %s: %s", loan.volume_id, loan.host, failure.message)
+        if not any(has(server, loan) for _, server in holders):
+            found.append((loan, Holder(holders[0][0], holders[0][1].generation) if holders else None))
+    return found
 
 
 def has(server: Server, loan: Loan) -> bool:

@@ -253,3 +253,8 @@ async def test_a_host_has_a_name_that_makes_no_other_file(pair: Pair, host: str)
     volume = await pair.make()
     with pytest.raises(Failure):
         await pair.here.ensure_export(volume, host)
+
+
+async def test_what_did_not_start_stops_without_a_word(tmp_path: Path) -> None:
+    """Else the node's log tells of that in place of why it did not come up."""
+    await exports(tmp_path).stop()

@@ -28,7 +28,8 @@ class Passport:
 
     def server(self) -> ssl.SSLContext:
         """For a server that only members may speak to. Raises: OSError."""
-        self._server, self._seen = self._made(), self._stamp()
+        self._seen = self._stamp()  # before they are read: what changes meanwhile is seen at the next handshake
+        self._server = self._made()
         first = self._made()
         first.sni_callback = self._look
         return first
@@ -62,9 +63,10 @@ class Passport:
 
     def renewed(self) -> None:
         """There is another certificate, or others are trusted: handshakes to come use it. Raises: OSError, when it cannot be used; the old one stays."""
+        seen = self._stamp()
         if self._server is not None:
             self._server = self._made()
-        self._seen = self._stamp()
+        self._seen = seen
 
 
 def peer_of(certificate: dict[str, Any] | None) -> tuple[str, str] | None:

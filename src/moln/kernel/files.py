@@ -8,15 +8,26 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from moln.kernel.errors import BackendRefused
 
 FICLONE = 0x40049409  # linux/fs.h
 COPY_STEP = 32 << 20  # bytes between two looks at `stop`
 PIECE = 4 << 20  # bytes that pass through memory at once
 TEMP_PREFIX = ".tmp-"
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS}
+
+
+def known(id: str) -> str:
+    """The id, once it is shown to be one (it becomes a file's or an image's name). Raises: BackendRefused."""
+    if not ID.fullmatch(id):
+        raise BackendRefused("That is not an id.", detail=repr(id)[:100])
+    return id
 
 
 def never() -> bool:

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from moln.compute.drivers.disks import known
 from moln.kernel import files
 from moln.kernel.errors import BackendUnreachable, Failure
+from moln.kernel.files import known
 from moln.kernel.nodes import sparse
 from moln.kernel.nodes.gate import GateClient
 from moln.kernel.nodes.lending import LOAN, Loan, State

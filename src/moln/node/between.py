@@ -21,10 +21,11 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec import Struct
 
-from moln.compute.drivers.disks import READ_ONLY, known
+from moln.compute.drivers.disks import READ_ONLY
 from moln.compute.drivers.reach import Way
 from moln.host.places import GUEST_USER, Places
 from moln.kernel.errors import BackendRefused, BackendUnreachable, Failure, NotFound
+from moln.kernel.files import known
 from moln.kernel.link.streams import Opener, Stream, copy, of_path, splice, until_one_ends
 from moln.kernel.nodes import sparse
 from moln.kernel.nodes.gate import GateClient, spoken, written

@@ -24,9 +24,9 @@ import msgspec
 
 from moln.host.places import GUEST_USER, LENDING_USER
 from moln.kernel.errors import BackendRefused, BackendUnreachable, Failure
+from moln.kernel.files import known
 from moln.node import nbdkit
 from moln.volume.drivers.base import Connection, Export, Exports, Lent
-from moln.volume.drivers.pool import known
 
 R = TypeVar("R")
 log = logging.getLogger("moln.node")

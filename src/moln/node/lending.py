@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from moln.compute.drivers.disks import READ_ONLY, known
+from moln.compute.drivers.disks import READ_ONLY
 from moln.kernel.errors import BackendRefused, BackendUnreachable, Failure, NotFound
+from moln.kernel.files import known
 from moln.kernel.http.certificates import member_host
 from moln.kernel.link.streams import Opener, Stream
 from moln.kernel.nodes import sparse

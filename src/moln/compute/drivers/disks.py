@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from msgspec import Struct
 from moln.compute.drivers.base import DiskFile
 from moln.kernel import files
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.files import ID, known
 
 GIB = 1 << 30
-ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 READ_ONLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # the images belong to a user less trusted than root
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -137,13 +136,6 @@ class DiskFolder:
         stat = os.statvfs(self.folder)
         total, free = stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize
         return Room(total // GIB, free // GIB, files.supports_reflink(self.folder))
-
-
-def known(id: str) -> str:
-    """The id, once it is shown to be one (it becomes a file's name). Raises: BackendRefused."""
-    if not ID.fullmatch(id):
-        raise BackendRefused("That is not an id.", detail=repr(id)[:100])
-    return id
 
 
 def said(error: OSError) -> BackendRefused | BackendUnreachable:

@@ -27,13 +27,13 @@ from moln.compute.drivers.base import (
     ServerState,
     WantedPower,
 )
-from moln.compute.drivers.disks import known
 from moln.compute.drivers.fake_consoles import FakeConsoles
 from moln.compute.drivers.fake_disks import FakeDisks
 from moln.compute.drivers.fake_memory import FakeMemory
 from moln.compute.drivers.fake_moves import FakeMoves, Outgoing
 from moln.compute.model.facts import HostFacts
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.files import known
 from moln.kernel.link.streams import Stream
 
 GIB = 1 << 30

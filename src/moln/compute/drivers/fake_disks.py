@@ -7,8 +7,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from moln.compute.drivers.base import DiskFile
-from moln.compute.drivers.disks import GIB, known
+from moln.compute.drivers.disks import GIB
 from moln.kernel.errors import BackendRefused
+from moln.kernel.files import known
 
 
 class FakeDisks:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from moln.compute.drivers.base import ServerSpec
-from moln.compute.drivers.disks import known
 from moln.kernel.errors import BackendRefused
+from moln.kernel.files import known
 
 if TYPE_CHECKING:
     from moln.compute.drivers.fake import FakeCompute

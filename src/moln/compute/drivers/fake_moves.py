@@ -8,10 +8,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from moln.compute.drivers.base import ServerSpec
-from moln.compute.drivers.disks import known
 from moln.compute.drivers.moves import DiskOffer, Sending, Target
 from moln.compute.model.migrations import Progress
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.files import known
 
 if TYPE_CHECKING:
     from moln.compute.drivers.fake import FakeCompute

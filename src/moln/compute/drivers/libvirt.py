@@ -21,7 +21,7 @@ from msgspec import Struct
 from moln.compute.drivers import console, host, strays
 from moln.compute.drivers import libvirt_domains as domains
 from moln.compute.drivers.base import Card, ConsoleKind, Disk, Inventory, Plugger, ServerSpec, ServerState, WantedPower
-from moln.compute.drivers.disks import DiskFolder, known, said
+from moln.compute.drivers.disks import DiskFolder, said
 from moln.compute.drivers.domain_xml import CONSOLE_LOG, NAME_PREFIX, Look, card_element, disk_element, domain_xml
 from moln.compute.drivers.libvirt_disks import LibvirtDisks
 from moln.compute.drivers.libvirt_link import LibvirtLink
@@ -31,6 +31,7 @@ from moln.compute.drivers.reach import Reach
 from moln.compute.model.facts import HostFacts
 from moln.compute.model.iso9660 import iso_image
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.files import known
 from moln.kernel.link.streams import Stream, of_path, of_socket
 
 R = TypeVar("R")

@@ -7,10 +7,10 @@ from xml.etree.ElementTree import fromstring
 import libvirt
 
 from moln.compute.drivers import libvirt_domains as domains
-from moln.compute.drivers.disks import known
 from moln.compute.drivers.guests import CardNumbers, Diagnostics, DiskNumbers
 from moln.compute.drivers.libvirt_link import LibvirtLink
 from moln.kernel.errors import BackendRefused
+from moln.kernel.files import known
 
 #: What libvirt says where no agent answers: the guest runs none, or the domain has no channel to one.
 NO_AGENT = {libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED, libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED}

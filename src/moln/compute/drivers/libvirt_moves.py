@@ -20,13 +20,14 @@ from msgspec import Struct
 
 from moln.compute.drivers import libvirt_domains as domains
 from moln.compute.drivers.base import ServerSpec
-from moln.compute.drivers.disks import known, said
+from moln.compute.drivers.disks import said
 from moln.compute.drivers.domain_moves import moved_domain, targets_of
 from moln.compute.drivers.moves import DiskOffer, Sending, Target
 from moln.compute.drivers.reach import Reach, Way
 from moln.compute.model.migrations import Progress
 from moln.kernel import files
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.files import known
 
 if TYPE_CHECKING:
     from moln.compute.drivers.libvirt import LibvirtDriver

@@ -13,7 +13,8 @@ from moln.compute.drivers.base import DiskFile
 from moln.compute.drivers.disks import Room
 from moln.kernel import files
 from moln.kernel.errors import BackendRefused, BackendUnreachable
-from moln.kernel.rbd import GIB, RbdPool, begin, has_base, known, name_of
+from moln.kernel.files import known
+from moln.kernel.rbd import GIB, RbdPool, begin, has_base, name_of
 
 DISK = "disk"
 

@@ -21,9 +21,9 @@ from typing import Any
 from msgspec import Struct, to_builtins
 
 from moln.kernel.errors import BackendRefused, BackendUnreachable, Invalid
+from moln.kernel.files import known
 
 GIB = 1 << 30
-ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CHILD = Path(__file__).with_name("child.py")
 PYTHON = "/usr/bin/python3"
 AT_ONCE = 8  # processes, some 40 MiB each; some may copy for long
@@ -196,13 +196,6 @@ class _Child:
             if pipe:
                 with contextlib.suppress(OSError):  # it had ended before it read what was said to it
                     pipe.close()
-
-
-def known(id: str) -> str:
-    """The id, once it is shown to be one (it becomes an image's name). Raises: BackendRefused."""
-    if not ID.fullmatch(id):
-        raise BackendRefused("That is not an id.", detail=repr(id)[:100])
-    return id
 
 
 def name_of(kind: str, id: str) -> str:

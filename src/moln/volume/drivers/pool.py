@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +20,12 @@ from typing import TypeVar
 
 from moln.kernel import files
 from moln.kernel.errors import BackendRefused, BackendUnreachable
+from moln.kernel.files import known
 from moln.volume.drivers import pool_backups
 from moln.volume.drivers.base import BackupFacts, Connection, Inventory, Pool, SourceKind
 
 R = TypeVar("R")
 GIB = 1 << 30
-ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 AT_ONCE = 4  # threads that copy or unlink
 READ_ONLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -264,10 +263,3 @@ class PoolDriver:
                     del self.turns[key]
                 else:
                     self.turns[key] = (lock, users - 1)
-
-
-def known(id: str) -> str:
-    """The id, once it is shown to be one (it becomes a file's name). Raises: BackendRefused."""
-    if not ID.fullmatch(id):
-        raise BackendRefused("That is not an id.", detail=repr(id)[:100])
-    return id

@@ -16,7 +16,8 @@ from typing import Any
 
 from moln.kernel import files
 from moln.kernel.errors import BackendRefused
-from moln.kernel.rbd import BASE, GIB, RbdPool, begin, has_base, known, name_of
+from moln.kernel.files import known
+from moln.kernel.rbd import BASE, GIB, RbdPool, begin, has_base, name_of
 from moln.volume.drivers import pool_backups
 from moln.volume.drivers.base import Connection, Inventory, Pool, SourceKind
 from moln.volume.drivers.pool import PoolDriver

@@ -1,6 +1,7 @@
-"""What engines on this machine show to those of other controllers, while another authority takes the place of one: seen by a handshake, as others see it.
+"""What engines on this machine show to those of other controllers, while another authority takes the place of one: seen by a handshake, as those
+see it who trust the new one alone.
 
-Who trusts the new authority alone meets no certificate of the old one then: etcd keeps its majority, and PostgreSQL what takes writes (docs/adr/0047).
+They meet no certificate of the old one then: etcd keeps its majority, and PostgreSQL what takes writes (docs/adr/0047).
 etcd reads its file at each handshake; Patroni and PostgreSQL read theirs when Patroni is told (`POST /reload` of its REST API). NATS's servers read
 theirs at their next SIGHUP: their routes stand until then.
 """
@@ -15,14 +16,15 @@ import struct
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from moln.kernel.controllers.database import PORT as POSTGRESQL
 from moln.kernel.controllers.proof import FOLDER
 from moln.kernel.errors import Failure, Unavailable
 from moln.kernel.etcd.members import PEER_PORT
-from moln.kernel.http import certificates, succession
+from moln.kernel.http import certificates
 from moln.kernel.http.certificates import Authority
+from moln.kernel.nodes.passport import Passport
 
 ETCD, PATRONI = 2379, 8008
 FILES = {"etcd-server/server.pem": (ETCD, PEER_PORT), "controllers/postgresql.pem": (POSTGRESQL, PATRONI), "nats-server/route.pem": ()}
@@ -41,15 +43,15 @@ async def renew(home: Path, now: datetime) -> bool:
         authority.renew_server(home / file, now)
     where = [(_address(home / file), port) for file, ports in files.items() for port in ports]
     for look in range(LOOKS):
-        old = [(address, port) for (address, port), found in zip(where, await _seen(home, where), strict=True)
-               if found is None or succession.issuer(found, authority.public.read_bytes()) != succession.newest(home / FOLDER)]  # fmt: skip
+        looks = await asyncio.gather(*(wrong(home, authority, address, port, postgresql=port == POSTGRESQL) for address, port in where))
+        old = {at: found for at, found in zip(where, looks, strict=True) if found}
         if not old:
             return True
         if look == 0:
             for address in {a for a, port in old if port in (POSTGRESQL, PATRONI)}:
                 await _reload(home, address)
         await asyncio.sleep(LOOK_S)
-    _log.warning("a certificate of the authority before is shown, or none, at %s", ", ".join(f"{a} port {port}" for a, port in old))
+    _log.warning("what engines show is not of the newest authority: %s", "; ".join(f"{a} port {port}: {found}" for (a, port), found in old.items()))
     return False
 
 
@@ -58,35 +60,33 @@ def _address(file: Path) -> str:
     return next(iter(certificates.names(found)), "") if found else ""
 
 
-async def _seen(home: Path, where: list[tuple[str, int]]) -> list[x509.Certificate | None]:
-    return await asyncio.gather(*(_shown(home, address, port) for address, port in where))
-
-
-async def _shown(home: Path, address: str, port: int) -> x509.Certificate | None:
-    """None: nobody is there. Whose it is, is asked of the certificate itself, so the handshake takes any."""
+async def wrong(home: Path, authority: Authority, address: str, port: int, *, postgresql: bool = False) -> str:
+    """Why somebody who trusts the newest authority alone would not talk to who is there; empty: he would. postgresql: TLS begins as its protocol has it."""
     try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context = ssl.create_default_context(cadata=authority.newest.public_bytes(Encoding.PEM).decode())
         context.load_cert_chain(home / FOLDER / "controller.pem")
         async with asyncio.timeout(CALL_S):
-            reader, writer = await asyncio.open_connection(address, port, ssl=None if port == POSTGRESQL else context)
+            if not postgresql:
+                _, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=address)
+                writer.close()
+                return ""
+            reader, writer = await asyncio.open_connection(address, port)
             with contextlib.closing(writer):
-                if port == POSTGRESQL:
-                    writer.write(SSL_REQUEST)
-                    if await reader.readexactly(1) != b"S":
-                        return None
-                    await writer.start_tls(context)
-                shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-                return x509.load_der_x509_certificate(shown) if shown else None
-    except TROUBLE:
-        return None
+                writer.write(SSL_REQUEST)
+                if await reader.readexactly(1) != b"S":
+                    return "it does not do TLS"
+                await writer.start_tls(context, server_hostname=address)
+        return ""
+    except ssl.SSLCertVerificationError as error:
+        return f"another's certificate ({error.verify_message})"
+    except TROUBLE as error:
+        return f"nobody is there ({error or 'no answer'})"
 
 
 async def _reload(home: Path, address: str) -> None:
     """Patroni reads its files anew, and has PostgreSQL do it, when it looks next: within 3 s."""
     try:
-        context = ssl.create_default_context(cafile=home / FOLDER / "ca.crt")
-        context.load_cert_chain(home / FOLDER / "controller.pem")
+        context = Passport(home / FOLDER / "controller.pem", home / FOLDER / "ca.crt").client()
         async with asyncio.timeout(CALL_S):
             reader, writer = await asyncio.open_connection(address, PATRONI, ssl=context, server_hostname=address)
             with contextlib.closing(writer):

@@ -46,12 +46,13 @@ class Alike:
 
     def __init__(self, cloud: Cloud, controllers: Controllers):
         self._cloud, self._controllers = cloud, controllers
+        self._sayings = states.Sayings(cloud.db, controllers.name)
         self._tells = "on" if notifications.wanted(cloud.home) else "off"  # since it began
 
     async def tell(self) -> None:
         """What this controller has now. Raises: Failure."""
         said = {name: await asyncio.to_thread(digest_of, self._cloud.home / name) for name in ALIKE}
-        await self._cloud.db.write(states.say, self._controllers.name, said | {TELLS: self._tells})
+        await self._sayings.say(said | {TELLS: self._tells})
 
     @property
     def invariant(self) -> Invariant:

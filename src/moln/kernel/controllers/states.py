@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from msgspec import Struct
 
-from moln.kernel.db import Query, Statement, Transaction, column, table
+from moln.kernel.db import Database, Query, Statement, Transaction, column, table
 
 STATES = "cloud.controller-states"  # the topic of changes
 TRUSTS, PROVES = "trusts", "proves"
@@ -29,8 +29,21 @@ _MOVE = Statement(
 )
 
 
-async def say(tx: Transaction, controller: str, said: dict[str, str]) -> None:
-    """Values of this controller, by what they are."""
+class Sayings:
+    """Of one controller, which nobody else says anything of: what it said last is not written again."""
+
+    def __init__(self, db: Database, controller: str):
+        self._db, self._controller = db, controller
+        self._last: dict[str, str] = {}
+
+    async def say(self, said: dict[str, str]) -> None:
+        """Values by what they are. Raises: Unavailable."""
+        if new := dict(said.items() - self._last.items()):
+            await self._db.write(_say_in, self._controller, new)
+            self._last |= new
+
+
+async def _say_in(tx: Transaction, controller: str, said: dict[str, str]) -> None:
     for what, value in said.items():
         if await tx.insert(states, State(controller, what, value), if_absent=True) or await tx.run(_MOVE, of=controller, that=what, to=value):
             tx.changed(STATES, controller)

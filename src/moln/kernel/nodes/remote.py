@@ -102,10 +102,9 @@ class RemoteNodes:
     @property
     def periodic(self) -> Periodic:
         async def look(_: Work) -> None:
-            self._ensure_certificate()
             await self.membership.forget()
             await self.tell_if_stale()
-            await self.rotation.go_on()
+            await self.rotation.go_on()  # and this controller's own certificates
             await self._alike.tell()
 
         return Periodic("nodes", look, every_s=LOOK_S, everywhere=True)

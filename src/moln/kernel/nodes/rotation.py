@@ -59,6 +59,7 @@ class Rotation:
     def __init__(self, cloud: Cloud, controllers: Controllers, membership: Membership, links: NodeLinks, ensure: Callable[[], None]):
         self._cloud, self._controllers, self._membership, self._links = cloud, controllers, membership, links
         self._ensure = ensure
+        self._sayings = states.Sayings(cloud.db, controllers.name)
         self._places = asyncio.Semaphore(AT_ONCE)
         self._going = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -202,7 +203,7 @@ class Rotation:
         return {state.controller: state.value for state in await self._cloud.db.all(query, **by)}
 
     async def _say(self, what: str, value: str) -> None:
-        await self._cloud.db.write(states.say, self._controllers.name, {what: value, states.TRUSTED: self._trusted()})
+        await self._sayings.say({what: value, states.TRUSTED: self._trusted()})
 
     def _trusted(self) -> str:
         return succession.digest(self._membership.authority.public.read_bytes())
@@ -212,7 +213,7 @@ class Rotation:
     async def _came(self, node: str, raw: bytes) -> None:
         """One that was away hears what it missed."""
         said = _facts(raw)
-        if said.trusts and said.trusts != succession.digest(self._membership.authority.public.read_bytes()):
+        if said.trusts and said.trusts != self._trusted():
             self._spawn(self._caught_up(node))
 
     async def _caught_up(self, node: str) -> None:
@@ -235,7 +236,7 @@ class Rotation:
 
     async def _renew(self, node: str) -> None:
         try:
-            if await self._asked(node) not in (None, self.newest):
+            if await self._asked(node) not in (None, self.newest) and await self._tell(node):  # who missed it at the beginning would refuse what it is given
                 await self.give(node)
         except Failure as failure:
             _log.warning("node %s was not given another certificate: %s", node, failure.message)

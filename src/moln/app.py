@@ -238,11 +238,8 @@ def compose(home: Path, settings: Settings, links: Callable[[Clock], NodeLinks],
     notices = _publisher(cloud, remote)
     policy_files = PolicyFiles(cloud)
     cloud.links.tracer = tracer
-    periodics = [HOUSEKEEPING, *(own.periodic for own in (tls, remote, notices, policy_files) if own), *(p for a in areas for p in a.periodics)]
-    if remote:
-        periodics.append(remote.database.periodic)
-    if remote and remote.controllers.clusters.each:
-        periodics.append(remote.controllers.clusters.periodic)
+    periodics = [HOUSEKEEPING, *(own.periodic for own in (tls, notices, policy_files) if own), *(p for a in areas for p in a.periodics)]
+    periodics += remote.periodics if remote else []
     workers = Workers(cloud, [*(r for a in areas for r in a.reconcilers), *([notices.reconciler] if notices else [])], periodics)
     asgi = build_app(cloud, all_routes(areas))
     serve_consoles(asgi, cloud)

@@ -107,11 +107,11 @@ class Clusters:
             await cluster.remove(address)
 
     @property
-    def periodic(self) -> Periodic:
+    def periodics(self) -> list[Periodic]:
         async def keep(_: Work) -> None:
             await self.keep()
 
-        return Periodic("clusters", keep, every_s=EVERY_S, everywhere=True)
+        return [Periodic("clusters", keep, every_s=EVERY_S, everywhere=True)] if self.each else []
 
     async def keep(self) -> None:
         """One that cannot be reached is tried again by itself."""

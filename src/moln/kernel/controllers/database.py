@@ -7,7 +7,6 @@ import logging
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import sqlalchemy as sa
@@ -16,7 +15,7 @@ from msgspec import Struct
 from moln.kernel.cloud import Cloud
 from moln.kernel.controllers import heritage
 from moln.kernel.controllers.heritage import HOSTS
-from moln.kernel.controllers.membership import Controllers
+from moln.kernel.controllers.membership import Controllers, address_of
 from moln.kernel.controllers.proof import FOLDER as CONTROLLERS
 from moln.kernel.db import Query
 from moln.kernel.errors import Failure
@@ -79,7 +78,6 @@ class OwnDatabase:
         self._cloud = cloud
         self._controllers = controllers
         self.file = cloud.home / HOSTS
-        self.periodic = Periodic("database-hosts", self._learn, every_s=EVERY_S, everywhere=True)
 
     @property
     def there(self) -> bool:
@@ -87,9 +85,7 @@ class OwnDatabase:
 
     async def _learn(self, _: Work) -> None:
         """Have the file say where controllers are: who joined is a place that may take writes, who was removed none."""
-        if not self.there:
-            return
-        addresses = [urlsplit(found.url).hostname or "" for found in await self._controllers.all()]
+        addresses = await self._controllers.addresses()
         text = listed(addresses)
         if addresses and self.file.read_text() != text:
             await asyncio.to_thread(heritage.put, self.file, text.encode(), self._cloud.home)
@@ -100,9 +96,13 @@ class OwnDatabase:
         if not self.there:
             return None
         standbys, primary = await self._cloud.db.all(STANDBYS), await self._cloud.db.one(PRIMARY)
-        names = {urlsplit(found.url).hostname: found.name for found in await self._controllers.all()}
+        names = {address_of(found): found.name for found in await self._controllers.all()}
         address = primary.address if primary else ""
         return Standing(names.get(address, address), standbys)
+
+    @property
+    def periodics(self) -> list[Periodic]:
+        return [Periodic("database-hosts", self._learn, every_s=EVERY_S, everywhere=True)] if self.there else []
 
     @property
     def invariants(self) -> list[Invariant]:

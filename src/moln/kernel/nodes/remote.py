@@ -100,14 +100,14 @@ class RemoteNodes:
         return checks.families(self.links, self.membership)
 
     @property
-    def periodic(self) -> Periodic:
+    def periodics(self) -> list[Periodic]:
         async def look(_: Work) -> None:
             await self.membership.forget()
             await self.tell_if_stale()
             await self.rotation.go_on()  # and this controller's own certificates
             await self._alike.tell()
 
-        return Periodic("nodes", look, every_s=LOOK_S, everywhere=True)
+        return [Periodic("nodes", look, every_s=LOOK_S, everywhere=True), *self.database.periodics, *self.controllers.clusters.periodics]
 
     def serve(self, asgi: Any) -> None:
         """What machines that join ask, on the APIs' port."""

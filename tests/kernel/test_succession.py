@@ -122,11 +122,24 @@ def test_a_node_trusts_what_it_is_told_unless_it_would_be_nobody_then(tmp_path: 
     assert member.authority() == ours.fingerprint
 
 
+class Raced(Passport):
+    """Another process may change the files just after they were read. then: what `ca` is by then."""
+
+    then = b""
+
+    def _made(self) -> ssl.SSLContext:
+        made, then = super()._made(), self.then
+        if then:
+            self.then = b""
+            certificates.put(self.ca, then)
+        return made
+
+
 async def test_a_server_that_runs_forgets_whom_it_trusted(tmp_path: Path) -> None:
     ours, theirs = Authority(tmp_path / "ours", NOW), Authority(tmp_path / "theirs", NOW)
     ca = tmp_path / "ca.crt"
     shown = {name: authority.ensure_member(tmp_path / f"{name}.pem", "node", name, NOW) for name, authority in (("a", ours), ("b", theirs))}
-    passport = Passport(ours.ensure_member(tmp_path / "server.pem", "controller", "c1", NOW), ca)
+    passport = Raced(ours.ensure_member(tmp_path / "server.pem", "controller", "c1", NOW), ca)
     certificates.put(ca, ours.public.read_bytes())
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,7 +165,9 @@ async def test_a_server_that_runs_forgets_whom_it_trusted(tmp_path: Path) -> Non
         assert [await let_in(name) for name in shown] == [True, False]
         certificates.put(ca, ours.public.read_bytes() + theirs.public.read_bytes())
         assert [await let_in(name) for name in shown] == [True, True]
-        certificates.put(ca, theirs.public.read_bytes())
+        passport.then = theirs.public.read_bytes()
+        certificates.put(ca, ours.public.read_bytes())
+        assert await let_in("a"), "as they were when they were read"
         assert [await let_in(name) for name in shown] == [False, True]
         certificates.put(ca, b"half")  # what cannot be read changes nothing
         assert [await let_in(name) for name in shown] == [False, True]

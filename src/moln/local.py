@@ -19,7 +19,6 @@ from moln import local_certificates, local_consumers, local_images, local_nodes,
 from moln.compute.ops import explain, metadata
 from moln.identity.ops import policy_check
 from moln.kernel.clock import iso
-from moln.kernel.controllers import database
 from moln.kernel.errors import Failure, NotSupported
 from moln.kernel.http.faults import status_of
 from moln.kernel.http.tls import trusted
@@ -107,7 +106,7 @@ class _Status:
         settings = cloud.settings
         answer = {"public_url": settings.public_url, "cacert": trusted(cloud.home, settings), "simulate": settings.simulate,
                   "nodes": sorted(cloud.links.nodes), "hosts": await local_nodes.standing(cloud),
-                  "policy_problem": self._app.policy_files.problem, "database": await database.told(self._app.remote and self._app.remote.database)}  # fmt: skip
+                  "policy_problem": self._app.policy_files.problem, "database": await self._app.remote.database.told() if self._app.remote else None}  # fmt: skip
         resp.data = msgspec.json.encode(answer)
 
 

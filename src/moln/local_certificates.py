@@ -11,7 +11,6 @@ import msgspec
 
 from moln.kernel.clock import iso
 from moln.kernel.errors import Conflict, Invalid, NotFound
-from moln.kernel.http.certificates import COMING, NEXT
 from moln.local_nodes import remote_of
 
 APIS = "apis"
@@ -26,6 +25,8 @@ def listed(app: Any) -> list[dict[str, Any]]:
     found = [_of("apis", APIS, given or home / "tls/server.pem", own=given is None)]
     if given is None or app.remote:
         found.insert(0, _of("authority", "authority", home / "tls/ca.crt", own=True))
+        from moln.kernel.http.certificates import COMING, NEXT
+
         found[1:1] = [_of("authority", "in its place", home / "tls" / name, own=True) for name in (COMING, NEXT) if (home / "tls" / name).exists()]
     if app.remote:
         found.append(_of("controller", app.remote.name, app.remote.certificate, own=True))

@@ -9,9 +9,8 @@ import falcon.asgi
 import msgspec
 
 from moln.kernel.clock import iso
-from moln.kernel.controllers import clusters
+from moln.kernel.controllers import clusters, heritage
 from moln.kernel.errors import Conflict, NotSupported
-from moln.kernel.http.certificates import put
 from moln.kernel.notifications import MARK, SERVERS
 
 
@@ -39,7 +38,8 @@ class Notifications:
         if clustered and len(there) < SERVERS:
             raise Conflict(f"Each controller has a server of NATS, and notifications are kept on {SERVERS} of them, that any one may go; there are {len(there)}. "
                            "Let others join first (moln controller token), then say this on each.")  # fmt: skip
-        put(self._app.cloud.home / MARK, "".join(f"{address}\n" for address in there).encode())
+        home = self._app.cloud.home
+        heritage.put(home / MARK, "".join(f"{address}\n" for address in there).encode(), home)
         resp.data = b"{}"
 
     async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:

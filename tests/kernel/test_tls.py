@@ -213,6 +213,12 @@ def test_clients_files_name_what_to_trust(tmp_path: Path) -> None:
     assert "cacert" not in credentials.clouds_yaml(credentials.values("http://127.0.0.1:5000", "secret"))
 
 
+def test_a_controller_begins_without_the_library_of_certificates() -> None:
+    """It costs memory and time at every start, and most clouds have neither TLS nor other machines."""
+    program = "import sys, moln.controller, moln.app; print('cryptography.x509' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True).stdout == "False\n"
+
+
 def test_the_openstack_client_and_the_demos_client_use_a_cloud_with_tls(tmp_path: Path) -> None:
     port = free_port()
     read, write = os.pipe()

@@ -123,16 +123,10 @@ class OwnDatabase:
                                    "It is chosen within seconds; else see log/postgresql.log on the primary's machine."))  # fmt: skip
         return found
 
-
-async def told(own: OwnDatabase | None) -> dict[str, Any] | None:
-    """For `moln status`; what is the matter, where the database cannot say."""
-    if own is None:
-        return None
-    try:
-        standing = await own.standing()
-    except Failure as failure:
-        return {"trouble": failure.message}
-    if standing is None:
-        return None
-    found: dict[str, Any] = msgspec.to_builtins(standing)
-    return found
+    async def told(self) -> dict[str, Any] | None:
+        """For `moln status`: the standing; what is the matter, where the database cannot say."""
+        try:
+            found: dict[str, Any] | None = msgspec.to_builtins(await self.standing())
+        except Failure as failure:
+            return {"trouble": failure.message}
+        return found

@@ -207,6 +207,26 @@ def test_what_is_run_after_a_start_is_run_again_when_it_is_another_and_the_proce
     assert pids(places) == before
 
 
+def test_what_is_run_after_a_start_is_run_when_it_became_another_meanwhile(places: Places) -> None:
+    marks, pipe = places.home / "marks", places.home / "pipe"
+    os.mkfifo(pipe)
+
+    def marking(text: str) -> Engine:
+        return server(places, "a", after=[["/bin/sh", "-c", f"echo {text} >> {marks}; test {text} != one || cat {pipe}"]])
+
+    def plan(text: str) -> Plan:
+        return Plan([marking(text)], str(places.log))
+
+    control.ensure_supervisor(places, plan("one"))
+    until(lambda: marks.exists() and marks.read_text() == "one\n")
+    control.ensure_supervisor(places, plan("two"))
+    assert control.status(places)["engines"][0]["state"] == "setting up"
+    pipe.write_text("go on")
+    start(places, marking("two"))
+    assert marks.read_text() == "one\ntwo\n"
+    assert identity(places, "a").setting_up == marking("two").setting_up
+
+
 def test_an_engine_that_keeps_failing_waits_longer_and_longer(places: Places) -> None:
     marks = places.home / "marks"
     plan = Plan([Engine("bad", ["/bin/sh", "-c", f"echo x >> {marks}; exit 3"], notify=True)], str(places.log))

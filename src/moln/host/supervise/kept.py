@@ -35,6 +35,7 @@ class Kept:
         self.notice: int | None = None         # the end that we read of MOLN_READY_FD's pipe
         self.hooks: list[list[str]] = []
         self.hook: tuple[int, int] | None = None   # pid, pidfd of the command under `after` that runs now
+        self.setting_up = ""                     # of which `after` they are: the plan may change meanwhile
         self.failures = 0
         self.starts = 0
         self.began = 0.0
@@ -142,7 +143,7 @@ class Kept:
 
     def set_up(self) -> None:
         """Run what comes after its start, also of one that runs already."""
-        self.hooks = list(self.engine.after)
+        self.hooks, self.setting_up = list(self.engine.after), self.engine.setting_up
         self.state, self.due = SETTING_UP, time.monotonic() + self.engine.ready_s
         self._next_hook()
 
@@ -192,6 +193,9 @@ class Kept:
             self.hook = None
 
     def _ready(self) -> None:
+        if self.setting_up != self.engine.setting_up:
+            self.set_up()
+            return
         found = Identity.read(self.file)
         if found is not None:
             self.identity = Identity(found.pid, found.start, found.boot, found.digest, ready=True, setting_up=self.engine.setting_up)

@@ -12,10 +12,10 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from moln.host.places import PACKAGE_ROOT, USER, Places
+from moln.host.places import USER, Places
 from moln.host.roles import NATS_PORT, NATS_ROUTES_PORT, Machine, Tls, bracketed
-from moln.host.run import run
 from moln.host.supervise.plan import Engine
+from moln.host.users import run_module
 
 NATS = "nats-server"
 
@@ -55,8 +55,7 @@ def ensure(places: Places, machine: Machine, *, anew: bool = False) -> None:
         more += ["--routes", *(f"{bracketed(address)}:{NATS_ROUTES_PORT}" for address in (machine.address, *machine.peers))]
     more += ["--postgresql", machine.address] if machine.postgresql else []
     more += ["--anew"] if anew else []
-    run("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", sys.executable, "-P", "-m", "moln.host.proofs", "--home",
-        places.home, "--name", machine.called, *more, env={"PYTHONPATH": str(PACKAGE_ROOT), "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
+    run_module("moln.host.proofs", "--home", places.home, "--name", machine.called, *more)
 
 
 def engine(places: Places, program: str) -> Engine:
@@ -65,7 +64,7 @@ def engine(places: Places, program: str) -> Engine:
     return Engine(NATS, [program, "-c", str(configuration)], env=places.environment(), user=USER)
 
 
-def main() -> int:
+def main() -> None:
     from moln.kernel import notifications
     from moln.kernel.controllers import clusters, database, proof
     from moln.kernel.errors import Failure
@@ -100,10 +99,8 @@ def main() -> int:
         if args.postgresql:
             database.ensure(args.home, args.postgresql, now, anew=args.anew)
     except Failure as failure:
-        print(failure.message, file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(failure.message)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -11,17 +11,16 @@ import os
 import sys
 from pathlib import Path
 
-from moln.host.places import PACKAGE_ROOT, USER, Places
-from moln.host.run import run
+from moln.host.places import Places
+from moln.host.users import run_module
 
 
 def take(places: Places, *, name: str, url: str, token: str) -> None:
     """Raises: HostError."""
-    run("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", sys.executable, "-P", "-m", "moln.host.taking", "--home", places.home, "--name", name,
-        "--url", url, input=token, env={"PYTHONPATH": str(PACKAGE_ROOT), "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
+    run_module("moln.host.taking", "--home", places.home, "--name", name, "--url", url, input=token)
 
 
-def main() -> int:
+def main() -> None:
     from moln.kernel.controllers import joining
     from moln.kernel.errors import Failure
 
@@ -34,10 +33,8 @@ def main() -> int:
     try:
         joining.join(args.url, sys.stdin.read(), args.home, name=args.name, own_url=args.url, again=True)
     except Failure as failure:
-        print(failure.message, file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(failure.message)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

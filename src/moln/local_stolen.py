@@ -12,6 +12,7 @@ import msgspec
 
 from moln.identity.ops import rotation
 from moln.identity.store import domain_configs
+from moln.image.settings import RbdStore
 from moln.kernel.cloud import Cloud
 from moln.local_nodes import remote_of
 
@@ -35,6 +36,12 @@ async def left(cloud: Cloud) -> list[str]:
     settings: Any = cloud.settings
     said = ["The administrator's password (admin.password): openstack user password set"]
     said += [f"moln.toml: {name}, where it is given out and here" for name in secrets_of(msgspec.to_builtins(settings))]
+    if settings.tls_certificate:
+        said.append("The APIs: tls_certificate is yours; have it revoked, and use another")
+    if settings.identity.federation.saml_certificate:
+        said.append("Federation: identity.federation.saml_certificate is yours; use another, and give it to those who take what it signs")
+    said += [f"Ceph: the key of client.{store.user}, for image.stores.{name}; have another made (ceph auth)"
+             for name, store in settings.image.stores.items() if isinstance(store, RbdStore)]  # fmt: skip
     if "sslkey=" in settings.database_url and f"{cloud.home}/controllers/" not in settings.database_url:
         said.append("PostgreSQL: the certificate of database_url is yours; have it refused there, and use another")
     if settings.link.etcd_certificate:

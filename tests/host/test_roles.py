@@ -251,6 +251,21 @@ def test_a_cloud_of_one_machine_is_not_made_another_by_accident(tmp_path: Path) 
     assert not places.machine.exists()
 
 
+def test_a_card_takes_the_gateways_place_only_when_it_was_looked_at_who_goes_out_by_it(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.host.mkdir()
+    places.ovn.mkdir(parents=True)
+    routed = Machine(Role.CONTROLLER, "c1", "127.0.0.1")
+    by_card = msgspec.structs.replace(routed, provider_interface="eth1")
+    roles.write(places, routed)
+    promoting.check(places, by_card)  # it never began
+    (places.ovn / "nb.db").touch()
+    with pytest.raises(HostError, match="moln up --detach. Or say --replace-gateway"):
+        promoting.check(places, by_card)
+    promoting.check(places, by_card, replace=True)
+    promoting.check(places, routed)
+
+
 def test_what_a_machine_is_outlives_the_command_that_said_it(tmp_path: Path) -> None:
     places = Places(tmp_path)
     assert roles.read(places) == ALONE

@@ -18,6 +18,7 @@ from moln.host.roles import ALONE, Machine, Provider
 from moln.host.run import HostError, run
 
 SHOWN = 3  # addresses in a message
+START_FIRST = "Start the cloud first, so that guests and their networks can be looked at: moln up --detach"
 
 
 def check(places: Places, machine: Machine, *, database: bool = False, replace: bool = False) -> None:
@@ -28,7 +29,9 @@ def check(places: Places, machine: Machine, *, database: bool = False, replace: 
     there = roles.read(places)
     if there == ALONE and places.choices.exists():
         check_alone(places, machine, database)
-    if there.provider == Provider.GATEWAY and machine.provider == Provider.INTERFACE and not replace and setup.running(places):
+    if there.provider == Provider.GATEWAY and machine.provider == Provider.INTERFACE and not replace and (places.ovn / "nb.db").exists():
+        if not setup.running(places):
+            raise HostError(f"{START_FIRST}. Or say --replace-gateway.")
         check_gateway(places, machine.provider_interface)
 
 
@@ -47,7 +50,7 @@ def check_alone(places: Places, machine: Machine, database: bool) -> None:
     if not has(machine.address, json.loads(run("ip", "-j", "address"))):
         raise HostError(f"This machine does not have the address {machine.address}.")
     if not setup.running(places):
-        raise HostError("Start the cloud first, so that guests and their networks can be looked at: moln up --detach")
+        raise HostError(START_FIRST)
 
 
 def has(address: str, links: list[dict[str, Any]]) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from falcon import http_status_to_code
 
 from moln.kernel import errors, log, metrics
+from moln.kernel.audit import Audit
 from moln.kernel.cloud import Cloud
 from moln.kernel.context import Identity, RequestContext, Version
 from moln.kernel.errors import Failure
@@ -54,7 +55,7 @@ class Endpoint:
         answers = requests.of(self.service.name, template, method)
         monotonic = cloud.clock.monotonic
         audited = method not in ("GET", "HEAD")
-        named = len(routes[0].variables)
+        note = self._noting(method, template, len(routes[0].variables))
         fairness, wants = cloud.fairness, routes[0].wants
         kind = "stream" if audited and "request" in wants and "body" not in wants and method != "DELETE" else "known"
         public = routes[0].public
@@ -105,13 +106,23 @@ class Endpoint:
             metrics.note(answers, status, now - began)
             log.access(req.method, req.path, status, ctx.user_id if ctx else None, request_id)
             if audited and status != 429 and cloud.audit is not None:  # who is turned away has done nothing, and may come very often
-                cloud.audit.note(
-                    ctx, service=self.service.name, method=method, route=template, action=operation.action if operation else "", path=req.path,
-                    ids=list(values.values())[len(values) - named :], address=address, status=status, answer=resp.data,
-                    request_id=request_id,
-                )  # fmt: skip
+                note(cloud.audit, ctx, operation, req, resp, list(values.values()), address, request_id)
 
         return respond if cloud.tracer is None else self._traced(cloud.tracer, method, template, respond)
+
+    def _noting(self, method: str, template: str, named: int) -> Callable[..., None]:
+        """What writes a request that may change something into the audit log. named: how many of the path's last variables the route names."""
+
+        def note(
+            audit: Audit, ctx: RequestContext | None, operation: Operation | None, req: falcon.asgi.Request, resp: falcon.asgi.Response,
+            values: list[str], address: str, request_id: str,
+        ) -> None:  # fmt: skip
+            audit.note(
+                ctx, service=self.service.name, method=method, route=template, action=operation.action if operation else "", path=req.path,
+                ids=values[len(values) - named :], address=address, status=resp.status_code, answer=resp.data, request_id=request_id,
+            )  # fmt: skip
+
+        return note
 
     async def _who(self, req: falcon.asgi.Request, headers: dict[bytes, bytes], public: bool) -> Identity | None:
         """Who a request's token proves; None: nobody, where that is enough. Raises: Unauthorized."""

@@ -67,15 +67,7 @@ def module(settings: Any) -> Module:
             cloud.areas["image-protections"] = Protections(settings.image.protected_properties)
         except ValueError as error:
             raise Invalid(f"[image] {error}") from None
-        named = settings.image.stores
-        further = {name: cloud.home / place for name, place in named.items() if isinstance(place, str)}
-        remote = {name: backend_of(cloud.home, name, place) for name, place in named.items() if not isinstance(place, str)}
-        pool = cloud.home / settings.image.folder
-        cache = ImageCache(pool / "cache", settings.image.cache_gib * GIB) if caches else None
-        store = FileStore(
-            pool, sandbox, convert=not settings.simulate, further=further, remote=remote,
-            default=settings.image.default_store, cache=cache,
-        )  # fmt: skip
+        store = _store(cloud, settings, sandbox, caches=caches)
         await store.start()
         cloud.areas["image"] = store
         if here:
@@ -109,6 +101,18 @@ def module(settings: Any) -> Module:
         setup=setup,
         close=close,
         describe=_describe,
+    )
+
+
+def _store(cloud: Cloud, settings: Any, sandbox: Sandbox, *, caches: bool) -> FileStore:
+    """Where images lie. Raises: Invalid."""
+    named = settings.image.stores
+    further = {name: cloud.home / place for name, place in named.items() if isinstance(place, str)}
+    remote = {name: backend_of(cloud.home, name, place) for name, place in named.items() if not isinstance(place, str)}
+    pool = cloud.home / settings.image.folder
+    cache = ImageCache(pool / "cache", settings.image.cache_gib * GIB) if caches else None
+    return FileStore(
+        pool, sandbox, convert=not settings.simulate, further=further, remote=remote, default=settings.image.default_store, cache=cache
     )
 
 

@@ -14,6 +14,7 @@ from tests.postgres import Server, binaries
 
 from moln.kernel.db import Database, Duplicate, Query, Transaction
 from moln.kernel.errors import Failure, Unavailable
+from moln.kernel.log import request_id
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="no PostgreSQL here: Debian's package is `postgresql`")
 SOON_S = 20
@@ -71,6 +72,20 @@ async def test_writes_that_read_first_lose_no_update(processes: Processes) -> No
     await one.write(add, "a", 0)
     await asyncio.gather(*(db.write(grow, "a") for db in (one, two) for _ in range(20)))
     assert await one.one(SIZE, id="a") == 40
+
+
+async def test_no_write_is_logged_in_the_name_of_another_request(processes: Processes) -> None:
+    db = await processes.begin()
+
+    async def asked(id: str) -> str:
+        async def whose(tx: Transaction) -> str:
+            await add(tx, id)
+            return request_id.get()
+
+        request_id.set(id)
+        return await db.write(whose)
+
+    assert await asyncio.gather(*(asyncio.create_task(asked(f"req-{i}")) for i in range(20))) == [""] * 20
 
 
 async def test_many_writes_at_once_are_each_a_transaction_of_their_own(processes: Processes) -> None:

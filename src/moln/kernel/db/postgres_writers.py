@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import random
 import time
 from collections import deque
@@ -66,7 +67,8 @@ class Writers:
         self._jobs.append(_Job(fn, args, kwargs, future))
         if self._serving < WRITERS:
             self._serving += 1
-            task = asyncio.create_task(self._serve(), name="db-write")
+            # in nobody's name: it does the writes of other requests, too
+            task = asyncio.create_task(self._serve(), name="db-write", context=contextvars.Context())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         return future

@@ -70,6 +70,14 @@ async def test_statements_that_go_together_say_what_each_touched(db: Database) -
     assert (await db.all(EVERY))[0].size == 9
 
 
+async def test_however_many_statements_go_together(db: Database) -> None:
+    async def together(tx: Transaction) -> list[int]:
+        return await tx.several(*(adding(BOXES, Box(f"{i:03}", i)) for i in range(100)), *[adding(BOXES, Box("099", 0), if_absent=True)] * 2)
+
+    assert await db.write(together) == [1] * 100 + [0, 0]
+    assert [box.size for box in await db.all(EVERY)] == list(range(100))
+
+
 async def test_a_duplicate_names_its_columns(db: Database) -> None:
     await db.write(add, "a")
     with pytest.raises(Duplicate) as caught:

@@ -17,6 +17,7 @@ from moln.kernel.db.statement import PLAIN, Numbered, Query, Statement, Step, ad
 
 T = TypeVar("T")
 Hook = Callable[[str, str], None]
+TOGETHER = 32  # statements that go as one, at most: the server takes 32,767 parameters, and plans each of them
 
 
 def _values(numbered: Numbered, params: dict[str, Any]) -> list[Any]:
@@ -104,9 +105,13 @@ class PostgresTransaction(Reads):
     async def several(self, *steps: Step) -> list[int]:
         if len(steps) < 2:
             return [await self._execute(*step) for step in steps]
-        numbered = together(tuple(statement for statement, _ in steps))
-        values = [value for statement, params in steps for value in _values(statement.numbered, params)]
-        return list((await self._told(numbered, self._conn.fetch, values))[0])
+        touched: list[int] = []
+        for at in range(0, len(steps), TOGETHER):
+            some = steps[at : at + TOGETHER]
+            text = together(tuple(statement for statement, _ in some))
+            values = [value for statement, params in some for value in _values(statement.numbered, params)]
+            touched += (await self._told(text, self._conn.fetch, values))[0]
+        return touched
 
     async def insert(self, table: sa.Table, row: msgspec.Struct | dict[str, Any], *, if_absent: bool = False) -> bool:
         return await self._execute(*adding(table, row, if_absent=if_absent)) == 1

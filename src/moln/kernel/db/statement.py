@@ -106,9 +106,14 @@ Step = tuple[Statement, dict[str, Any]]
 
 @lru_cache(256)
 def together(statements: tuple[Statement, ...]) -> str:
-    """One statement for PostgreSQL that does all of these at once, in this order; its row is how many rows each touched."""
+    """One statement for PostgreSQL that does all of these at once, in this order; its row is how many rows each touched.
+
+    Raises: TypeError, where one of them answers rows.
+    """
     parts, before = [], 0
     for i, statement in enumerate(statements):
+        if isinstance(statement, Query):
+            raise TypeError(f"a query cannot go together with others: {statement.numbered.text[:64]}")
         numbered = statement.numbered
         text = re.sub(r"\$(\d+)", lambda found, before=before: f"${int(found[1]) + before}", numbered.text)  # type: ignore[misc]
         parts.append(f"s{i} AS ({text} RETURNING 1)")

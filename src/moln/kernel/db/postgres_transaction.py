@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import cache
 from typing import Any, TypeVar
 
 import asyncpg
@@ -12,8 +11,7 @@ import sqlalchemy as sa
 from asyncpg import Connection
 
 from moln.kernel.db.postgres_errors import failure
-from moln.kernel.db.schema import metadata
-from moln.kernel.db.statement import PLAIN, Numbered, Query, Statement, Step, adding, encode, encoder, together, updating
+from moln.kernel.db.statement import PLAIN, Numbered, Query, Statement, Step, adding, deleting, encode, encoder, together, updating
 
 T = TypeVar("T")
 Hook = Callable[[str, str], None]
@@ -76,21 +74,6 @@ class Reads:
         return list(map(query.decode, rows))
 
 
-@cache
-def _deleting(name: str, by: tuple[str, ...]) -> tuple[Statement | None, Statement]:
-    """(how the rows move to the table's history, None when it has none; how they are deleted)."""
-    if not by:
-        raise TypeError("delete needs columns to choose rows by")
-    table = metadata.tables[name]
-    where = [table.c[c] == sa.bindparam(c) for c in by]
-    moving = None
-    if (history := metadata.tables.get(f"{name}_history")) is not None:
-        names = [c.name for c in table.columns if c.name != "rowid"]
-        rows = sa.select(*[table.c[n] for n in names], sa.bindparam("_now", type_=sa.BigInteger())).where(*where)
-        moving = Statement(sa.insert(history).from_select([*names, "retired_at"], rows).inline())
-    return moving, Statement(sa.delete(table).where(*where))
-
-
 class PostgresTransaction(Reads):
     """A write in progress."""
 
@@ -121,10 +104,10 @@ class PostgresTransaction(Reads):
         return await self._execute(updating(table, tuple(values), tuple(by)), params)
 
     async def delete(self, table: sa.Table, **by: Any) -> int:
-        moving, deleting = _deleting(table.name, tuple(by))
+        moving, removing = deleting(table.name, tuple(by))
         if moving:
             await self._execute(moving, by | {"_now": self._now_us()})
-        return await self._execute(deleting, by)
+        return await self._execute(removing, by)
 
     def changed(self, topic: str, key: str = "") -> None:
         self.changes.append((topic, key))

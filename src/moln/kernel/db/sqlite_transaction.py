@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
 from moln.kernel.db.database import Duplicate
-from moln.kernel.db.schema import metadata
-from moln.kernel.db.statement import PLAIN, Query, Statement, Step, adding, encode, encoder, updating
+from moln.kernel.db.statement import PLAIN, Query, Statement, Step, adding, deleting, encoder, updating
 from moln.kernel.errors import Conflict, Invalid
 
 T = TypeVar("T")
@@ -77,19 +75,6 @@ class Reads:
         return self.every(query, params)
 
 
-@cache
-def _deleting(name: str, by: tuple[str, ...]) -> tuple[str, str]:
-    """(how the rows move to the table's history, "" when it has none; how they are deleted)."""
-    if not by:
-        raise TypeError("delete needs columns to choose rows by")
-    where = " AND ".join(f'"{column}" = :{column}' for column in by)
-    moving = ""
-    if f"{name}_history" in metadata.tables:
-        names = ", ".join(f'"{c.name}"' for c in metadata.tables[name].columns if c.name != "rowid")
-        moving = f"INSERT INTO {name}_history ({names}, retired_at) SELECT {names}, :_now FROM {name} WHERE {where}"
-    return moving, f"DELETE FROM {name} WHERE {where}"
-
-
 class SqliteTransaction(Reads):
     """A write in progress, on the writer thread."""
 
@@ -112,23 +97,14 @@ class SqliteTransaction(Reads):
         return self._execute(updating(table, tuple(values), tuple(by)), params).rowcount
 
     async def delete(self, table: sa.Table, **by: Any) -> int:
-        moving, deleting = _deleting(table.name, tuple(by))
-        params = {k: encode(v) for k, v in by.items()}
+        moving, removing = deleting(table.name, tuple(by))
         if moving:
-            self._text(moving, params | {"_now": self._now_us()})
-        return self._text(deleting, params)
+            self._execute(moving, by | {"_now": self._now_us()})
+        return self._execute(removing, by).rowcount
 
     def plain(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
         """A statement of the database's own machinery; its rows."""
         return self._conn.execute(text, values).fetchall()
-
-    def _text(self, text: str, params: dict[str, Any]) -> int:
-        if self._hook:
-            self._hook("sql", text)
-        touched = self._run(text, params).rowcount
-        if self._hook:
-            self._hook("sql-done", text)
-        return touched
 
     def changed(self, topic: str, key: str = "") -> None:
         self.changes.append((topic, key))

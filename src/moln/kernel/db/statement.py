@@ -14,6 +14,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
+from moln.kernel.db.schema import metadata
+
 T = TypeVar("T")
 Row = Sequence[Any]
 
@@ -224,3 +226,18 @@ def updating(table: sa.Table, names: tuple[str, ...], by: tuple[str, ...]) -> St
         where = [table.c[b] == sa.bindparam(f"by_{b}") for b in by]
         found = _updates[key] = Statement(sa.update(table).where(*where).values({n: sa.bindparam(n) for n in names}))
     return found
+
+
+@cache
+def deleting(name: str, by: tuple[str, ...]) -> tuple[Statement | None, Statement]:
+    """(how the rows move to the table's history, at `_now`; None when it has none; how they are deleted)."""
+    if not by:
+        raise TypeError("delete needs columns to choose rows by")
+    table = metadata.tables[name]
+    where = [table.c[c] == sa.bindparam(c) for c in by]
+    moving = None
+    if (history := metadata.tables.get(f"{name}_history")) is not None:
+        names = [c.name for c in table.columns if c.name != "rowid"]
+        rows = sa.select(*[table.c[n] for n in names], sa.bindparam("_now", type_=sa.BigInteger())).where(*where)
+        moving = Statement(sa.insert(history).from_select([*names, "retired_at"], rows).inline())
+    return moving, Statement(sa.delete(table).where(*where))

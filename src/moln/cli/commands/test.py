@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import importlib.metadata
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -65,10 +64,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def installed(requirement: str) -> bool:
-    """In whatever version: pip is asked only when something is not there at all."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        importlib.metadata.version(re.split(r"[\[<>=! ]", requirement)[0])
-        return True
+    """In a version that is asked for: else pip is."""
+    with contextlib.suppress(ImportError):
+        from packaging.requirements import Requirement  # pytest brings it
+
+        asked = Requirement(requirement)
+        return importlib.metadata.version(asked.name) in asked.specifier
     return False
 
 

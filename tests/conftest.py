@@ -23,6 +23,14 @@ from moln.kernel.policy import Policy
 from moln.simulation import simulated_links, start_nodes
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of workers side by side (`--dist loadgroup`) one has a whole file of tests that share engines; all that have guests are of one group."""
+    for item in items:
+        if item.get_closest_marker("engines") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 def pytest_collection_finish() -> None:
     """What is imported and collected stays: looking through it again for each cloud that a test makes took a third of their time."""
     gc.collect()

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from msgspec.structs import replace
+from tests.node.turns import GUESTS
 
 from moln.compute.drivers.base import (
     Card,
@@ -29,6 +30,7 @@ from moln.compute.drivers.fake_guests import FakeGuests
 from moln.compute.drivers.guests import Guests
 from moln.kernel.errors import BackendRefused
 
+pytestmark = GUESTS
 IMAGE = "11111111-1111-4111-8111-111111111111"
 BOOT_S = 150
 

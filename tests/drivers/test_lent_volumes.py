@@ -18,6 +18,7 @@ from tests.drivers.lending import NOBODY
 from tests.drivers.test_moves_contract import IMAGE, MOVE_S, as_members, two_hosts
 from tests.node import bench
 from tests.node.test_exports import peek
+from tests.node.turns import GUESTS
 
 from moln.compute.drivers.base import Disk, ServerSpec
 from moln.compute.drivers.domain_xml import disk_alias
@@ -25,7 +26,7 @@ from moln.compute.drivers.moves import Target
 from moln.node.exports import SEEN, NbdExports
 from moln.volume.drivers.pool import PoolDriver
 
-pytestmark = [pytest.mark.engines, pytest.mark.asyncio, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engines, GUESTS, pytest.mark.asyncio, pytest.mark.timeout(600)]
 GIB = 1 << 30
 __all__ = ["two_hosts"]
 

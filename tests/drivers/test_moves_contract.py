@@ -14,6 +14,7 @@ from xml.etree.ElementTree import fromstring
 import pytest
 from msgspec.structs import replace
 from tests.node import bench
+from tests.node.turns import GUESTS
 
 from moln.compute.drivers.base import Card, Disk, ServerSpec
 from moln.compute.drivers.fake import FakeCompute
@@ -27,6 +28,7 @@ from moln.node.between import Between
 from moln.node.moves import NoFences
 from moln.node.tls_streams import TlsStreamServer
 
+pytestmark = GUESTS
 IMAGE = "11111111-1111-4111-8111-111111111111"
 MOVE_S = 120
 ENDED = ("done", "failed", "absent")

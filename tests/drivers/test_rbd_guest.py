@@ -15,6 +15,7 @@ import pytest
 from tests.drivers.ceph_hosts import ceph_seen_by
 from tests.drivers.test_moves_contract import ENDED, IMAGE, MOVE_S, Pair, as_members, two_hosts
 from tests.node import bench
+from tests.node.turns import GUESTS
 
 from moln.compute.drivers.base import ComputeDriver, Disk, ServerSpec
 from moln.compute.drivers.moves import Target
@@ -24,7 +25,7 @@ from moln.volume.drivers.base import Connection, VolumeDriver
 from moln.volume.drivers.rbd import RbdVolumes
 
 __all__ = ["two_hosts"]
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, GUESTS]
 BOOT_S = 200
 WRITES = """#!/bin/sh
 while [ ! -b /dev/vdb ]; do sleep 1; done

@@ -19,7 +19,7 @@ import pytest
 from tests.e2e import namespace
 from tests.e2e.guests import Guest
 from tests.e2e.world import MOLN, REPO, Tenant, World, shell
-from tests.node.bench import CACHE, guests_alone
+from tests.node.turns import CACHE, GUESTS, guests_alone
 
 from moln.console.build import BuildError, ensure
 from moln.guest.build import HOST_PACKAGES, build_guest_image
@@ -165,6 +165,7 @@ def in_order(items: list[pytest.Item]) -> None:
     here = [i for i in items if Path(__file__).parent in i.path.parents]
     for item in here:
         item.add_marker(pytest.mark.engines)
+        item.add_marker(GUESTS)
         item.add_marker(pytest.mark.timeout(900))
 
     def rank(item: pytest.Item) -> int:

@@ -18,7 +18,6 @@ from tests.host.test_stolen_controller import THIRD, Stolen
 from tests.host.test_two_machines import MOLN
 from tests.network import machines
 from tests.network.lab import run
-from tests.node.turns import guests_alone
 
 from moln.cli import admin
 from moln.host.places import PACKAGE_ROOT, Places
@@ -140,13 +139,12 @@ class Writing:
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Rotated]:
-    with guests_alone():
-        found = Rotated()
-        try:
-            found.up()
-            yield found
-        finally:
-            found.close()
+    found = Rotated()
+    try:
+        found.up()
+        yield found
+    finally:
+        found.close()
 
 
 def test_every_engine_shows_the_new_one_before_the_old_one_ends(cloud: Rotated) -> None:

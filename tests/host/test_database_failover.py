@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import pytest
 from tests.host.ha_lab import NAMES, HaLab, Writer, eventually, gap_s
 from tests.network import machines
-from tests.node.turns import guests_alone
 
 from moln.cli import admin
 from moln.host.places import Places
@@ -22,13 +21,12 @@ CUT_S, GAP_BOUND_S = 30, 60
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[HaLab]:
-    with guests_alone():
-        found = HaLab()
-        try:
-            found.begin()
-            yield found
-        finally:
-            found.close()
+    found = HaLab()
+    try:
+        found.begin()
+        yield found
+    finally:
+        found.close()
 
 
 def test_who_joins_follows_and_every_controller_knows_where_the_database_is(lab: HaLab) -> None:

@@ -14,9 +14,9 @@ from tests.e2e import fixtures, namespace
 from tests.e2e.waiting import until
 from tests.e2e.world import REPO, World
 from tests.image import ceph
-from tests.node.turns import guests_alone
+from tests.node.turns import GUESTS, guests_alone
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.engines, GUESTS, pytest.mark.timeout(1500)]
 NETNS = "moln-ceph-cloud"
 SETTINGS = """
 [host]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from tests.network import machines
-from tests.node.turns import CACHE, guests_alone
+from tests.node.turns import CACHE, GUESTS, guests_alone
 
 from moln.guest import build_guest_image
 
-pytestmark = [pytest.mark.engines, pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
+pytestmark = [pytest.mark.engines, GUESTS, pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
 EXAMPLE = Path(__file__).parents[2] / "examples/two-machines/run"
 
 

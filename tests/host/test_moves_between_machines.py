@@ -12,11 +12,11 @@ import pytest
 from tests.e2e.waiting import until
 from tests.host.moving import Guest, Moving
 from tests.network import machines
-from tests.node.turns import guests_alone
+from tests.node.turns import GUESTS, guests_alone
 
 from moln.demo import story
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(900), pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
+pytestmark = [pytest.mark.engines, GUESTS, pytest.mark.timeout(900), pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
 CUT_S = 30.0
 SLOW_MIB_S = 2
 READ, WRITE = "cat /root/mark", "echo kept > /root/mark; sync"

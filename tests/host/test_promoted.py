@@ -17,14 +17,14 @@ from tests.host.moving import BOOT_ID, Guest, Moving
 from tests.host.test_two_machines import MOLN, URL
 from tests.network import machines
 from tests.network.lab import run
-from tests.node.turns import CACHE, guests_alone
+from tests.node.turns import CACHE, GUESTS, guests_alone
 
 from moln.demo import story
 from moln.demo.client import Client
 from moln.guest.build import build_guest_image
 from moln.host.places import PACKAGE_ROOT
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(1800), pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
+pytestmark = [pytest.mark.engines, GUESTS, pytest.mark.timeout(1800), pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
 HOST = socket.gethostname()
 RANGE = "172.24.4.0/24"
 LONGEST_S = 5.0  # without an answer of the guest's, on a machine that others use

@@ -9,20 +9,18 @@ import pytest
 from tests.e2e.waiting import until
 from tests.host.quorum import CLUSTERS, Quorum
 from tests.network import machines
-from tests.node.turns import guests_alone
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(900, func_only=True), pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(900), pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
 
 
 @pytest.fixture(scope="module")
 def quorum() -> Iterator[Quorum]:
-    with guests_alone():
-        found = Quorum()
-        try:
-            found.begin()
-            yield found
-        finally:
-            found.close()
+    found = Quorum()
+    try:
+        found.begin()
+        yield found
+    finally:
+        found.close()
 
 
 def test_the_first_is_a_cluster_of_one_and_serves_a_node(quorum: Quorum) -> None:

@@ -15,7 +15,6 @@ import pytest
 from tests.host.test_two_machines import MOLN, Cloud
 from tests.network import machines
 from tests.network.lab import run
-from tests.node.turns import guests_alone
 
 from moln.cli import admin
 from moln.host.places import Places
@@ -62,15 +61,14 @@ class Several(Cloud):
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Several]:
-    with guests_alone():
-        found = Several()
-        try:
-            found.moln(FIRST, "controller", "init", "--ha", "--listen", "192.0.2.1", "--name", "c1", "--detach")
-            token = found.moln(FIRST, "controller", "token").strip()
-            found.moln(SECOND, "controller", "join", URLS[FIRST], "--token", token, "--listen", "192.0.2.2", "--name", "c2", "--detach")
-            yield found
-        finally:
-            found.close()
+    found = Several()
+    try:
+        found.moln(FIRST, "controller", "init", "--ha", "--listen", "192.0.2.1", "--name", "c1", "--detach")
+        token = found.moln(FIRST, "controller", "token").strip()
+        found.moln(SECOND, "controller", "join", URLS[FIRST], "--token", token, "--listen", "192.0.2.2", "--name", "c2", "--detach")
+        yield found
+    finally:
+        found.close()
 
 
 def test_both_serve_the_same_cloud(cloud: Several) -> None:

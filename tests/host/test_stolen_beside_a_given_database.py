@@ -13,7 +13,6 @@ from tests.host.test_several_controllers import FIRST, SECOND
 from tests.host.test_stolen_controller import THIRD, Stolen
 from tests.host.test_two_machines import MOLN
 from tests.network import machines
-from tests.node.turns import guests_alone
 from tests.postgres import Server
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(1800), pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
@@ -33,13 +32,12 @@ class Given(Stolen):
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Given]:
-    with guests_alone():
-        found = Given()
-        try:
-            found.up()
-            yield found
-        finally:
-            found.close()
+    found = Given()
+    try:
+        found.up()
+        yield found
+    finally:
+        found.close()
 
 
 def test_the_other_controller_stays_and_is_one_again_when_it_took_the_new_keys(cloud: Given) -> None:

@@ -17,7 +17,6 @@ from tests.e2e.waiting import until
 from tests.host.test_several_controllers import FIRST, SECOND, URLS, Several
 from tests.host.test_two_machines import MOLN
 from tests.network import machines
-from tests.node.turns import guests_alone
 
 from moln.cli import admin
 from moln.demo.client import Client, DemoError
@@ -150,13 +149,12 @@ class Stolen(Several):
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Stolen]:
-    with guests_alone():
-        found = Stolen()
-        try:
-            found.up()
-            yield found
-        finally:
-            found.close()
+    found = Stolen()
+    try:
+        found.up()
+        yield found
+    finally:
+        found.close()
 
 
 def test_what_a_kept_disk_opened_it_opens_no_more(cloud: Stolen) -> None:

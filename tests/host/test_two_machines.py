@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from tests.network import machines
 from tests.network.lab import run
-from tests.node.turns import guests_alone
 
 from moln.host import chrony, made, roles
 from moln.host.places import PACKAGE_ROOT, Places
@@ -68,16 +67,15 @@ class Cloud(machines.Wires):
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
-    with guests_alone():
-        found = Cloud()
-        try:
-            found.moln("c1", "controller", "init", "--listen", "192.0.2.1", "--provider-interface", "eth1", "--no-guests", "--name", "c1",
-                       "--detach")  # fmt: skip
-            token = found.moln("c1", "node", "token").strip()
-            found.moln("n1", "node", "join", URL, "--token", token, "--provider-interface", "eth1", "--name", "n1", "--detach")
-            yield found
-        finally:
-            found.close()
+    found = Cloud()
+    try:
+        found.moln("c1", "controller", "init", "--listen", "192.0.2.1", "--provider-interface", "eth1", "--no-guests", "--name", "c1",
+                   "--detach")  # fmt: skip
+        token = found.moln("c1", "node", "token").strip()
+        found.moln("n1", "node", "join", URL, "--token", token, "--provider-interface", "eth1", "--name", "n1", "--detach")
+        yield found
+    finally:
+        found.close()
 
 
 def test_the_node_is_there_for_every_service(cloud: Cloud) -> None:

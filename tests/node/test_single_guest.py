@@ -15,6 +15,7 @@ import pytest_asyncio
 from msgspec import Struct
 from msgspec.structs import replace
 from tests.node import bench
+from tests.node.turns import GUESTS
 
 from moln.compute.drivers.base import Card, ComputeDriver, Disk, ServerSpec, ServerState
 from moln.guest import GUEST_LOGIN
@@ -24,7 +25,7 @@ from moln.kernel.link.frames import unpack
 from moln.network.drivers.node import MetadataPort, NodeNetworkDriver
 from moln.volume.drivers.base import VolumeDriver
 
-pytestmark = [pytest.mark.engines, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engines, GUESTS, pytest.mark.asyncio(loop_scope="module")]
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
 NETWORK, PORT, METADATA = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "abc")

@@ -9,13 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+import pytest
+
 CACHE = Path(os.environ.get("MOLN_TEST_CACHE", "/var/tmp/moln-tests"))
 _turns: list[TextIO] = []  # the lock, held by this process; a fixture within a fixture shares it
+
+GUESTS = pytest.mark.xdist_group("guests")
+"""Mark of files whose tests take turns: of workers side by side one has all of these. To wait for a turn is to lose time that a test is given."""
 
 
 @contextlib.contextmanager
 def guests_alone() -> Iterator[None]:
     """Emulated guests want the machine for themselves: one test process with guests at a time."""
+    worker, test = os.environ.get("PYTEST_XDIST_WORKER"), os.environ.get("PYTEST_CURRENT_TEST", "")
+    assert not worker or "@guests" in test, f"{test}: not marked GUESTS, or not run with --dist loadgroup"
     CACHE.mkdir(parents=True, exist_ok=True)
     if _turns:
         yield

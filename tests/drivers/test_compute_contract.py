@@ -33,9 +33,12 @@ from moln.kernel.errors import BackendRefused
 pytestmark = GUESTS
 IMAGE = "11111111-1111-4111-8111-111111111111"
 BOOT_S = 150
+DRIVERS = ["fake", pytest.param("libvirt", marks=pytest.mark.engines)]
+wherever_disks_are = pytest.mark.parametrize("driver", [*DRIVERS, pytest.param("libvirt-rbd", marks=pytest.mark.engines)], indirect=True)
+"""For what is done to disks and by them: all else is one code, whatever holds them."""
 
 
-@pytest.fixture(params=["fake", *(pytest.param(name, marks=pytest.mark.engines) for name in ("libvirt", "libvirt-rbd"))])
+@pytest.fixture(params=DRIVERS)
 async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     images = tmp_path / "images"
     for folder in ("base", "incoming"):
@@ -159,6 +162,7 @@ async def test_a_power_change_is_told(driver: ComputeDriver, server: ServerSpec)
             pass
 
 
+@wherever_disks_are
 async def test_disks_and_cards_come_and_go_while_it_is_off(driver: ComputeDriver, server: ServerSpec) -> None:
     await driver.ensure_server(server, "stopped")
     await plug_and_unplug(driver, server)
@@ -189,6 +193,7 @@ async def test_nothing_can_be_attached_to_no_server(driver: ComputeDriver) -> No
     await driver.detach_card(str(uuid4()), str(uuid4()))
 
 
+@wherever_disks_are
 async def test_a_disk_is_made_once_from_an_image_that_fits(driver: ComputeDriver) -> None:
     id = str(uuid4())
     first = await driver.ensure_disk(id, 1, IMAGE)
@@ -204,6 +209,7 @@ async def test_a_disk_is_made_once_from_an_image_that_fits(driver: ComputeDriver
     assert id not in (await driver.inventory()).disks
 
 
+@wherever_disks_are
 @pytest.mark.parametrize("id", ["../../etc/passwd", "", "a/b", "11111111-1111-4111-8111-11111111111\n"])
 async def test_what_is_no_id_names_no_file(driver: ComputeDriver, id: str) -> None:
     with pytest.raises(BackendRefused):
@@ -247,6 +253,7 @@ async def test_consoles_are_open_while_it_runs(driver: Any, server: ServerSpec) 
         await driver.open_console(server.id, "vnc")
 
 
+@wherever_disks_are
 async def test_a_reboot_starts_it_again(driver: ComputeDriver, server: ServerSpec) -> None:
     server = replace(server, config_drive=True)
     metadata = json.dumps({"uuid": server.id, "hostname": "one"}).encode()
@@ -295,6 +302,7 @@ async def test_a_suspended_guest_keeps_its_memory(driver: Any, server: ServerSpe
         await driver.suspend_server(server.id)
 
 
+@wherever_disks_are
 @pytest.mark.parametrize("bus", [None, "scsi", "usb"])
 async def test_a_rescued_guest_boots_from_the_disk_that_comes_first(driver: ComputeDriver, server: ServerSpec, bus: Any) -> None:
     """Its own root disk is empty: it boots only if the other one is booted."""
@@ -318,6 +326,7 @@ async def test_a_rescued_guest_boots_from_the_disk_that_comes_first(driver: Comp
         await driver.remove_disk(rescue.id)
 
 
+@wherever_disks_are
 async def test_a_disk_is_copied_grown_and_put_back(driver: Any, server: ServerSpec) -> None:
     assert isinstance(driver, DiskCopies)
     disk, copy = server.disks[0], str(uuid4())
@@ -345,6 +354,7 @@ async def test_a_disk_is_copied_grown_and_put_back(driver: Any, server: ServerSp
     assert copy not in (await driver.inventory()).disks
 
 
+@wherever_disks_are
 async def test_a_server_that_was_off_has_its_new_shape_and_the_grown_disk(driver: Any, server: ServerSpec) -> None:
     await driver.ensure_server(server, "running")
     await driver.ensure_server(server, "stopped")

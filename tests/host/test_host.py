@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moln.host import libvirt, ovn, pool, provider
+from moln.host import libvirt, made, ovn, pool, provider
 from moln.host.checks import HOST_CHECKS, cpu_has_virtualisation
 from moln.host.engines import mounts_below
 from moln.host.ovs import Ovs
@@ -108,6 +108,12 @@ def test_a_folder_behind_a_closed_one_is_not_open_to_all(tmp_path: Path) -> None
     inner.parent.chmod(0o700)
     assert not open_to_all(inner)
     assert open_to_all(Path("/usr/bin"))
+
+
+def test_a_home_that_is_purged_already_can_be_purged_again(tmp_path: Path) -> None:
+    places = Places(tmp_path / "gone")
+    made.write(places, made.read(places))
+    assert not places.home.exists()
 
 
 def test_mounts_are_taken_down_from_the_inside(tmp_path: Path) -> None:

@@ -49,11 +49,11 @@ def read(places: Places) -> Made:
 
 
 def write(places: Places, made: Made) -> None:
-    text = msgspec.json.format(msgspec.json.encode(made)) + b"\n"
-    if places.made.exists() and places.made.read_bytes() == text:
+    """Where nothing was ever made nothing is written: a home that is gone is not asked for its record again."""
+    if made == read(places):
         return
     new = places.made.with_suffix(".new")
-    new.write_bytes(text)
+    new.write_bytes(msgspec.json.format(msgspec.json.encode(made)) + b"\n")
     new.replace(places.made)
 
 

@@ -153,7 +153,7 @@ def test_an_import_that_is_killed_leaves_no_base_and_is_begun_anew(pool: RbdPool
     end = time.monotonic() + 30
     while not any(name.startswith("new-") for name in listed(pool.access, "ls")) and time.monotonic() < end:
         pass
-    killed.stopping = True
+    killed.stop()
     thread.join(30)
     assert failed.is_set()
     left = [name for name in listed(pool.access, "ls") if not name.startswith("new-")]

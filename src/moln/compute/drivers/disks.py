@@ -34,13 +34,15 @@ class Room(Struct, frozen=True):
 class DiskFolder:
     """All of it blocks. Raises: BackendRefused; OSError when the file system fails. RbdDisks has the same verbs."""
 
-    shared = ""
-
     def __init__(self, pool: Path, images: Path) -> None:
         self.folder = pool / "disks"
         self.bases = images / "base"
         self.incoming = images / "incoming"
         self.stopping = False
+
+    def stop(self) -> None:
+        """Interrupt copies; what they were making never appears."""
+        self.stopping = True
 
     def prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import libvirt
 from msgspec import Struct
@@ -33,6 +33,10 @@ from moln.compute.model.iso9660 import iso_image
 from moln.kernel.errors import BackendRefused, BackendUnreachable
 from moln.kernel.files import known
 from moln.kernel.link.streams import Stream, of_path, of_socket
+
+if TYPE_CHECKING:
+    from moln.compute.drivers.rbd_disks import RbdDisks
+    from moln.kernel.rbd import RbdPool
 
 R = TypeVar("R")
 log = logging.getLogger("moln.compute")
@@ -60,7 +64,7 @@ class LibvirtSettings(Struct, frozen=True):
     offloads: bool = True
     emulator: str = "/usr/bin/qemu-system-x86_64"
     reach: Reach | None = None
-    rbd: Any = None  # RbdPool
+    rbd: RbdPool | None = None
 
 
 class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
@@ -71,7 +75,7 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
         self.plugger = plugger
         self.kvm = host.kvm_works() if settings.virt_type == "auto" else settings.virt_type == "kvm"
         self.look = Look(self.kvm, settings.emulator, cache=settings.cache, offloads=settings.offloads)
-        self.files: Any = DiskFolder(settings.pool, settings.images)
+        self.files: DiskFolder | RbdDisks = DiskFolder(settings.pool, settings.images)
         if settings.rbd is not None:
             self.keep_in_ceph(settings.rbd)
         self.servers = settings.home / "servers"
@@ -94,7 +98,7 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
         await self.link.start()
 
     async def stop(self) -> None:
-        self.files.stopping = True
+        self.files.stop()
         for task in self.tasks:
             task.cancel()
         await self.link.stop()
@@ -132,7 +136,7 @@ class LibvirtDriver(LibvirtMemory, LibvirtDisks, LibvirtMoves):
 
         def export(connection: libvirt.virConnect) -> int:
             try:
-                return int(self.files.export(image_id, disk_id, lambda copy: still(connection, copy)))
+                return self.files.export(image_id, disk_id, lambda copy: still(connection, copy))
             except OSError as error:
                 raise said(error) from error
 

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from moln.compute.drivers.base import Disk, DiskFile
+from moln.compute.drivers.disks import DiskFolder
 from moln.compute.drivers.domain_xml import Look, RbdLook
 from moln.compute.drivers.libvirt_link import LibvirtLink
 
 if TYPE_CHECKING:
+    from moln.compute.drivers.rbd_disks import RbdDisks
     from moln.kernel.rbd import RbdPool
 
 
 class LibvirtDisks:
     """DiskCopies, and ComputeDriver's disks, for LibvirtDriver, whose the rest is."""
 
-    files: Any  # DiskFolder or RbdDisks
+    files: DiskFolder | RbdDisks
     turn: Callable[[str], AbstractAsyncContextManager[None]]
     blocking: Callable[..., Any]
     settings: Any

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from moln.compute.drivers import libvirt_domains as domains
 from moln.compute.drivers.base import ServerSpec
-from moln.compute.drivers.disks import said
+from moln.compute.drivers.disks import DiskFolder, said
 from moln.compute.drivers.domain_moves import moved_domain, targets_of
 from moln.compute.drivers.moves import DiskOffer, Sending, Target
 from moln.compute.drivers.reach import Reach, Way
@@ -71,17 +71,18 @@ class LibvirtMoves:
         reach = self._reach()
         async with self.turn(disk_id):
             size = await self.blocking(self.files.size, disk_id)
-            address = SHARED + self.files.shared if self.files.shared else await reach.offer(disk_id, self.files.path(disk_id))
-            return DiskOffer(disk_id, size, address)
+            if isinstance(self.files, DiskFolder):
+                return DiskOffer(disk_id, size, await reach.offer(disk_id, self.files.path(disk_id)))
+            return DiskOffer(disk_id, size, SHARED + self.files.shared)
 
     async def withdraw_disk(self: LibvirtDriver, disk_id: str) -> None:  # type: ignore[misc]
         async with self.turn(disk_id):
-            if self.settings.reach is not None and not self.files.shared:
+            if self.settings.reach is not None and isinstance(self.files, DiskFolder):
                 await self.settings.reach.withdraw(disk_id)
 
     async def fetch_disk(self: LibvirtDriver, offer: DiskOffer) -> None:  # type: ignore[misc]
         reach = self._reach()
-        if self.files.shared or offer.address.startswith(SHARED):
+        if not isinstance(self.files, DiskFolder) or offer.address.startswith(SHARED):
             await self._check_shared(offer)
             return
         path = self.files.path(offer.id)
@@ -97,7 +98,7 @@ class LibvirtMoves:
 
     async def _check_shared(self: LibvirtDriver, offer: DiskOffer) -> None:  # type: ignore[misc]
         """The disk is where both hosts reach it: there is nothing to fetch. Raises: BackendRefused, when it is not."""
-        if offer.address != SHARED + self.files.shared:
+        if isinstance(self.files, DiskFolder) or offer.address != SHARED + self.files.shared:
             raise BackendRefused("The two hosts do not keep their disks in the same place: the server cannot move between them.")
         await self.blocking(self.files.size, offer.id)
 

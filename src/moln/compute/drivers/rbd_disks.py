@@ -28,14 +28,8 @@ class RbdDisks:
         self.incoming = images / "incoming"
         self.shared = pool.access.name
 
-    @property
-    def stopping(self) -> bool:
-        return self.pool.stopping
-
-    @stopping.setter
-    def stopping(self, value: bool) -> None:
-        if value:
-            self.pool.stop()
+    def stop(self) -> None:
+        self.pool.stop()
 
     def prepare(self) -> None:
         """Nothing: what crashes leave in the pool is swept by all nodes in turn (volume/drivers/rbd.py)."""
@@ -86,8 +80,8 @@ class RbdDisks:
         return target_path.stat().st_size
 
     def ids(self) -> tuple[str, ...]:
-        prefix = f"{DISK}-"
-        return tuple(sorted(name.removeprefix(prefix) for name in self.pool.ask("names") if name.startswith(prefix)))
+        prefix, names = f"{DISK}-", list[str](self.pool.ask("names"))
+        return tuple(sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix)))
 
     def strays(self) -> list[str]:
         """None: whatever else is in the pool may be somebody else's."""

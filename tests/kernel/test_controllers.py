@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests import databases
-from tests.kernel.test_nodes import Late, Machine
+from tests.kernel.test_nodes import Late, Machine, where
 
 from moln.app import Settings as AllSettings
 from moln.kernel import notifications
@@ -47,7 +47,7 @@ class First:
     def __init__(self, home: Path, cloud: Cloud, clock: Late):
         self.home, self.cloud, self.clock = home, cloud, clock
         self.here: frozenset[str] = frozenset()
-        self.nodes = Membership(home, cloud.db, clock, ("tls://192.0.2.1:4222",))
+        self.nodes = Membership(home, cloud.db, clock, where)
         self.controllers = Controllers(cloud, "c1", self.nodes, lambda: self.here)
         proof.ensure(home, "c1", self.nodes._now())
 

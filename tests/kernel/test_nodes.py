@@ -67,8 +67,13 @@ async def clock() -> Late:
     return Late()
 
 
+async def where() -> tuple[list[str], str]:
+    """Where NATS and the southbound database are."""
+    return ["tls://192.0.2.1:4222"], ""
+
+
 async def opened(home: Path, clock: Late) -> Membership:
-    made = Membership(home, await databases.opened(home, clock), clock, ("tls://192.0.2.1:4222",))
+    made = Membership(home, await databases.opened(home, clock), clock, where)
     await made.load()
     return made
 
@@ -208,7 +213,7 @@ async def test_a_removed_node_is_refused_whatever_it_shows(stored: Membership) -
 async def test_who_is_removed_stays_so_for_another_controller_and_after_a_start(stored: Membership, tmp_path: Path, clock: Late) -> None:
     await stored.enrol(Machine("n1").asks(await stored.make_token()), NOBODY)
     await stored.remove("n1")
-    other = Membership(tmp_path, stored._db, clock, ())
+    other = Membership(tmp_path, stored._db, clock, where)
     await other.load()
     assert not other.admits("n1", 0) and other.revoked() == stored.revoked()
     assert other.authority.fingerprint == stored.authority.fingerprint

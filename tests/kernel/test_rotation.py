@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests import databases
-from tests.kernel.test_nodes import Late, joined
+from tests.kernel.test_nodes import Late, joined, where
 
 from moln.app import Settings as AllSettings
 from moln.kernel.cloud import Cloud
@@ -42,7 +42,7 @@ class One:
 
     def __init__(self, home: Path, cloud: Cloud, clock: Late):
         self.home, self.cloud = home, cloud
-        self.nodes = Membership(home, cloud.db, clock, ("tls://192.0.2.1:4222",))
+        self.nodes = Membership(home, cloud.db, clock, where)
         self.controllers = Controllers(cloud, "c1", self.nodes, frozenset)
         self.rotation = Rotation(cloud, self.controllers, self.nodes, cloud.links, self.ensure)
 

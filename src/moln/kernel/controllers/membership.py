@@ -57,7 +57,7 @@ class Controllers:
         """Where nodes find NATS, and OVN's southbound database (ovsdb(7)); empty: at the controller that they joined at."""
         own, settings = clusters.names(self._cloud.home), self._cloud.settings
         at = [f"[{address}]" if ":" in address else address for address in (await self.addresses() if own else ())]
-        southbound = getattr(getattr(settings, "network", None), "southbound", "")
+        southbound = getattr(getattr(settings, "network", None), "southbound", "")  # a socket is no node's
         return ([f"tls://{address}:4222" for address in at] if "nats" in own else list(settings.link.nats),
                 ",".join(f"ssl:{address}:6642" for address in at) if "ovn" in own else southbound if southbound.startswith("ssl:") else "")  # fmt: skip
 

@@ -52,14 +52,13 @@ class Certified(Protocol):
 
 
 class Membership:
-    """Of one controller; several share the database. nats, southbound: where nodes find them, unless `where` says otherwise."""
+    """Of one controller; several share the database. where: nodes find NATS, URLs, and OVN's southbound database (ovsdb(7)); see Controllers.engines."""
 
-    def __init__(self, home: Path, db: Database, clock: Clock, nats: tuple[str, ...], southbound: str = ""):
+    def __init__(self, home: Path, db: Database, clock: Clock, where: Callable[[], Awaitable[tuple[list[str], str]]]):
         """Raises: Failure, when keys or certificates cannot be used."""
         self._db = db
         self._clock = clock
-        self._nats, self._southbound = nats, southbound
-        self.where: Callable[[], Awaitable[tuple[list[str], str]]] | None = None
+        self._where = where
         self._home = home
         self.read_authority()
         self.nats_authority = NatsAuthority(home / "nats")
@@ -163,7 +162,7 @@ class Membership:
         now_s, ends_s = self._clock.now_us() // 1_000_000, given.expires_at // 1_000_000
         claims = self.nats_authority.node(given.node, given.nats_key, now_s=now_s, expires_s=ends_s)
         pem = signed.public_bytes(Encoding.PEM).decode()
-        nats, southbound = await self.where() if self.where else (list(self._nats), self._southbound)
+        nats, southbound = await self._where()
         return Admission(given.node, pem, self.authority.public.read_text(), claims, nats, southbound)
 
 

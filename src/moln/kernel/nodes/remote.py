@@ -55,11 +55,9 @@ class RemoteNodes:
         self._cloud = cloud
         clock, settings = cloud.clock, cloud.settings.link
         self.name = settings.controller or socket.gethostname()
-        southbound = getattr(getattr(cloud.settings, "network", None), "southbound", "")  # a socket is no node's
-        self.membership = Membership(cloud.home, cloud.db, clock, tuple(settings.nats), southbound if southbound.startswith("ssl:") else "")
+        self.membership = Membership(cloud.home, cloud.db, clock, lambda: self.controllers.engines())
         own = cloud.links
         self.controllers = Controllers(cloud, self.name, self.membership, lambda: own.nodes, clusters)
-        self.membership.where = self.controllers.engines
         if notifications.wanted(cloud.home) and "nats" in names(cloud.home):
             self.controllers.expel = self.expel
         self.database = OwnDatabase(cloud, self.controllers)

@@ -11,10 +11,11 @@ import json
 import shlex
 import shutil
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from moln.host import proofs
 from moln.host.places import USER, Places
@@ -22,6 +23,7 @@ from moln.host.roles import ETCD_PORT, PATRONI_PORT, POSTGRESQL_PORT, Machine, b
 from moln.host.run import HostError
 from moln.host.supervise.plan import Engine
 from moln.host.users import own
+from moln.kernel import config
 
 NAME, DATABASE, EXTRA = "postgresql", "moln", "ha"
 HBA = [f"local all {USER} peer", f"local replication {USER} peer",
@@ -37,6 +39,12 @@ SHARED = {
     }},
 }  # fmt: skip
 """Of all members, in etcd since the first one began; `patronictl edit-config` changes it."""
+
+
+class Chosen(Struct):
+    """What of moln.toml says where etcd is."""
+
+    link: config.LinkSettings = config.LinkSettings()
 
 
 def binaries() -> Path:
@@ -103,16 +111,17 @@ def configuration(places: Places, machine: Machine) -> dict[str, Any]:
 
 def etcd(places: Places, machine: Machine) -> dict[str, Any]:
     """Where Patroni finds etcd: the member on this machine first, which is there as long as the machine is reached. Raises: HostError."""
-    link = tomllib.loads(places.settings.read_text()).get("link", {}) if places.settings.exists() else {}
-    urls = [urlsplit(one) for one in (*machine.etcd_urls, *link.get("etcd", ()))]
+    chosen: Chosen = config.load(places.settings, Chosen)
+    link = chosen.link
+    urls = [urlsplit(one) for one in (*machine.etcd_urls, *link.etcd)]
     hosts = list(dict.fromkeys(f"{bracketed(one.hostname or '')}:{one.port or ETCD_PORT}" for one in urls))
     if not hosts:
         raise HostError("PostgreSQL on several machines needs etcd: --ha runs one, --etcd names another")
     own_member = [host for host in hosts if host.startswith(f"{bracketed(machine.address)}:")]
-    proof = link.get("etcd_certificate") or str(proofs.of_postgresql(places))
+    proof = link.etcd_certificate or str(proofs.of_postgresql(places))
     found = {"hosts": own_member + [host for host in hosts if host not in own_member], "protocol": urls[0].scheme, "use_proxies": bool(own_member)}
     if urls[0].scheme == "https":
-        found |= {"cacert": link.get("etcd_ca") or proofs.among_controllers(places).ca, "cert": proof, "key": proof}
+        found |= {"cacert": link.etcd_ca or proofs.among_controllers(places).ca, "cert": proof, "key": proof}
     return found
 
 

@@ -57,9 +57,6 @@ NATS_ROUTES_PORT = 6222
 NATS_PORT, ETCD_PORT, ETCD_PEER_PORT, POSTGRESQL_PORT, PATRONI_PORT = 4222, 2379, 2380, 5432, 8008
 
 
-CLUSTERED = ("ovn", "etcd", "nats")  # engines that can have a member on each controller
-
-
 class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     """One machine. name: of its node and its chassis; empty: the host's. address: on the management network; empty: it is alone.
 
@@ -68,7 +65,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     etcd: the same of etcd, but none: there is none. ovn: the northbound and the southbound database that a controller was given (ovsdb(7)), and
     a node told (the latter); None: they are the controller's own. joined: the controller that this one joined, an address: engines are there, and moln.toml says where.
     postgresql: whether the database of all controllers is on it, too. runs_etcd: whether it runs their etcd.
-    clusters: engines of which each controller runs a member, this one too (CLUSTERED). peers: addresses of the controllers whose members this
+    clusters: engines of which each controller runs a member, this one too (kernel/controllers/clusters.py). peers: addresses of the controllers whose members this
     one's joined; none: it began them.
     ntp: the site's time servers, which a controller follows; none: those of the distribution. tls: None, where it talks to nobody.
     """

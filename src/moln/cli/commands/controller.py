@@ -15,7 +15,7 @@ from moln.cli.commands.node import seconds
 from moln.cli.settings_file import write_database_url
 from moln.host import postgresql, promoting, proofs, provider, rereading, roles, taking, users
 from moln.host.places import USER, Places
-from moln.host.roles import ALONE, CLUSTERED, Machine, Role, bracketed
+from moln.host.roles import ALONE, Machine, Role, bracketed
 from moln.host.run import HostError
 from moln.host.setup import make_directories, running
 from moln.kernel import files, notifications
@@ -112,7 +112,7 @@ def clusters(args: argparse.Namespace) -> tuple[str, ...]:
     from moln.kernel.controllers import clusters as clustered
 
     given = {"ovn": args.ovn_nb, "etcd": args.etcd, "nats": args.nats or (notifications.wanted(args.home) and "nats" not in clustered.names(args.home))}
-    return tuple(name for name in CLUSTERED if args.ha and not given[name])
+    return tuple(name for name in clustered.NAMES if args.ha and not given[name])
 
 
 def begin(places: Places, machine: Machine) -> None:

@@ -28,6 +28,7 @@ from moln.image.ops import images as image_ops
 from moln.image.settings import ImageSettings
 from moln.image.store import images as store
 from moln.image.store import replicas
+from moln.image.work.replicas import look
 from moln.kernel.clock import Clock
 from moln.kernel.errors import BackendUnreachable
 from moln.kernel.nodes.gate import PORT_AFTER, GateClient
@@ -257,6 +258,20 @@ async def test_controllers_that_share_a_folder_copy_nothing(cloud: Several, monk
     assert (await cloud.all["c2"].alice.delete(image["self"])).status_code == 204
     await cloud.settle()
     assert one.files() == []
+
+
+async def test_who_begins_leaves_alone_what_another_one_writes_in_the_same_folder(cloud: Several) -> None:
+    one, two = cloud.all["c1"], cloud.all["c2"]
+    for each in (one.store, two.store):
+        for folder, name in (("base", "now"), ("data", "now"), ("data", "long-ago")):
+            (each.root / folder / f".tmp-{name}").write_bytes(b"x")
+        os.utime(each.root / "data/.tmp-long-ago", (1, 1))
+    await cloud.join("c3", shares=one)
+    assert [p.name for folder in ("base", "data") for p in (one.store.root / folder).iterdir()] == [".tmp-now", ".tmp-now"]
+    here = two.cloud.areas["image-replicas"]
+    here.folder = ""  # as after its start
+    await look(two.cloud)
+    assert here.folder and [*(two.store.root / "base").iterdir(), *(two.store.root / "data").iterdir()] == [], "it is nobody else's"
 
 
 async def test_a_mount_that_went_is_another_folder_and_is_known_when_it_is_back(cloud: Several) -> None:

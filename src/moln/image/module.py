@@ -68,9 +68,10 @@ def module(settings: Any) -> Module:
         except ValueError as error:
             raise Invalid(f"[image] {error}") from None
         store = _store(cloud, settings, sandbox, caches=caches)
-        await store.start()
         cloud.areas["image"] = store
-        if here:
+        if not here:
+            await store.start()
+        else:
             store.peers = peers_of(cloud, here)
             cloud.areas[replicas.AREA] = here
             await replicas_work.look(cloud)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from moln.image.drivers.base import Backend, Inventory, Stored
-from moln.image.drivers.cache import ImageCache, clone_to
+from moln.image.drivers.cache import STALLED_S, ImageCache, clone_to
 from moln.image.drivers.preparing import Preparation, prepare
 from moln.image.drivers.replicas import ensure_arrived
 from moln.image.drivers.sandbox import Sandbox
@@ -64,17 +65,22 @@ class FileStore:
         self.convert = convert
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="images")
 
-    async def start(self) -> None:
-        """Make the folders. Files of a dead upload are found by their row (work/), not here."""
+    async def start(self, *, shared: bool = False) -> None:
+        """Make the folders. Files of a dead upload are found by their row (work/), not here.
+
+        shared: another controller sees them, and may be writing; where there may be one, further stores' folders are taken for shared.
+        """
 
         def prepare() -> None:
+            stalled = time.time() - STALLED_S
             for name in FOLDERS:
                 (self.root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-            for name in ("base", "ready", "staged"):
-                files.sweep(self.root / name)
-            for folder in self.folders.values():
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                files.sweep(folder)
+            for name in ("base", "ready", "staged", "data"):
+                files.sweep(self.root / name, older_than=stalled if shared else None)
+            for name, folder in self.folders.items():
+                if name != DEFAULT:
+                    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    files.sweep(folder, older_than=stalled if self.peers else None)
             if self.cache:
                 self.cache.start()
 
@@ -266,7 +272,7 @@ class FileStore:
                 files.sync_folder(base.parent)
 
             return await self.run(link)
-        hidden = base.with_name(f"{files.TEMP_PREFIX}{data_id}")
+        hidden = base.with_name(f"{files.TEMP_PREFIX}{data_id}-{os.urandom(6).hex()}")
         try:
             target = await self.run(create, hidden, virtual_size)
             try:

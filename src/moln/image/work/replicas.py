@@ -82,7 +82,8 @@ async def look(cloud: Cloud) -> list[Held]:
     if here is None:
         return []
     if (folder := await store.run(mark, store.root)) != here.folder:
-        await store.start()
+        seen = await cloud.db.all(replicas.KEEPERS)
+        await store.start(shared=any(keeper.folder == folder and keeper.name != here.controller for keeper in seen))
         await cloud.db.write(replicas.register, here.controller, folder)
         here.folder = folder
     return await cloud.db.all(replicas.HELD, folder=here.folder)

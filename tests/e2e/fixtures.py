@@ -19,11 +19,11 @@ import pytest
 from tests.e2e import namespace
 from tests.e2e.guests import Guest
 from tests.e2e.world import MOLN, REPO, Tenant, World, shell
-from tests.node.turns import CACHE, GUESTS, guests_alone
+from tests.node.turns import CACHE, GUESTS, guests_alone, shared_stays
 
 from moln.console.build import BuildError, ensure
 from moln.guest.build import HOST_PACKAGES, build_guest_image
-from moln.host import made, packages
+from moln.host import packages
 from moln.host.places import Places
 from moln.host.setup import install_packages
 from moln.host.steps import Silent
@@ -108,18 +108,6 @@ def start(cloud: World, image: Path) -> None:
     program = MOLN if os.environ.get("MOLN_E2E_KEEP") else REPO / "moln"
     cloud.story = cloud.moln("up", "--demo", "--detach", timeout_s=600, program=program)
     cloud.connect()
-
-
-@contextlib.contextmanager
-def shared_stays(folder: Path) -> Iterator[None]:
-    """What the clouds of this machine share (users, newer OVS) stays when ours goes: other tests want it, without a network."""
-    with made.shared() as record:
-        record.homes.append(str(folder))
-    try:
-        yield
-    finally:
-        with made.shared() as record:
-            record.homes = [h for h in record.homes if h != str(folder)]
 
 
 def machine_now() -> dict[str, str]:

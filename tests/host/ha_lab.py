@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from tests.network import machines
 from tests.network.lab import run
 
 from moln.cli import admin
-from moln.host import made, users
+from moln.host import users
 from moln.host.places import PACKAGE_ROOT, USER, Places
 from moln.kernel.controllers import proof
 from moln.kernel.etcd import server
@@ -92,15 +91,11 @@ def gap_s(answers: list[tuple[float, str, int, str | None]]) -> float:
     return max(later - before for before, later in zip(times, times[1:], strict=False))
 
 
-class HaLab(machines.Wires):
+class HaLab(machines.Homes):
     """Controllers c1, c2, c3 at 192.0.2.1 to .3."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.home = Path(tempfile.mkdtemp(prefix="moln-m-", dir="/var/tmp"))
-        self.home.chmod(0o755)
-        with made.shared() as record:  # what the machine's clouds share stays, whatever this test purges
-            record.homes.append(str(self.home))
         users.ensure_users()
         self.fabric()
         self._etcd: dict[str, subprocess.Popen[bytes]] = {}
@@ -196,10 +191,7 @@ class HaLab(machines.Wires):
         for process in self._etcd.values():
             process.kill()
             process.wait(timeout=20)
-        self.unwire()
-        with made.shared() as record:
-            record.homes = [h for h in record.homes if h != str(self.home)]
-        shutil.rmtree(self.home)
+        super().close()
 
 
 def with_one(pid: int) -> None:

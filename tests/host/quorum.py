@@ -8,8 +8,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from tests.e2e.namespace import inside
@@ -22,7 +20,6 @@ from tests.postgres import Server
 from moln.cli import admin
 from moln.demo import story
 from moln.demo.client import Client
-from moln.host import made
 from moln.host.places import INTEGRATION_BRIDGE, PACKAGE_ROOT, Places
 
 CONTROLLERS = ("c1", "c2", "c3", "c4")
@@ -30,19 +27,16 @@ NUMBERS = {name: number for number, name in enumerate((*CONTROLLERS, "n1"), 1)}
 CLUSTERS = {"etcd", "ovn-nb", "ovn-sb", "nats"}
 
 
-class Quorum(machines.Wires):
+class Quorum(machines.Homes):
     """Nothing is on the machines yet but this copy of Moln. The database is on none of them: it has a standby of its own elsewhere (ADR 32)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.home = Path(tempfile.mkdtemp(prefix="moln-m-", dir="/var/tmp"))
         disk = self.home.with_suffix(".xfs")  # where pools share blocks as they are, none is allocated for each machine
         run("truncate", "--size=8G", str(disk))
         run("mkfs.xfs", "-q", "-m", "reflink=1", str(disk))
         run("mount", "-o", "loop", str(disk), str(self.home))
         self.home.chmod(0o755)
-        with made.shared() as record:  # what the machine's clouds share stays, whatever this test purges
-            record.homes.append(str(self.home))
         self.postgres = Server(lasting=True)
         self.postgres.folder.chmod(0o755)
         self.database = asyncio.run(self.postgres.empty())
@@ -169,8 +163,6 @@ class Quorum(machines.Wires):
                 self.moln(name, "down", "--purge")
         self.unwire()
         self.postgres.remove()
-        with made.shared() as record:
-            record.homes = [h for h in record.homes if h != str(self.home)]
         run("umount", str(self.home))
         self.home.with_suffix(".xfs").unlink()
-        self.home.rmdir()
+        super().close()

@@ -14,7 +14,7 @@ from tests.e2e import fixtures, namespace
 from tests.e2e.waiting import until
 from tests.e2e.world import REPO, World
 from tests.image import ceph
-from tests.node.turns import GUESTS, guests_alone
+from tests.node.turns import GUESTS, guests_alone, shared_stays
 
 pytestmark = [pytest.mark.engines, GUESTS, pytest.mark.timeout(1500)]
 NETNS = "moln-ceph-cloud"
@@ -43,7 +43,7 @@ def cloud() -> Iterator[Cloud]:
     top = Path(tempfile.mkdtemp(prefix="moln-c-", dir="/var/tmp"))
     top.chmod(0o755)
     found = Cloud(top / "h")
-    with guests_alone(), fixtures.shared_stays(top):
+    with guests_alone(), shared_stays(top):
         image = fixtures.set_up_machine(top / "setup")
         (top / "ceph").mkdir(mode=0o755)
         with namespace.inside(NETNS):

@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.node.turns import shared_stays
 
-from moln.host import made, packages
+from moln.host import packages
 from moln.host.places import PACKAGE_ROOT, Places
 from moln.host.setup import install_packages
 from moln.host.steps import Silent
 from moln.host.supervise.processes import Identity
 
 pytestmark = [pytest.mark.engines, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
-NETNS = "moln-test-host"
+NETNS = f"moln-test-{os.getpid()}"  # not what a killed run left
 ENGINES = ["ovsdb-nb", "ovsdb-sb", "ovn-northd", "ovsdb-vswitch", "ovs-vswitchd", "ovn-controller", "virtlogd",
            "libvirtd"]
 GUEST = """<domain type='qemu'><name>g1</name><uuid>11111111-1111-4111-8111-111111111111</uuid>
@@ -68,24 +69,20 @@ class Machine:
 def machine() -> Iterator[Machine]:
     home = Path(tempfile.mkdtemp(prefix="moln-e-", dir="/var/tmp"))
     home.chmod(0o755)
-    with made.shared() as record:      # what the machine's clouds share stays, whatever this test purges
-        record.homes.append(str(home / "keep"))
     for folder in ("log", "host"):
         (home / folder).mkdir()
-    (home / "keep").mkdir()
-    install_packages(packages.here(), Places(home), Silent())
-    subprocess.run(["ip", "netns", "add", NETNS], check=True, timeout=10)
-    subprocess.run(["ip", "-n", NETNS, "link", "set", "lo", "up"], check=True, timeout=10)
-    found = Machine(home / "h")
-    try:
-        found.engines("up")
-        yield found
-    finally:
-        found.engines("purge")
-        subprocess.run(["ip", "netns", "delete", NETNS], check=True, timeout=10)
-        with made.shared() as record:
-            record.homes = [h for h in record.homes if h != str(home / "keep")]
-        shutil.rmtree(home)
+    with shared_stays(home):
+        install_packages(packages.here(), Places(home), Silent())
+        subprocess.run(["ip", "netns", "add", NETNS], check=True, timeout=10)
+        subprocess.run(["ip", "-n", NETNS, "link", "set", "lo", "up"], check=True, timeout=10)
+        found = Machine(home / "h")
+        try:
+            found.engines("up")
+            yield found
+        finally:
+            found.engines("purge")
+            subprocess.run(["ip", "netns", "delete", NETNS], check=True, timeout=10)
+    shutil.rmtree(home)
 
 
 def until(what: Callable[[], object], timeout_s: float = 40) -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.network import machines
 from tests.network.lab import run
 
-from moln.host import chrony, made, roles
+from moln.host import chrony, roles
 from moln.host.places import PACKAGE_ROOT, Places
 from moln.host.roles import Role
 from moln.host.supervise.processes import Identity
@@ -33,15 +30,11 @@ print(json.dumps(client.call("GET", path)))
 URL = "https://192.0.2.1:5000"
 
 
-class Cloud(machines.Wires):
+class Cloud(machines.Homes):
     """Machines `c1` and `n1`, with nothing on them yet but this copy of Moln."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.home = Path(tempfile.mkdtemp(prefix="moln-m-", dir="/var/tmp"))
-        self.home.chmod(0o755)
-        with made.shared() as record:  # what the machine's clouds share stays, whatever this test purges
-            record.homes.append(str(self.home))
         self.fabric()
         for number, name in ((1, "c1"), (2, "n1")):
             self.machine(name, number)
@@ -59,10 +52,7 @@ class Cloud(machines.Wires):
         for name in ("n1", "c1"):
             if (self.home / name / "host").exists():
                 self.moln(name, "down", "--purge")
-        self.unwire()
-        with made.shared() as record:
-            record.homes = [h for h in record.homes if h != str(self.home)]
-        shutil.rmtree(self.home)
+        super().close()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ Open vSwitch and ovn-controller. Only processes and namespaces made here are end
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,8 +18,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.network.lab import run
+from tests.node.turns import shared_stays
 
-from moln.host import made, proofs, roles, users
+from moln.host import proofs, roles, users
 from moln.host.places import INTEGRATION_BRIDGE, PACKAGE_ROOT, USER, Places
 from moln.host.roles import Machine, Role, Tls
 from moln.host.supervise.processes import Identity
@@ -146,16 +148,28 @@ class Wires:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=20, check=False)
 
 
-class Machines(Wires):
+class Homes(Wires):
+    """home: a folder for the homes of machines, in which what this machine's clouds share stays, whatever is purged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp(prefix="moln-m-", dir="/var/tmp"))  # short: unix sockets' paths have 107 bytes
+        self.home.chmod(0o755)
+        self._kept = contextlib.ExitStack()
+        self._kept.enter_context(shared_stays(self.home))
+
+    def close(self) -> None:
+        self.unwire()
+        self._kept.close()
+        shutil.rmtree(self.home)
+
+
+class Machines(Homes):
     """A controller `one` and nodes `two`, `three`… on a management network, a provider network, and a host `world` of that."""
 
     def __init__(self, count: int = 2) -> None:
         super().__init__()
-        self.home = Path(tempfile.mkdtemp(prefix="moln-m-", dir="/var/tmp"))
-        self.home.chmod(0o755)
         self.machines: list[OneMachine] = []
-        with made.shared() as record:  # what the machine's clouds share stays, whatever this test purges
-            record.homes.append(str(self.home))
         users.ensure_users()
         try:
             self._build(count)
@@ -207,7 +221,4 @@ class Machines(Wires):
     def close(self) -> None:
         for machine in reversed(self.machines):
             machine.engines("purge")
-        self.unwire()
-        with made.shared() as record:
-            record.homes = [h for h in record.homes if h != str(self.home)]
-        shutil.rmtree(self.home)
+        super().close()

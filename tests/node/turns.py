@@ -11,6 +11,8 @@ from typing import TextIO
 
 import pytest
 
+from moln.host import made
+
 CACHE = Path(os.environ.get("MOLN_TEST_CACHE", "/var/tmp/moln-tests"))
 _turns: list[TextIO] = []  # the lock, held by this process; a fixture within a fixture shares it
 
@@ -34,3 +36,15 @@ def guests_alone() -> Iterator[None]:
             yield
         finally:
             _turns.clear()
+
+
+@contextlib.contextmanager
+def shared_stays(folder: Path) -> Iterator[None]:
+    """What the clouds of this machine share (users, newer OVS) stays when ours goes: other tests want it, without a network."""
+    with made.shared() as record:
+        record.homes.append(str(folder))
+    try:
+        yield
+    finally:
+        with made.shared() as record:
+            record.homes = [h for h in record.homes if h != str(folder)]

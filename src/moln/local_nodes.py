@@ -20,7 +20,7 @@ from moln.volume.ops import for_compute
 def remote_of(app: Any) -> Any:
     """Raises: NotSupported."""
     if app.remote is None:
-        raise NotSupported("This cloud has no nodes on other machines: name NATS servers in moln.toml, [link] nats = [\"tls://ADDRESS:4222\"]")
+        raise NotSupported("This cloud has no nodes on other machines. To have some: moln controller init --listen ADDRESS")
     return app.remote
 
 

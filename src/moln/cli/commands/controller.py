@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     init.add_argument("--provider-interface", metavar="CARD", default="", help="a card without an address, on the provider network")
     init.add_argument("--replace-gateway", action="store_true", help="with --provider-interface, where guests' addresses go out by this machine itself: cut them off")
     init.add_argument("--no-guests", dest="guests", action="store_false", help="run no guests here: several controllers need that")
-    init.add_argument("--ha", action="store_true", help="for several controllers: PostgreSQL and etcd, set up unless they are given; no guests here")
+    init.add_argument("--ha", action="store_true", help="for several controllers: each has PostgreSQL, etcd, NATS and OVN's databases, unless they are given; no guests here")
     init.add_argument("--nats", metavar="URL", action="append", default=[], help="a server of NATS to use instead of one of the cloud's own")
     init.add_argument("--database-url", metavar="URL", default="", help="postgresql://USER@HOST/NAME instead of a file here")
     init.add_argument("--etcd", metavar="URL", action="append", default=[], help="a server of etcd (https://ADDRESS:2379) that controllers share")

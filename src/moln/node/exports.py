@@ -61,7 +61,8 @@ class NbdExports(Exports):
 
     async def stop(self) -> None:
         """What is lent and opened stays so."""
-        os.close(self.at)
+        if self.at >= 0:  # else it has not started
+            os.close(self.at)
 
     async def run(self) -> None:
         """Until cancelled: whatever was killed is started anew."""

@@ -83,7 +83,6 @@ class Node:
         self.folder = self.places.host / "node"
         self.facts: HostFacts | None = None
         self.tracer: Tracer | None = None
-        self.tasks: list[asyncio.Task[Any]] = []
         self.streams: Serving
         self.ready = asyncio.Event()
 
@@ -92,73 +91,82 @@ class Node:
         self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         ovsdb = Ovsdb(self.places.ovs_socket)
         board = await find_switchboard(ovsdb)
-        switch = Switch(ovsdb, INTEGRATION_BRIDGE)
-        self.tracer = tracer_of(node_settings.load_tracing(self.places.settings), "moln-node", board.node)
-        self.remote = self.find_remote(board)
-        moves = self.find_moves()
-        chosen = node_settings.load(self.places.settings)
-        rbd = node_settings.rbd_pool(chosen.disks)
-        self.compute = LibvirtDriver(self.libvirt_settings(board, chosen, moves and moves.between, rbd), switch)
-        self.compute.link.tracer = self.tracer
-        lending = moves and moves.exports
-        self.volumes = self.find_volumes(rbd, lent=lending is not None)
-        self.metadata = MetadataService(
-            switch, self.folder / "metadata.json", self.places.run / "metadata.sock", proxy_user()
-        )
-        fences = DiskFences(self.folder / "fences.db", self.clock.now_us)
-        streams = streams_of(self.compute, fences, self.clock.now_us, moves and moves.between.openers)
-        lends: dict[str, tuple[type, Any]] = {"volume-exports": (Exports, lending)} if lending is not None else {}
-        if moves is not None:
-            await asyncio.to_thread(moves.between.prepare)
-        if self.remote is not None:
-            await self.remote.start(self.places)
-            compute, volumes = self.remote.with_images(self.compute), self.remote.with_images(self.volumes)
-            more = {**self.remote.drivers, "compute": (ComputeDriver, compute), "compute-snapshots": (Snapshots, compute),
-                    "volume": (VolumeDriver, volumes), **lends}  # fmt: skip
-            self.end = self.remote.link(self.hello, self.verbs(fences, more))
-            self.streams = self.remote.serving(streams, moves.between.openers if moves else None)
-        else:
-            self.end = SocketEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs(fences, lends))
-            self.streams = StreamServer(self.folder / "streams.sock", streams, proxy_user())
+        await self.put_together(board, Switch(ovsdb, INTEGRATION_BRIDGE))
         try:
-            await self.volumes.start()
-            if lending is not None:
-                await lending.start()
-            await self.compute.start()
-            await self.compute.link.opened.wait()
-            self.compute.on_power_change(lambda state: self.report("compute.power", [state]))
-            self.facts = await self.find_facts()
-            await self.start_metadata()
-            await self.streams.start()
-            if moves is not None and moves.server is not None:
-                await moves.server.start()
+            await self.start()
             self.ready.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task((self.remote or self.end).run())
                 group.create_task(self.tell_states())
                 group.create_task(self.tell_facts())
                 group.create_task(self.watch())
-                if lending is not None:
-                    group.create_task(lending.run())
+                if self.lending is not None:
+                    group.create_task(self.lending.run())
         finally:
-            await self.streams.stop()
-            if moves is not None and moves.server is not None:
-                await moves.server.stop()
-            await self.metadata.stop()
-            if self.remote is not None:
-                await self.remote.stop()
-            await self.compute.stop()
-            await self.volumes.stop()
-            if lending is not None:
-                await lending.stop()
-            fences.close()
-            if self.tracer:
-                await asyncio.to_thread(self.tracer.close)
+            await self.stop()
 
-    def find_volumes(self, rbd: RbdPool | None, *, lent: bool) -> PoolDriver:
+    async def put_together(self, board: Switchboard, switch: Switch) -> None:
+        """Drivers and fences, and what others reach them by. Raises: Failure."""
+        chosen = node_settings.load(self.places.settings)
+        rbd = node_settings.rbd_pool(chosen.disks)
+        self.tracer = tracer_of(node_settings.load_tracing(self.places.settings), "moln-node", board.node)
+        self.remote = self.find_remote(board)
+        self.moves = self.find_moves()
+        between = self.moves and self.moves.between
+        self.lending = self.moves.exports if self.moves and rbd is None else None  # what is in Ceph needs no lending
+        self.compute = LibvirtDriver(self.libvirt_settings(board, chosen, between, rbd), switch)
+        self.compute.link.tracer = self.tracer
+        self.volumes = self.find_volumes(rbd)
+        self.metadata = MetadataService(switch, self.folder / "metadata.json", self.places.run / "metadata.sock", proxy_user())
+        self.fences = DiskFences(self.folder / "fences.db", self.clock.now_us)
+        streams = streams_of(self.compute, self.fences, self.clock.now_us, between and between.openers)
+        if between is not None:
+            await asyncio.to_thread(between.prepare)
+        if self.remote is not None:
+            await self.remote.start(self.places)
+            compute, volumes = self.remote.with_images(self.compute), self.remote.with_images(self.volumes)
+            more = {**self.remote.drivers, "compute": (ComputeDriver, compute), "compute-snapshots": (Snapshots, compute),
+                    "volume": (VolumeDriver, volumes)}  # fmt: skip
+            self.end = self.remote.link(self.hello, self.verbs(more))
+            self.streams = self.remote.serving(streams, between and between.openers)
+        else:
+            self.end = SocketEnd(self.places.run / "controller.sock", board.node, self.hello, self.verbs())
+            self.streams = StreamServer(self.folder / "streams.sock", streams, proxy_user())
+
+    async def start(self) -> None:
+        """What the controller may ask for works from here on."""
+        await self.volumes.start()
+        if self.lending is not None:
+            await self.lending.start()
+        await self.compute.start()
+        await self.compute.link.opened.wait()
+        self.compute.on_power_change(lambda state: self.report("compute.power", [state]))
+        self.facts = await self.find_facts()
+        await self.start_metadata()
+        await self.streams.start()
+        if self.moves is not None and self.moves.server is not None:
+            await self.moves.server.start()
+
+    async def stop(self) -> None:
+        """Also what start did not come to."""
+        await self.streams.stop()
+        if self.moves is not None and self.moves.server is not None:
+            await self.moves.server.stop()
+        await self.metadata.stop()
+        if self.remote is not None:
+            await self.remote.stop()
+        await self.compute.stop()
+        await self.volumes.stop()
+        if self.lending is not None:
+            await self.lending.stop()
+        self.fences.close()
+        if self.tracer:
+            await asyncio.to_thread(self.tracer.close)
+
+    def find_volumes(self, rbd: RbdPool | None) -> PoolDriver:
         root, images = self.places.pool, self.places.pool / "images"
         if rbd is None:
-            return PoolDriver(root, images, lent=lent)
+            return PoolDriver(root, images, lent=self.lending is not None)
         from moln.volume.drivers.rbd import RbdVolumes
 
         return RbdVolumes(rbd, root, images)
@@ -196,7 +204,7 @@ class Node:
 
         return moves_of(self.places, self.remote, self.clock.now_us)
 
-    def verbs(self, fences: DiskFences, more: dict[str, tuple[type, Any]] | None = None) -> Verbs:
+    def verbs(self, more: dict[str, tuple[type, Any]] | None = None) -> Verbs:
         """What the controller may ask for, by area."""
         return Verbs(
             {
@@ -209,9 +217,10 @@ class Node:
                 "compute-moves": (Moves, self.compute),
                 "network": (NodeNetworkDriver, self.metadata),
                 "volume": (VolumeDriver, self.volumes),
+                **({"volume-exports": (Exports, self.lending)} if self.lending is not None else {}),
                 **(more or {}),
             },
-            fences,
+            self.fences,
             self.clock.now_us,
             self.tracer,
         )

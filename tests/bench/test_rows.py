@@ -10,7 +10,7 @@ import pytest
 
 from moln.bench import extras, load
 from moln.bench.load import Side, Wire, request
-from moln.bench.process import folder, free_port, measured
+from moln.bench.process import folder, lasting_port, measured
 from moln.bench.rows import Row, table
 
 
@@ -33,7 +33,7 @@ def test_what_costs_nearly_the_same_is_compared_round_by_round() -> None:
 
 
 def test_one_process_answers_with_and_without_tls(tmp_path: Path) -> None:
-    home, port = tmp_path / "home", free_port()
+    home, port = tmp_path / "home", lasting_port()
     home.mkdir()
     with measured("cloud", "--home", str(home), "--no-work", "--tls-port", str(port), log=tmp_path / "log") as cloud:
         context = ssl.create_default_context(cafile=str(home / "tls/ca.crt"))

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,15 +15,11 @@ from typing import Any
 
 import pytest
 
+from moln.bench.process import lasting_port
+
 SOURCE = Path(__file__).parents[2] / "src"
 NOBODY = 65534
 MOLN = "import sys; from moln.cli import main; sys.exit(main(sys.argv[1:]))"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def unprivileged() -> list[str]:
@@ -41,7 +36,7 @@ class Running:
 
     def __init__(self, home: Path):
         self.home = home
-        self.port = free_port()
+        self.port = lasting_port()
         self.prefix = unprivileged()
         self.shell: subprocess.Popen[str] | None = None
         self.env = {**os.environ, "PYTHONPATH": str(SOURCE), "HOME": str(home), "OS_CLIENT_CONFIG_FILE": str(home / "clouds.yaml"),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.image.s3 import KEYS
 
+from moln.bench.process import lasting_port
 from moln.kernel.rbd import Access
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool", "radosgw", "radosgw-admin")
@@ -65,12 +66,6 @@ def available() -> bool:
     return os.geteuid() == 0 and all(map(shutil.which, PROGRAMS))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Ceph:
     """conf: its ceph.conf; the users `admin` and `glance` are in its keyring, and the pool `images` is there. address: where it listens."""
 
@@ -98,7 +93,7 @@ class Ceph:
         return process
 
     def up(self) -> None:
-        folder, fsid, port = self.folder, uuid.uuid4(), free_port()
+        folder, fsid, port = self.folder, uuid.uuid4(), lasting_port()
         for name in ("run", "mon", "osd"):
             (folder / name).mkdir()
         self.conf.write_text(CONF.format(fsid=fsid, port=port, folder=folder, address=self.address))
@@ -152,7 +147,7 @@ class Ceph:
 
     def s3(self) -> str:
         """The endpoint of its gateway, with a user that has KEYS."""
-        port = free_port()
+        port = lasting_port()
         admin = ("radosgw-admin", "-c", self.conf, "-n", "client.rgw", "user", "create", "--uid=moln", "--display-name=moln")
         self.run(*admin, f"--access-key={KEYS[0]}", f"--secret-key={KEYS[1]}")
         gateway = self.start("radosgw", "-n", "client.rgw", f"--rgw-frontends=beast endpoint=127.0.0.1:{port}")

@@ -20,7 +20,7 @@ import pytest
 from cryptography import x509
 
 from moln.app import load_settings
-from moln.bench.process import free_port
+from moln.bench.process import lasting_port
 from moln.cli import credentials
 from moln.demo.client import Client
 from moln.host.places import Places
@@ -220,7 +220,7 @@ def test_a_controller_begins_without_the_library_of_certificates() -> None:
 
 
 def test_the_openstack_client_and_the_demos_client_use_a_cloud_with_tls(tmp_path: Path) -> None:
-    port = free_port()
+    port = lasting_port()
     read, write = os.pipe()
     command = [sys.executable, "-m", "moln.controller", "--home", str(tmp_path), "--port", str(port), "--simulate", "--tls"]
     with open(tmp_path / "log", "wb") as log:

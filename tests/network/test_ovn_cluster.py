@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from msgspec import structs
 from tests.network import lab
 from tests.network.cases import GROUP, rule, small_cloud
 
+from moln.bench.process import lasting_port
 from moln.kernel.errors import BackendUnreachable
 from moln.network.drivers.base import Applied, EngineSettings
 from moln.network.drivers.ovn import OvnDriver
@@ -24,16 +24,6 @@ pytestmark = [pytest.mark.engines, pytest.mark.skipif(not lab.available(), reaso
 MEMBERS = 3
 
 
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 class Clusters(lab.Central):
     """Both databases, three members of each, on loopback."""
 
@@ -41,7 +31,7 @@ class Clusters(lab.Central):
         super().__init__()  # a pair of databases of its own comes with it; nobody uses that one
         self.remotes: dict[str, list[str]] = {}
         for name, database in (("nb", "OVN_Northbound"), ("sb", "OVN_Southbound")):
-            raft, served = free_ports(MEMBERS), free_ports(MEMBERS)
+            raft, served = ([lasting_port() for _ in range(MEMBERS)] for _ in range(2))
             self.remotes[name] = [f"tcp:127.0.0.1:{port}" for port in served]
             for n in range(MEMBERS):
                 file, own = f"{self.dir}/{name}{n}.db", f"tcp:127.0.0.1:{raft[n]}"

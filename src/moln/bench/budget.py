@@ -13,7 +13,7 @@ from pathlib import Path
 
 from moln.bench import extras, scale
 from moln.bench.load import Cost, cost, request
-from moln.bench.process import Measured, apart, folder, free_port, measured
+from moln.bench.process import Measured, apart, folder, lasting_port, measured
 from moln.bench.rows import Row
 from moln.bench.tenant import SERVERS, VERSION, Tenant, quiet
 
@@ -29,7 +29,7 @@ def measure(step: Callable[[str], object]) -> list[Row]:
             step("a cloud of a hundred servers")
             full = home / "full"
             full.mkdir()
-            tls_port = free_port()
+            tls_port = lasting_port()
             with measured("cloud", "--home", str(full), "--nodes", "4", "--tls-port", str(tls_port), log=log) as cloud:
                 tenant = Tenant(cloud.port, full)
                 servers = tenant.fill()
@@ -90,7 +90,7 @@ def _idle(home: Path) -> list[Row]:
     home.mkdir()
     ready = []
     for last in (False, False, False, True):
-        port, began = free_port(), time.monotonic()
+        port, began = lasting_port(), time.monotonic()
         read, write = os.pipe()
         command = [sys.executable, "-m", "moln.controller", "--home", str(home), "--port", str(port), "--simulate"]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MOLN_READY_FD": str(write)}

@@ -58,20 +58,24 @@ def cpu_of(pid: int, *, ended: bool = False) -> float:
     return sum(map(int, fields[11:15 if ended else 13])) / os.sysconf("SC_CLK_TCK")
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+_kept: list[contextlib.ExitStack] = []
 
 
 def lasting_port(*beside: int) -> int:
-    """A port that stays ours while nobody listens there, as no connection is given one of those by itself; those `beside` it as well."""
+    """A port that stays ours while nobody listens there, until this process ends; those `beside` it as well.
+
+    No connection is given one of those by itself. Who asks the same way, here or in another process, gets another one, as each is bound
+    before it is ours; whoever is to listen there may nevertheless, with SO_REUSEADDR (socket(7)), as all servers do.
+    """
     luck = random.SystemRandom()
     while True:
         port = luck.randrange(20_000, 32_000)
         with contextlib.ExitStack() as found, contextlib.suppress(OSError):
-            for each in (port, *(port + n for n in beside)):
-                found.enter_context(socket.socket()).bind(("127.0.0.1", each))
+            bound = [found.enter_context(socket.socket()) for _ in (0, *beside)]
+            for held, each in zip(bound, (port, *(port + n for n in beside)), strict=True):
+                held.bind(("127.0.0.1", each))
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _kept.append(found.pop_all())
             return port
 
 
@@ -106,7 +110,7 @@ def apart() -> Iterator[None]:
 @contextmanager
 def measured(what: str, *arguments: str, log: Path) -> Iterator[Measured]:
     """A process of moln.bench.serving, ready. Raises: RuntimeError, when it does not begin; `log` says why."""
-    port = free_port()
+    port = lasting_port()
     command = [sys.executable, "-m", "moln.bench.serving", what, "--port", str(port), *arguments]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with log.open("ab") as errors:

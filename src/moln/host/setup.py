@@ -135,7 +135,8 @@ def install_packages(row: packages.Distribution, places: Places, steps: Steps, b
     absent = packages.missing(row, packages.wanted(row, own_ovs=chosen.root == Path("/"), but=but, engines=engines))
     if absent:
         steps.note(f"installing {' '.join(absent)}")
-        packages.install(row, absent, log)
+        with made.shared():     # one at a time, as another cloud of this machine may be set up meanwhile
+            packages.install(row, absent, log)
         if still := packages.missing(row, absent):
             raise HostError(f"{row.tool} did not install {' '.join(still)}; see {log}. {row.note}")
     if chosen.root != Path("/"):

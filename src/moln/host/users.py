@@ -24,9 +24,11 @@ def ensure_users(*more: str) -> list[str]:
     if new:
         with made.shared() as record:
             record.users = sorted({*record.users, *new})
-    for name in new:
-        run("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
-            "--shell", "/usr/sbin/nologin", name)
+        with made.shared():  # one at a time: another cloud of this machine may be set up meanwhile
+            new = [name for name in new if not _exists(name)]
+            for name in new:
+                run("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
+                    "--shell", "/usr/sbin/nologin", name)
     # Guests use KVM through the group that udev gives /dev/kvm to.
     if _group_exists("kvm") and GUEST_USER not in grp.getgrnam("kvm").gr_mem:
         run("usermod", "--append", "--groups", "kvm", GUEST_USER)

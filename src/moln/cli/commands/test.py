@@ -85,7 +85,8 @@ def install_engines(*, slow: bool = False) -> None:
             ensure_binding(places)
             tools = [package for program, package in TOOLS.items() if shutil.which(program) is None]
             more = SLOW_PACKAGES if slow and row.tool == "apt" else []
-            if row.tool == "apt":
+            if row.tool == "apt":  # all now, as workers side by side would each install what their clouds need
+                more = [*more, *(name for names in row.engines.values() for name in names)]
                 more = [*more, *(package for program, package in CEPH.items() if shutil.which(program) is None), QEMU_RBD]
             if shutil.which("initdb") is None and not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
                 more = [*more, POSTGRESQL[row.tool]]

@@ -2,7 +2,7 @@
 
 The fixture `database` (tests/conftest.py) runs a test on both: on PostgreSQL in a part of its own, or in the fast one too, when its module
 says `POSTGRESQL = "fast"`. Tests of the whole app run there only if their module says so ("fast" or "second"), and none of a module that says "".
-MOLN_TEST_DATABASE=postgresql runs everything on PostgreSQL.
+MOLN_TEST_DATABASE=postgresql runs everything on PostgreSQL. Neither waits for a disk: no test takes the machine's power away.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import asyncpg
 from tests import postgres
 
 from moln.kernel.clock import Clock
-from moln.kernel.db import Database, metadata
+from moln.kernel.db import Database, metadata, sqlite_schema
 from moln.kernel.db.sqlite import SqliteDatabase
 
 ALWAYS = os.environ.get("MOLN_TEST_DATABASE", "sqlite")
+LASTING, sqlite_schema.SYNCHRONOUS = sqlite_schema.SYNCHRONOUS, "OFF"
 
 
 class Chosen:

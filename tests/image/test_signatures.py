@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,13 +22,31 @@ from tests.wire.areas import AreaApi, areas
 import moln.image.module as image_module
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-RSA, EC, DSA = rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP384R1()), dsa.generate_private_key(2048)
 PSS = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.MAX_LENGTH)
-SIGNED: dict[str, tuple[str, str, bytes]] = {  # certificate: key type, hash method, signature
-    "rsa": ("RSA-PSS", "SHA-256", RSA.sign(DATA, PSS, hashes.SHA256())),
-    "ec": ("ECC_SECP384R1", "SHA-512", EC.sign(DATA, ec.ECDSA(hashes.SHA512()))),
-    "dsa": ("DSA", "SHA-384", DSA.sign(DATA, hashes.SHA384())),
-}
+SIGNED = {"rsa": ("RSA-PSS", "SHA-256"), "ec": ("ECC_SECP384R1", "SHA-512"), "dsa": ("DSA", "SHA-384")}  # certificate: key type, hash method
+
+
+@functools.cache
+def signer(kind: str) -> Any:
+    """Its key, drawn at the first use: DSA's takes seconds."""
+    match kind:
+        case "rsa":
+            return rsa.generate_private_key(65537, 2048)
+        case "ec":
+            return ec.generate_private_key(ec.SECP384R1())
+        case _:
+            return dsa.generate_private_key(2048)
+
+
+def signature(kind: str) -> bytes:
+    """Of DATA."""
+    match kind:
+        case "rsa":
+            return bytes(signer(kind).sign(DATA, PSS, hashes.SHA256()))
+        case "ec":
+            return bytes(signer(kind).sign(DATA, ec.ECDSA(hashes.SHA512())))
+        case _:
+            return bytes(signer(kind).sign(DATA, hashes.SHA384()))
 
 
 def certificate(key: Any, days: int) -> bytes:
@@ -42,8 +61,8 @@ def certificate(key: Any, days: int) -> bytes:
 async def cloud(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AreaApi]:
     home = tmp_path_factory.mktemp("signed")
     (home / "certificates").mkdir()
-    for name, key, days in (("rsa", RSA, 20), ("ec", EC, 20), ("dsa", DSA, 20), ("old", RSA, 5)):
-        (home / "certificates" / f"{name}.pem").write_bytes(certificate(key, days))
+    for name, kind, days in (("rsa", "rsa", 20), ("ec", "ec", 20), ("dsa", "dsa", 20), ("old", "rsa", 5)):
+        (home / "certificates" / f"{name}.pem").write_bytes(certificate(signer(kind), days))
     settings = Settings(simulate=True)
     async with areas(home, settings, [image_module.module(settings)]) as api:
         yield api
@@ -57,9 +76,9 @@ async def alice(cloud: AreaApi) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def properties(kind: str, **more: str) -> dict[str, str]:
-    key_type, method, signature = SIGNED[kind]
+    key_type, method = SIGNED[kind]
     return {
-        "img_signature": base64.b64encode(signature).decode(), "img_signature_hash_method": method, "img_signature_key_type": key_type,
+        "img_signature": base64.b64encode(signature(kind)).decode(), "img_signature_hash_method": method, "img_signature_key_type": key_type,
         "img_signature_certificate_uuid": kind,
     } | more  # fmt: skip
 

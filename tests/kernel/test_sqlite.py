@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import stat
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from tests import databases
 from tests.kernel.boxes import BY_ID, EVERY, add
 
-from moln.kernel.db import Query, Transaction, sqlite
+from moln.kernel.db import Query, Transaction, sqlite, sqlite_schema
 from moln.kernel.db.sqlite import SqliteDatabase
 from moln.kernel.errors import Unavailable
 
@@ -135,3 +137,11 @@ async def test_the_log_stays_bounded_under_reads_and_writes_without_end(tmp_path
     assert log.stat().st_size < 5 << 20
     assert len(await db.all(EVERY)) == 1500
     await db.close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_is_answered_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_only: bool) -> None:
+    monkeypatch.setattr(sqlite_schema, "SYNCHRONOUS", databases.LASTING)
+    with contextlib.closing(sqlite_schema.connect(tmp_path / "cloud.db", read_only=read_only)) as conn:
+        assert conn.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert conn.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -15,6 +15,9 @@ from moln.kernel.db.schema import metadata
 from moln.kernel.db.statement import dialect
 from moln.kernel.errors import Failure
 
+SYNCHRONOUS = "FULL"
+"""What is answered is on the disk (sqlite.org/pragma.html#pragma_synchronous)."""
+
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection in WAL mode. The file is its owner's alone (0600), as it holds hashes of passwords."""
@@ -22,7 +25,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10, cached_statements=1024)
     conn.execute("PRAGMA journal_mode=WAL")
-    conn.execute("PRAGMA synchronous=FULL")
+    conn.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
     conn.execute("PRAGMA foreign_keys=ON")
     conn.execute("PRAGMA cache_size=-8000")
     conn.execute("PRAGMA temp_store=MEMORY")

@@ -18,7 +18,7 @@ import yaml
 from _pytest.mark.expression import Expression
 
 from moln.cli import commands, credentials, main
-from moln.cli.commands.test import FAST, FAST_OF_ALL, HEAVY, LONG, SECOND, SLOW, find_checkout
+from moln.cli.commands.test import COMPUTED, FAST, FAST_OF_ALL, HEAVY, LONG, SECOND, SLOW, find_checkout
 from moln.cli.commands.up import Settings, remember, remembered
 from moln.host import control
 from moln.host.places import Places
@@ -145,10 +145,10 @@ def test_without_root_up_says_what_works_without(places: Places, capsys: pytest.
     assert "--simulate" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("marks", [set(m) for n in range(5) for m in itertools.combinations(("engines", "slow", "systemd", "postgresql"), n)])
+@pytest.mark.parametrize("marks", [set(m) for n in range(6) for m in itertools.combinations(("engines", "slow", "computes", "systemd", "postgresql"), n)])
 def test_every_test_belongs_to_one_part(marks: set[str]) -> None:
     """What needs engines or minutes runs on SQLite alone."""
-    runs = [part for part in (FAST, SECOND, LONG, HEAVY, SLOW) if Expression.compile(part[1]).evaluate(marks.__contains__)]
+    runs = [part for part in (FAST, SECOND, LONG, COMPUTED, HEAVY, SLOW) if Expression.compile(part[1]).evaluate(marks.__contains__)]
     assert len(runs) == (0 if "postgresql" in marks and marks & {"engines", "slow"} and "systemd" not in marks else 1)
 
 

@@ -18,6 +18,7 @@ MEMORY = Path("/dev/shm")  # a killed process loses nothing there that it would 
 
 @pytest.mark.timeout(LIMIT_S)
 @pytest.mark.slow
+@pytest.mark.computes
 @pytest.mark.parametrize("scene", [s.name for s in (*scenes.SCENES, *storage.SCENES, *lifecycle.SCENES, *moves.SCENES)])
 def test_a_controller_killed_at_any_point_leaves_nothing_broken(scene: str) -> None:
     check(scene, 1)

@@ -42,6 +42,7 @@ def test_the_same_seed_goes_the_same_way_twice_and_all_of_it_converges() -> None
 
 
 @pytest.mark.slow
+@pytest.mark.computes
 @pytest.mark.timeout(900)
 def test_broken_fences_are_found() -> None:
     """Nodes that obey old commands: what was deleted comes back, and a seed says so. The same seed passes with the fences that there are."""
@@ -52,6 +53,7 @@ def test_broken_fences_are_found() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.computes
 @pytest.mark.timeout(1800)
 def test_hundreds_of_seeds_converge() -> None:
     outcomes = simulation("1000", str(1000 + MANY - 1), "--processes", str(os.cpu_count() or 1))

@@ -28,7 +28,8 @@ ABREAST = ["-n", str(os.cpu_count() or 1)]
 FAST = ["-m", "not engines and not slow and not systemd and not postgresql", "--ignore=tests/e2e", *ABREAST]
 FAST_OF_ALL = ["-m", f"{FAST[1]} and not sample", *FAST[2:]]  # samples are for who does not run the whole of them
 SECOND = ["-m", "postgresql and not engines and not slow and not systemd", *ABREAST]
-LONG = ["-m", "slow and not engines and not systemd and not postgresql", *ABREAST, "--dist", "loadgroup"]
+LONG = ["-m", "slow and not computes and not engines and not systemd and not postgresql", *ABREAST, "--dist", "loadgroup"]
+COMPUTED = ["-m", "slow and computes and not engines and not systemd and not postgresql", *ABREAST]
 HEAVY = ["-m", "engines and not systemd and not postgresql", "-n", "2", "--dist", "loadgroup"]  # one has all guests; both wait more than they compute
 SLOW = ["-m", "systemd"]
 SLOW_PACKAGES = ["mmdebstrap", "e2fsprogs", "qemu-system-x86"]
@@ -43,6 +44,8 @@ QEMU_RBD = "qemu-block-extra"
 """What QEMU opens disks in Ceph by."""
 POSTGRESQL = {"apt": "postgresql", "dnf": "postgresql-server"}
 """The second database of the tests, which start a private one of it. Debian keeps its programs off the PATH."""
+YIELDING = 10
+"""What is added to the niceness of those who compute beside the engines: a tenth of a processor that engines want, all of one that they leave."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,13 +114,36 @@ def shared_kept(checkout: Path) -> Iterator[None]:
 def pytest(checkout: Path, args: argparse.Namespace) -> int:
     """Each part in a run of its own; all of them, whatever the first ones say. Status 1: one of them failed."""
     chosen = [a for a in args.pytest if a != "--"]
+    good = (0, NOTHING_COLLECTED if chosen else 0)
     failed = 0
     with compiled_once({**os.environ, "PYTHONPATH": str(PACKAGE_ROOT)}) as env:
         for part in [FAST] if args.fast else [FAST_OF_ALL, SECOND, LONG, HEAVY, *([SLOW] if args.slow else [])]:
             command = [sys.executable, "-m", "pytest", *part, *chosen]
-            status = subprocess.run(command, cwd=checkout, env=env, check=False).returncode
-            failed |= status not in (0, NOTHING_COLLECTED if chosen else 0)
+            with beside([sys.executable, "-m", "pytest", *COMPUTED, *chosen], checkout, env) if part is HEAVY else contextlib.nullcontext([]) as statuses:
+                status = subprocess.run(command, cwd=checkout, env=env, check=False).returncode
+            failed |= any(each not in good for each in (status, *statuses))
     return failed
+
+
+@contextlib.contextmanager
+def beside(command: list[str], checkout: Path, env: dict[str, str]) -> Iterator[list[int]]:
+    """A part that takes what the other one, run meanwhile, leaves of the processors, as it waits more than it computes.
+
+    What it says is printed at the end, when its status is there, too.
+    """
+    statuses: list[int] = []
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(["nice", f"-n{YIELDING}", *command], cwd=checkout, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        try:
+            yield statuses
+            statuses.append(process.wait())  # bounded by the times that its tests are given
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
+            said.seek(0)
+            shutil.copyfileobj(said, sys.stdout)
+            sys.stdout.flush()  # before what the next part says itself
 
 
 @contextlib.contextmanager

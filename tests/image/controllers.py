@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from tests import databases
 from tests.image.conftest import Settings
 from tests.node.members import NOW, Members
 from tests.wire.areas import POLICY, AreaApi, authenticate
@@ -17,7 +21,7 @@ from moln.bench.process import lasting_port
 from moln.gate import openers, peer_openers
 from moln.image.drivers.files import FileStore
 from moln.image.settings import ImageSettings
-from moln.image.store import replicas
+from moln.image.store import images, replicas
 from moln.image.work.replicas import FORGET
 from moln.kernel.clock import Clock
 from moln.kernel.cloud import Cloud
@@ -29,6 +33,8 @@ from moln.kernel.link import InProcessLinks
 from moln.kernel.nodes.gate import PORT_AFTER, Gate
 from moln.kernel.nodes.passport import Passport
 from moln.kernel.work import Work
+
+DATA = os.urandom(3 << 20) + bytes(2 << 20) + os.urandom(17)
 
 
 class One(AreaApi):
@@ -128,3 +134,21 @@ async def got(client: httpx.AsyncClient, image: dict[str, Any], **headers: str) 
     answer = await client.get(image["file"], headers=headers)
     assert answer.status_code in (200, 206), answer.text
     return answer.content
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path, database: str) -> AsyncIterator[Several]:
+    """Two of them."""
+    db = await databases.opened(tmp_path)
+    several = Several(tmp_path, db)
+    await several.join("c1")
+    await several.join("c2")
+    yield several
+    await several.close()
+    await db.close()
+
+
+async def data_id_of(cloud: Several, image: dict[str, Any]) -> str:
+    found = await images.find(cloud.db, image["id"])
+    assert found is not None and found.data_id is not None
+    return found.data_id

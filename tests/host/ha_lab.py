@@ -139,8 +139,7 @@ class HaLab(machines.Homes):
         client = self.home / "etcd-client.pem"
         shutil.copy(first / "controllers/controller.pem", client)
         users.own(client, USER, USER, 0o600)
-        for name in NAMES:
-            self.give_pool(name)
+        (self.home / "c1").mkdir()
         (self.home / "c1/moln.toml").write_text(
             f'[link]\netcd_certificate = "{client}"\netcd_ca = "{first}/controllers/ca.crt"\n'
             f"etcd = {json.dumps([f'https://192.0.2.{n}:2379' for n in (1, 2, 3)])}\n")  # fmt: skip
@@ -148,13 +147,6 @@ class HaLab(machines.Homes):
         self.moln("c1", "controller", "init", "--ha", *etcds, "--listen", "192.0.2.1", "--name", "c1", "--detach")
         for name in NAMES[1:]:
             self.join(name, at="c1")
-
-    def give_pool(self, name: str) -> None:
-        """A small one, found by set-up: three of the usual size are a machine's whole disk."""
-        file = self.home / name / "host/pool.xfs"
-        file.parent.mkdir(parents=True)
-        run("truncate", "--size=400M", str(file))
-        run("mkfs.xfs", "-q", "-m", "reflink=1", str(file))
 
     def join(self, name: str, at: str) -> None:
         token = self.moln(at, "controller", "token").strip()

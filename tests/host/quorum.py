@@ -32,11 +32,6 @@ class Quorum(machines.Homes):
 
     def __init__(self) -> None:
         super().__init__()
-        disk = self.home.with_suffix(".xfs")  # where pools share blocks as they are, none is allocated for each machine
-        run("truncate", "--size=8G", str(disk))
-        run("mkfs.xfs", "-q", "-m", "reflink=1", str(disk))
-        run("mount", "-o", "loop", str(disk), str(self.home))
-        self.home.chmod(0o755)
         self.postgres = Server(lasting=True)
         self.postgres.folder.chmod(0o755)
         self.database = asyncio.run(self.postgres.empty())
@@ -161,8 +156,5 @@ class Quorum(machines.Homes):
         for name in ("n1", *CONTROLLERS):
             if (self.home / name / "host").exists():
                 self.moln(name, "down", "--purge")
-        self.unwire()
         self.postgres.remove()
-        run("umount", str(self.home))
-        self.home.with_suffix(".xfs").unlink()
         super().close()

@@ -79,7 +79,6 @@ def test_a_dead_controller_is_replaced(lab: HaLab) -> None:
     eventually(lambda: dead not in lab.standbys(primary), "it is gone")
     eventually(lambda: not [v for v in violations(lab, primary) if dead in v], "and nobody misses it")
     lab.moln(dead, "down", "--purge")
-    lab.give_pool(dead)
     lab.join(dead, at=primary)
     eventually(lambda: dead in lab.standbys(primary), "the new one follows")
 

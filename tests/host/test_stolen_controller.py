@@ -59,9 +59,6 @@ class Stolen(Several):
     def up(self) -> None:
         self.machine(THIRD, 3)
         self.machine(NODE, 4)
-        for name in (FIRST, NODE):  # nothing is kept there
-            (self.home / name).mkdir()
-            (self.home / name / "moln.toml").write_text("[host]\npool_size_gib = 1\n")
         self.moln(FIRST, "controller", "init", "--ha", "--listen", "192.0.2.1", "--name", "c1", "--detach", *self.given)
         for machine, address, name in ((SECOND, "192.0.2.2", "c2"), (THIRD, "192.0.2.3", "c3")):
             self.join(machine, address, name)

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import pytest
-from tests.compute.world import World, world
+from tests.compute.world import World, make_image, world
 
 from moln.compute.drivers.fake import Fault
 from moln.compute.ops import metadata
 from moln.compute.store import servers as store
 
 __all__ = ["world"]
-
-
-async def make_image(world: World, size: int = 4096, **more: Any) -> str:
-    body = {"name": "other", "disk_format": "raw", "container_format": "bare"} | more
-    made = (await world.api.member.post("/image/v2/images", json=body)).json()["id"]
-    sent = await world.api.member.put(
-        f"/image/v2/images/{made}/file", content=b"\1" * size, headers={"Content-Type": "application/octet-stream"}
-    )
-    assert sent.status_code == 204, sent.text
-    return str(made)
 
 
 @pytest.fixture

@@ -100,3 +100,14 @@ class World:
 @pytest.fixture
 async def world(api: Api) -> AsyncIterator[World]:
     yield await World(api).set_up()
+
+
+async def make_image(world: World, size: int = 4096, **more: Any) -> str:
+    """A member's image of so many bytes. Its id."""
+    body = {"name": "other", "disk_format": "raw", "container_format": "bare"} | more
+    made = (await world.api.member.post("/image/v2/images", json=body)).json()["id"]
+    sent = await world.api.member.put(
+        f"/image/v2/images/{made}/file", content=b"\1" * size, headers={"Content-Type": "application/octet-stream"}
+    )
+    assert sent.status_code == 204, sent.text
+    return str(made)

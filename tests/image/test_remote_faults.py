@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from tests.image.asking import OCTETS, make
 from tests.image.conftest import Settings
+from tests.image.dying import Died, Dying
 from tests.image.s3 import KEYS, Between, bucket_at
 from tests.wire.areas import AreaApi, areas
 
@@ -31,31 +32,6 @@ async def cloud(server: Between, tmp_path_factory: pytest.TempPathFactory) -> As
     settings = Settings(simulate=True, image=ImageSettings(stores={"s3": s3}, default_store="s3", import_unpack=True))
     async with areas(home, settings, [image_module.module(settings)]) as api:
         yield api
-
-
-class Died(BaseException):
-    pass
-
-
-class Dying:
-    """The nth beginning or end of what it is put around is the process's last."""
-
-    def __init__(self, left: int):
-        self.left = left
-
-    def around(self, fn: Any) -> Any:
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            self.step()
-            found = await fn(*args, **kwargs)
-            self.step()
-            return found
-
-        return call
-
-    def step(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Died
 
 
 async def left_over(cloud: AreaApi) -> dict[str, Any]:

@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from tests.image.asking import OCTETS, make
 from tests.image.controllers import DATA, One, Several, cloud, data_id_of, got
+from tests.image.dying import Died, Dying
 
 __all__ = ["cloud"]
-
-
-class Died(BaseException):
-    pass
-
-
-class Dying:
-    """The nth beginning or end of what it is put around is the process's last."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def around(self, fn: Any) -> Any:
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            self.step()
-            found = await fn(*args, **kwargs)
-            self.step()
-            return found
-
-        return call
-
-    def step(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Died
 
 
 async def test_a_controller_killed_at_any_step_of_fetching_goes_on_when_it_is_back(cloud: Several, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,19 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.compute.world import World, world
+from tests.compute.world import World, make_image, world
 
 __all__ = ["world"]
-
-
-async def make_image(world: World, size: int = 4096, **more: Any) -> str:
-    body = {"name": "other", "disk_format": "raw", "container_format": "bare"} | more
-    made = (await world.api.member.post("/image/v2/images", json=body)).json()["id"]
-    sent = await world.api.member.put(
-        f"/image/v2/images/{made}/file", content=b"\1" * size, headers={"Content-Type": "application/octet-stream"}
-    )
-    assert sent.status_code == 204, sent.text
-    return str(made)
 
 
 async def placement(world: World, path: str) -> Any:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
+import subprocess
 import tempfile
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.namespace import inside
 
 from moln.node import nbdkit
-from moln.node.exports import NbdExports
+from moln.node.exports import PORTS, NbdExports
 from moln.volume.drivers.base import Exports
 from moln.volume.drivers.fake import FakeVolumes
 from moln.volume.drivers.fake_exports import FakeExports
@@ -68,3 +71,34 @@ async def real_pair(tmp_path: Path) -> AsyncIterator[Pair]:
         for process in [process for found in nbdkit.running(root).values() for process in found]:
             nbdkit.stop(process)
         shutil.rmtree(root)
+
+
+ENDS = f"( sport >= :{PORTS.start} and sport < :{PORTS.stop} ) or ( dport >= :{PORTS.start} and dport < :{PORTS.stop} )"
+CUT = f"""table inet cut {{ chain out {{ type filter hook output priority 0; policy accept;
+tcp sport {PORTS.start}-{PORTS.stop - 1} drop; tcp dport {PORTS.start}-{PORTS.stop - 1} drop; }}; }}"""
+
+
+@pytest.fixture
+def apart() -> Iterator[None]:
+    """In a network namespace of its own, where a link may be cut: to be asked for before the pair."""
+    if os.geteuid() != 0 or not shutil.which("nft", path="/usr/sbin:/usr/bin"):
+        pytest.skip("needs root and nft")
+    with inside(f"moln-lent-{os.getpid()}"):
+        yield
+
+
+@contextlib.contextmanager
+def cut() -> Iterator[None]:
+    """Between lenders and those that opened what they lend: whatever is sent is lost, and nobody is told."""
+    subprocess.run(["nft", "-f", "-"], input=CUT, text=True, check=True, timeout=20)
+    try:
+        yield
+    finally:
+        subprocess.run(["nft", "delete", "table", "inet", "cut"], check=True, timeout=20)
+
+
+async def arrived() -> bool:
+    """Whether a request lies at a lender that has not read it, and whoever sent it knows that it is there."""
+    asked = await asyncio.create_subprocess_exec("ss", "-Htn", "state", "established", ENDS, stdout=subprocess.PIPE)
+    queues = [tuple(map(int, line.split()[:2])) for line in (await asked.communicate())[0].splitlines()]
+    return any(unread for unread, _ in queues) and not any(unsure for _, unsure in queues)

@@ -15,15 +15,16 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
-from tests.drivers.lending import NOBODY, Pair, exports, real_pair
+from tests.drivers.lending import NOBODY, Pair, apart, arrived, cut, exports, real_pair
 
 from moln.kernel.errors import BackendRefused, Failure
-from moln.node import nbdkit
+from moln.node import keepalive, nbdkit
 from moln.node.exports import NbdExports
 from moln.volume.drivers.base import Export
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
 GIB = 1 << 30
+__all__ = ["apart"]
 
 
 @pytest_asyncio.fixture
@@ -90,6 +91,34 @@ async def test_a_guest_waits_while_an_exporter_is_killed_and_started_anew(pair: 
     assert peek(file, 1 << 20, 4) == b"CCCC"
     assert process_of(pair.here, f"exports/{export.volume_id}+b") != killed
     tending.cancel()
+
+
+async def test_a_guest_does_not_wait_for_an_answer_that_will_never_come(apart: None, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its request arrived, and whoever was to answer died while the link was cut: nothing is sent again by which that would be noticed."""
+    for name, value in (("IDLE_S", 1), ("PROBE_S", 1), ("SILENT_S", 3)):
+        monkeypatch.setattr(keepalive, name, value)
+    export, socket, file = await lent(pair)
+    folder = pair.here.exports / f"{export.volume_id}+b"
+    lender = pair.here.processes[folder]
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        tending = [group.create_task(end.run()) for end in (pair.here, pair.there)]
+        guest = await asyncio.create_subprocess_exec("qemu-io", "-f", "raw", f"nbd+unix:///?socket={socket}", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert guest.stdin and guest.stdout
+        guest.stdin.write(b"write -P 0x41 0 64k\n")
+        await guest.stdout.readuntil(b"wrote 65536")
+        os.kill(lender.pid, signal.SIGSTOP)
+        guest.stdin.write(b"write -P 0x42 1M 64k\nflush\n")
+        guest.stdin.close()
+        while not await arrived():
+            await asyncio.sleep(0.05)
+        with cut():
+            os.kill(lender.pid, signal.SIGKILL)
+            while pair.here.processes.get(folder, lender) == lender:
+                await asyncio.sleep(0.02)
+        said, _ = await guest.communicate()
+        for task in tending:
+            task.cancel()
+    assert b"wrote 65536" in said and peek(file, 1 << 20) == b"B"
 
 
 async def test_what_is_lent_outlives_the_node_and_is_found_again(pair: Pair) -> None:

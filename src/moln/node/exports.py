@@ -25,7 +25,7 @@ import msgspec
 from moln.host.places import GUEST_USER, LENDING_USER
 from moln.kernel.errors import BackendRefused, BackendUnreachable, Failure
 from moln.kernel.files import known
-from moln.node import nbdkit
+from moln.node import keepalive, nbdkit
 from moln.volume.drivers.base import Connection, Export, Exports, Lent
 
 R = TypeVar("R")
@@ -52,6 +52,7 @@ class NbdExports(Exports):
         self.folder, self.volumes, self.sockets, self.address = folder, volumes, sockets, address
         self.boot, self.seen, self.user, self.qemu, self.ports = boot, seen, user, qemu, ports
         self.processes: dict[Path, nbdkit.Process] = {}
+        self.watched: dict[Path, frozenset[str]] = {}
         self.turn = asyncio.Lock()
         self.at = -1
 
@@ -123,6 +124,7 @@ class NbdExports(Exports):
                     (self._serve if folder.parent == self.exports else self._connect)(folder, export)
                 except Failure as failure:  # the others are looked after all the same
                     log.warning("volume %s of %s is neither lent nor open: %s %s", export.volume_id, export.host, failure.message, failure.detail or "")
+        self.watched = {folder: keepalive.watch(process.pid, self.watched.get(folder, frozenset())) for folder, process in self.processes.items()}
 
     def _runs(self, folder: Path) -> bool:
         process = self.processes.get(folder)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.namespace import inside
@@ -78,11 +79,23 @@ class Moving:
     def volume(self, volume_id: str) -> dict[str, Any]:
         return dict(self.call("GET", f"{story.VOLUME}/volumes/{volume_id}")["volume"])
 
-    def make_volume(self) -> tuple[str, str]:
-        """(its id, its machine)."""
-        made = self.call("POST", f"{story.VOLUME}/volumes", {"volume": {"size": 1, "name": "lent"}})["volume"]["id"]
+    def make_volume(self, at: str = "", **more: Any) -> tuple[str, str]:
+        """(its id, its machine). at: where it must lie; else where the scheduler will."""
+        elsewhere = [machine for machine in ("c1", "n1") if at not in ("", machine)]
+        for machine in elsewhere:
+            self.tell_volumes(machine, "disable")
+        made = self.call("POST", f"{story.VOLUME}/volumes", {"volume": {"size": 1, "name": "lent", **more}})["volume"]["id"]
         until(lambda: self.volume(made)["status"] == "available", "the volume", 60)
+        for machine in elsewhere:
+            self.tell_volumes(machine, "enable")
         return made, str(self.volume(made)["os-vol-host-attr:host"]).partition("@")[0]
+
+    def tell_volumes(self, machine: str, what: str) -> None:
+        """`enable` or `disable` its pool: whether new volumes are made there."""
+        self.call("PUT", f"{story.VOLUME}/os-services/{what}", {"binary": "cinder-volume", "host": f"{machine}@pool"})
+
+    def pool_file(self, machine: str, volume_id: str) -> Path:
+        return Places(self.cloud.home / machine).pool / "volumes" / volume_id
 
     def lent(self, machine: str) -> dict[str, list[int]]:
         """The processes that lend and open volumes on a machine, by folder."""
@@ -127,6 +140,12 @@ class Guest:
     @property
     def host(self) -> str:
         return str(self.at.server(self.id)["OS-EXT-SRV-ATTR:host"])
+
+    @property
+    def state(self) -> tuple[str, str | None]:
+        """(its status, what is being done to it)."""
+        found = self.at.server(self.id)
+        return str(found["status"]), found["OS-EXT-STS:task_state"]
 
     def act(self, **action: Any) -> Any:
         return self.at.call("POST", f"{story.COMPUTE}/servers/{self.id}/action", action)

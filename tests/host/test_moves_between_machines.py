@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.waiting import until
 from tests.host.moving import Guest, Moving
+from tests.host.writing import Writer
 from tests.network import machines
 from tests.node.turns import GUESTS, guests_alone
 
@@ -18,6 +19,7 @@ from moln.demo import story
 
 pytestmark = [pytest.mark.engines, GUESTS, pytest.mark.timeout(900), pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
 CUT_S = 30.0
+HEAL_S = 20.0  # until a guest goes on, once the link is there again
 SLOW_MIB_S = 2
 READ, WRITE = "cat /root/mark", "echo kept > /root/mark; sync"
 
@@ -157,7 +159,7 @@ def test_a_volume_is_used_by_a_guest_of_another_machine(moving: Moving, guest: G
     moving.call("POST", path, {"volumeAttachment": {"volumeId": volume}})
     until(lambda: moving.volume(volume)["status"] == "in-use", "attached", 60)
     guest.run("printf kept | dd of=/dev/vdb conv=fsync 2>/dev/null")
-    file = moving.cloud.home / lender / "pool/volumes" / volume
+    file = moving.pool_file(lender, volume)
     assert first_bytes(file) == b"kept"
     assert moving.lent(lender).keys() == {f"exports/{volume}+{here}"} and moving.lent(here).keys() == {f"imports/{volume}"}
 
@@ -191,25 +193,84 @@ def first_bytes(file: Path) -> bytes:
         return found.read(4)
 
 
-def test_servers_of_a_node_that_is_lost_begin_anew_once_it_is_fenced(moving: Moving, guest: Guest) -> None:
+@pytest.fixture(scope="module")
+def afar(moving: Moving) -> tuple[Guest, Writer]:
+    """On the node, booted from a volume of the other machine, with a mark on it, and with another one of that which it writes to."""
+    (root, _), (data, _) = moving.make_volume("c1", imageRef=moving.image), moving.make_volume("c1")
+    disk = {"uuid": root, "source_type": "volume", "destination_type": "volume", "boot_index": 0, "delete_on_termination": True}
+    made = moving.boot("afar", "n1", imageRef="", block_device_mapping_v2=[disk, {**disk, "uuid": data, "boot_index": None}])
+    made.run(WRITE)
+    return made, Writer(made, moving.pool_file("c1", data))
+
+
+def test_a_guest_waits_for_its_volumes_while_the_link_is_cut_or_whoever_lends_them_is_killed(moving: Moving, afar: tuple[Guest, Writer]) -> None:
+    """It sees no error, and nothing that it was told is written is lost, or comes again over what it wrote later."""
+    made, writer = afar
+    lent, before = [moving.lent(machine) for machine in ("c1", "n1")], made.boot_id()
+    assert [len(processes) for processes in lent] == [2, 2]
+    writer.start()
+    moving.cut("n1", "down")
+    time.sleep(CUT_S)
+    assert moving.service("n1")["state"] == "down" and made.state == ("ACTIVE", None)
+    assert moving.volume(writer.file.name)["status"] == "in-use"
+    moving.cut("n1", "up")
+    writer.go_on()
+    assert [moving.lent(machine) for machine in ("c1", "n1")] == lent
+    until(lambda: moving.service("n1")["state"] == "up", "the node is back", 60)
+
+    moving.kill("c1", "node")
+    for processes in lent[0].values():
+        os.kill(processes[0], signal.SIGKILL)
+    writer.go_on()
+    last, waited = writer.stop()
+    assert CUT_S - 2 < waited < CUT_S + HEAL_S
+    assert writer.written() == (str(last), writer.numbers(last))
+    assert (made.run(f"echo 3 > /proc/sys/vm/drop_caches; {READ}"), made.run("dmesg | grep -c 'I/O error' || true"), made.boot_id()) == ("kept", "0", before)
+
+
+def test_servers_of_a_node_that_is_lost_begin_anew_once_it_is_fenced(moving: Moving, guest: Guest, afar: tuple[Guest, Writer]) -> None:
+    """Also one all of whose disks were lent to it: what it was told is written is there, and it writes no more once it is back."""
     if guest.host != "n1":
         move(guest, "n1")
     before = guest.boot_id()
+    other, file = afar[0], afar[1].file
+    writer = Writer(other, file, 1000)
+    writer.start()
+    answered = writer.last()
     moving.cut("n1", "down")
     until(lambda: moving.service("n1")["state"] == "down", "the node is down", 60)
     moving.tell_service("n1", forced_down=True)
-    guest.act(evacuate={"host": "c1"})
-    guest.wait("ACTIVE")
-    assert guest.host == "c1"
+    for server in (guest, other):
+        server.act(evacuate={"host": "c1"})
+    for server in (guest, other):
+        server.wait("ACTIVE")
+        assert server.host == "c1"
     after = guest.boot_id()
-    assert after != before and guest.id in moving.domains("n1")
+    assert after != before and {guest.id, other.id} <= moving.domains("n1")
+    assert other.run(READ) == "kept" and moving.lent("c1") == {}
+    found = writer.written()[1]
+    assert found == writer.numbers(1000 + len(found)) and len(found) >= answered - 1000
+    other.run("printf %-512s anew | dd of=/dev/vdb conv=fsync,notrunc 2>/dev/null")
     moving.cut("n1", "up")
-    until(lambda: guest.id not in moving.domains("n1"), "the former guest is removed where it came back", 90)
-    assert guest.boot_id() == after
+    until(lambda: not {guest.id, other.id} & moving.domains("n1") and not moving.lent("n1"), "the former guests are removed where they came back", 90)
+    assert guest.boot_id() == after and writer.written() == ("anew", found)
     moving.tell_service("n1", forced_down=False)
     until(lambda: moving.service("n1")["state"] == "up", "the node is back", 60)
     move(guest, "n1")
     assert guest.boot_id() == after
+
+
+def test_a_server_whose_disks_are_all_lent_to_it_is_migrated_and_deleted(moving: Moving, afar: tuple[Guest, Writer]) -> None:
+    made, writer = afar
+    made.act(migrate={"host": "n1"})
+    made.wait("VERIFY_RESIZE")
+    assert made.host == "n1" and made.run(READ) == "kept"
+    made.act(confirmResize=None)
+    made.wait("ACTIVE")
+    assert len(moving.lent("c1")) == len(moving.lent("n1")) == 2
+    made.delete()
+    until(lambda: not writer.file.exists(), "its volumes are gone", 60)
+    assert moving.lent("c1") == moving.lent("n1") == {}
 
 
 def test_a_volume_on_a_node_becomes_an_image(moving: Moving) -> None:

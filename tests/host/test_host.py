@@ -14,6 +14,7 @@ from moln.host.engines import mounts_below
 from moln.host.ovs import Ovs
 from moln.host.places import Places
 from moln.host.processes import Choices, build, open_to_all, options, simulated
+from moln.host.roles import Machine, Role
 from moln.host.run import HostError, run
 from moln.host.settings import HostSettings
 
@@ -114,6 +115,16 @@ def test_a_home_that_is_purged_already_can_be_purged_again(tmp_path: Path) -> No
     places = Places(tmp_path / "gone")
     made.write(places, made.read(places))
     assert not places.home.exists()
+
+
+def test_each_bridge_that_is_made_is_noted_and_goes_with_the_cloud(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.host.mkdir()
+    node = Machine(Role.NODE, "n1", "192.0.2.2", controllers=("192.0.2.1",))
+    provider.note_bridges(places)
+    words = ovn.chassis_setup("ovs-vsctl", places, Ovs("system", Path("/")), HostSettings(), "n1", node)
+    bridges = {words[n + 1] for n, word in enumerate(words) if word == "add-br"}
+    assert bridges == {"moln-int"} and bridges <= set(made.read(places).links)
 
 
 def test_mounts_are_taken_down_from_the_inside(tmp_path: Path) -> None:

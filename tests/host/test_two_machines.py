@@ -49,10 +49,13 @@ class Cloud(machines.Homes):
         return json.loads(self.inside("c1", sys.executable, "-P", "-c", ASK, URL, str(self.home / "c1"), path))
 
     def close(self) -> None:
+        left = ""
         for name in ("n1", "c1"):
             if (self.home / name / "host").exists():
                 self.moln(name, "down", "--purge")
+                left += run("ip", "-n", f"{self.tag}-{name}", "-br", "link")
         super().close()
+        assert "moln-" not in left, left
 
 
 @pytest.fixture(scope="module")

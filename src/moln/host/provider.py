@@ -56,6 +56,13 @@ def ensure_provider(places: Places, settings: HostSettings) -> None:
         run("nft", "-f", "-", input=rules(settings))
 
 
+def note_bridges(places: Places) -> None:
+    """The userspace datapath's outlast Open vSwitch, also on a machine that has no part in the provider network."""
+    record = made.read(places)
+    note_links(record)
+    made.write(places, record)
+
+
 def note_links(record: made.Made) -> None:
     """Those of every machine with guests' networks."""
     record.links += [link for link in (GATEWAY_PORT, INTEGRATION_BRIDGE, PROVIDER_BRIDGE) if link not in record.links]

@@ -103,6 +103,8 @@ def _tunnels(at: SetUp) -> None:
 
 def _configuration(at: SetUp) -> None:
     ovn.write_clients(at.places, at.chosen)
+    if Part.SWITCH in at.machine.parts:
+        provider.note_bridges(at.places)
     with_guests = Part.GUESTS in at.machine.parts
     if said := chrony.ensure(at.places, at.machine):
         at.steps.note(said)

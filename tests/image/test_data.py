@@ -79,6 +79,16 @@ async def test_an_image_must_have_its_formats_before_its_data(alice: Client) -> 
     assert (await alice.put(image["file"], content=b"x", headers={"Content-Type": "text/plain"})).status_code == 415
 
 
+async def test_files_that_are_gone_are_told_by_the_images_id(glance: AreaApi, alice: Client) -> None:
+    image = await make(alice, data=b"x" * 1000)
+    root = glance.cloud.areas["image"].root
+    (base,), (data,) = (list((root / folder).iterdir()) for folder in ("base", "data"))
+    base.unlink()
+    assert [v.message for v in await glance.doctor()] == [f"The raw base {data.name} of image {image['id']} is missing."]
+    data.unlink()
+    assert [v.message for v in await glance.doctor()] == [f"The data {data.name} of image {image['id']} is missing."]
+
+
 async def test_deleting_removes_the_data(glance: AreaApi, alice: Client) -> None:
     image = await make(alice, data=b"x" * 1000)
     assert (await alice.delete(image["self"])).status_code == 204

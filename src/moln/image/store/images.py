@@ -31,7 +31,7 @@ KEPT = Query(  # an image without data has none to be kept
     str,
 )
 IN_STORES = Query(
-    sa.select(images.c.data_id, images.c.stores, images.c.importing_to, images.c.bootable).where(
+    sa.select(images.c.id, images.c.data_id, images.c.stores, images.c.importing_to, images.c.bootable).where(
         sa.or_(images.c.status == "active", images.c.status == "deactivated"), images.c.data_id.is_not(None)
     ),
     dict,

@@ -120,14 +120,15 @@ async def missing(cloud: Cloud, held: Inventory) -> list[Violation]:
         here = [place for place in stores if not (several and store_of(cloud).is_folder(place))]
         lacks = [place for place in here if place not in held.silent and name not in held.stores.get(place, ())]
         if not several and name not in held.data and not set(held.silent) & set(stores):
-            found.append(Violation(f"An image's data {name} is missing.", "Restore it from a backup, or delete the image."))
-        elif several or name in held.data:
+            found.append(Violation(f"The data {name} of image {row['id']} is missing.", "Restore its files (data and base) from a backup, or delete the image."))
+            continue
+        if several or name in held.data:
             found += [
-                Violation(f"An image's data {name} is missing in the store {place}.", "Take it out of that store and copy it there again.")
+                Violation(f"The data {name} of image {row['id']} is missing in the store {place}.", "Take it out of that store and copy it there again.")
                 for place in lacks
             ]
         if row["bootable"] and not several and name not in held.bases:
-            found.append(Violation(f"An image's raw base {name} is missing.", "Upload the image again under a new id."))
+            found.append(Violation(f"The raw base {name} of image {row['id']} is missing.", "Upload the image again under a new id."))
     return found
 
 

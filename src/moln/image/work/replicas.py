@@ -131,6 +131,6 @@ async def check(cloud: Cloud) -> list[Violation]:
         if (set(stores) & store.folders.keys() or kept["bootable"]) and not (names if living is None else names & living):
             which = f"only on controllers that give no sign of life: {', '.join(sorted(names))}" if names else "on no controller"
             found.append(
-                Violation(f"An image's data {kept['data_id']} is {which}.", "Start one of them, restore the file, or delete the image.")
+                Violation(f"The data {kept['data_id']} of image {kept['id']} is {which}.", "Start one of them, restore the file, or delete the image.")
             )
     return found

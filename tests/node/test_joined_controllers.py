@@ -209,6 +209,7 @@ def test_a_dead_controller_is_forgotten_and_its_name_may_be_taken_again(cloud: C
     assert cloud.moln("controller", "remove", "c2", home=cloud.second).returncode == 1  # itself
     done = cloud.moln("controller", "remove", "c1", home=cloud.second)
     assert done.returncode == 0 and "still has the keys" in done.stdout
+    assert f"Clients are told {cloud.url} still" in done.stdout  # no other public_url was ever written
     done = cloud.moln("controller", "token", home=cloud.second)
     assert done.returncode == 0, done.stderr
     done = cloud.join_controller(done.stdout.strip(), tmp_path / "new", name="c1", url=cloud.second_url)

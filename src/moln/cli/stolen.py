@@ -26,7 +26,7 @@ def remove(args: argparse.Namespace) -> int:
         raise HostError("Only root can begin engines anew.")
     machine = roles.read(places)
     check(places, machine, args.name)
-    forget(places, args.name)
+    url = forget(places, args.name)
     with steps("Another authority, which every node trusts"):
         found = rotation.begin(places, alone=True)
     with steps("Other keys of tokens, of what is kept sealed, of NATS"):
@@ -39,6 +39,7 @@ def remove(args: argparse.Namespace) -> int:
         rereading.begin_anew(places, ["controller"])
         missed = spread(places)
         admin.ask(places, "stolen", method="DELETE")
+    tell_of_url(places, url)
     tell(places, args.name, sorted({*found["old"], *found["away"], *changed["missed"], *missed} - {args.name}))
     return 0
 
@@ -60,10 +61,18 @@ def check(places: Places, machine: Machine, name: str) -> None:
                     f"run, type here, in this order: {removed}. Then, on {named}: moln down --purge. Then the same again here; and have them join anew, by tokens made after it.")  # fmt: skip
 
 
-def forget(places: Places, name: str) -> None:
-    """Where it is known still. Raises: NotRunning."""
-    if name in {found["name"] for found in admin.ask(places, "controllers")}:
+def forget(places: Places, name: str) -> str:
+    """Where it is known still. Where its APIs were; empty: it was forgotten before. Raises: NotRunning."""
+    url: str = next((found["url"] for found in admin.ask(places, "controllers") if found["name"] == name), "")
+    if url:
         admin.ask(places, "controllers", name, method="DELETE")
+    return url
+
+
+def tell_of_url(places: Places, url: str) -> None:
+    """url: of a controller that is gone. The first one's is what clients are told, where nobody wrote another."""
+    if url and url == admin.ask(places, "status")["public_url"]:
+        print(f"Clients are told {url} still, which was its address: write another public_url into moln.toml of each controller, then on each: moln down && moln up")
 
 
 def spread(places: Places) -> list[str]:

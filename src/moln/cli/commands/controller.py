@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from moln.cli import admin, consumers, stolen
 from moln.cli.commands import up
 from moln.cli.commands.node import seconds
+from moln.cli.progress import Progress
 from moln.cli.settings_file import write_database_url
 from moln.host import postgresql, promoting, proofs, provider, rereading, roles, taking, users
 from moln.host.places import USER, Places
@@ -176,8 +177,9 @@ def take_again(args: argparse.Namespace) -> int:
     taking.take(places, name=machine.called, url=args.url, token=args.token)
     print(f"What controllers have in common is as {args.url} has it.")
     if running(places):
-        rereading.reread(places, machine, dropped=True, anew=True)
-        rereading.begin_anew(places, ["controller"])
+        with Progress()("Engines and controller anew"):
+            rereading.reread(places, machine, dropped=True, anew=True)
+            rereading.begin_anew(places, ["controller"])
     return 0
 
 
@@ -206,8 +208,11 @@ def show(args: argparse.Namespace) -> int:
 def remove(args: argparse.Namespace) -> int:
     if args.stolen:
         return stolen.remove(args)
-    admin.ask(Places(args.home), "controllers", args.name, method="DELETE")
+    places = Places(args.home)
+    url = next((found["url"] for found in admin.ask(places, "controllers") if found["name"] == args.name), "")
+    admin.ask(places, "controllers", args.name, method="DELETE")
     print(f"Controller {args.name} is forgotten. It still has the keys of the cloud: destroy its disk, or run this again with --stolen.")
+    stolen.tell_of_url(places, url)
     return 0
 
 

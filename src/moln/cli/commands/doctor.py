@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from moln.cli import admin
-from moln.host import control
+from moln.host import chrony, control, roles
 from moln.host.checks import HOST_CHECKS, Finding
 from moln.host.places import Places
 
 HELP = "check the host and the cloud, and say how to mend them"
 SOON_DAYS = 14
 MORE = "with three controllers any one may go: moln controller token here, moln controller join on another machine"
+AWAY = "start what is there; if it is gone for good, write another public_url into moln.toml (of each controller), then: moln down && moln up"
 SIGNS = {"ok": "✓", "note": "·", "bad": "✗"}
 
 
@@ -67,8 +68,10 @@ def certificate(places: Places) -> list[Finding]:
         with socket.create_connection((at.hostname, at.port or 443), timeout=10) as plain:
             with context.wrap_socket(plain, server_hostname=at.hostname) as tls:
                 shown = tls.getpeercert() or {}
-    except OSError as error:
+    except ssl.SSLError as error:
         return [Finding("certificate", "bad", f"{answer['public_url']} is not trusted: {error}", mend)]
+    except OSError as error:
+        return [Finding("certificate", "bad", f"clients are told {answer['public_url']}, where nobody answers: {error}", AWAY)]
     days = (ssl.cert_time_to_seconds(str(shown["notAfter"])) - time.time()) / 86400
     if days < SOON_DAYS:
         return [Finding("certificate", "bad", f"ends in {days:.0f} days", mend)]
@@ -77,11 +80,13 @@ def certificate(places: Places) -> list[Finding]:
 
 def clocks(places: Places) -> list[Finding]:
     """How far off the nodes say that they are; a node that is off by more than the limit is the invariant's to name."""
+    if not chrony.keeps_time(roles.read(places)):
+        return []  # the only machine's is judged already (HOST_CHECKS)
     hosts = [host for host in admin.ask(places, "status", timeout_s=10)["hosts"] if host["up"]]
     told = {host["name"]: host["clock_off_ms"] for host in hosts if host["clock_off_ms"] is not None}
     if len(told) < len(hosts):
         silent = ", ".join(sorted(host["name"] for host in hosts if host["name"] not in told)[:8])
-        return [Finding("nodes' clocks", "note", f"nobody keeps those of {silent}", "install chrony there, or let moln set it up")]
+        return [Finding("nodes' clocks", "note", f"nobody keeps those of {silent}", "install chrony there, then there: moln up")]
     worst = max(told, key=lambda name: float(told[name]), default="")
     return [Finding("nodes' clocks", "ok", f"all within {told[worst]:.3f} ms (the furthest: {worst})")] if worst else []
 

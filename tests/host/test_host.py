@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moln.host import libvirt, made, ovn, pool, provider
+from moln.host import libvirt, made, ovn, pool, provider, setup
 from moln.host.checks import HOST_CHECKS, cpu_has_virtualisation
 from moln.host.engines import mounts_below
 from moln.host.ovs import Ovs
@@ -139,6 +139,16 @@ def test_a_program_that_fails_says_its_last_words() -> None:
         run("/bin/sleep", "5", timeout_s=0.1)
     with pytest.raises(HostError, match="not installed"):
         run("no-such-program-here")
+
+
+def test_an_extra_that_cannot_be_fetched_is_one_line_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration = tmp_path / ".config/pip/pip.conf"
+    configuration.parent.mkdir(parents=True)
+    configuration.write_text("[global]\nindex-url = http://127.0.0.1:1/\nretries = 0\ntimeout = 1\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(HostError, match=r"^moln-nothing-of-the-sort could not be installed .*install moln\[scale\] beforehand\.$"):
+        setup.pip_install(["moln-nothing-of-the-sort"], "scale", tmp_path / "setup.log")
+    assert "No matching distribution" in (tmp_path / "setup.log").read_text()
 
 
 def test_a_changed_source_file_is_another_build(tmp_path: Path) -> None:

@@ -224,7 +224,16 @@ def ensure_extra(extra: str, places: Places, steps: Steps) -> None:
     absent = [r for r in wanted if not _installed(r)]
     if absent:
         steps.note(f"installing {' '.join(absent)}")
-        run(sys.executable, "-m", "pip", "install", "-q", *absent, timeout_s=600, log=places.log / "setup.log")
+        pip_install(absent, extra, places.log / "setup.log")
+
+
+def pip_install(absent: list[str], extra: str, log: Path) -> None:
+    """Raises: HostError."""
+    try:
+        run(sys.executable, "-m", "pip", "install", "-q", *absent, timeout_s=600, log=log)
+    except HostError as error:
+        raise HostError(f"{', '.join(absent)} could not be installed ({str(error).splitlines()[-1]}). What pip said is in {log}. "
+                        f"Where this machine reaches no index of Python packages, install moln[{extra}] beforehand.") from error  # fmt: skip
 
 
 def _installed(requirement: str) -> bool:

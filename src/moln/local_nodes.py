@@ -48,7 +48,7 @@ async def remove(app: Any, name: str, *, force: bool) -> bool:
         host = None
     running = await services.servers_on(ctx, host) if host else []
     if running and not force:
-        raise Conflict(f"Node {name} has {len(running)} servers. Move them: moln node drain {name}; or say --force: they go on running there, "
+        raise Conflict(f"Servers on node {name}: {len(running)}. Move them: moln node drain {name}; or say --force: they go on running there, "
                        "and the cloud does not reach them any more.")  # fmt: skip
     told: bool = await remote.remove(name)
     await for_compute.take_back_all(app.cloud, name)  # its servers may run on

@@ -61,7 +61,7 @@ def test_the_list_of_commands_is_the_files(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_failure_is_one_readable_line(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--home", str(places.home)]) == 1
-    assert capsys.readouterr().err == f"moln: nothing runs in {places.home}\n"
+    assert capsys.readouterr().err == f"moln: nothing runs in {places.home}; to start it: moln up\n"
 
 
 def test_status_tells_each_engine_and_its_exit_code_tells_all(places: Places, capsys: pytest.CaptureFixture[str]) -> None:

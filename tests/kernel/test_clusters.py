@@ -45,7 +45,7 @@ Servers:
 def test_a_members_status_says_who_is_up_and_leads() -> None:
     found = standing("ovn-sb", STATUS)
     assert found.members == [Member("192.0.2.3", True, True), Member("192.0.2.1", False), Member("fd00::2", True)]
-    assert found.text == "2 of 3 members are up; 192.0.2.3 leads; without one more nothing can be written."
+    assert found.text == "2 of 3 members are up; 192.0.2.3 leads; if one goes, nothing can be written."
     leads = standing("ovn-sb", STATUS.replace("Leader: b8ff", "Leader: self"))
     assert [m.leads for m in leads.members] == [False, False, True]
     assert not any(m.leads for m in standing("ovn-sb", STATUS.replace("Leader: b8ff", "Leader: unknown")).members)

@@ -103,7 +103,7 @@ def test_both_count_while_members_get_certificates_of_the_new_one(machines: Rota
     found = machines.standing()
     assert found["step"] == "next.pem" and found["away"] == ["n2"] and machines.member("n1").authority() == found["after"] != old
     done = machines.moln("certificates", "rotate", "--status")
-    assert done.returncode == 1 and "n2 are away." in done.stdout
+    assert done.returncode == 1 and "Away: n2." in done.stdout
     assert "in its place" in machines.moln("certificates").stdout
     assert machines.moln("certificates", "rotate", "--end").returncode == 1 and machines.standing()["step"]  # not while one is away
     assert machines.boot("between", "n1")["status"] == "ACTIVE"

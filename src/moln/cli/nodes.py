@@ -39,7 +39,7 @@ def described(node: dict[str, Any]) -> list[str]:
     """What is to be said of a node beside its name and whether it is up."""
     said = []
     if "servers" in node:
-        said.append(f"{node['servers']} servers")
+        said.append(f"{node['servers']} server{'' if node['servers'] == 1 else 's'}")
         said.append(f"takes no new ones: {node['reason'] or 'disabled'}" if node["disabled"] else "")
         said.append(clock(node))
     if "expires" in node:
@@ -129,7 +129,7 @@ def leave(args: argparse.Namespace) -> int:
     if os.geteuid() != 0 and roles.read(places).role == Role.NODE:
         raise HostError("Only root can take a node down.")
     if (running := guests(places)) and not args.force:
-        raise HostError(f"{len(running)} guests run here. On the controller: moln node drain {joined.name}; or say --force: they end.")
+        raise HostError(f"Guests run here: {len(running)}. On the controller: moln node drain {joined.name}; or say --force: they end.")
     try:
         told = asyncio.run(ask_to_leave(folder, joined, args.force))
         print(f"{joined.controller} refuses node {joined.name} from now on{'' if told else '; NATS hangs up on it when it is reached again'}.")

@@ -61,15 +61,19 @@ def late(found: dict[str, Any]) -> list[str]:
     return sorted({*found["untold"], *found["old"], *found["away"]})
 
 
+def named(names: list[str]) -> str:
+    return f"{', '.join(names[:NAMED])}{' …' if names[NAMED:] else ''}"
+
+
 def tell(found: dict[str, Any]) -> int:
     if not found["step"]:
         print(f"There is one authority, {found['before'][:16]}….")
         return 0
     print(f"Two authorities count: {found['before'][:16]}…, and {found['after'][:16]}… in its place.")
-    for what, names in (("do not trust the new one yet", found["untold"]), ("are on the old one", found["old"]), ("are away", found["away"])):
+    for what, names in (("Do not trust the new one yet", found["untold"]), ("On the old one", found["old"]), ("Away", found["away"])):
         if names:
-            print(f"{', '.join(names[:NAMED])}{' …' if names[NAMED:] else ''} {what}.")
+            print(f"{what}: {named(names)}.")
     if found["untold"]:
-        print("On each of those controllers, with a token of `moln controller token`: moln controller join URL --token … --again")
+        print(f"On each of {named(found['untold'])}, with a token each of `moln controller token`: moln controller join URL --token … --again")
     print("Give tls/ca.crt to whoever uses the APIs from elsewhere; it has both. Then: moln certificates rotate --end")
     return 1 if late(found) else 0

@@ -41,7 +41,7 @@ def ask(places: Places, timeout_s: float = 10, **request: object) -> Iterator[St
         except TimeoutError:
             raise
         except OSError as error:
-            raise NotRunning(f"nothing runs in {places.home}") from error
+            raise NotRunning(f"nothing runs in {places.home}; to start it: moln up") from error
         received = b""
         while True:
             connection.settimeout(max(0.001, ends - time.monotonic()))

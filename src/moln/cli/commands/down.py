@@ -30,6 +30,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     kept = engines.down(places, Progress())
     if kept:
-        print(f"{len(kept)} guests keep running, and what they need with them ({', '.join(engines.FOR_GUESTS)}).\n"
+        print(f"Guests keep running ({len(kept)}), and what they need with them ({', '.join(engines.FOR_GUESTS)}).\n"
               "`moln up` takes them over again; `moln down --purge` ends them.")
     return 0

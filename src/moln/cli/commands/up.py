@@ -194,14 +194,14 @@ def tell_demo(places: Places, url: str, cacert: str, settings: Settings, steps: 
     except (DemoError, OSError, subprocess.SubprocessError) as error:
         more = getattr(error, "stderr", None) or ""
         raise HostError(f"the demo failed: {error} {more}".strip()) from error
-    print(f"The guest says:\n{said}\n", flush=True)
+    print(f"The guest says:\n{said.strip()}", flush=True)
 
 
 def welcome(places: Places, answer: dict[str, Any], changed: bool) -> str:
     url = answer["public_url"]
     home = "" if places.home == default_home() else f" --home {places.home}"
     return f"""
-Moln {'runs' if changed else 'was running already'}: {url}/identity/v3, nodes: {', '.join(answer['nodes'])}
+Moln {'runs' if changed else 'was running already'}: {url}/identity/v3, nodes: {', '.join(answer['nodes']) or 'none'}
 Password of admin:  {places.admin_password}
 Next:               eval "$(moln env{home})" && openstack server list
 """

@@ -65,7 +65,7 @@ class Standing(Struct, frozen=True):
         if self.spare < 0:
             said += [f"too few are: {lost}"]
         else:
-            said += [f"without one more {lost}" if self.spare == 0 else f"{self.spare} more may go"]
+            said += [f"if one goes, {lost}" if self.spare == 0 else f"{self.spare} more may go"]
         return "; ".join(said) + "."
 
 

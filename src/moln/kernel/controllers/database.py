@@ -114,7 +114,8 @@ class OwnDatabase:
             return []
         here = {standby.name: standby for standby in standing.standbys if standby.state == "streaming"}
         away = [found.name for found in await self._controllers.all() if found.name not in {*here, standing.primary}]
-        mend = "Start that machine (its log/postgresql.log says why the database does not follow); or, if it is gone for good: moln controller remove {}"
+        mend = ("If it has just joined, it copies the database first: wait. Else start that machine (its log/postgresql.log says why the database does not follow); or, "
+                "if it is gone for good: moln controller remove {}")  # fmt: skip
         found = [Violation(f"The database at {name} does not follow the one at {standing.primary}.", mend.format(name)) for name in away]
         found += [Violation(f"The database at {name} is {standby.lag >> 20} MiB behind.", "See what its disk or its network is busy with.")
                   for name, standby in here.items() if standby.lag > LAG_BOUND]  # fmt: skip

@@ -6,10 +6,11 @@ import shlex
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from moln.host import libvirt, made, ovn, pool, provider, setup
-from moln.host.checks import HOST_CHECKS, cpu_has_virtualisation
+from moln.host.checks import HOST_CHECKS, check_reflink, cpu_has_virtualisation
 from moln.host.engines import mounts_below
 from moln.host.ovs import Ovs
 from moln.host.places import Places
@@ -71,6 +72,17 @@ def test_every_check_answers_on_any_host_and_says_how_to_mend(tmp_path: Path) ->
         assert finding.level in ("ok", "note", "bad")
         assert finding.text
         assert finding.level == "ok" or finding.mend or finding.name == "disk"
+
+
+@pytest.mark.parametrize(("simulate", "level"), [(True, "note"), (False, "bad")])
+def test_a_pool_that_copies_is_no_fault_of_a_simulated_cloud(tmp_path: Path, simulate: bool, level: str) -> None:
+    places = Places(tmp_path)
+    places.pool.mkdir()
+    if pool.can_reflink(places.pool):
+        pytest.skip("nothing here copies")
+    places.choices.parent.mkdir()
+    places.choices.write_bytes(msgspec.json.encode(Choices(simulate=simulate)))
+    assert check_reflink(places).level == level
 
 
 def test_every_engine_waits_for_engines_that_exist(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from moln.host import clock, pool, unit
 from moln.host.ovs import kernel_has_openvswitch
 from moln.host.places import Places
+from moln.host.processes import Choices
 
 GIB = 1 << 30
 CLOCK_MS = 50  # a machine that is alone judges itself strictly; compute.clock_limit_ms is for nodes
@@ -75,8 +77,15 @@ def check_reflink(places: Places) -> Finding:
         return Finding("reflink", "note", "only root can try it", "sudo moln doctor")
     if pool.can_reflink(places.pool):
         return Finding("reflink", "ok", f"{places.pool}: {pool.describe(places)}")
+    if simulated(places):
+        return Finding("reflink", "note", f"{places.pool} copies every image in full, which is enough for a simulated cloud")
     return Finding("reflink", "bad", f"{places.pool} copies every image in full",
                    "moln down, then moln up: it mounts a file system that can")
+
+
+def simulated(places: Places) -> bool:
+    """Whether `moln up --simulate` made the cloud: no guest's disk is in its pool, and it mounts nothing."""
+    return places.choices.exists() and msgspec.json.decode(places.choices.read_bytes(), type=Choices).simulate
 
 
 def check_clock(places: Places) -> Finding:

@@ -86,7 +86,7 @@ def clocks(places: Places) -> list[Finding]:
     told = {host["name"]: host["clock_off_ms"] for host in hosts if host["clock_off_ms"] is not None}
     if len(told) < len(hosts):
         silent = ", ".join(sorted(host["name"] for host in hosts if host["name"] not in told)[:8])
-        return [Finding("nodes' clocks", "note", f"nobody keeps those of {silent}", "install chrony there, then there: moln up")]
+        return [Finding("nodes' clocks", "note", f"not told by {silent}", "who was just started tells within a minute; else install chrony there, then there: moln up")]
     worst = max(told, key=lambda name: float(told[name]), default="")
     return [Finding("nodes' clocks", "ok", f"all within {told[worst]:.3f} ms (the furthest: {worst})")] if worst else []
 

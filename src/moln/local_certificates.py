@@ -47,7 +47,12 @@ class _Certificates:
         self.app = app
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        resp.data = msgspec.json.encode(listed(self.app))
+        """`?engines=true`: with what engines of all controllers show, seen at their ports."""
+        found = listed(self.app)
+        if req.get_param_as_bool("engines") and self.app.remote:
+            found += [{"what": "engine", "name": f"{shown.controller} {shown.engine}", "serial": shown.serial, "expires": iso(shown.expires_at), "own": True}
+                      for shown in await self.app.remote.ending.look()]  # fmt: skip
+        resp.data = msgspec.json.encode(found)
 
 
 class _Certificate(_Certificates):

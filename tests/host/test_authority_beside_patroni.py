@@ -7,10 +7,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.x509 import Certificate
 from tests.e2e.waiting import until
 from tests.host.ha_lab import READ, WRITE, gap_s
 from tests.host.test_several_controllers import FIRST, SECOND, URLS
@@ -20,8 +21,9 @@ from tests.network import machines
 from tests.network.lab import run
 
 from moln.cli import admin
-from moln.host.places import PACKAGE_ROOT, Places
-from moln.kernel.http import succession
+from moln.host import control, rereading
+from moln.host.places import PACKAGE_ROOT, USER, Places
+from moln.kernel.http import certificates, succession
 from moln.kernel.http.certificates import Authority
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(1800), pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
@@ -36,10 +38,30 @@ AMONG = {
     "northbound, raft": 6643,
     "southbound, raft": 6644,
     "southbound": 6645,
+    "routes": 6222,
 }
 OPEN = {"southbound, nodes": 6642, "nats": 4222}
 MEMBERS = {"southbound, nodes": 6642, "nodes ask": 5011}
 GAP_BOUND_S = 30
+ENDS_DAYS = 25  # later than what doctor says, and sooner than what is renewed
+AGE = """
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from moln.kernel.controllers.showing import ENGINES
+from moln.kernel.http import certificates
+home, days = Path(sys.argv[1]), int(sys.argv[2])
+for engine in ENGINES:
+    _, found = certificates.read(home / engine.file)
+    made = datetime.now(UTC) - timedelta(days=certificates.DAYS - days)
+    certificates.Authority(home / engine.authority, datetime.now(UTC)).ensure_server(
+        home / engine.file, frozenset(certificates.names(found)), made, asks=engine.asks, anew=True)
+"""
+ROUTED = """
+import json, socket, sys
+with socket.create_connection((sys.argv[1], 4222), timeout=5) as server, server.makefile("rb") as said:
+    print(*json.loads(said.readline().removeprefix(b"INFO ")).get("connect_urls", ()))
+"""
 
 
 class Rotated(Stolen):
@@ -65,17 +87,41 @@ class Rotated(Stolen):
             for folder, ports in (("controllers", AMONG), ("tls", MEMBERS)):
                 newest, proof = succession.newest(self.home / FIRST / folder), self.home / FIRST / folder / "controller.pem"
                 for name, port in ports.items():
-                    more = ["-starttls", "postgres"] if name == "postgresql" else []
-                    said = run("nsenter", f"--net=/run/netns/{self.tag}-{FIRST}", "openssl", "s_client", "-connect", f"{address}:{port}", "-cert", str(proof),
-                               "-key", str(proof), *more, check=False, timeout_s=20)  # fmt: skip
-                    begin = said.find("-----BEGIN CERTIFICATE")
-                    if begin >= 0:
-                        pem = said[begin : said.index("-----END CERTIFICATE-----") + 26]
-                        by = succession.issuer(succession.trusted(pem.encode())[0], (self.home / FIRST / folder / "ca.crt").read_bytes())
-                        found[f"{machine} {name}"] = "new" if by == newest else "old"
-                    else:
-                        found[f"{machine} {name}"] = said[-100:]
+                    at = self.certificate(name, address, port, proof)
+                    by = at and succession.issuer(at, (self.home / FIRST / folder / "ca.crt").read_bytes())
+                    found[f"{machine} {name}"] = "none" if at is None else "new" if by == newest else "old"
         return found
+
+    def certificate(self, name: str, address: str, port: int, proof: Path) -> Certificate | None:
+        """What is shown there."""
+        more = ["-starttls", "postgres"] if name == "postgresql" else []
+        said = run("nsenter", f"--net=/run/netns/{self.tag}-{FIRST}", "openssl", "s_client", "-connect", f"{address}:{port}", "-cert", str(proof),
+                   "-key", str(proof), *more, check=False, timeout_s=20)  # fmt: skip
+        begin = said.find("-----BEGIN CERTIFICATE")
+        return succession.trusted(said[begin : said.index("-----END CERTIFICATE-----") + 26].encode())[0] if begin >= 0 else None
+
+    def ends(self) -> dict[int, int]:
+        """In how many days the certificates do that engines among controllers show, but for OVN's; by serial number."""
+        proof, names = self.home / FIRST / "controllers/controller.pem", ("etcd", PEERS, "postgresql", "patroni", "routes")
+        found = [self.certificate(name, address, AMONG[name], proof) for address in ADDRESSES.values() for name in names]
+        return {one.serial_number if one else 0: round((one.not_valid_after_utc - datetime.now(UTC)) / timedelta(days=1)) if one else -1 for one in found}
+
+    def age(self, machine: str) -> None:
+        """What its engines show ends soon, as it does after a year."""
+        home = self.home / machine
+        run("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", sys.executable, "-P", "-c", AGE, str(home), str(ENDS_DAYS),
+            env={"PYTHONPATH": str(PACKAGE_ROOT)})  # fmt: skip
+        for engine in rereading.READ_AT_HUP:
+            rereading.hang_up(Places(home), engine)
+
+    def starts(self) -> dict[str, int]:
+        """How often each engine of each controller began."""
+        return {f"{machine} {e['name']}": e["starts"] for machine in ADDRESSES for e in control.status(Places(self.home / machine))["engines"]}
+
+    def routed(self) -> set[str]:
+        """Addresses of other servers of NATS that the first one has routes to."""
+        said = self.inside(FIRST, sys.executable, "-P", "-c", ROUTED, ADDRESSES[FIRST])
+        return {url.rpartition(":")[0] for url in said.split()} - {ADDRESSES[FIRST]}
 
     def streaming(self) -> bool:
         status = admin.ask(Places(self.home / FIRST), "status", timeout_s=20)["database"]
@@ -173,6 +219,8 @@ def test_the_old_one_ends_and_the_database_takes_writes_throughout(cloud: Rotate
     try:
         assert "alone counts" in cloud.rotate("--end")
         until(cloud.streaming, "both follow one that trusts the new authority alone", 60, each_s=1)
+        rereading.begin_anew(Places(cloud.home / FIRST), ["nats-server"])
+        until(lambda: cloud.routed() == {ADDRESSES[SECOND], ADDRESSES[THIRD]}, "routes are made anew with those that trust both", 30, each_s=1)
         for machine in (SECOND, THIRD):
             cloud.take_anew_at(machine)
         until(cloud.streaming, "both follow", 120, each_s=1)
@@ -187,13 +235,27 @@ def test_the_old_one_ends_and_the_database_takes_writes_throughout(cloud: Rotate
     } == {1}
 
 
-def test_everybody_works_on_by_the_new_one(cloud: Rotated) -> None:
-    until(lambda: {tuple(line.split("\t")[::2][:2]) for line in cloud.moln(THIRD, "controller", "list").splitlines()} == {("c1", "up"), ("c2", "up"), ("c3", "up")},
-          "all give signs of life", 60, each_s=1)  # fmt: skip
-    for machine in (FIRST, SECOND):
-        network = cloud.make_network(machine, f"by-{machine}")
-        until(lambda network=network: network in cloud.switches(), "OVN has it", 60, each_s=1)
-    until(lambda: "n4\tup" in cloud.moln(FIRST, "node", "list"), "the node is up", 60, each_s=1)
+def test_everybody_works_on_by_the_new_one_while_what_ends_soon_is_renewed(cloud: Rotated) -> None:
+    writing, begun, before = Writing(cloud, "renewed"), cloud.starts(), cloud.ends()
+    try:
+        for machine in ADDRESSES:
+            cloud.age(machine)
+        until(lambda: {tuple(line.split("\t")[::2][:2]) for line in cloud.moln(THIRD, "controller", "list").splitlines()} == {("c1", "up"), ("c2", "up"), ("c3", "up")},
+              "all give signs of life", 60, each_s=1)  # fmt: skip
+        for machine in (FIRST, SECOND):
+            network = cloud.make_network(machine, f"by-{machine}")
+            until(lambda network=network: network in cloud.switches(), "OVN has it", 60, each_s=1)
+        until(lambda: "n4\tup" in cloud.moln(FIRST, "node", "list"), "the node is up", 60, each_s=1)
+        until(lambda: not (now := cloud.ends()).keys() & before.keys() and {*now.values()} == {certificates.DAYS},
+              "each controller looks within a minute, and its engines show others", 120, each_s=2)  # fmt: skip
+        until(cloud.streaming, "both follow", 60, each_s=1)
+    finally:
+        answered = writing.end()
+    assert answered <= names(cloud)
+    assert cloud.starts() == begun, "none of them began anew for it"
+    listed = [line.split() for line in cloud.moln(SECOND, "certificates").splitlines() if line.startswith("engine")]
+    assert {(words[1], words[2]) for words in listed} == {(name, engine) for name in ("c1", "c2", "c3") for engine in ("etcd", "postgresql", "nats", "ovn")}
+    assert [message for message in cloud.violations(FIRST) if "certificate" in message] == []
 
 
 def names(cloud: Rotated) -> set[str]:

@@ -11,9 +11,10 @@ from tests.kernel.test_nodes import Late, joined, where
 
 from moln.app import Settings as AllSettings
 from moln.kernel.cloud import Cloud
-from moln.kernel.controllers import proof
+from moln.kernel.controllers import database, proof, showing, states, tables
 from moln.kernel.controllers.alike import Alike
 from moln.kernel.controllers.membership import Controllers
+from moln.kernel.controllers.tables import Controller
 from moln.kernel.db import Database
 from moln.kernel.errors import Failure
 from moln.kernel.http import certificates, succession
@@ -103,3 +104,30 @@ async def test_what_was_said_already_is_not_written_again(one: One) -> None:
     (one.home / "policy/nova.yaml").write_text("{}")
     await alike.tell()
     assert commits(one.cloud.db) == before + 1
+
+
+async def test_engines_wait_with_those_of_another_authority_until_all_controllers_trust_it(one: One, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the others' etcd would refuse this one's."""
+    monkeypatch.setattr(showing, "LOOKS", 1)
+    monkeypatch.setattr(showing, "CALL_S", 0.05)
+    now, file = one.nodes._now(), one.home / "controllers/postgresql.pem"
+    database.ensure(one.home, "127.0.0.9", now)
+    other = Controller("c2", "https://192.0.2.2:5000", "", 0)
+    await one.cloud.db.write(lambda tx: tx.insert(tables.controllers, other))
+
+    def signed() -> str:
+        _, found = certificates.read(file)
+        assert found is not None
+        return succession.issuer(found, (one.home / "controllers/ca.crt").read_bytes())
+
+    before, made = signed(), file.read_bytes()
+    await one.rotation.begin()
+    await one.rotation.start()
+    await one.rotation.keep_engines()
+    assert one.rotation.step == certificates.COMING and file.read_bytes() == made
+    await one.rotation.go_on(alone=True)
+    await one.rotation.keep_engines()
+    assert one.rotation.step == certificates.NEXT and file.read_bytes() == made, "c2 does not trust it"
+    await states.Sayings(one.cloud.db, "c2").say({states.TRUSTS: one.rotation.newest})
+    await one.rotation.go_on()
+    assert signed() == succession.newest(one.home / "controllers") != before

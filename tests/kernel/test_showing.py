@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from moln.kernel.controllers import proof, showing
-from moln.kernel.http import succession
+from moln.kernel.http import certificates, succession
 from moln.kernel.http.certificates import Authority
 
 NOW, HERE = datetime.now(UTC), "127.0.0.1"
@@ -45,9 +45,14 @@ def shown(home: Path, name: str, address: str = HERE) -> Path:
     return Authority(home / proof.FOLDER, NOW).ensure_server(home / name, frozenset({address}), NOW, asks=True)
 
 
-async def wrong(home: Path, file: Path, *, postgresql: bool = False, says: bytes = b"S") -> str:
+async def wrong(home: Path, file: Path, *, postgresql: bool = False, says: bytes = b"S", given: Path | None = None) -> str:
+    """What is the matter with an engine that shows this. given: the file that it was given meanwhile."""
     async with engine(home, file, postgresql=postgresql, says=says) as port:
-        return await showing.wrong(home, Authority(home / proof.FOLDER, NOW), HERE, port, postgresql=postgresql)
+        return await unlike(home, given or file, port, postgresql)
+
+
+async def unlike(home: Path, file: Path, port: int, postgresql: bool) -> str:
+    return await showing.unlike(home, showing.Engine("one", file.name, (port,)), HERE, port, NOW, showing.POSTGRESQL if postgresql else 0)
 
 
 @pytest.fixture
@@ -77,11 +82,40 @@ async def test_who_shows_that_of_another_place_is_not_the_one(home: Path, postgr
 
 
 async def test_nobody_is_not_another(home: Path) -> None:
-    async with engine(home, shown(home, "new.pem")) as port:
+    async with engine(home, file := shown(home, "new.pem")) as port:
         pass
     for postgresql in (False, True):
-        assert "nobody is there" in await showing.wrong(home, Authority(home / proof.FOLDER, NOW), HERE, port, postgresql=postgresql)
+        assert "nobody is there" in await unlike(home, file, port, postgresql)
 
 
 async def test_a_database_without_tls_shows_nothing(home: Path) -> None:
-    assert await wrong(home, shown(home, "new.pem"), postgresql=True, says=b"N") == "it does not do TLS"
+    assert "it does not do TLS" in await wrong(home, shown(home, "new.pem"), postgresql=True, says=b"N")
+
+
+@pytest.mark.parametrize("postgresql", [False, True])
+async def test_who_was_given_another_shows_the_one_before_until_it_reads(home: Path, postgresql: bool) -> None:
+    before, given = shown(home, "before.pem"), shown(home, "given.pem")
+    assert await wrong(home, before, given=given, postgresql=postgresql) == "the certificate before", "though both are good"
+    assert await wrong(home, given, postgresql=postgresql) == ""
+
+
+@pytest.mark.parametrize(("left_days", "renewed"), [(certificates.SPARE_DAYS + 1, False), (certificates.SPARE_DAYS - 1, True)])
+async def test_they_are_renewed_in_their_last_days_by_whoever_signed_them(home: Path, monkeypatch: pytest.MonkeyPatch, left_days: int, renewed: bool) -> None:
+    monkeypatch.setattr(showing, "LOOKS", 1)
+    made = NOW - timedelta(days=certificates.DAYS - left_days)
+    for engine in showing.ENGINES:
+        file = home / engine.file
+        file.parent.mkdir(exist_ok=True)
+        Authority(home / engine.authority, NOW).ensure_server(file, frozenset({"127.0.0.9", "c1"}), made, asks=engine.asks)
+    assert not await showing.Showing(home, "127.0.0.9").keep(NOW), "nobody shows them"
+    for engine in showing.ENGINES:
+        _, found = certificates.read(home / engine.file)
+        assert found is not None and round((found.not_valid_after_utc - NOW) / timedelta(days=1)) == (certificates.DAYS if renewed else left_days)
+        assert sorted(certificates.names(found)) == ["127.0.0.9", "c1"]
+        found.verify_directly_issued_by(Authority(home / engine.authority, NOW).certificate)
+
+
+async def test_where_there_are_no_engines_nothing_is_made(home: Path) -> None:
+    before = sorted(home.rglob("*"))
+    assert await showing.Showing(home, HERE).keep(NOW)
+    assert sorted(home.rglob("*")) == before

@@ -76,12 +76,12 @@ def test_servers_that_ask_each_other_show_the_new_one_before_the_old_one_ends(tm
 
     def shown() -> tuple[str, int]:
         authority = Authority(tmp_path, NOW)
-        authority.renew_server(file, NOW)
+        authority.renew_server(file, NOW, asks=True)
         _, found = certificates.read(authority.ensure_server(file, names, NOW, asks=True))
         assert found is not None and set(certificates.names(found)) == names
         return by(tmp_path, found), found.serial_number
 
-    Authority(tmp_path, NOW).renew_server(file, NOW)
+    Authority(tmp_path, NOW).renew_server(file, NOW, asks=True)
     assert not file.exists(), "nothing shows it here"
     old, first = shown()
     succession.begin(tmp_path, NOW)

@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
     places = Places(args.home)
     if args.doing == "rotate":
         return rotation.rotate(args)
-    found = admin.ask(places, "certificates")
     if args.doing == "renew":
-        return renew(places, args.name, found)
+        return renew(places, args.name, admin.ask(places, "certificates"))
+    found = admin.ask(places, "certificates", engines="true")
     if not found:
         print("The cloud has no certificates: its APIs are served without TLS. moln up --tls makes them.")
     for of in found:

@@ -39,11 +39,16 @@ class Controllers:
         self.clusters = Clusters(each, self.addresses)
         self.expel: Callable[[str], Awaitable[None]] | None = None  # what else forgets a controller by its name; RemoteNodes says
 
+    @property
+    def address(self) -> str:
+        """Of this one, by which others reach it."""
+        listen = self._cloud.settings.listen
+        return own_address() if listen in ("0.0.0.0", "::") else listen
+
     async def start(self) -> None:
         """Be in the list."""
-        settings = self._cloud.settings
-        address = own_address() if settings.listen in ("0.0.0.0", "::") else settings.listen
-        url = f"https://{f'[{address}]' if ':' in address else address}:{settings.port}"
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        url = f"https://{address}:{self._cloud.settings.port}"
         await self._cloud.db.write(_begin_in, self.name, url, self._cloud.clock.now_us())
 
     async def all(self) -> list[Controller]:

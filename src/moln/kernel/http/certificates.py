@@ -20,6 +20,7 @@ from moln.kernel.errors import Failure
 CA_DAYS, CA_SPARE_DAYS = 3650, 400  # an authority outlives every certificate that it signs
 DAYS, SPARE_DAYS = 397, 30  # CA/Browser Forum's bound on a server's certificate
 MEMBER_DAYS, MEMBER_SPARE_DAYS = 90, 30  # nodes and controllers, who renew their own
+LATE_DAYS = 20  # one that lasts no longer should have been renewed: it was tried for ten days
 SIGNING, COMING, NEXT = "ca.pem", "coming.pem", "next.pem"  # an authority's files: that which signs, and another in its place (succession.py)
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of its group (SEC 2, 2.4.2)
 Key = ec.EllipticCurvePrivateKey
@@ -68,11 +69,11 @@ class Authority:
             raise Failure(f"{file} cannot be written ({error.strerror}).") from None
         return file
 
-    def renew_server(self, file: Path, now: datetime) -> None:
-        """Another one of the newest authority in the place of one that asks its like, for the same names. Raises: Failure."""
+    def renew_server(self, file: Path, now: datetime, *, asks: bool) -> None:
+        """Have a server's that is there renewed where need be, for the same names. Raises: Failure."""
         _, found = read(file)
         if found is not None and (listed := names(found)):
-            self.ensure_server(file, frozenset(listed), now, asks=True)
+            self.ensure_server(file, frozenset(listed), now, asks=asks)
 
     def ensure_member(self, file: Path, role: str, name: str, now: datetime, *, anew: bool = False) -> Path:
         """The same for a member of the cloud, see `sign`. anew: however long the present one lasts. Raises: Failure."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from moln.kernel.clock import iso
 from moln.kernel.cloud import Cloud
+from moln.kernel.http.certificates import LATE_DAYS
 from moln.kernel.link.nats import NatsLinks
 from moln.kernel.metrics import Family
 from moln.kernel.module import Invariant, Violation
 from moln.kernel.nodes.membership import Membership
 
-ENDS_SOON_US = 20 * 24 * 3600 * 1_000_000  # a node renews its certificate ten days earlier
+ENDS_SOON_US = LATE_DAYS * 24 * 3600 * 1_000_000
 
 
 def invariants(links: NatsLinks, membership: Membership) -> list[Invariant]:

@@ -14,7 +14,7 @@ from moln.kernel.http import certificates
 from moln.kernel.http.certificates import Authority
 from moln.kernel.link.nats_authority import NatsAuthority, Routes
 
-FOLDER = "nats-server"
+FOLDER, FILE = "nats-server", "nats.conf"
 CONSUMERS = "nats/consumers"  # the authority of those outside that read notifications
 
 
@@ -46,7 +46,7 @@ def ensure(home: Path, *, listen: str, names: frozenset[str], now: datetime, not
             listen=listen, certificate=certificate, ca=ca, accounts=folder / "accounts", now_s=keys.made_s,
             stream=folder / "jetstream" if notifications else None, cluster=cluster,
         )
-        file = folder / "nats.conf"
+        file = folder / FILE
         new = folder / ".nats.conf.new"
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             out.write(text)

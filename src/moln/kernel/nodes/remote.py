@@ -19,6 +19,7 @@ from moln.kernel.controllers import proof
 from moln.kernel.controllers.alike import Alike
 from moln.kernel.controllers.clusters import Cluster, names
 from moln.kernel.controllers.database import OwnDatabase
+from moln.kernel.controllers.ending import Ending
 from moln.kernel.controllers.enrolment import ControllerEnrolmentResource
 from moln.kernel.controllers.membership import Controllers
 from moln.kernel.controllers.telling import Telling
@@ -71,6 +72,7 @@ class RemoteNodes:
         self.links.on_report(RENEWAL, self._renew)
         self._telling = Telling(cloud.db, self.links, self.controllers)
         self.rotation = Rotation(cloud, self.controllers, self.membership, self.links, self._ensure_certificate)
+        self.ending = Ending(cloud, self.controllers)
         self._alike = Alike(cloud, self.controllers)
         self.gate: Gate | None = None
         self._unsubscribe: Callable[[], None] = cloud.db.feed.subscribe("nodes.members", self._changed)
@@ -92,7 +94,7 @@ class RemoteNodes:
 
         clustered = [Invariant("clusters-are-whole", members_live)] if self.controllers.clusters.each else []
         return [*checks.invariants(self.links, self.membership), Invariant("controllers-live", controllers_live), self.rotation.invariant,
-                self._alike.invariant, self._alike.tells, *clustered, *self.database.invariants]  # fmt: skip
+                self.ending.invariant, self._alike.invariant, self._alike.tells, *clustered, *self.database.invariants]  # fmt: skip
 
     async def measure(self, _: Cloud) -> list[Family]:
         return checks.families(self.links, self.membership)
@@ -105,7 +107,11 @@ class RemoteNodes:
             await self.rotation.go_on()  # and this controller's own certificates
             await self._alike.tell()
 
-        return [Periodic("nodes", look, every_s=LOOK_S, everywhere=True), *self.database.periodics, *self.controllers.clusters.periodics]
+        async def keep(_: Work) -> None:
+            await self.rotation.keep_engines()
+
+        mine = [Periodic(name, run, every_s=LOOK_S, everywhere=True) for name, run in (("nodes", look), ("engines-certificates", keep))]
+        return [*mine, *self.database.periodics, *self.controllers.clusters.periodics]
 
     def serve(self, asgi: Any) -> None:
         """What machines that join ask, on the APIs' port."""

@@ -59,6 +59,7 @@ class Rotation:
     def __init__(self, cloud: Cloud, controllers: Controllers, membership: Membership, links: NodeLinks, ensure: Callable[[], None]):
         self._cloud, self._controllers, self._membership, self._links = cloud, controllers, membership, links
         self._ensure = ensure
+        self._engines = showing.Showing(cloud.home, controllers.address)
         self._sayings = states.Sayings(cloud.db, controllers.name)
         self._places = asyncio.Semaphore(AT_ONCE)
         self._going = asyncio.Lock()
@@ -101,10 +102,15 @@ class Rotation:
             _log.info("members are signed by another authority, %s", self.newest)
         self._ensure()
         told = self.step == certificates.NEXT and not await self._untold()  # else others would refuse what engines here show, and etcd lose its majority
-        shown = not told or await showing.renew(self._cloud.home, self._now())
+        shown = not told or await self._engines.keep(self._now(), showing.AMONG)
         await self._say(states.PROVES, self._own() if shown else "")
         if self.step == certificates.NEXT:
             await self._each(self._renew)
+
+    async def keep_engines(self) -> None:
+        """Now and then: engines here show certificates that last. It asks no database, which may be the one that shows them. Raises: Failure."""
+        mine = showing.ENGINES if self.step != certificates.NEXT else showing.SERVING  # `go_on` has the others wait until everybody trusts whose they are
+        await self._engines.keep(self._now(), mine)
 
     async def finish(self, *, force: bool) -> Standing:
         """The new one alone counts here; nodes are told by `spread`. force: whoever is on the old one is cut off. Raises: Conflict; Failure."""

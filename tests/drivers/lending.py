@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -95,6 +96,13 @@ def cut() -> Iterator[None]:
         yield
     finally:
         subprocess.run(["nft", "delete", "table", "inet", "cut"], check=True, timeout=20)
+
+
+async def stand_still(pid: int) -> None:
+    """Until what is sent to the process is read no more: its threads go on for a moment after it was told to stop."""
+    os.kill(pid, signal.SIGSTOP)
+    while any(task.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "T" for task in Path(f"/proc/{pid}/task").iterdir()):
+        await asyncio.sleep(0.01)
 
 
 async def arrived() -> bool:

@@ -207,6 +207,7 @@ def test_a_node_that_dies_is_noticed_when_etcd_is_back_and_not_before(cloud: Con
 
 def test_a_dead_controller_is_forgotten_and_its_name_may_be_taken_again(cloud: Controllers, tmp_path: Path) -> None:
     assert cloud.moln("controller", "remove", "c2", home=cloud.second).returncode == 1  # itself
+    assert f"clients are told {cloud.url}, where nobody answers" in cloud.moln("doctor", home=cloud.second).stdout
     done = cloud.moln("controller", "remove", "c1", home=cloud.second)
     assert done.returncode == 0 and "still has the keys" in done.stdout
     assert f"Clients are told {cloud.url} still" in done.stdout  # no other public_url was ever written

@@ -63,7 +63,7 @@ def network_of(address: str) -> str:
         for info in card.get("addr_info", ()):
             if info["local"] == address:
                 return str(ip_interface(f"{address}/{info['prefixlen']}").network)
-    raise HostError(f"{address} is no address of this machine, and others know it by that: give it the address, or (as a new machine) moln down --purge.")
+    raise HostError(f"{address} is no address of this machine, and others know it by that: give it the address, then again: moln up")
 
 
 def may_adjust(proc: Path = Path("/proc"), containers: tuple[Path, ...] = CONTAINERS) -> bool:

@@ -50,8 +50,8 @@ class _Certificates:
         """`?engines=true`: with what engines of all controllers show, seen at their ports."""
         found = listed(self.app)
         if req.get_param_as_bool("engines") and self.app.remote:
-            found += [{"what": "engine", "name": f"{shown.controller} {shown.engine}", "serial": shown.serial, "expires": iso(shown.expires_at), "own": True}
-                      for shown in await self.app.remote.ending.look()]  # fmt: skip
+            found += [{"what": "engine", "name": f"{shown.controller} {shown.engine}", "serial": shown.serial,
+                       "expires": iso(shown.expires_at) if shown.expires_at else "", "own": True} for shown in await self.app.remote.ending.look()]  # fmt: skip
         resp.data = msgspec.json.encode(found)
 
 

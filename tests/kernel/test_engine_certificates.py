@@ -87,9 +87,9 @@ class One:
 
     async def ends(self, port: int) -> float:
         """In how many days what is shown there does."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.load_cert_chain(self.home / ("tls" if port == NATS else proof.FOLDER) / "controller.pem")
+        folder = self.home / ("tls" if port == NATS else proof.FOLDER)
+        context = ssl.create_default_context(cafile=folder / "ca.crt")
+        context.load_cert_chain(folder / "controller.pem")
         found = await showing.shown(context, self.address, port)
         return (found.not_valid_after_utc - datetime.now(UTC)) / timedelta(days=1)
 

@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         print("The cloud has no certificates: its APIs are served without TLS. moln up --tls makes them.")
     for of in found:
-        print(f"{of['what']:11} {of['name']:24} until {of['expires']}  {of['serial']}{'' if of['own'] else '  (yours)'}")
+        until = f"until {of['expires']}" if of["expires"] else "has ended"
+        print(f"{of['what']:11} {of['name']:24} {until:26}  {of['serial']}{'' if of['own'] else '  (yours)'}")
     return 0
 
 

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import ssl
 
-from cryptography import x509
 from msgspec import Struct
 
 from moln.kernel.clock import iso
@@ -19,11 +18,11 @@ from moln.kernel.controllers.membership import Controllers, address_of
 from moln.kernel.controllers.proof import FOLDER
 from moln.kernel.controllers.showing import ENGINES, Engine
 from moln.kernel.errors import Failure
-from moln.kernel.http import succession
-from moln.kernel.http.certificates import LATE_DAYS
+from moln.kernel.http.certificates import LATE_DAYS, member_host
 from moln.kernel.module import Invariant, Violation
 
 OVN = (Engine("ovn", f"{FOLDER}/controller.pem", (6641, 6643, 6644, 6645)), Engine("ovn", "tls/controller.pem", (6642,), authority="tls"))
+HAS_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED (openssl-verification-options(1))
 AT_ONCE, LATE_US = 64, LATE_DAYS * 24 * 3600 * 1_000_000
 _log = logging.getLogger("moln.controllers")
 
@@ -33,8 +32,12 @@ class Shown(Struct, frozen=True):
 
     controller: str
     engine: str
-    serial: str
-    expires_at: int  # µs UTC
+    serial: str = ""
+    expires_at: int = 0  # µs UTC; 0: it has ended
+
+
+def ends(shown: Shown) -> str:
+    return f"ends at {iso(shown.expires_at)}" if shown.expires_at else "has ended"
 
 
 class Ending:
@@ -51,25 +54,24 @@ class Ending:
         except Failure:
             at = [(self._controllers.name, self._controllers.address)]
         asked = [(name, address, engine, port) for name, address in at for engine in (*ENGINES, *OVN) for port in engine.ports]
-        looks = await asyncio.gather(*(self._one(engine, address, port) for _, address, engine, port in asked))
         first: dict[tuple[str, str], Shown] = {}
-        for (name, _, engine, _), found in zip(asked, looks, strict=True):
-            if found is not None:
-                one = Shown(name, engine.name, f"{found.serial_number:x}", int(found.not_valid_after_utc.timestamp() * 1e6))
-                first[name, engine.name] = min(one, first.get((name, engine.name), one), key=lambda shown: shown.expires_at)
+        for one in filter(None, await asyncio.gather(*(self._one(*each) for each in asked))):
+            first[one.controller, one.engine] = min(one, first.get((one.controller, one.engine), one), key=lambda shown: shown.expires_at)
         return list(first.values())
 
-    async def _one(self, engine: Engine, address: str, port: int) -> x509.Certificate | None:
+    async def _one(self, name: str, address: str, engine: Engine, port: int) -> Shown | None:
         """None: nothing there shows one of ours."""
         folder = self._cloud.home / engine.authority
+        whom = member_host("controller", name) if engine in OVN else address
         try:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # one that has ended is to be seen, too
+            context = ssl.create_default_context(cafile=folder / "ca.crt")
             context.load_cert_chain(folder / "controller.pem")
             async with self._places:
-                found = await showing.shown(context, address, port)
-            return found if succession.issuer(found, (folder / "ca.crt").read_bytes()) else None
+                found = await showing.shown(context, address, port, whom=whom)
+            return Shown(name, engine.name, f"{found.serial_number:x}", int(found.not_valid_after_utc.timestamp() * 1e6))
         except showing.TROUBLE as error:
+            if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code == HAS_EXPIRED:
+                return Shown(name, engine.name)
             _log.debug("%s, port %d of %s, shows no certificate: %r", engine.name, port, address, error)
             return None
 
@@ -78,7 +80,7 @@ class Ending:
         async def certificates_of_engines_last(cloud: Cloud) -> list[Violation]:
             late = cloud.clock.now_us() + LATE_US
             return [
-                Violation(f"The certificate of {shown.engine} at {shown.controller} ends at {iso(shown.expires_at)} and was not renewed.",
+                Violation(f"The certificate of {shown.engine} at {shown.controller} {ends(shown)} and was not renewed.",
                           "The controller there renews it, and is to run: its log says why it cannot (moln logs controller, on that machine).")
                 for shown in await self.look() if shown.expires_at < late
             ]  # fmt: skip

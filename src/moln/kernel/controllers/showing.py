@@ -134,8 +134,9 @@ async def unlike(home: Path, engine: Engine, address: str, port: int, now: datet
     return "" if found == wanted else "the certificate before"
 
 
-async def shown(context: ssl.SSLContext, address: str, port: int, begins: int = 0) -> x509.Certificate:
-    """The certificate that is shown there. begins: the port by whose protocol a conversation begins, where it is another one. Raises: TROUBLE."""
+async def shown(context: ssl.SSLContext, address: str, port: int, begins: int = 0, *, whom: str = "") -> x509.Certificate:
+    """The certificate that is shown there. begins: the port by whose protocol a conversation begins, where it is another one. whom: the name that it is
+    to be of, where that is not the address. Raises: TROUBLE, ssl.SSLCertVerificationError among it."""
     async with asyncio.timeout(CALL_S):
         reader, writer = await asyncio.open_connection(address, port)
         with contextlib.closing(writer):
@@ -145,5 +146,5 @@ async def shown(context: ssl.SSLContext, address: str, port: int, begins: int = 
                     raise ValueError("it does not do TLS")
             elif (begins or port) == NATS:
                 await reader.readline()  # INFO: who it is
-            await writer.start_tls(context, server_hostname=address)
+            await writer.start_tls(context, server_hostname=whom or address)
             return x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(True))

@@ -69,6 +69,7 @@ class Stolen(Several):
         shutil.copytree(self.home / SECOND, self.kept, ignore=shutil.ignore_patterns("*.sock", "*.ctl", "run", "log", "pool", "host", "ovn", "postgresql"))
 
     def join(self, machine: str, address: str, name: str) -> None:
+        self.give_pool(machine)
         token = self.moln(FIRST, "controller", "token").strip()
         words = ("controller", "join", URLS[FIRST], "--token", token, "--listen", address, "--name", name, "--detach")
         until(lambda: self.done(machine, *words), f"{name} joins: etcd takes one member after the other", 90, each_s=2)

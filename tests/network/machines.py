@@ -162,6 +162,13 @@ class Homes(Wires):
         self._kept = contextlib.ExitStack()
         self._kept.enter_context(shared_stays(self.home))
 
+    def give_pool(self, name: str) -> None:
+        """A small one, found by set-up: three of the usual size are a machine's whole disk."""
+        file = self.home / name / "host/pool.xfs"
+        file.parent.mkdir(parents=True)
+        run("truncate", "--size=400M", str(file))
+        run("mkfs.xfs", "-q", "-m", "reflink=1", str(file))
+
     def close(self) -> None:
         self.unwire()
         self._kept.close()

@@ -129,11 +129,13 @@ class _Controllers:
 
 
 class _Controller:
+    """`?lost=true` (DELETE): its members were taken out of their clusters already (cli/recovery.py)."""
+
     def __init__(self, app: Any):
         self._app = app
 
     async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
-        await remote_of(self._app).controllers.remove(name)
+        await remote_of(self._app).controllers.remove(name, lost=bool(req.get_param_as_bool("lost")))
         resp.data = b"{}"
 
 

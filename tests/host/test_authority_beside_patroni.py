@@ -1,186 +1,26 @@
 """`moln certificates rotate` where PostgreSQL is on each controller: another authority at the end, and the database takes writes throughout. Real PostgreSQL,
-Patroni, etcd, NATS and OVN with a member on each of three controllers, and a node; which certificate each of them shows is asked of its port."""
+Patroni, etcd, NATS and OVN with a member on each of three controllers, and a node; which certificate each of them shows is asked of its port. At the end
+two of the three are lost for good: `moln controller recover` on the third, killed between its steps."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from cryptography.x509 import Certificate
 from tests.e2e.waiting import until
-from tests.host.ha_lab import READ, WRITE, gap_s
-from tests.host.test_several_controllers import FIRST, SECOND, URLS
-from tests.host.test_stolen_controller import THIRD, Stolen
-from tests.host.test_two_machines import MOLN
+from tests.host.lost import lose, recover
+from tests.host.rotated import ADDRESSES, AMONG, LOST, OPEN, PEERS, Rotated, Writing, names
+from tests.host.test_several_controllers import FIRST, SECOND
+from tests.host.test_stolen_controller import NODE, THIRD
 from tests.network import machines
 from tests.network.lab import run
 
 from moln.cli import admin
-from moln.host import control, rereading
-from moln.host.places import PACKAGE_ROOT, USER, Places
-from moln.kernel.http import certificates, succession
-from moln.kernel.http.certificates import Authority
+from moln.host import rereading
+from moln.host.places import INTEGRATION_BRIDGE, Places
+from moln.kernel.http import certificates
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(1800), pytest.mark.skipif(not machines.available(), reason="needs root and engines")]
-ADDRESSES = {FIRST: "192.0.2.1", SECOND: "192.0.2.2", THIRD: "192.0.2.3"}
-PEERS = "etcd, peers"
-AMONG = {
-    "etcd": 2379,
-    PEERS: 2380,
-    "postgresql": 5432,
-    "patroni": 8008,
-    "northbound": 6641,
-    "northbound, raft": 6643,
-    "southbound, raft": 6644,
-    "southbound": 6645,
-    "routes": 6222,
-}
-OPEN = {"southbound, nodes": 6642, "nats": 4222}
-MEMBERS = {"southbound, nodes": 6642, "nodes ask": 5011}
-GAP_BOUND_S = 30
-ENDS_DAYS = 25  # later than what doctor says, and sooner than what is renewed
-AGE = """
-import sys
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from moln.kernel.controllers.showing import ENGINES
-from moln.kernel.http import certificates
-home, days = Path(sys.argv[1]), int(sys.argv[2])
-for engine in ENGINES:
-    _, found = certificates.read(home / engine.file)
-    made = datetime.now(UTC) - timedelta(days=certificates.DAYS - days)
-    certificates.Authority(home / engine.authority, datetime.now(UTC)).ensure_server(
-        home / engine.file, frozenset(certificates.names(found)), made, asks=engine.asks, anew=True)
-"""
-ROUTED = """
-import json, socket, sys
-with socket.create_connection((sys.argv[1], 4222), timeout=5) as server, server.makefile("rb") as said:
-    print(*json.loads(said.readline().removeprefix(b"INFO ")).get("connect_urls", ()))
-"""
-
-
-class Rotated(Stolen):
-    def take_anew_at(self, machine: str) -> None:
-        token = self.moln(FIRST, "controller", "token").strip()
-        self.moln(machine, "controller", "join", URLS[FIRST], "--token", token, "--again")
-
-    def rotate(self, *more: str) -> str:
-        """What it says; it may well say that somebody is late."""
-        words = [sys.executable, "-P", "-c", MOLN, "certificates", "rotate", *more, "--home", str(self.home / FIRST)]
-        done = subprocess.run(["nsenter", f"--net=/run/netns/{self.tag}-{FIRST}", *words], capture_output=True, text=True, timeout=300, check=False,
-                              env={"PYTHONPATH": str(PACKAGE_ROOT)})  # fmt: skip
-        return done.stdout + done.stderr
-
-    def late(self) -> set[str]:
-        found = self.standing()
-        return {*found["untold"], *found["old"], *found["away"]}
-
-    def shown(self) -> dict[str, str]:
-        """By machine and engine: `new`, `old`, or what openssl said."""
-        found = {}
-        for machine, address in ADDRESSES.items():
-            for folder, ports in (("controllers", AMONG), ("tls", MEMBERS)):
-                newest, proof = succession.newest(self.home / FIRST / folder), self.home / FIRST / folder / "controller.pem"
-                for name, port in ports.items():
-                    at = self.certificate(name, address, port, proof)
-                    by = at and succession.issuer(at, (self.home / FIRST / folder / "ca.crt").read_bytes())
-                    found[f"{machine} {name}"] = "none" if at is None else "new" if by == newest else "old"
-        return found
-
-    def certificate(self, name: str, address: str, port: int, proof: Path) -> Certificate | None:
-        """What is shown there."""
-        more = ["-starttls", "postgres"] if name == "postgresql" else []
-        said = run("nsenter", f"--net=/run/netns/{self.tag}-{FIRST}", "openssl", "s_client", "-connect", f"{address}:{port}", "-cert", str(proof),
-                   "-key", str(proof), *more, check=False, timeout_s=20)  # fmt: skip
-        begin = said.find("-----BEGIN CERTIFICATE")
-        return succession.trusted(said[begin : said.index("-----END CERTIFICATE-----") + 26].encode())[0] if begin >= 0 else None
-
-    def ends(self) -> dict[int, int]:
-        """In how many days the certificates do that engines among controllers show, but for OVN's; by serial number."""
-        proof, names = self.home / FIRST / "controllers/controller.pem", ("etcd", PEERS, "postgresql", "patroni", "routes")
-        found = [self.certificate(name, address, AMONG[name], proof) for address in ADDRESSES.values() for name in names]
-        return {one.serial_number if one else 0: round((one.not_valid_after_utc - datetime.now(UTC)) / timedelta(days=1)) if one else -1 for one in found}
-
-    def age(self, machine: str) -> None:
-        """What its engines show ends soon, as it does after a year."""
-        home = self.home / machine
-        run("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", sys.executable, "-P", "-c", AGE, str(home), str(ENDS_DAYS),
-            env={"PYTHONPATH": str(PACKAGE_ROOT)})  # fmt: skip
-        for engine in rereading.READ_AT_HUP:
-            rereading.hang_up(Places(home), engine)
-
-    def starts(self) -> dict[str, int]:
-        """How often each engine of each controller began."""
-        return {f"{machine} {e['name']}": e["starts"] for machine in ADDRESSES for e in control.status(Places(self.home / machine))["engines"]}
-
-    def routed(self) -> set[str]:
-        """Addresses of other servers of NATS that the first one has routes to."""
-        said = self.inside(FIRST, sys.executable, "-P", "-c", ROUTED, ADDRESSES[FIRST])
-        return {url.rpartition(":")[0] for url in said.split()} - {ADDRESSES[FIRST]}
-
-    def streaming(self) -> bool:
-        status = admin.ask(Places(self.home / FIRST), "status", timeout_s=20)["database"]
-        return {status.get("primary"), *(s["name"] for s in status.get("standbys", ()) if s["state"] == "streaming")} == {"c1", "c2", "c3"}
-
-    def forged(self) -> dict[str, Path]:
-        """What the old authorities sign. etcd's peers look at addresses, too."""
-        now, folder = datetime.now(UTC), self.kept / "forged"
-        folder.mkdir(exist_ok=True)
-        members, among = Authority(self.kept / "tls", now), Authority(self.kept / "controllers", now)
-        return {
-            "member": members.ensure_member(folder / "member.pem", "controller", "c1", now),
-            "among": among.ensure_member(folder / "among.pem", "controller", "c1", now),
-            "peer": among.ensure_server(folder / "peer.pem", frozenset({ADDRESSES[SECOND]}), now, asks=True),
-        }
-
-    def opened(self) -> set[str]:
-        """By machine and engine, what lets in who shows a certificate of the old authority."""
-        shown, found = self.forged(), set()
-        for machine, address in ADDRESSES.items():
-            for name, port in {**AMONG, **OPEN}.items():
-                proof = shown["peer" if name == PEERS else "member" if name in OPEN else "among"]
-                if self.opens(name if name in ("nats", "postgresql") else "tls", address, port, proof):
-                    found.add(f"{machine} {name}")
-        return found
-
-
-class Writing:
-    """Projects through the first controller, one after the other, until `end`."""
-
-    def __init__(self, cloud: Rotated, prefix: str):
-        self._file = cloud.home / f"{prefix}.answers"
-        words = [
-            "nsenter",
-            f"--net=/run/netns/{cloud.tag}-{FIRST}",
-            sys.executable,
-            "-P",
-            "-c",
-            WRITE,
-            URLS[FIRST],
-            str(cloud.home / FIRST),
-            prefix,
-            "1500",
-        ]
-        with self._file.open("wb") as out:
-            self._process = subprocess.Popen(words, stdout=out, env={"PYTHONPATH": str(PACKAGE_ROOT)})
-        until(lambda: self._file.read_text().startswith("begun"), "it writes", 30)
-
-    def end(self) -> set[str]:
-        """Names that were answered; the longest time without one is short. What was not written was told to come again."""
-        self._process.terminate()
-        self._process.wait(30)
-        answers = [json.loads(line) for line in self._file.read_text().splitlines()[1:]]
-        self._file.unlink()
-        statuses = {status: sum(1 for a in answers if a[2] == status) for status in {a[2] for a in answers}}
-        print(f"answers by status {statuses}, nothing written for {gap_s(answers):.1f} s")
-        assert statuses.keys() <= {201, 503}, [a for a in answers if a[2] not in (201, 503)][:5]
-        assert gap_s(answers) < GAP_BOUND_S
-        return {name for _, name, status, _ in answers if status == 201}
 
 
 @pytest.fixture(scope="module")
@@ -258,5 +98,57 @@ def test_everybody_works_on_by_the_new_one_while_what_ends_soon_is_renewed(cloud
     assert [message for message in cloud.violations(FIRST) if "certificate" in message] == []
 
 
-def names(cloud: Rotated) -> set[str]:
-    return set(json.loads(cloud.inside(FIRST, sys.executable, "-P", "-c", READ, URLS[FIRST], str(cloud.home / FIRST))))
+def test_who_is_left_is_not_recovered_while_others_answer(cloud: Rotated) -> None:
+    until(cloud.confirmed, "both have everything", 120, each_s=1)
+    status, said = recover(cloud, THIRD, *LOST, "--accept-data-loss")
+    assert status == 1 and "Nothing was changed: 192.0.2.1 answers (NATS at port 4222, OVN at port 6641" in said and "192.0.2.2 answers" in said
+
+
+def test_two_are_lost_for_good_and_the_third_goes_on_alone(cloud: Rotated) -> None:
+    """Killed after each step; what it was killed after it leaves as it is."""
+    before = names(cloud)
+    lose(cloud, FIRST, 1)
+    lose(cloud, SECOND, 2)
+    for words in (LOST, (*LOST[:2], "--accept-data-loss")):
+        status, said = recover(cloud, THIRD, *words)
+        assert status == 1 and "Nothing was changed." in said and "c1 took writes, and one of c3, c2 confirmed each" in said
+        assert f"moln controller recover {' '.join(LOST)} --accept-data-loss" in said
+    recover(cloud, THIRD, *LOST, "--accept-data-loss", killed_after="The controllers' authority")
+    for title in ("OVN's databases", "etcd"):
+        recover(cloud, THIRD, *LOST, killed_after=title)  # nobody can be asked now who confirmed what
+    status, said = recover(cloud, THIRD, *LOST)
+    assert status == 1 and "PostgreSQL may lack what was answered last: c1 took writes, and one of c3, c2 confirmed each" in said
+    recover(cloud, THIRD, *LOST, "--accept-data-loss", killed_after="PostgreSQL takes writes")
+    status, said = recover(cloud, THIRD, *LOST, "--accept-data-loss")
+    assert status == 0 and "c3 is the only controller of the cloud now. Forgotten: c1, c2." in said
+    assert names(cloud, THIRD) == before
+    assert [line.split("\t")[0] for line in cloud.moln(THIRD, "controller", "list").splitlines()] == ["c3"]
+    clusters = {found["name"]: found["text"] for found in admin.ask(Places(cloud.home / THIRD), "doctor", timeout_s=60)["clusters"]}
+    assert len(clusters) == 4 and all(text.startswith("1 of 1 members are up") for text in clusters.values()), clusters
+
+
+def test_who_was_lost_and_comes_back_is_let_in_by_no_engine(cloud: Rotated) -> None:
+    cloud.cut(2, "up")
+
+    def opened(machine: str) -> set[str]:
+        """With what this one has."""
+        proof, peer = (cloud.home / machine / file for file in ("controllers/controller.pem", "etcd-server/server.pem"))
+        return {name for name, port in AMONG.items() if cloud.opens(
+            "postgresql" if name == "postgresql" else "tls", ADDRESSES[THIRD], port, peer if name == PEERS else proof, trusts=THIRD)}  # fmt: skip
+
+    assert opened(THIRD) >= AMONG.keys() - {PEERS}, "etcd's peers look at addresses, too"
+    assert opened(SECOND) == set()
+
+
+def test_others_join_the_one_that_was_left_and_networks_and_ports_are_made(cloud: Rotated) -> None:
+    cloud.moln(SECOND, "down", "--purge")
+    cloud.give_pool(SECOND)
+    token = cloud.moln(THIRD, "controller", "token").strip()
+    cloud.moln(SECOND, "controller", "join", f"https://{ADDRESSES[THIRD]}:5000", "--token", token, "--listen", ADDRESSES[SECOND], "--name", "c4", "--detach")
+    until(lambda: "c4 (quorum, streaming" in cloud.moln(THIRD, "status"), "its database follows", 90, each_s=1)
+    network = cloud.post(SECOND, "/network/v2.0/networks", {"network": {"name": "later"}})["network"]["id"]
+    until(lambda: network in run(str(Places(cloud.home / THIRD).bin / "ovn-nbctl"), "ls-list"), "OVN has it", 60, each_s=1)
+    port = cloud.post(THIRD, "/network/v2.0/ports", {"port": {"network_id": network, "binding:host_id": "n4"}})["port"]["id"]
+    run(str(Places(cloud.home / NODE).bin / "ovs-vsctl"), "add-port", INTEGRATION_BRIDGE, "later", "--", "set", "interface", "later", "type=internal",
+        f"external_ids:iface-id={port}")  # fmt: skip
+    until(lambda: cloud.post(THIRD, f"/network/v2.0/ports/{port}")["port"]["status"] == "ACTIVE", "the node's chassis plugs it", 90, each_s=1)

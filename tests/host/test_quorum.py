@@ -1,4 +1,5 @@
-"""`moln controller init --ha`, twice `join`, a node; then the first machine dies, and a fourth takes its place: real OVN, etcd and NATS."""
+"""`moln controller init --ha`, twice `join`, a node; then the first machine dies, and a fourth takes its place, which is left alone at the end: real OVN, etcd
+and NATS."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.e2e.waiting import until
+from tests.host.lost import recover
 from tests.host.quorum import CLUSTERS, Quorum
 from tests.network import machines
 
@@ -84,3 +86,12 @@ def test_the_dead_one_is_removed_and_another_machine_takes_its_place(quorum: Quo
 def test_then_the_second_may_die_as_well(quorum: Quorum) -> None:
     quorum.die("c2")
     quorum.boot("c4", "later")
+
+
+def test_then_the_third_for_good_as_well_and_the_last_one_goes_on(quorum: Quorum) -> None:
+    """The database is elsewhere, and nobody is asked whether something is missing there."""
+    quorum.die("c3")
+    status, said = recover(quorum, "c4", "--lost", "192.0.2.2", "--lost", "192.0.2.3")
+    assert status == 0 and "Forgotten: c2, c3." in said
+    until(lambda: quorum.whole("c4", 1), "one of each")
+    quorum.boot("c4", "last")

@@ -103,9 +103,9 @@ class Stolen(Several):
         with inside(f"{self.tag}-{FIRST}", keep=True):
             return client.call(method, path, body)
 
-    def opens(self, kind: str, address: str, port: int, shown: Path, name: str = "") -> bool:
-        """Whether what is there lets in who has this certificate, from the machine that was stolen; what the thief trusts is not asked."""
-        ca = self.home / FIRST / "controllers/both.crt"
+    def opens(self, kind: str, address: str, port: int, shown: Path, name: str = "", trusts: str = FIRST) -> bool:
+        """Whether what is there lets in who has this certificate, from the machine that was stolen; what the thief trusts is not asked: he has that of `trusts`."""
+        ca = self.home / trusts / "controllers/both.crt"
         words = [sys.executable, "-P", "-c", ASKS, kind, address, str(port), str(ca), str(shown), name]
         done = subprocess.run(["nsenter", f"--net=/run/netns/{self.tag}-{SECOND}", *words], capture_output=True, text=True, timeout=60, check=False,
                               env={"PYTHONPATH": str(PACKAGE_ROOT)})  # fmt: skip

@@ -24,6 +24,7 @@ from tests.compute.world import World
 from tests.kernel.nats_server import NatsServer
 from tests.kernel.test_notification_stream import Reader
 
+from moln.host import recovering
 from moln.kernel.controllers import clusters, tables
 from moln.kernel.controllers.tables import Controller
 from moln.kernel.errors import Failure, NotFound, Unavailable
@@ -38,7 +39,7 @@ T = TypeVar("T")
 
 
 class Servers:
-    """Each names those that were there as `moln controller notifications on` was said."""
+    """Each names those that were there as `moln controller notifications on` was said, and as it joined."""
 
     def __init__(self, home: Path):
         self.home = home
@@ -59,7 +60,7 @@ class Servers:
                 shutil.copytree(self.home / folder, home / folder, ignore=shutil.ignore_patterns("consumers"))
         made = NatsServer(home, notifications=True)
         made.address, made.port, made.urls = self.address(name), 4222, (self.url(name),)
-        made.routes = (name, [f"{self.address(each)}:6222" for each in dict.fromkeys((name, "c1", "c2", "c3"))])
+        made.routes = (name, [f"{self.address(each)}:6222" for each in dict.fromkeys((name, "c1", "c2", "c3", *self.each))])
         made.start()
         self.each[name] = made
         return made
@@ -237,6 +238,31 @@ async def test_a_dead_one_is_forgotten_and_another_takes_its_place(world: World,
     waiting = await told(world, "three")
     await until(notices.carry)
     assert waiting and await notified.waiting(world) == []
+
+
+async def test_two_are_lost_for_good_and_what_is_told_waits_for_two_others(world: World, servers: Servers, tmp_path: Path) -> None:
+    notices, controllers = world.api.app.notices, world.api.app.remote.controllers
+    for name in ("c2", "c3"):
+        await join(world, servers, name)
+    await told(world, "before")
+    await until(notices.carry)
+    await servers.whole(world)
+    for name in ("c1", "c2", "c3"):
+        servers.each[name].stop()
+    for _ in range(2):  # it may have died of something in between
+        recovering.set_aside(tmp_path, "jetstream.before")
+    servers.each["c1"].start()
+    for name in ("c2", "c3"):
+        await controllers.remove(name, lost=True)
+    waiting = await told(world, "alone")
+    with pytest.raises(Unavailable):
+        await notices.carry()
+    for name in ("c4", "c5"):
+        await join(world, servers, name)
+    await until(notices.carry)
+    assert waiting and await notified.waiting(world) == []
+    assert await servers.whole(world) == ["c1", "c4", "c5"]
+    assert (tmp_path / "nats-server/jetstream.before").is_dir()
 
 
 async def test_where_no_server_keeps_any_a_controller_goes_all_the_same(world: World, servers: Servers) -> None:

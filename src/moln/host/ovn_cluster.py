@@ -67,28 +67,57 @@ def remotes(addresses: Sequence[str]) -> dict[str, str]:
 
 
 def _make(ovs: Ovs, machine: Machine, file: Path) -> None:
-    tool, (database, top, port) = ovs.command("ovsdb-tool"), RAFT[file.stem]
-    ours, new = f"ssl:{bracketed(machine.address)}:{port}", file.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    if machine.peers:
-        run(*tool, "join-cluster", new, database, ours, *(f"ssl:{bracketed(peer)}:{port}" for peer in machine.peers))
-    else:
-        alone = file.with_suffix(".standalone")  # kept: what an older version, or the first start, had
+    if not machine.peers:
         if file.exists():
-            file.replace(alone)
-        if not alone.exists():
-            run(*tool, "create", alone, ovs.schema(f"ovn-{file.stem}"))
-        elif run(*tool, "needs-conversion", alone, ovs.schema(f"ovn-{file.stem}")).strip() == "yes":
-            run(*tool, "convert", alone, ovs.schema(f"ovn-{file.stem}"))
-        found = json.loads(run(*tool, "query", alone, json.dumps([database, {"op": "select", "table": top, "where": []}])))
-        if not found[0]["rows"]:
-            run(*tool, "transact", alone, json.dumps([database, {"op": "insert", "table": top, "row": {}}]))
-        forgotten = {"op": "update", "table": top, "where": [], "row": {"connections": ["set", []]}}
-        run(*tool, "transact", alone, json.dumps([database, forgotten]))
-        run(*tool, "create-cluster", new, alone, ours)
+            file.replace(file.with_suffix(".standalone"))  # kept: what an older version, or the first start, had
+        _begin(ovs, machine, file)
+        return
+    database, _, port = RAFT[file.stem]
+    new = file.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    run(*ovs.command("ovsdb-tool"), "join-cluster", new, database, *(f"ssl:{bracketed(at)}:{port}" for at in (machine.address, *machine.peers)))
+    _put(new, file)
+
+
+def _begin(ovs: Ovs, machine: Machine, file: Path) -> None:
+    """A cluster of one, with what the standalone database beside it has."""
+    tool, (database, top, port) = ovs.command("ovsdb-tool"), RAFT[file.stem]
+    new, alone = file.with_suffix(".new"), file.with_suffix(".standalone")
+    new.unlink(missing_ok=True)
+    if not alone.exists():
+        run(*tool, "create", alone, ovs.schema(f"ovn-{file.stem}"))
+    elif run(*tool, "needs-conversion", alone, ovs.schema(f"ovn-{file.stem}")).strip() == "yes":
+        run(*tool, "convert", alone, ovs.schema(f"ovn-{file.stem}"))
+    found = json.loads(run(*tool, "query", alone, json.dumps([database, {"op": "select", "table": top, "where": []}])))
+    if not found[0]["rows"]:
+        run(*tool, "transact", alone, json.dumps([database, {"op": "insert", "table": top, "row": {}}]))
+    forgotten = {"op": "update", "table": top, "where": [], "row": {"connections": ["set", []]}}
+    run(*tool, "transact", alone, json.dumps([database, forgotten]))
+    run(*tool, "create-cluster", new, alone, f"ssl:{bracketed(machine.address)}:{port}")
+    _put(new, file)
+
+
+def _put(new: Path, file: Path) -> None:
     own(new, USER, USER, 0o640)
     new.replace(file)
     _own_lock(file)
+
+
+def cluster_id(ovs: Ovs, file: Path) -> str:
+    """Which cluster a member is of. Raises: HostError."""
+    return run(*ovs.command("ovsdb-tool"), "db-cid", file).strip()
+
+
+def alone(ovs: Ovs, machine: Machine, file: Path) -> None:
+    """Another cluster, of this member alone, with all that it has (ovsdb-tool(1), cluster-to-standalone). Its file of before stays beside. Only while its server
+    is down; at each moment one or the other is there. Raises: HostError."""
+    new, kept = file.with_suffix(".new"), file.with_suffix(".before-recovery")
+    new.unlink(missing_ok=True)
+    run(*ovs.command("ovsdb-tool"), "cluster-to-standalone", new, file)
+    new.replace(file.with_suffix(".standalone"))
+    kept.unlink(missing_ok=True)
+    kept.hardlink_to(file)
+    _begin(ovs, machine, file)
 
 
 def _listen(ovs: Ovs, file: Path, target: str, role: str = "") -> None:
@@ -100,9 +129,7 @@ def _listen(ovs: Ovs, file: Path, target: str, role: str = "") -> None:
     run(*tool, "transact", new, json.dumps(["Local_Config",
         {"op": "insert", "table": "Connection", "uuid-name": "made", "row": made},
         {"op": "insert", "table": "Config", "row": {"connections": ["named-uuid", "made"]}}]))  # fmt: skip
-    own(new, USER, USER, 0o640)
-    new.replace(file)
-    _own_lock(file)
+    _put(new, file)
 
 
 def _own_lock(file: Path) -> None:

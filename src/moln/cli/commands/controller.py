@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from moln.cli import admin, consumers, stolen
+from moln.cli import admin, consumers, recovery, stolen
 from moln.cli.commands import up
 from moln.cli.commands.node import seconds
 from moln.cli.progress import Progress
@@ -56,6 +56,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     remove = doing.add_parser("remove", help="forget a controller that is gone")
     remove.add_argument("name")
     remove.add_argument("--stolen", action="store_true", help="somebody may have its disk: every key that it knew becomes another one")
+    recover = doing.add_parser("recover", help="go on with this controller alone: too few are left to write anything, and the others are lost for good")
+    recover.add_argument("--lost", metavar="ADDRESS", action="append", default=[], help="of a controller that will never be started again; each of them is named")
+    recover.add_argument("--accept-data-loss", action="store_true", help="what was answered last may be missing in the database here")
     settings = doing.add_parser("set", help="change a setting for all controllers, without a restart; without NAME: tell those that can be")
     settings.add_argument("name", nargs="?")
     settings.add_argument("value", nargs="?", help="without it: as each one's moln.toml has it")
@@ -65,7 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"init": init, "join": join, "token": token, "list": show, "remove": remove, "set": settle, "consumer": consumers.run, "notifications": consumers.tell}[args.doing](args)
+    return {"init": init, "join": join, "token": token, "list": show, "remove": remove, "recover": recovery.recover, "set": settle, "consumer": consumers.run, "notifications": consumers.tell}[args.doing](args)
 
 
 def init(args: argparse.Namespace) -> int:

@@ -129,6 +129,6 @@ class Clusters:
 
     async def incomplete(self) -> list[Violation]:
         """Raises: Failure."""
-        mend = "Start what is down there; or, if that machine is gone for good, have it forgotten: moln controller remove NAME"
+        mend = "Start what is down there; or, if that machine is gone for good, have it forgotten: moln controller remove NAME (where too few are left to agree: recover)"
         return [Violation(f"{found.name}: {found.text} Down: {', '.join(m.address for m in found.members if not m.up)}.", mend)
                 for found in await self.look() if not all(m.up for m in found.members)]  # fmt: skip

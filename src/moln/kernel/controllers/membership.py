@@ -113,14 +113,15 @@ class Controllers:
         there = msgspec.structs.replace(network, northbound=f"ssl:{host}:6641", southbound=f"ssl:{host}:6642")
         return msgspec.structs.replace(settings, network=there)
 
-    async def remove(self, name: str) -> None:
-        """Let its name be another's, and its members of engines be gone. It cannot be kept out: it has what every controller has.
+    async def remove(self, name: str, *, lost: bool = False) -> None:
+        """Let its name be another's, and its members of engines be gone. It cannot be kept out: it has what every controller has. lost: engines are clusters
+        without it already.
 
         Raises: NotFound, Conflict; Unavailable, when those that are left cannot agree on it.
         """
         if name == self.name:
             raise Conflict("This is the controller that you ask. Ask another one to remove it.")
-        for gone in [c for c in await self.all() if c.name == name]:
+        for gone in [c for c in await self.all() if c.name == name and not lost]:
             await self.clusters.remove(address_of(gone))
             if self.expel is not None:
                 await self.expel(gone.name)

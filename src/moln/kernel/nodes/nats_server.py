@@ -14,7 +14,7 @@ from moln.kernel.http import certificates
 from moln.kernel.http.certificates import Authority
 from moln.kernel.link.nats_authority import NatsAuthority, Routes
 
-FOLDER, FILE = "nats-server", "nats.conf"
+FOLDER, FILE, STREAM = "nats-server", "nats.conf", "jetstream"  # STREAM: below it, what is kept of notifications
 CONSUMERS = "nats/consumers"  # the authority of those outside that read notifications
 
 
@@ -44,7 +44,7 @@ def ensure(home: Path, *, listen: str, names: frozenset[str], now: datetime, not
             cluster = Routes(routes[0], routes[1][0], tuple(routes[1][1:]), proof, among.public)
         text = keys.configuration(
             listen=listen, certificate=certificate, ca=ca, accounts=folder / "accounts", now_s=keys.made_s,
-            stream=folder / "jetstream" if notifications else None, cluster=cluster,
+            stream=folder / STREAM if notifications else None, cluster=cluster,
         )
         file = folder / FILE
         new = folder / ".nats.conf.new"

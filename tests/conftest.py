@@ -25,10 +25,22 @@ from moln.simulation import simulated_links, start_nodes
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of workers side by side (`--dist loadgroup`) one has a whole file of tests that share engines; all that have guests are of one group."""
+    """Of workers side by side (`--dist loadgroup`) one has a whole file of tests that share engines; all that have guests are of one group.
+
+    Slow tests come in the order of the time that they are given, the longest first: else one that takes minutes begins when the others end.
+    """
     for item in items:
         if item.get_closest_marker("engines") and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=given_s, reverse=True)
+
+
+def given_s(item: pytest.Item) -> float:
+    """Seconds, of those that are slow and need no engine: theirs stay as they are, one after another."""
+    if not item.get_closest_marker("slow") or item.get_closest_marker("engines"):
+        return 0
+    given = item.get_closest_marker("timeout")
+    return float(given.args[0] if given else item.config.getini("timeout"))
 
 
 def pytest_collection_finish() -> None:

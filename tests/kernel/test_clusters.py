@@ -8,7 +8,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -135,6 +135,19 @@ async def test_a_member_that_was_admitted_and_never_came_stops_nothing_and_is_re
     assert len(found) == 1
 
 
+@contextlib.asynccontextmanager
+async def second(first: EtcdServer, cluster: EtcdMembers) -> AsyncIterator[None]:
+    """Another etcd, at 127.0.0.2, which just got its vote."""
+    await cluster.admit("127.0.0.2")
+    with another(first, [found["peerURLs"][0] for found in sorted(await cluster._members(), key=lambda found: not found.get("name"))]):
+        async with asyncio.timeout(30):
+            while any(member.get("isLearner") for member in await cluster._members()):
+                with contextlib.suppress(Unavailable):
+                    await cluster.keep(["127.0.0.1"])
+                await asyncio.sleep(0.05)
+        yield
+
+
 @contextlib.contextmanager
 def another(first: EtcdServer, peers: list[str]) -> Iterator[None]:
     """A second etcd, at 127.0.0.2, where it was admitted. peers: URLs of who is there, itself last."""
@@ -157,14 +170,20 @@ async def test_a_third_is_admitted_right_after_the_second_has_its_vote(first: Et
     """etcd admits none until all votes have been connected for 5 s."""
     etcd = first.client()
     cluster = EtcdMembers(etcd)
-    await cluster.admit("127.0.0.2")
-    with another(first, [found["peerURLs"][0] for found in sorted(await cluster._members(), key=lambda found: not found.get("name"))]):
-        async with asyncio.timeout(30):
-            while any(member.get("isLearner") for member in await cluster._members()):
-                with contextlib.suppress(Unavailable):
-                    await cluster.keep(["127.0.0.1"])
-                await asyncio.sleep(0.05)
+    async with second(first, cluster):
         with pytest.raises(Unavailable, match="unhealthy cluster"):
             await etcd.call("/v3/cluster/member/add", {"peerURLs": ["https://127.0.0.4:2380"], "isLearner": True})
         others = await cluster.admit("127.0.0.3")
         assert others is not None and sorted(others) == ["127.0.0.1", "127.0.0.2"]  # as etcd lists them: by an id of its own
+
+
+@pytest.mark.engines
+async def test_one_is_removed_right_after_another_has_its_vote(first: EtcdServer) -> None:
+    etcd = first.client()
+    cluster = EtcdMembers(etcd)
+    async with second(first, cluster):
+        found = next(member for member in await cluster._members() if "127.0.0.2" in member["peerURLs"][0])
+        with pytest.raises(Unavailable, match="unhealthy cluster"):
+            await etcd.call("/v3/cluster/member/remove", {"ID": found["ID"]})
+        await cluster.remove("127.0.0.2")
+    assert len(await cluster._members()) == 1

@@ -125,24 +125,24 @@ class Etcd:
 
     async def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Raises: Unavailable, when no server answers: what was asked may have been done all the same."""
-        why = "no server is named"
+        why: list[str] = []
         for url in list(self._urls):
             try:
                 async with asyncio.timeout(self._call_s):
                     answer = await self._post(url, path, body)
             except TROUBLE as error:
-                why = f"{url}: {error or type(error).__name__}"
+                why.append(f"{url}: {error or type(error).__name__}")
                 self._last(url)
                 continue
             if (code := answer.get("code", 0)) in (4, 14):  # its own deadline; no leader
-                why = f"{url}: {answer.get('message') or answer.get('error')}"
+                why.append(f"{url}: {answer.get('message') or answer.get('error')}")
                 continue
             self.trouble = ""
             if code:
                 raise Refused(f"etcd refuses: {answer.get('message') or answer.get('error')}.", detail=f"{path} {code}")
             return answer
-        self.trouble = why
-        raise Unavailable(f"etcd cannot be reached: {why}.")
+        self.trouble = "; ".join(why) or "no server is named"
+        raise Unavailable(f"etcd cannot be reached: {self.trouble}.")
 
     def _last(self, url: str) -> None:
         """Others first, next time."""

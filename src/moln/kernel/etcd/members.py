@@ -13,7 +13,7 @@ from moln.kernel.errors import Conflict, Unavailable
 from moln.kernel.etcd.gateway import Etcd, Refused
 
 PEER_PORT = 2380
-CATCH_UP_S, AGAIN_S = 12.0, 0.5  # how long a member that came before may take to get its vote: etcd takes one at a time
+CATCH_UP_S, AGAIN_S = 12.0, 0.5  # how long members that came before may take to have a vote that counts: etcd changes one after the other
 
 
 def _address(member: dict[str, Any]) -> str:
@@ -63,6 +63,18 @@ class EtcdMembers:
         await self._promote(members)
 
     async def remove(self, address: str) -> None:
+        """Etcd says that it is "unhealthy" (14) until all votes have been connected for 5 s, as when one came back or another leads."""
+        ends = time.monotonic() + CATCH_UP_S
+        while True:
+            try:
+                await self._remove(address)
+                break
+            except Unavailable as error:
+                if isinstance(error, Refused) or time.monotonic() > ends:
+                    raise
+            await asyncio.sleep(AGAIN_S)
+
+    async def _remove(self, address: str) -> None:
         for member in await self._members():
             if _address(member) == address:
                 await self._etcd.call("/v3/cluster/member/remove", {"ID": member["ID"]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from moln.compute.drivers.rbd_disks import RbdDisks
 from moln.host.settings import Disks
 from moln.kernel.errors import BackendRefused, BackendUnreachable, Invalid
 from moln.kernel.rbd import GIB, Access, RbdPool, name_of
+from moln.kernel.rbd.pool import CHILD
 from moln.node.settings import rbd_pool
 from moln.volume.drivers.rbd import RbdVolumes
 
@@ -27,9 +29,27 @@ MIB = 1 << 20
 LONG_MIB = 640  # of an image that takes seconds to bring in
 DATA = os.urandom(5 * MIB) + bytes(20 * MIB) + os.urandom(MIB) + b"the end"
 
+OTHER_HOST = """
+import sys, rados
+sys.path.insert(0, "%s")
+import child
+conf, user, keyring, pool, name = sys.argv[1:]
+with rados.Rados(conffile=conf, name=f"client.{user}", conf={"keyring": keyring}) as cluster, cluster.open_ioctx(pool) as opened:
+    with child.Images(cluster, opened).turn(name):
+        print("has its turn", flush=True)
+        sys.stdin.read()
+""" % CHILD.parent
+
 
 def fresh() -> str:
     return str(uuid.uuid4())
+
+
+def protected(access: Access, name: str) -> bool:
+    """Whether clones may stand on it, the last that is done for a base."""
+    with contextlib.suppress(subprocess.CalledProcessError):  # it is being made
+        return "yes" in rbd(access, "snap", "ls", name)
+    return False
 
 
 @pytest.fixture
@@ -132,6 +152,28 @@ def test_two_nodes_that_need_an_image_at_once_both_have_it(pool: RbdPool, images
     assert contents(RbdDisks(pool, images), images, made[2])[: len(DATA)] == DATA
     for p in pools:
         p.stop()
+
+
+@engines
+def test_an_image_is_given_its_name_while_no_other_host_gives_that(pool: RbdPool, images: Path, image: str) -> None:
+    """librbd lets two renames to one name both succeed; what lost is found by nobody any more, nor by a sweep."""
+    access, base = pool.access, name_of("base", image)
+    other = subprocess.Popen(["/usr/bin/python3", "-c", OTHER_HOST, access.conf, access.user, access.keyring, access.pool, base],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    try:
+        assert other.stdout and other.stdout.readline() == "has its turn\n"
+        with ThreadPoolExecutor(1) as threads:
+            made = threads.submit(RbdDisks(pool, images).ensure, fresh(), 1, image)
+            end = time.monotonic() + 30
+            while not (hidden := [name for name in listed(access, "ls") if name.startswith("new-")]) or not protected(access, hidden[0]):
+                assert time.monotonic() < end and base not in listed(access, "ls")
+            assert not made.done() and base not in listed(access, "ls"), "it is whole, and waits"
+            other.communicate(timeout=30)
+            made.result(30)
+        assert base in listed(access, "ls") and hidden[0] not in listed(access, "ls")
+    finally:
+        other.kill()
+        other.wait(10)
 
 
 @engines

@@ -15,6 +15,7 @@ import os
 import sys
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,8 @@ SNAP = "snap"
 HIDDEN = "new-"
 DEEPEST = 6  # clones upon clones; then one gets data of its own, for each costs every read of what none of them wrote
 OLD_S = 3600.0  # a hidden image that nobody has open for so long was left by a crash
+TURNS, BUCKETS, LOCK = "moln.turn.", 64, "moln"  # objects that stay, empty, with a lock each
+TURN_S, LOOK_S = 60, 0.02  # TURN_S: after which the lock of a host that died ends
 FEATURES = (
     rbd.RBD_FEATURE_LAYERING | rbd.RBD_FEATURE_EXCLUSIVE_LOCK | rbd.RBD_FEATURE_OBJECT_MAP | rbd.RBD_FEATURE_FAST_DIFF | rbd.RBD_FEATURE_DEEP_FLATTEN
 )  # fmt: skip
@@ -72,13 +75,35 @@ class Images:
         hidden = HIDDEN + str(uuid.uuid4())
         try:
             make(hidden)
-            self.all.rename(self.pool, hidden, name)
-        except rbd.ImageExists:
-            self.remove(hidden)
+            with self.turn(name):
+                late = self.size(name) is not None
+                if not late:
+                    self.all.rename(self.pool, hidden, name)
+            if late:
+                self.remove(hidden)
         except BaseException:
             with contextlib.suppress(rbd.Error):  # then a sweep finds it
                 self.remove(hidden)
             raise
+
+    @contextlib.contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """One at a time, of all hosts, gives an image this name: librbd lets two renames to the same name both succeed, and one image is no more found."""
+        lock, mine, end = f"{TURNS}{zlib.crc32(name.encode()) % BUCKETS}", str(uuid.uuid4()), time.monotonic() + 2 * TURN_S
+        while True:
+            try:
+                self.pool.lock_exclusive(lock, LOCK, mine, "", TURN_S)
+                break
+            except rados.ObjectBusy:
+                if time.monotonic() > end:
+                    raise rbd.ImageBusy(f"{name} is being named by others") from None
+            time.sleep(LOOK_S)
+            moved()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(rados.Error):  # it ends by itself then
+                self.pool.unlock(lock, LOCK, mine)
 
     def create(self, name: str, size: int) -> None:
         self.all.create(self.pool, name, size, old_format=False, features=FEATURES)
@@ -155,8 +180,9 @@ class Images:
         """`name` becomes what `by` is, which is no more. Nothing, when there is no `by`: then it was done before."""
         if self.size(by) is None:
             return
-        self.remove(name)
-        self.all.rename(self.pool, by, name)
+        with self.turn(name):
+            self.remove(name)
+            self.all.rename(self.pool, by, name)
 
     def remove(self, name: str) -> None:
         """Into the trash with it, and out of that when nothing stands on it. One that somebody has open stays: the trash takes those, too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ AMONG = {
 OPEN = {"southbound, nodes": 6642, "nats": 4222}
 MEMBERS = {"southbound, nodes": 6642, "nodes ask": 5011}
 GAP_BOUND_S = 30
+ANEW_S = 10  # Patroni's API begins anew when its certificate is another
 ENDS_DAYS = 25  # later than what doctor says, and sooner than what is renewed
 AGE = """
 import sys
@@ -60,6 +62,7 @@ import json, socket, sys
 with socket.create_connection((sys.argv[1], 4222), timeout=5) as server, server.makefile("rb") as said:
     print(*json.loads(said.readline().removeprefix(b"INFO ")).get("connect_urls", ()))
 """
+PATRONICTL = (sys.executable, "-P", str(Path(sys.executable).with_name("patronictl")), "-c")
 LOST = ("--lost", ADDRESSES[FIRST], "--lost", ADDRESSES[SECOND])
 
 
@@ -80,15 +83,16 @@ class Rotated(Stolen):
         return {*found["untold"], *found["old"], *found["away"]}
 
     def shown(self) -> dict[str, str]:
-        """By machine and engine: `new`, `old`, or what openssl said."""
+        """By machine and engine: `new` or `old`."""
         found = {}
         for machine, address in ADDRESSES.items():
             for folder, ports in (("controllers", AMONG), ("tls", MEMBERS)):
                 newest, proof = succession.newest(self.home / FIRST / folder), self.home / FIRST / folder / "controller.pem"
                 for name, port in ports.items():
-                    at = self.certificate(name, address, port, proof)
-                    by = at and succession.issuer(at, (self.home / FIRST / folder / "ca.crt").read_bytes())
-                    found[f"{machine} {name}"] = "none" if at is None else "new" if by == newest else "old"
+                    at = until(lambda name=name, address=address, port=port, proof=proof: self.certificate(name, address, port, proof),
+                               f"{name} of {machine} shows one", ANEW_S, each_s=0.5)  # fmt: skip
+                    by = succession.issuer(at, (self.home / FIRST / folder / "ca.crt").read_bytes())
+                    found[f"{machine} {name}"] = "new" if by == newest else "old"
         return found
 
     def certificate(self, name: str, address: str, port: int, proof: Path) -> Certificate | None:
@@ -126,10 +130,19 @@ class Rotated(Stolen):
         status = admin.ask(Places(self.home / FIRST), "status", timeout_s=20)["database"]
         return {status.get("primary"), *(s["name"] for s in status.get("standbys", ()) if s["state"] == "streaming")} == {"c1", "c2", "c3"}
 
+    def takes_writes(self) -> str:
+        """The controller whose database does."""
+        return str(admin.ask(Places(self.home / FIRST), "status", timeout_s=20)["database"].get("primary"))
+
     def confirmed(self) -> bool:
         """Whether all standbys have everything, and each may be the one that confirms what comes next."""
         standbys = admin.ask(Places(self.home / FIRST), "status", timeout_s=20)["database"]["standbys"]
         return len(standbys) == 2 and all(s["sync"] == "quorum" and s["lag"] == 0 for s in standbys)
+
+    def switch_over(self, to: str) -> None:
+        """Its database takes writes, as the page has an administrator say it."""
+        words = [*PATRONICTL, str(self.home / FIRST / "postgresql/patroni.json"), "switchover", "--candidate", to, "--force"]
+        print(self.inside(FIRST, "setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", *words))
 
     def post(self, at: str, path: str, body: object = None) -> Any:
         """What this controller answers; without a body it is a GET."""
@@ -162,19 +175,20 @@ class Rotated(Stolen):
 
 
 class Writing:
-    """Projects through the first controller, one after the other, until `end`."""
+    """Projects through a controller, one after the other, until `end`."""
 
-    def __init__(self, cloud: Rotated, prefix: str):
+    def __init__(self, cloud: Rotated, prefix: str, at: str = FIRST, gap_bound_s: float = GAP_BOUND_S):
+        self._gap_bound_s = gap_bound_s
         self._file = cloud.home / f"{prefix}.answers"
         words = [
             "nsenter",
-            f"--net=/run/netns/{cloud.tag}-{FIRST}",
+            f"--net=/run/netns/{cloud.tag}-{at}",
             sys.executable,
             "-P",
             "-c",
             WRITE,
-            URLS[FIRST],
-            str(cloud.home / FIRST),
+            f"https://{ADDRESSES[at]}:5000",
+            str(cloud.home / at),
             prefix,
             "1500",
         ]
@@ -182,16 +196,25 @@ class Writing:
             self._process = subprocess.Popen(words, stdout=out, env={"PYTHONPATH": str(PACKAGE_ROOT)})
         until(lambda: self._file.read_text().startswith("begun"), "it writes", 30)
 
+    def answers(self) -> list[tuple[float, str, int, str | None]]:
+        """When, what, the status, and when to come again."""
+        return [tuple(json.loads(line)) for line in self._file.read_text().rpartition("\n")[0].splitlines()[1:]]
+
+    def goes_on(self) -> None:
+        """Until something is written from now on."""
+        now = time.time()
+        until(lambda: any(at > now and status == 201 for at, _, status, _ in self.answers()), "something is written", self._gap_bound_s)
+
     def end(self) -> set[str]:
         """Names that were answered; the longest time without one is short. What was not written was told to come again."""
         self._process.terminate()
         self._process.wait(30)
-        answers = [json.loads(line) for line in self._file.read_text().splitlines()[1:]]
+        answers = self.answers()
         self._file.unlink()
         statuses = {status: sum(1 for a in answers if a[2] == status) for status in {a[2] for a in answers}}
         print(f"answers by status {statuses}, nothing written for {gap_s(answers):.1f} s")
         assert statuses.keys() <= {201, 503}, [a for a in answers if a[2] not in (201, 503)][:5]
-        assert gap_s(answers) < GAP_BOUND_S
+        assert gap_s(answers) < self._gap_bound_s
         return {name for _, name, status, _ in answers if status == 201}
 
 

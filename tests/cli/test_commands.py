@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from _pytest.mark.expression import Expression
 
 from moln.cli import commands, credentials, main
 from moln.cli.commands.test import COMPUTED, FAST, FAST_OF_ALL, HEAVY, LONG, SECOND, SLOW, find_checkout
+from moln.cli.commands.test import pytest as run_parts
 from moln.cli.commands.up import Settings, remember, remembered
 from moln.host import control
 from moln.host.places import Places
@@ -45,7 +47,6 @@ def sleeping(places: Places, *names: str) -> None:
 
 
 def asked(places: Places, **more: object) -> object:
-    from argparse import Namespace
 
     return Namespace(**{"home": places.home, "port": None, "listen": None, "simulate": None, "nodes": None, "tls": None, **more})
 
@@ -155,6 +156,12 @@ def test_every_test_belongs_to_one_part(marks: set[str]) -> None:
 def test_a_sample_is_left_out_where_the_whole_is_run() -> None:
     assert [Expression.compile(part[1]).evaluate({"sample"}.__contains__) for part in (FAST, FAST_OF_ALL)] == [True, False]
     assert FAST_OF_ALL[2:] == FAST[2:] and Expression.compile(FAST_OF_ALL[1]).evaluate(set().__contains__)
+
+
+def test_who_asks_for_tests_that_are_not_there_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    asked = Namespace(fast=True, slow=False, pytest=["tests/cli/test_commands.py", "-k", "no_test_has_this_name"])
+    assert run_parts(find_checkout(), asked) == 1
+    assert "No test is what was asked for: tests/cli/test_commands.py -k no_test_has_this_name" in capfd.readouterr().err
 
 
 def test_the_tests_are_found_from_the_checkout() -> None:

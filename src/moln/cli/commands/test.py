@@ -112,17 +112,19 @@ def shared_kept(checkout: Path) -> Iterator[None]:
 
 
 def pytest(checkout: Path, args: argparse.Namespace) -> int:
-    """Each part in a run of its own; all of them, whatever the first ones say. Status 1: one of them failed."""
+    """Each part in a run of its own; all of them, whatever the first ones say. Status 1: one of them failed, or none has a test that was asked for."""
     chosen = [a for a in args.pytest if a != "--"]
-    good = (0, NOTHING_COLLECTED if chosen else 0)
-    failed = 0
+    found: list[int] = []
     with compiled_once({**os.environ, "PYTHONPATH": str(PACKAGE_ROOT)}) as env:
         for part in [FAST] if args.fast else [FAST_OF_ALL, SECOND, LONG, HEAVY, *([SLOW] if args.slow else [])]:
             command = [sys.executable, "-m", "pytest", *part, *chosen]
             with beside([sys.executable, "-m", "pytest", *COMPUTED, *chosen], checkout, env) if part is HEAVY else contextlib.nullcontext([]) as statuses:
                 status = subprocess.run(command, cwd=checkout, env=env, check=False).returncode
-            failed |= any(each not in good for each in (status, *statuses))
-    return failed
+            found += [status, *statuses]
+    if chosen and set(found) == {NOTHING_COLLECTED}:
+        print(f"No test is what was asked for: {' '.join(chosen)}", file=sys.stderr)
+        return 1
+    return int(any(status not in (0, NOTHING_COLLECTED if chosen else 0) for status in found))
 
 
 @contextlib.contextmanager

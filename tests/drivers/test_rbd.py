@@ -130,6 +130,19 @@ def test_a_copy_keeps_what_was_and_comes_back(pool: RbdPool, images: Path, image
 
 
 @engines
+def test_who_replaces_a_disk_twice_at_once_loses_none(pool: RbdPool, images: Path, image: str) -> None:
+    disks = RbdDisks(pool, images)
+    for _ in range(3):
+        disks.ensure(disk := fresh(), 0, image)
+        (images / "other").write_bytes(b"written since")
+        pool.ask("take", name=(other := name_of("disk", fresh())), path=str(images / "other"), snap=False)
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda _, disk=disk, other=other: pool.ask("replace", name=name_of("disk", disk), by=other), range(2)))
+        assert contents(disks, images, disk) == b"written since"
+        disks.remove(disk)
+
+
+@engines
 def test_clones_upon_clones_end_at_a_depth_and_leave_nothing(pool: RbdPool, images: Path, image: str) -> None:
     disks = RbdDisks(pool, images)
     disks.ensure(last := fresh(), 0, image)

@@ -178,14 +178,19 @@ class Images:
 
     def replace(self, name: str, by: str) -> None:
         """`name` becomes what `by` is, which is no more. Nothing, when there is no `by`: then it was done before."""
-        if self.size(by) is None:
-            return
         with self.turn(name):
-            self.remove(name)
+            if self.size(by) is None:  # asked in the turn: whoever does the same at once must not discard what it became
+                return
+            before = self.discard(name)
             self.all.rename(self.pool, by, name)
+        self.purge(before)  # which takes as long as it was large: the turn of others does not wait for it, nor end meanwhile
 
     def remove(self, name: str) -> None:
-        """Into the trash with it, and out of that when nothing stands on it. One that somebody has open stays: the trash takes those, too."""
+        """Into the trash with it, and out of that when nothing stands on it."""
+        self.purge(self.discard(name))
+
+    def discard(self, name: str) -> str | None:
+        """Into the trash with it; its id there. One that somebody has open stays: the trash takes those, too."""
         try:
             with self.open(name, read_only=True) as image:
                 id = image.id()
@@ -195,8 +200,8 @@ class Images:
         except rbd.ImageNotFound:
             with contextlib.suppress(rbd.ImageNotFound):
                 self.all.remove(self.pool, name)  # what broke off early has a name and nothing else
-            return
-        self.purge(id)
+            return None
+        return str(id)
 
     def purge(self, id: str | None) -> None:
         """One in the trash, and what only it still stood on."""

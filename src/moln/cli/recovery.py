@@ -137,4 +137,3 @@ def tell_after(places: Places, machine: Machine, url: str, names: list[str]) -> 
     print("- Clients: public_url in moln.toml, if it names a machine that is lost.")
     if notifications.wanted(places.home):
         print("- Notifications go out again when two others have joined, and wait in the database until then. Those that were kept and not read yet are not told again.")
-

@@ -5,6 +5,7 @@ Each step may be repeated, and asks itself whether it was done: what was there b
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from moln.host.roles import (
 from moln.host.run import HostError
 from moln.host.steps import Steps
 from moln.host.users import own, run_module
+from moln.kernel import files
 
 PORTS = {
     ETCD_PORT: "etcd", ETCD_PEER_PORT: "etcd", POSTGRESQL_PORT: "PostgreSQL", PATRONI_PORT: "Patroni", NATS_PORT: "NATS", NATS_ROUTES_PORT: "NATS",
@@ -95,9 +97,8 @@ def begin(places: Places, ovs: Ovs, machine: Machine, lost: Sequence[str]) -> Be
         return before
     clusters = {name: ovn_cluster.cluster_id(ovs, places.ovn / f"{name}.db") for name in ovn_cluster.RAFT} if "ovn" in machine.clusters else {}
     made = Begun(sorted(lost), clusters, succession.newest(places.home / "controllers"))
-    new = file(places).with_suffix(".new")
-    new.write_bytes(msgspec.json.encode(made))
-    new.replace(file(places))
+    with files.appearing(file(places), replace=True) as out:  # on the disk before anything changes, whatever becomes of the machine's power
+        os.write(out, msgspec.json.encode(made))
     return made
 
 

@@ -14,11 +14,11 @@ import msgspec
 from msgspec import Struct
 
 from moln.kernel.controllers.proof import FOLDER
+from moln.kernel.controllers.showing import ETCD, PATRONI
 from moln.kernel.errors import Failure, Unavailable
 from moln.kernel.nodes.joining import call
 from moln.kernel.nodes.passport import Passport
 
-ETCD, PATRONI = 2379, 8008
 SCOPE = "/moln-postgresql/moln/"  # of Patroni's keys (host/postgresql.py)
 PRIMARY = ("primary", "promoted", "master")
 

@@ -124,7 +124,8 @@ class NbdExports(Exports):
                     (self._serve if folder.parent == self.exports else self._connect)(folder, export)
                 except Failure as failure:  # the others are looked after all the same
                     log.warning("volume %s of %s is neither lent nor open: %s %s", export.volume_id, export.host, failure.message, failure.detail or "")
-        self.watched = {folder: keepalive.watch(process.pid, self.watched.get(folder, frozenset())) for folder, process in self.processes.items()}
+        self.watched = {folder: keepalive.watch(process.pid, self.watched.get(folder, frozenset()))
+                        for folder, process in self.processes.items() if self._runs(folder)}  # a pid is another's one day
 
     def _runs(self, folder: Path) -> bool:
         process = self.processes.get(folder)
